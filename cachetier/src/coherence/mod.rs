@@ -1,0 +1,3 @@
+//! The lane as seen from an instance.
+
+pub(crate) mod transport;

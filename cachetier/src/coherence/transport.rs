@@ -1,0 +1,109 @@
+//! The lane as an instance sees it: one ordered line of invalidations, whoever carries it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Fault;
+use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::stamp::Stamp;
+use crate::wire::message::Targets;
+
+/// What a bump came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bumped {
+    /// The point on the lane at which it stands.
+    pub(crate) token: Token,
+    /// How many of the keys held something (a value or a ticket).
+    pub(crate) held: u64,
+}
+
+/// What the first half of a `set` came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seized {
+    /// The ticket stands in the key.
+    Planted(Token),
+    /// A write guard holds the key: it was bumped, and nothing may be stored.
+    Held(Token),
+}
+
+/// The lane's state, as one script saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneState {
+    pub(crate) token: Token,
+    /// The server's clock, in milliseconds since 1970.
+    pub(crate) server_millis: u64,
+}
+
+/// The writing end of a lane. Every call is sent at most once.
+#[async_trait]
+pub(crate) trait Lane: Send + Sync + 'static {
+    /// Drops the keys (not one that a write guard holds), writes the new seq into the cells of tags and prefixes,
+    /// and tells every subscriber; all in one step. The seq will be above `floor`.
+    async fn bump(&self, targets: &Targets, floor: Seq) -> Result<Bumped, Fault>;
+
+    /// First half of a `set`: drops what the key holds, plants `ticket` for `lease`, bumps the key and tells every subscriber
+    /// that the value to come will be stamped like the ticket. `key` is the logical key.
+    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Seq) -> Result<Seized, Fault>;
+
+    /// Opens this instance's own subscription and returns once the server has confirmed it.
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault>;
+}
+
+/// The reading end of a lane: messages and replies on one ordered stream.
+#[async_trait]
+pub(crate) trait Subscription: Send {
+    /// Returns the next message, whole as published. An error means the subscription is lost.
+    /// Cancel safety: a dropped call loses no message.
+    async fn next(&mut self) -> Result<Vec<u8>, Fault>;
+
+    /// Returns a message that has arrived already.
+    fn ready(&mut self) -> Option<Vec<u8>>;
+
+    /// Asks a writable primary for the lane's state, beginning an era if the lane has none. All that was published before the
+    /// state was read has arrived when this returns: [`Subscription::ready`] hands it out.
+    async fn check(&mut self) -> Result<LaneState, Fault>;
+
+    /// Returns the tag table: cells of eight bytes, big-endian; shorter when its end was never written.
+    async fn table(&mut self) -> Result<Vec<u8>, Fault>;
+
+    /// How long a check's answer proves that nothing was missed; `None` where messages cannot be lost unseen.
+    fn proves_for(&self) -> Option<Duration>;
+}
+
+/// Where a lane's pieces live, by name.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneNames {
+    /// The namespace.
+    pub(crate) namespace: String,
+    /// How many cells the tag table has; one more stands behind them for "everything".
+    pub(crate) cells: u32,
+}
+
+impl LaneNames {
+    /// The hash that holds era and seq.
+    pub(crate) fn state(&self) -> String {
+        format!("ct:{{{}}}:lane", self.namespace)
+    }
+
+    /// The string that holds the tag table.
+    pub(crate) fn table(&self) -> String {
+        format!("ct:{{{}}}:tags", self.namespace)
+    }
+
+    /// The channel on which bumps are told.
+    pub(crate) fn channel(&self) -> String {
+        format!("ct:{{{}}}:bus", self.namespace)
+    }
+
+    /// The key under which the shared tier holds the entry of a logical key.
+    pub(crate) fn value(&self, key: &str) -> String {
+        format!("ct:{}:v:{key}", self.namespace)
+    }
+}
+
+impl LaneState {
+    pub(crate) fn era(&self) -> Era {
+        self.token.era
+    }
+}

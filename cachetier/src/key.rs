@@ -1,0 +1,104 @@
+//! Keys and tags as numbers: the hash under which L1 knows a key, the hashes under which the lane knows tags.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::error::KeyError;
+
+/// The longest key, in bytes.
+pub(crate) const MAX_KEY: usize = 4_096;
+
+/// How many leading segments of a key (`a:`, `a:b:`, ..) can be invalidated as a prefix.
+pub(crate) const PREFIX_DEPTH: usize = 4;
+
+/// A key as L1 knows it: 128 bits, keyed by a secret of the process, so that nobody can craft two keys that meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct KeyHash(pub(crate) u128);
+
+/// Makes [`KeyHash`]es.
+#[derive(Clone)]
+pub(crate) struct KeyHasher(SipHasher13);
+
+impl KeyHasher {
+    pub(crate) fn new(secret: [u8; 16]) -> Self {
+        Self(SipHasher13::new_with_key(&secret))
+    }
+
+    pub(crate) fn hash(&self, key: &str) -> KeyHash {
+        let mut hasher = self.0;
+        hasher.write(key.as_bytes());
+        KeyHash(hasher.finish128().as_u128())
+    }
+}
+
+impl std::fmt::Debug for KeyHasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyHasher(..)")
+    }
+}
+
+/// Says whether a key can be cached.
+pub(crate) fn check_key(key: &str) -> Result<(), KeyError> {
+    match key.len() {
+        0 => Err(KeyError::Empty),
+        length if length > MAX_KEY => Err(KeyError::TooLong { length, limit: MAX_KEY }),
+        _ => Ok(()),
+    }
+}
+
+/// A tag, or an implicit one, as everybody on the lane knows it. Two tags that share a hash are invalidated together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TagHash(pub(crate) u64);
+
+/// How many cells of the table a tag has.
+pub(crate) const CELLS_PER_TAG: u32 = 4;
+
+impl TagHash {
+    /// The hash of a tag: 64-bit FNV-1a over the namespace, a zero byte and the tag, then mixed. Fixed, because other programs
+    /// and languages compute it too; simple, for the same reason.
+    pub(crate) fn of(namespace: &str, tag: &str) -> Self {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for byte in namespace.bytes().chain([0]).chain(tag.bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        // The finaliser of MurmurHash3: FNV alone leaves the upper bits of short tags poor, and the cells take from both halves.
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        Self(hash ^ (hash >> 33))
+    }
+
+    /// The hash of the implicit tag that all keys below `prefix` (its last `:` included) carry.
+    pub(crate) fn of_prefix(namespace: &str, prefix: &str) -> Self {
+        let mut tag = String::with_capacity(prefix.len() + 1);
+        tag.push('^');
+        tag.push_str(prefix);
+        Self::of(namespace, &tag)
+    }
+
+    /// The cells of a table of `cells` that a bump of this tag is written into.
+    pub(crate) fn cells(self, cells: u32) -> impl Iterator<Item = u32> {
+        let cells = u64::from(cells.max(1));
+        let (first, step) = (self.0 & 0xffff_ffff, (self.0 >> 32) | 1);
+        // Below `cells`, so it fits.
+        (0..u64::from(CELLS_PER_TAG)).map(move |i| u32::try_from((first + i * step) % cells).unwrap_or_default())
+    }
+}
+
+/// The prefixes of a key that can be invalidated: up to and with each of its first [`PREFIX_DEPTH`] colons.
+pub(crate) fn prefixes(key: &str) -> impl Iterator<Item = &str> {
+    key.match_indices(':').take(PREFIX_DEPTH).filter_map(|(at, _)| key.get(..=at))
+}
+
+/// Says whether a prefix is one that [`prefixes`] yields.
+pub(crate) fn check_prefix(prefix: &str) -> Result<(), KeyError> {
+    check_key(prefix)?;
+    let depth = prefix.matches(':').count();
+    if !prefix.ends_with(':') {
+        return Err(KeyError::PrefixInsideSegment { prefix: prefix.to_owned() });
+    }
+    if depth > PREFIX_DEPTH {
+        return Err(KeyError::PrefixTooDeep { depth, limit: PREFIX_DEPTH });
+    }
+    Ok(())
+}

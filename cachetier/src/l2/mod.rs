@@ -1,0 +1,50 @@
+//! The shared tier as the cache sees it: bytes in, bytes out, each call a single command that may fail.
+//! What the bytes mean is `wire`'s, who reaches which server `redis`'s.
+
+pub(crate) mod memory;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Fault;
+use crate::rule::stamp::Stamp;
+
+/// What a fill came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// The key held the ticket and now holds the value.
+    Stored,
+    /// The key held something else: whatever it is, it is newer than the load that wanted to fill it.
+    Refused,
+}
+
+/// What a claim came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// The unusable value is gone and our ticket stands in its place.
+    Yes,
+    /// The key no longer holds that value.
+    No,
+}
+
+/// Values by key. Every call is sent at most once: none is retried below this trait.
+///
+/// `key` is the whole name under which the shared tier knows the entry.
+#[async_trait]
+pub(crate) trait Store: Send + Sync + 'static {
+    /// Returns what the key holds, or plants `ticket` where it holds nothing: then `None`, and the ticket is ours.
+    async fn probe(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault>;
+
+    /// Returns what the key holds and plants nothing.
+    async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, Fault>;
+
+    /// Swaps the ticket `seen` for `value`, a whole slot that begins with its own kind and stamp, for `life`.
+    async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault>;
+
+    /// Swaps the value stamped `seen` for `ticket`.
+    async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault>;
+
+    /// Gives the ticket back: the key is empty again if it still held it.
+    async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault>;
+}

@@ -1,0 +1,12 @@
+//! A typed in-process cache over Redis, coherent across every instance of a service.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod coherence;
+mod error;
+mod key;
+mod l2;
+#[cfg(feature = "redis")]
+mod redis;
+mod rule;
+mod wire;
