@@ -69,3 +69,179 @@ impl std::fmt::Display for KeyError {
 }
 
 impl std::error::Error for KeyError {}
+
+/// A setting that cannot be used: which, what it was, and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    field: &'static str,
+    found: String,
+    expected: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(field: &'static str, found: &str, expected: &str) -> Self {
+        Self { field, found: found.to_owned(), expected: expected.to_owned() }
+    }
+
+    /// The name of the setting.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is {}, expected {}", self.field, self.found, self.expected)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Why a mutation was not even tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// The key, tag or prefix cannot be used.
+    Key(KeyError),
+    /// The policy given with the call cannot be used.
+    Policy(ConfigError),
+    /// The value carries more tags than are allowed.
+    TooManyTags {
+        /// How many it carries.
+        tags: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// The value is larger than the cache stores.
+    TooLarge {
+        /// Its encoded size, in bytes.
+        bytes: usize,
+        /// The greatest size allowed.
+        limit: usize,
+    },
+    /// The codec cannot carry the value.
+    Encode(Arc<str>),
+    /// Writes or invalidations were still under way at the end of the limit given.
+    Unfinished {
+        /// Writes to the shared tier that have had no answer.
+        writes: usize,
+        /// Invalidations that the shared tier has not confirmed.
+        invalidations: usize,
+    },
+}
+
+impl std::fmt::Display for CacheError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(error) => write!(f, "unusable key: {error}"),
+            Self::Policy(error) => write!(f, "unusable policy: {error}"),
+            Self::TooManyTags { tags, limit } => write!(f, "the value carries {tags} tags, expected at most {limit}"),
+            Self::TooLarge { bytes, limit } => write!(f, "the value has {bytes} bytes, expected at most {limit}"),
+            Self::Encode(why) => write!(f, "the codec cannot carry the value: {why}"),
+            Self::Unfinished { writes, invalidations } => {
+                write!(f, "{writes} writes and {invalidations} invalidations are still under way")
+            }
+        }
+    }
+}
+
+impl std::error::Error for CacheError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Key(error) => Some(error),
+            Self::Policy(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<KeyError> for CacheError {
+    fn from(error: KeyError) -> Self {
+        Self::Key(error)
+    }
+}
+
+/// Why there is no value. All who waited for the same load get the same one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LoadError<E> {
+    /// The loader failed. It ran once, and will run again for the next caller.
+    Loader(Arc<E>),
+    /// The loader panicked, with this message.
+    Panicked(Arc<str>),
+    /// The loader took longer than the cache's load limit and was dropped.
+    TimedOut(std::time::Duration),
+    /// The loader of this key asked the cache for the same key: it would wait for itself.
+    Recursive(Arc<str>),
+}
+
+impl<E> Clone for LoadError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Loader(error) => Self::Loader(Arc::clone(error)),
+            Self::Panicked(message) => Self::Panicked(Arc::clone(message)),
+            Self::TimedOut(limit) => Self::TimedOut(*limit),
+            Self::Recursive(key) => Self::Recursive(Arc::clone(key)),
+        }
+    }
+}
+
+impl<E> LoadError<E> {
+    /// Returns the loader's own error, if that is what it is: moved out when nobody else holds it, cloned otherwise.
+    pub fn into_loader(self) -> Result<E, Self>
+    where
+        E: Clone,
+    {
+        match self {
+            Self::Loader(error) => Ok(Arc::unwrap_or_clone(error)),
+            other => Err(other),
+        }
+    }
+
+    /// Returns the loader's own error if nobody else who waited for the load still holds it.
+    pub fn into_unshared_loader(self) -> Result<E, Self> {
+        match self {
+            Self::Loader(error) => Arc::try_unwrap(error).map_err(Self::Loader),
+            other => Err(other),
+        }
+    }
+
+    /// Whether the load was ended by its limit.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut(_))
+    }
+
+    /// Whether the loader panicked.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(self, Self::Panicked(_))
+    }
+
+    /// Whether the loader waited for itself.
+    #[must_use]
+    pub fn is_recursive(&self) -> bool {
+        matches!(self, Self::Recursive(_))
+    }
+}
+
+impl<E: std::fmt::Display> std::fmt::Display for LoadError<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Loader(error) => write!(f, "the loader failed: {error}"),
+            Self::Panicked(message) => write!(f, "the loader panicked: {message}"),
+            Self::TimedOut(limit) => write!(f, "the loader took longer than {limit:?}"),
+            Self::Recursive(key) => write!(f, "the loader of {key:?} asked for {key:?} itself; load it without the cache there"),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for LoadError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Loader(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}

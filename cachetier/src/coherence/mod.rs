@@ -1,3 +1,7 @@
-//! The lane as seen from an instance.
+//! The lane as seen from an instance: what it does to the instance's copies and loads, who follows it, what waits to be told.
 
+pub(crate) mod courier;
+pub(crate) mod follower;
+pub(crate) mod instance;
+pub(crate) mod outbox;
 pub(crate) mod transport;

@@ -1,6 +1,7 @@
 //! The shared tier as the cache sees it: bytes in, bytes out, each call a single command that may fail.
 //! What the bytes mean is `wire`'s, who reaches which server `redis`'s.
 
+pub(crate) mod guarded;
 pub(crate) mod memory;
 
 use std::time::Duration;

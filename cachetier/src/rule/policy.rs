@@ -1,1 +1,213 @@
+//! The life of one entry: how long it is fresh, where, and when it is gone. Durations in, verdicts out; no clock is read here.
 
+use std::time::Duration;
+
+use crate::clock::Millis;
+use crate::error::ConfigError;
+
+/// The greatest share by which jitter may shorten a life, in percent.
+const MAX_JITTER: u8 = 50;
+
+/// How long an entry lives.
+///
+/// ```
+/// use std::time::Duration;
+/// use cachetier::Policy;
+///
+/// let policy = Policy::ttl(Duration::from_secs(300)).l1_ttl(Duration::from_secs(30)).negative_ttl(Duration::from_secs(5));
+/// assert!(policy.check().is_ok());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    ttl: Duration,
+    l1_ttl: Option<Duration>,
+    negative_ttl: Option<Duration>,
+    time_to_idle: Option<Duration>,
+    jitter: u8,
+}
+
+impl Policy {
+    /// An entry is fresh for `ttl`, in both tiers, counted from the end of its load. Longer than the cache's longest life means
+    /// that one.
+    #[must_use]
+    pub const fn ttl(ttl: Duration) -> Self {
+        Self { ttl, l1_ttl: None, negative_ttl: None, time_to_idle: None, jitter: 10 }
+    }
+
+    /// How long an instance serves its own copy before it asks the shared tier again. Defaults to what is left of the ttl; a
+    /// shorter one bounds what a fault of the lane can do.
+    #[must_use]
+    pub const fn l1_ttl(mut self, l1_ttl: Duration) -> Self {
+        self.l1_ttl = Some(l1_ttl);
+        self
+    }
+
+    /// How long it is remembered that there is no value. Defaults to not at all.
+    #[must_use]
+    pub const fn negative_ttl(mut self, negative_ttl: Duration) -> Self {
+        self.negative_ttl = Some(negative_ttl);
+        self
+    }
+
+    /// An instance forgets its own copy when nobody has read it there for so long. The shared tier's copy keeps its ttl.
+    /// Defaults to never.
+    #[must_use]
+    pub const fn time_to_idle(mut self, time_to_idle: Duration) -> Self {
+        self.time_to_idle = Some(time_to_idle);
+        self
+    }
+
+    /// Shortens each life by a random share of at most `percent`, so that what was stored together does not end together.
+    /// Defaults to 10; at most 50.
+    #[must_use]
+    pub const fn jitter(mut self, percent: u8) -> Self {
+        self.jitter = percent;
+        self
+    }
+
+    /// Says what is wrong with the policy, if anything is: [`CacheBuilder::build`](crate::CacheBuilder::build) does so for a
+    /// cache's own; with a wrong one given to a call, the loader answers and nothing is stored.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let positive = |field, value: Duration| {
+            if value.is_zero() { Err(ConfigError::new(field, "0 s", "a duration above 0")) } else { Ok(()) }
+        };
+        positive("ttl", self.ttl)?;
+        positive("l1_ttl", self.l1_ttl.unwrap_or(Duration::MAX))?;
+        positive("negative_ttl", self.negative_ttl.unwrap_or(Duration::MAX))?;
+        positive("time_to_idle", self.time_to_idle.unwrap_or(Duration::MAX))?;
+        if let Some(l1_ttl) = self.l1_ttl.filter(|l1_ttl| *l1_ttl > self.ttl) {
+            return Err(ConfigError::new("l1_ttl", &format!("{l1_ttl:?}"), &format!("at most the ttl, {:?}", self.ttl)));
+        }
+        if self.jitter > MAX_JITTER {
+            return Err(ConfigError::new("jitter", &format!("{} %", self.jitter), "at most 50 %"));
+        }
+        Ok(())
+    }
+
+    /// The life of an entry stored now; `dice` shortens it. `None` if an absent value is not to be remembered.
+    pub(crate) fn life(&self, what: Content, longest: Duration, dice: u32) -> Option<Life> {
+        let ttl = match what {
+            Content::Value => self.ttl,
+            Content::Nothing => self.negative_ttl?,
+        };
+        let shared = shorten(ttl.min(longest), self.jitter, dice);
+        let local = self.l1_ttl.map_or(shared, |l1_ttl| shorten(l1_ttl.min(longest), self.jitter, dice)).min(shared);
+        Some(Life { shared, local })
+    }
+
+    /// The part of a life that an instance may still serve of a copy it found in the shared tier.
+    pub(crate) fn local_part(&self, left: Duration, dice: u32) -> Duration {
+        self.l1_ttl.map_or(left, |l1_ttl| shorten(l1_ttl.min(left), self.jitter, dice))
+    }
+
+    /// After how long without a read an instance forgets its copy.
+    pub(crate) fn idle_limit(&self) -> Option<Duration> {
+        self.time_to_idle
+    }
+}
+
+/// What an entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Here is the value.
+    Value,
+    /// There is none.
+    Nothing,
+}
+
+/// How long an entry stored now lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// In the shared tier.
+    pub(crate) shared: Duration,
+    /// In this instance.
+    pub(crate) local: Duration,
+}
+
+/// `whole`, less up to `percent` of it by the dice's share; never below a millisecond, which is what Redis counts in.
+fn shorten(whole: Duration, percent: u8, dice: u32) -> Duration {
+    let share = f64::from(dice) / f64::from(u32::MAX) * f64::from(percent) / 100.0;
+    whole.mul_f64(1.0 - share).max(Duration::from_millis(1))
+}
+
+/// What an entry may be used for.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    Fresh,
+    Gone,
+}
+
+/// Judges an L1 entry: `idle_since` is when it was last read, if it has an idle limit.
+pub(crate) fn judge(now: Millis, deadline: Millis, idle: Option<(Millis, Duration)>) -> Freshness {
+    let idle_deadline = idle.map_or(Millis::NEVER, |(since, limit)| since.after(limit));
+    if now < deadline && now < idle_deadline { Freshness::Fresh } else { Freshness::Gone }
+}
+
+/// What is left of a life of `whole` milliseconds that began at `created`, both by the server's clock. A value from the future
+/// has its whole life left and no more.
+pub(crate) fn left(created: u64, whole: u32, server_now: u64) -> Option<Duration> {
+    let age = server_now.saturating_sub(created);
+    u64::from(whole).checked_sub(age).filter(|left| *left > 0).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[track_caller]
+    fn check(policy: Policy, expected: &str) {
+        assert_eq!(policy.check().map_err(|e| e.to_string()), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn a_wrong_policy_names_field_value_and_bound() {
+        let second = Duration::from_secs(1);
+        check(Policy::ttl(Duration::ZERO), "ttl is 0 s, expected a duration above 0");
+        check(Policy::ttl(second).l1_ttl(Duration::ZERO), "l1_ttl is 0 s, expected a duration above 0");
+        check(Policy::ttl(second).negative_ttl(Duration::ZERO), "negative_ttl is 0 s, expected a duration above 0");
+        check(Policy::ttl(second).time_to_idle(Duration::ZERO), "time_to_idle is 0 s, expected a duration above 0");
+        check(Policy::ttl(second).l1_ttl(2 * second), "l1_ttl is 2s, expected at most the ttl, 1s");
+        check(Policy::ttl(second).jitter(51), "jitter is 51 %, expected at most 50 %");
+        assert_eq!(Policy::ttl(Duration::MAX).l1_ttl(Duration::MAX).check(), Ok(()));
+    }
+
+    #[test]
+    fn a_life_is_never_longer_than_asked_nor_than_the_longest() {
+        for ttl in [Duration::from_nanos(1), Duration::from_secs(60), Duration::MAX] {
+            for dice in [0, 1, u32::MAX / 2, u32::MAX] {
+                let policy = Policy::ttl(ttl).l1_ttl(ttl).jitter(50);
+                let life = policy.life(Content::Value, DAY, dice).unwrap();
+                assert!(life.shared <= ttl.min(DAY).max(Duration::from_millis(1)));
+                assert!(life.shared >= ttl.min(DAY) / 2);
+                assert!(life.local <= life.shared);
+            }
+        }
+    }
+
+    #[test]
+    fn an_absent_value_is_remembered_only_when_asked() {
+        let policy = Policy::ttl(DAY);
+        assert_eq!(policy.life(Content::Nothing, DAY, 0), None);
+        let life = policy.negative_ttl(Duration::from_secs(5)).life(Content::Nothing, DAY, 0);
+        assert_eq!(life.map(|life| life.shared), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn what_is_left_is_counted_by_the_servers_clock() {
+        assert_eq!(left(1_000, 500, 1_200), Some(Duration::from_millis(300)));
+        assert_eq!(left(1_000, 500, 1_500), None);
+        assert_eq!(left(1_000, 500, 900), Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn an_entry_is_gone_at_its_deadline_and_when_idle_too_long() {
+        let now = Millis(100);
+        assert_eq!(judge(now, Millis(101), None), Freshness::Fresh);
+        assert_eq!(judge(now, Millis(100), None), Freshness::Gone);
+        assert_eq!(judge(now, Millis::NEVER, Some((Millis(90), Duration::from_millis(11)))), Freshness::Fresh);
+        assert_eq!(judge(now, Millis::NEVER, Some((Millis(90), Duration::from_millis(10)))), Freshness::Gone);
+    }
+}

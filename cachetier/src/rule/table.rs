@@ -64,11 +64,4 @@ impl TagTable {
             }
         }
     }
-
-    /// Forgets all bumps: only for a new era, in which nothing older is valid anyway.
-    pub(crate) fn reset(&self) {
-        for cell in self.cells.iter().chain([&self.all]) {
-            cell.store(0, Ordering::Release);
-        }
-    }
 }

@@ -1,0 +1,70 @@
+//! What a caller can be answered with: a value, or also the knowledge that there is none.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::l1::Entry;
+use crate::rule::policy::Content;
+
+/// What can be cached. Implemented for every type that can.
+pub trait Value: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
+
+impl<V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for V {}
+
+/// An answer of the cache or of a loader.
+pub(crate) trait Answer: Sized {
+    type Value: Value;
+
+    /// The answer that the entry is, if the caller can be answered with it.
+    fn of(entry: &Entry) -> Option<Self>;
+
+    /// The answer made of a decoded value, or of none.
+    fn from(value: Option<Self::Value>) -> Option<Self>;
+
+    fn value(&self) -> Option<&Self::Value>;
+
+    fn content(&self) -> Content {
+        if self.value().is_some() { Content::Value } else { Content::Nothing }
+    }
+}
+
+/// A value.
+pub(crate) struct Just<V>(pub(crate) V);
+
+impl<V: Value> Answer for Just<V> {
+    type Value = V;
+
+    fn of(entry: &Entry) -> Option<Self> {
+        entry.value::<V>().cloned().map(Self)
+    }
+
+    fn from(value: Option<V>) -> Option<Self> {
+        value.map(Self)
+    }
+
+    fn value(&self) -> Option<&V> {
+        Some(&self.0)
+    }
+}
+
+/// A value, or the knowledge that there is none.
+pub(crate) struct Maybe<V>(pub(crate) Option<V>);
+
+impl<V: Value> Answer for Maybe<V> {
+    type Value = V;
+
+    fn of(entry: &Entry) -> Option<Self> {
+        match entry.facts.content {
+            Content::Value => entry.value::<V>().cloned().map(|value| Self(Some(value))),
+            Content::Nothing => Some(Self(None)),
+        }
+    }
+
+    fn from(value: Option<V>) -> Option<Self> {
+        Some(Self(value))
+    }
+
+    fn value(&self) -> Option<&V> {
+        self.0.as_ref()
+    }
+}

@@ -1,0 +1,178 @@
+//! The handle and its verbs. `read.rs` is the story of a read, `write.rs` that of an invalidation.
+
+mod answer;
+mod ask;
+mod builder;
+mod fill;
+mod load;
+mod read;
+mod rules;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+pub use answer::Value;
+pub use builder::CacheBuilder;
+pub use rules::{Rules, Tagged};
+pub use write::{Delivery, Removed};
+
+use crate::clock::Millis;
+use crate::config::Config;
+use crate::error::CacheError;
+use crate::coherence::instance::Instance;
+use crate::key::{KeyHash, TagHash};
+use crate::l2::guarded::Guarded;
+use crate::observe::stats::Stats;
+use crate::rule::policy::Policy;
+use crate::rule::stamp::Stamps;
+use crate::tasks::Tasks;
+
+/// A cache of two tiers: this process's own copies over a shared one. Cheap to clone; all clones are one cache. One handle holds
+/// values of any type.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use cachetier::{Policy, TieredCache};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = TieredCache::builder("shop").build().await?;
+/// let policy = Policy::ttl(Duration::from_secs(60));
+///
+/// let price: u64 = cache.get_or_load("price:9", policy, || async { Ok::<_, std::io::Error>(42) }).await?;
+/// assert_eq!(price, 42);
+/// assert_eq!(cache.get::<u64>("price:9").await, Some(42));
+///
+/// cache.invalidate("price:9").await?;
+/// assert_eq!(cache.get::<u64>("price:9").await, None);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct TieredCache {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a handle share.
+struct Shared {
+    config: Config,
+    instance: Arc<Instance>,
+    /// The shared tier, if there is one.
+    tier: Option<Arc<Guarded>>,
+    stamps: Stamps,
+    tasks: Tasks,
+    /// The tasks that end with the cache.
+    background: Vec<AbortHandle>,
+    closed: AtomicBool,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.background.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// A key on its way through a call: checked, hashed once.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    text: &'a str,
+    hash: KeyHash,
+}
+
+impl TieredCache {
+    /// Begins a cache of this namespace: every instance of a service uses the same, and sees what the others invalidate.
+    #[must_use]
+    pub fn builder(namespace: &str) -> CacheBuilder {
+        CacheBuilder::new(namespace)
+    }
+
+    /// Returns the policy the cache was built with, if it was given one.
+    #[must_use]
+    pub fn policy(&self) -> Option<Policy> {
+        self.shared.config.policy
+    }
+
+    /// Returns what the cache has done so far, and what it holds now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let instance = self.instance();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        Stats {
+            l1_entries: instance.l1.entries(),
+            l1_weight: instance.l1.weight(),
+            flights: count(instance.flights.len()),
+            pending: count(instance.outbox.len()),
+            ..instance.counters.snapshot()
+        }
+    }
+
+    /// Waits until every write under way has had its answer and every invalidation is confirmed, for at most `limit`.
+    ///
+    /// Cancel safety: a dropped flush leaves everything under way as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Unfinished`] says what is still open at the end of the limit.
+    pub async fn flush(&self, limit: Duration) -> Result<(), CacheError> {
+        let finished = async {
+            self.shared.tasks.idle().await;
+            while self.instance().outbox.len() > 0 {
+                // The courier empties it; the store's own limits bound each try.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(limit, finished).await.map_err(|_| CacheError::Unfinished {
+            writes: self.shared.tasks.open(),
+            invalidations: self.instance().outbox.len(),
+        })
+    }
+
+    /// Flushes for at most `limit`, then ends the cache for all its handles: its connections and tasks are gone, and from then on
+    /// every read runs its loader and stores nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Unfinished`] as from [`TieredCache::flush`]; the cache is closed all the same.
+    pub async fn close(&self, limit: Duration) -> Result<(), CacheError> {
+        let flushed = self.flush(limit).await;
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.background.iter().for_each(AbortHandle::abort);
+        self.instance().lose();
+        self.instance().l1.drop_all();
+        flushed
+    }
+
+    fn instance(&self) -> &Arc<Instance> {
+        &self.shared.instance
+    }
+
+    fn now(&self) -> Millis {
+        self.instance().now()
+    }
+
+    /// The tags that `rules` name, as hashes.
+    fn tags(&self, rules: &impl Rules) -> Vec<TagHash> {
+        let mut tags = Vec::new();
+        rules.each_tag(&mut |tag| tags.push(TagHash::of(&self.shared.config.namespace, tag)));
+        tags.sort_unstable();
+        tags.dedup();
+        tags
+    }
+
+    fn closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
+    }
+}
+
+impl std::fmt::Debug for TieredCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TieredCache").field("namespace", &self.shared.config.namespace).finish_non_exhaustive()
+    }
+}

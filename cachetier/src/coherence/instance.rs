@@ -1,0 +1,99 @@
+//! What invalidations act on in this instance: its copies, its loads, its view of the lane.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, Millis};
+use crate::coherence::outbox::Outbox;
+use crate::flight::Flights;
+use crate::flight::outcome::{Begun, Outcome};
+use crate::key::{KeyHash, KeyHasher, TagHash, prefixes};
+use crate::l1::L1;
+use crate::lease::Ticket;
+use crate::observe::stats::Counters;
+use crate::rule::seq::{Tick, Token};
+use crate::rule::stamp::Stamp;
+use crate::view::View;
+use crate::wire::message::{Message, Targets};
+
+/// This instance's side of a cache.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) namespace: String,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) clock: Clock,
+    pub(crate) l1: L1,
+    pub(crate) flights: Flights<Outcome, Ticket, Begun>,
+    pub(crate) view: View,
+    pub(crate) outbox: Outbox,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Instance {
+    pub(crate) fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    pub(crate) fn hash(&self, key: &str) -> KeyHash {
+        self.hasher.hash(key)
+    }
+
+    /// The implicit tags of a key.
+    pub(crate) fn prefixes(&self, key: &str) -> Box<[TagHash]> {
+        prefixes(key).map(|prefix| TagHash::of_prefix(&self.namespace, prefix)).collect()
+    }
+
+    // --- what others did
+
+    /// Applies a bump heard on the lane: one's own like anybody's.
+    pub(crate) fn apply(&self, message: &Message) {
+        self.view.apply(&message.targets, Token { era: message.era, seq: message.seq });
+        self.drop_targets(&message.targets, message.coming);
+        self.counters.invalidations_applied.add(u64::try_from(message.targets.len()).unwrap_or(u64::MAX));
+    }
+
+    /// Nothing here is proven any more: an epoch ends, and no later caller joins a load that began in it.
+    pub(crate) fn lose(&self) {
+        self.view.lose();
+        self.flights.detach(|_| true);
+    }
+
+    // --- what this instance does: locally before it is sent, and again at every outcome
+
+    /// Before an own bump is sent.
+    pub(crate) fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Tick {
+        self.counters.invalidations.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
+        let tick = self.view.begin_own(targets);
+        self.drop_targets(targets, coming);
+        tick
+    }
+
+    /// The bump stands on the lane at `at`. Between the first drop and now its old value may have been read again.
+    pub(crate) fn end_own(&self, targets: &Targets, upto: Tick, at: Token, coming: Option<Stamp>) {
+        self.view.end_own(targets, upto, at);
+        self.drop_targets(targets, coming);
+    }
+
+    /// Nobody knows whether the bump stands on the lane. First it is made unreadable, then dropped: in this order nothing old is
+    /// read in between.
+    pub(crate) fn give_up_own(&self, targets: Targets) {
+        let waiting = self.outbox.add(targets);
+        self.view.begin_own(&waiting);
+        self.drop_targets(&waiting, None);
+    }
+
+    /// What a bump does to copies and loads. An entry that is the announced value, and the flight that puts it, stay.
+    fn drop_targets(&self, targets: &Targets, coming: Option<Stamp>) {
+        for key in &targets.keys {
+            let hash = self.hash(key);
+            let spare = |begun: &Begun| coming.is_some() && begun.writes == coming;
+            self.flights.invalidate(hash, spare, || self.l1.drop_entry(hash, coming));
+        }
+        if !targets.prefixes.is_empty() {
+            self.flights.detach(|begun| begun.prefixes.iter().any(|prefix| targets.prefixes.contains(prefix)));
+        }
+        if targets.all {
+            self.flights.detach(|_| true);
+            self.l1.drop_all();
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Every limit and default, in one place.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+use crate::rule::policy::Policy;
+use crate::wire::codec::Codec;
+
+/// How much an instance keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Capacity {
+    Bytes(u64),
+    Entries(u64),
+}
+
+/// Which entries L1 keeps when it is full. Which to choose is told in `docs/choosing-eviction.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Eviction {
+    /// Those asked for most often of late: an entry asked for once does not displace one that is asked for all the time. The
+    /// better choice for most read-heavy traffic.
+    #[default]
+    TinyLfu,
+    /// Those asked for last. The better choice where what was just asked for is what is asked for next.
+    Lru,
+}
+
+/// All settings of a cache.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) namespace: String,
+    pub(crate) policy: Option<Policy>,
+    pub(crate) codec: Option<Codec>,
+    pub(crate) capacity: Capacity,
+    pub(crate) eviction: Eviction,
+    /// The longest life of any entry.
+    pub(crate) max_life: Duration,
+    /// How old a proof may be.
+    pub(crate) max_staleness: Duration,
+    /// How often the lane is checked.
+    pub(crate) check_interval: Duration,
+    pub(crate) connect_limit: Duration,
+    pub(crate) command_limit: Duration,
+    /// How long a read waits for the shared tier before the loader is asked.
+    pub(crate) read_limit: Duration,
+    pub(crate) load_limit: Duration,
+    /// How long a ticket lives.
+    pub(crate) lease: Duration,
+    /// How long a read waits for another instance's load.
+    pub(crate) wait_budget: Duration,
+    /// The largest encoded value.
+    pub(crate) max_value: usize,
+    pub(crate) max_tags: usize,
+    /// Cells of the tag table.
+    pub(crate) cells: u32,
+    /// How many unconfirmed invalidations are kept one by one; more become one of everything.
+    pub(crate) outbox: usize,
+    pub(crate) shards: usize,
+}
+
+impl Config {
+    pub(crate) fn new(namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            policy: None,
+            codec: Codec::preferred(),
+            capacity: Capacity::Bytes(256 << 20),
+            eviction: Eviction::TinyLfu,
+            max_life: Duration::from_secs(24 * 3_600),
+            max_staleness: Duration::from_secs(2),
+            check_interval: Duration::from_millis(500),
+            connect_limit: Duration::from_secs(1),
+            command_limit: Duration::from_millis(500),
+            read_limit: Duration::from_millis(50),
+            load_limit: Duration::from_secs(10),
+            lease: Duration::from_secs(3),
+            wait_budget: Duration::from_secs(10),
+            max_value: 8 << 20,
+            max_tags: crate::wire::envelope::MAX_TAGS,
+            cells: 1 << 18,
+            outbox: 100_000,
+            shards: 64,
+        }
+    }
+
+    /// Says what is wrong, if anything is.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        check_namespace(&self.namespace)?;
+        if let Some(policy) = &self.policy {
+            policy.check()?;
+        }
+        match self.capacity {
+            Capacity::Bytes(0) => return Err(ConfigError::new("l1_max_bytes", "0", "1 or more")),
+            Capacity::Entries(0) => return Err(ConfigError::new("l1_max_entries", "0", "1 or more")),
+            Capacity::Bytes(_) | Capacity::Entries(_) => {}
+        }
+        for (field, value) in [
+            ("max_life", self.max_life),
+            ("max_staleness", self.max_staleness),
+            ("connect_limit", self.connect_limit),
+            ("command_limit", self.command_limit),
+            ("read_limit", self.read_limit),
+            ("load_limit", self.load_limit),
+            ("lease", self.lease),
+        ] {
+            if value < Duration::from_millis(1) {
+                return Err(ConfigError::new(field, &format!("{value:?}"), "1 ms or more"));
+            }
+            if value > LONGEST {
+                return Err(ConfigError::new(field, &format!("{value:?}"), &format!("at most {LONGEST:?}")));
+            }
+        }
+        if self.max_staleness < self.check_interval.saturating_mul(3) {
+            let least = format!("{:?} or more, three checks", self.check_interval.saturating_mul(3));
+            return Err(ConfigError::new("max_staleness", &format!("{:?}", self.max_staleness), &least));
+        }
+        if !(MIN_CELLS..=MAX_CELLS).contains(&self.cells) {
+            return Err(ConfigError::new("tag_cells", &self.cells.to_string(), "256 to 67108864"));
+        }
+        Ok(())
+    }
+}
+
+/// The longest of any duration that is stored or waited for: what an envelope can say, in milliseconds.
+const LONGEST: Duration = Duration::from_millis(u32::MAX as u64);
+const MIN_CELLS: u32 = 1 << 8;
+const MAX_CELLS: u32 = 1 << 26;
+const MAX_NAMESPACE: usize = 64;
+
+/// Names of keys are built from the namespace, so it may not hold what delimits them.
+fn check_namespace(namespace: &str) -> Result<(), ConfigError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if namespace.is_empty() || namespace.len() > MAX_NAMESPACE || !namespace.chars().all(plain) {
+        let found = format!("{namespace:?}");
+        return Err(ConfigError::new("namespace", &found, "1 to 64 ASCII letters, digits, '-', '_' or '.'"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Config), expected: &str) {
+        let mut config = Config::new("shop");
+        change(&mut config);
+        assert_eq!(config.check().map_err(|e| e.to_string()), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn a_wrong_setting_names_field_value_and_bound() {
+        let namespace = "expected 1 to 64 ASCII letters, digits, '-', '_' or '.'";
+        check(|c| c.namespace.clear(), &format!("namespace is \"\", {namespace}"));
+        check(|c| "sh{op}".clone_into(&mut c.namespace), &format!("namespace is \"sh{{op}}\", {namespace}"));
+        check(|c| "sh:op".clone_into(&mut c.namespace), &format!("namespace is \"sh:op\", {namespace}"));
+        check(|c| c.capacity = Capacity::Bytes(0), "l1_max_bytes is 0, expected 1 or more");
+        check(|c| c.capacity = Capacity::Entries(0), "l1_max_entries is 0, expected 1 or more");
+        check(|c| c.policy = Some(Policy::ttl(Duration::ZERO)), "ttl is 0 s, expected a duration above 0");
+        check(|c| c.load_limit = Duration::ZERO, "load_limit is 0ns, expected 1 ms or more");
+        check(|c| c.max_life = Duration::MAX, "max_life is 18446744073709551615.999999999s, expected at most 4294967.295s");
+        check(|c| c.max_staleness = Duration::from_secs(1), "max_staleness is 1s, expected 1.5s or more, three checks");
+        check(|c| c.cells = 1, "tag_cells is 1, expected 256 to 67108864");
+        assert_eq!(Config::new("a-b_c.9").check(), Ok(()));
+    }
+}

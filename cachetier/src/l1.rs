@@ -1,0 +1,193 @@
+//! L1: this instance's own copies, typed, bounded, by hashed key. moka stores, admits and evicts; whether an entry may be
+//! *served* is decided here, by our clock and the lane's view. moka's own expiry only gives memory back.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+
+use crate::clock::Millis;
+use crate::config::{Capacity, Eviction};
+use crate::flight::BuildUnhashed;
+use crate::key::{KeyHash, TagHash};
+use crate::observe::stats::Counters;
+use crate::rule::policy::{Content, Freshness, judge};
+use crate::rule::seq::{Epoch, Seq, Tick};
+use crate::rule::stamp::Stamp;
+use crate::view::View;
+
+/// What an entry costs beside its value, about: the entry, its tags and its place in the store.
+const OVERHEAD: usize = 192;
+
+/// One entry: what the rules need to judge it, then the value, all behind one `Arc`.
+#[derive(Debug)]
+pub(crate) struct Entry<V: ?Sized = dyn Any + Send + Sync> {
+    pub(crate) facts: Facts,
+    /// The table's generation at which the tags were last found unmoved.
+    unmoved_at: AtomicU64,
+    /// When it was last read, if it has an idle limit.
+    read_at: AtomicU64,
+    pub(crate) value: V,
+}
+
+/// What is true of an entry from its begin to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) content: Content,
+    /// The epoch noted when its load, or the read that found it, began.
+    pub(crate) epoch: Epoch,
+    /// The highest point told when its *load* began, wherever that was.
+    pub(crate) born: Seq,
+    pub(crate) tick: Tick,
+    /// Its own tags and the prefixes of its key.
+    pub(crate) tags: Box<[TagHash]>,
+    /// The state of the key in the shared tier that it is a copy of, if there is one.
+    pub(crate) stamp: Option<Stamp>,
+    pub(crate) deadline: Millis,
+    /// Until when no proof is needed: it was loaded here so lately that it cannot be older than the bound allows.
+    pub(crate) self_evident_until: Millis,
+    pub(crate) idle_limit: Option<Duration>,
+    /// When its memory may be given back.
+    pub(crate) life: Duration,
+    /// Bytes of the encoded value.
+    pub(crate) size: usize,
+    pub(crate) type_name: &'static str,
+}
+
+impl<V: Any + Send + Sync> Entry<V> {
+    pub(crate) fn new(facts: Facts, now: Millis, value: V) -> Arc<Entry> {
+        Arc::new(Self { facts, unmoved_at: AtomicU64::new(0), read_at: AtomicU64::new(now.0), value })
+    }
+}
+
+impl Entry {
+    /// Says whether the entry may be served now. Everything is a comparison with one number, unless the table has moved since the
+    /// entry was last looked at.
+    pub(crate) fn serves(&self, now: Millis, view: &View) -> bool {
+        let idle = self.facts.idle_limit.map(|limit| (Millis(self.read_at.load(Ordering::Relaxed)), limit));
+        if judge(now, self.facts.deadline, idle) == Freshness::Gone {
+            return false;
+        }
+        let proven = self.facts.epoch == view.epoch() && view.proven(now);
+        if !proven && now >= self.facts.self_evident_until {
+            return false;
+        }
+        // The generation before the cells: a bump between the two is then seen at the next look.
+        let generation = view.generation();
+        if self.unmoved_at.load(Ordering::Relaxed) != generation.0 {
+            if !view.unmoved_since(self.facts.born, self.facts.tick, &self.facts.tags) {
+                return false;
+            }
+            self.unmoved_at.store(generation.0, Ordering::Relaxed);
+        }
+        if idle.is_some() {
+            self.read_at.store(now.0, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// The value, if it is a `V`.
+    pub(crate) fn value<V: Any>(&self) -> Option<&V> {
+        self.value.downcast_ref()
+    }
+
+    fn weight(&self) -> u32 {
+        let tags = self.facts.tags.len().saturating_mul(size_of::<TagHash>());
+        u32::try_from(self.facts.size.saturating_add(tags).saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
+    }
+}
+
+/// This instance's copies.
+pub(crate) struct L1 {
+    store: moka::sync::Cache<KeyHash, Arc<Entry>, BuildUnhashed>,
+    capacity: Capacity,
+}
+
+impl L1 {
+    pub(crate) fn new(capacity: Capacity, eviction: Eviction, counters: Arc<Counters>) -> Self {
+        let policy = match eviction {
+            Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
+            Eviction::Lru => EvictionPolicy::lru(),
+        };
+        let builder = moka::sync::Cache::builder().eviction_policy(policy).expire_after(Reclaim).eviction_listener(
+            move |_, _: Arc<Entry>, cause| match cause {
+                RemovalCause::Size => counters.evicted_by_size.one(),
+                RemovalCause::Expired => counters.evicted_by_age.one(),
+                RemovalCause::Explicit => counters.evicted_by_invalidation.one(),
+                RemovalCause::Replaced => {}
+            },
+        );
+        let builder = match capacity {
+            Capacity::Entries(entries) => builder.max_capacity(entries),
+            Capacity::Bytes(bytes) => builder.max_capacity(bytes).weigher(|_, entry: &Arc<Entry>| entry.weight()),
+        };
+        Self { store: builder.build_with_hasher(BuildUnhashed::default()), capacity }
+    }
+
+    /// Whether capacity is counted in bytes, so that a value's size must be known.
+    pub(crate) fn weighs(&self) -> bool {
+        matches!(self.capacity, Capacity::Bytes(_))
+    }
+
+    /// Returns the entry if it may be served now.
+    pub(crate) fn probe(&self, key: KeyHash, now: Millis, view: &View) -> Option<Arc<Entry>> {
+        self.store.get(&key).filter(|entry| entry.serves(now, view))
+    }
+
+    /// Keeps the entry; `false` if it alone is larger than everything that may be kept.
+    pub(crate) fn insert(&self, key: KeyHash, entry: Arc<Entry>) -> bool {
+        let fits = match self.capacity {
+            Capacity::Entries(_) => true,
+            Capacity::Bytes(bytes) => u64::from(entry.weight()) <= bytes,
+        };
+        if fits {
+            self.store.insert(key, entry);
+        } else {
+            self.store.invalidate(&key);
+        }
+        fits
+    }
+
+    /// Drops the entry unless it is a copy of the state named `spare`.
+    pub(crate) fn drop_entry(&self, key: KeyHash, spare: Option<Stamp>) {
+        if spare.is_some() && self.store.get(&key).is_some_and(|entry| entry.facts.stamp == spare) {
+            return;
+        }
+        self.store.invalidate(&key);
+    }
+
+    /// Gives the memory of everything back. What makes the entries unusable is the view's table.
+    pub(crate) fn drop_all(&self) {
+        self.store.invalidate_all();
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.store.entry_count()
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.store.weighted_size()
+    }
+}
+
+impl std::fmt::Debug for L1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("L1").field("capacity", &self.capacity).field("entries", &self.entries()).finish()
+    }
+}
+
+/// Tells moka when an entry's memory may be given back.
+struct Reclaim;
+
+impl moka::Expiry<KeyHash, Arc<Entry>> for Reclaim {
+    fn expire_after_create(&self, _: &KeyHash, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
+        Some(entry.facts.life)
+    }
+
+    fn expire_after_update(&self, _: &KeyHash, entry: &Arc<Entry>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(entry.facts.life)
+    }
+}

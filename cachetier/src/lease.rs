@@ -1,0 +1,50 @@
+//! The ticket: what a miss plants in the key itself, the right to fill it. Fence and lease in one.
+
+use std::sync::Arc;
+
+use crate::l2::guarded::Guarded;
+use crate::rule::stamp::Stamp;
+
+/// A ticket that stands in a key, or may: one whose planting got no answer is given back, too. Dropped unspent it is given back in
+/// the background, so every exit that does not fill frees the key.
+#[must_use = "a dropped ticket is given back"]
+pub(crate) struct Ticket {
+    tier: Arc<Guarded>,
+    name: Arc<str>,
+    stamp: Stamp,
+    spent: bool,
+}
+
+impl Ticket {
+    pub(crate) fn new(tier: Arc<Guarded>, name: Arc<str>, stamp: Stamp) -> Self {
+        Self { tier, name, stamp, spent: false }
+    }
+
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// The key holds it no longer, or never did.
+    pub(crate) fn spend(mut self) {
+        self.spent = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.spent {
+            return;
+        }
+        let (tier, name, stamp) = (Arc::clone(&self.tier), Arc::clone(&self.name), self.stamp);
+        self.tier.tasks().spawn(async move {
+            // Without an answer the lease ends it.
+            let _ = tier.abandon(&name, stamp).await;
+        });
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket").field("stamp", &self.stamp).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! What the cache has done: one counter a name, one snapshot of them all.
+
+use super::counters::{Counter, Striped};
+use super::once::Once;
+
+macro_rules! stats {
+    ($($(#[doc = $doc:literal])+ $name:ident: $counter:ident, $label:literal;)+) => {
+        /// The live counters of one cache.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $($(#[doc = $doc])+ pub(crate) $name: $counter,)+
+            pub(crate) told: Told,
+        }
+
+        /// What a cache has done so far, and what it holds now. `Display` prints it as a table.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+            /// Entries that this instance holds, about: its store counts lazily.
+            pub l1_entries: u64,
+            /// Their weight: bytes where the capacity is in bytes, entries where it is in entries.
+            pub l1_weight: u64,
+            /// Loads that run now.
+            pub flights: u64,
+            /// Invalidations that the shared tier has not confirmed.
+            pub pending: u64,
+        }
+
+        impl Counters {
+            /// Reads every counter; what the cache holds is the caller's to fill in.
+            pub(crate) fn snapshot(&self) -> Stats {
+                Stats { $($name: self.$name.get(),)+ ..Stats::default() }
+            }
+        }
+
+        impl Stats {
+            fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [
+                    $(($label, self.$name),)+
+                    ("entries in L1", self.l1_entries),
+                    ("weight of L1", self.l1_weight),
+                    ("loads running", self.flights),
+                    ("invalidations pending", self.pending),
+                ]
+                .into_iter()
+            }
+        }
+    };
+}
+
+stats! {
+    /// Reads answered by this instance's own copy.
+    l1_hits: Striped, "L1 hits";
+    /// Reads that found no usable copy in this instance.
+    l1_misses: Counter, "L1 misses";
+    /// Reads answered by the shared tier.
+    l2_hits: Counter, "L2 hits";
+    /// Reads for which the shared tier held nothing, or somebody's ticket.
+    l2_misses: Counter, "L2 misses";
+    /// Values in the shared tier that were not usable: expired, invalidated, unreadable.
+    l2_unusable: Counter, "L2 values unusable";
+    /// Bytes at a key that are no value of ours, or a newer release's; left alone.
+    l2_foreign: Counter, "L2 values foreign";
+    /// Values of another type than the one asked for, in either tier.
+    wrong_type: Counter, "values of another type";
+    /// Calls to the shared tier that failed.
+    l2_faults: Counter, "L2 faults";
+    /// Loaders run.
+    loads: Counter, "loads";
+    /// Loaders that failed.
+    load_errors: Counter, "load errors";
+    /// Loaders that panicked.
+    load_panics: Counter, "load panics";
+    /// Loaders ended by the load limit.
+    load_timeouts: Counter, "load time-outs";
+    /// Callers that got the outcome of a load they waited for.
+    coalesced: Counter, "waited for another's load";
+    /// Polls of a key whose ticket another instance holds.
+    ticket_polls: Counter, "waits for another instance";
+    /// Values stored in the shared tier.
+    fills: Counter, "fills stored";
+    /// Fills refused because the key had moved on: an invalidation, an expiry or an eviction came in between.
+    fills_refused: Counter, "fills refused";
+    /// Fills without an answer.
+    fills_unanswered: Counter, "fills unanswered";
+    /// Values returned and stored nowhere: an unusable key or policy, too many tags, too large.
+    not_stored: Counter, "values not stored";
+    /// L1 entries dropped because the store was full.
+    evicted_by_size: Counter, "evicted: size";
+    /// L1 entries reclaimed after their end.
+    evicted_by_age: Counter, "evicted: age";
+    /// L1 entries dropped by an invalidation.
+    evicted_by_invalidation: Counter, "evicted: invalidation";
+    /// Keys, tags, prefixes and everything invalidated by this instance.
+    invalidations: Counter, "invalidations sent";
+    /// Invalidations applied here, one's own included.
+    invalidations_applied: Counter, "invalidations applied";
+    /// Times this instance could no longer prove that it had missed nothing.
+    lane_lost: Counter, "lane lost";
+}
+
+impl std::fmt::Display for Stats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let width = self.rows().map(|(label, _)| label.len()).max().unwrap_or_default();
+        for (row, (label, count)) in self.rows().enumerate() {
+            let end = if row == 0 { "" } else { "\n" };
+            write!(f, "{end}{label:<width$}  {count:>10}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What has been logged already.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) bad_key: Once,
+    pub(crate) bad_policy: Once,
+    pub(crate) too_many_tags: Once,
+    pub(crate) too_large: Once,
+    pub(crate) not_encodable: Once,
+    pub(crate) wrong_type: Once,
+    pub(crate) foreign: Once,
+}

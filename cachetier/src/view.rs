@@ -1,0 +1,243 @@
+//! What this instance knows of its lane: the proof it has, the tag table it holds, the points it has been told.
+//!
+//! Everything that a hit compares stands here as one number each. Orders that matter:
+//! - the table's cells are written *before* the generation moves, and a reader loads the generation before the cells;
+//! - an epoch ends *before* anything of the next one is applied;
+//! - what a load notes, it notes before it reads: epoch, then seq, then tick.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use crate::clock::Millis;
+use crate::key::TagHash;
+use crate::rule::seq::{Epoch, Era, Generation, Seq, Tick, Token};
+use crate::rule::table::TagTable;
+use crate::sync::{Mutex, lock};
+use crate::wire::message::Targets;
+
+/// What a load notes before it reads anything: whatever is invalidated later is then newer than what the load brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub(crate) epoch: Epoch,
+    /// The highest point that the lane had told.
+    pub(crate) born: Token,
+    pub(crate) tick: Tick,
+    pub(crate) at: Millis,
+}
+
+/// The present state of the lane as known here.
+#[derive(Debug)]
+pub(crate) struct View {
+    epoch: AtomicU64,
+    /// Until when it is proven that nothing was missed, on this process's clock. Zero: not at all.
+    proof: AtomicU64,
+    generation: AtomicU64,
+    table: TagTable,
+    /// The highest point that the lane has told. A new era resets it.
+    known: Mutex<Token>,
+    tick: AtomicU64,
+    /// Own bumps that have no seq yet.
+    unanswered: Mutex<Unanswered>,
+    /// How many of them there are.
+    unanswered_len: AtomicUsize,
+    /// The server's clock less this process's, in milliseconds.
+    server_offset: AtomicI64,
+}
+
+/// Own bumps under way: the tick of the latest for each target.
+#[derive(Debug, Default)]
+struct Unanswered {
+    tags: HashMap<TagHash, Tick>,
+    all: Option<Tick>,
+}
+
+impl View {
+    /// A view without proof. Epoch and generation begin above zero, which no entry carries.
+    pub(crate) fn new(cells: u32) -> Self {
+        Self {
+            epoch: AtomicU64::new(1),
+            proof: AtomicU64::new(0),
+            generation: AtomicU64::new(1),
+            table: TagTable::new(cells),
+            known: Mutex::new(Token::default()),
+            tick: AtomicU64::new(1),
+            unanswered: Mutex::new(Unanswered::default()),
+            unanswered_len: AtomicUsize::new(0),
+            server_offset: AtomicI64::new(0),
+        }
+    }
+
+    // --- what a hit compares
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn proven(&self, now: Millis) -> bool {
+        now.0 < self.proof.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Acquire))
+    }
+
+    // --- what a load notes and what is judged by it
+
+    pub(crate) fn note(&self, now: Millis) -> Noted {
+        let epoch = self.epoch();
+        let (born, tick) = self.known();
+        Noted { epoch, born, tick, at: now }
+    }
+
+    /// The highest point and tick known here: what a caller may ask of a load it waits for.
+    pub(crate) fn known(&self) -> (Token, Tick) {
+        let known = *lock(&self.known);
+        (known, Tick(self.tick.load(Ordering::Acquire)))
+    }
+
+    pub(crate) fn era(&self) -> Era {
+        lock(&self.known).era
+    }
+
+    /// Rule T: none of `tags`, nor everything, was bumped after `since`, by anybody; nor, after `tick`, by this process.
+    pub(crate) fn unmoved_since(&self, since: Seq, tick: Tick, tags: &[TagHash]) -> bool {
+        self.table.unmoved_since(since, tags) && self.no_own_bump_after(tick, tags)
+    }
+
+    fn no_own_bump_after(&self, tick: Tick, tags: &[TagHash]) -> bool {
+        if self.unanswered_len.load(Ordering::Acquire) == 0 {
+            return true;
+        }
+        let own = lock(&self.unanswered);
+        own.all.is_none_or(|own| own <= tick) && tags.iter().all(|tag| own.tags.get(tag).is_none_or(|own| *own <= tick))
+    }
+
+    // --- the server's clock
+
+    pub(crate) fn server_millis(&self, now: Millis) -> u64 {
+        now.0.saturating_add_signed(self.server_offset.load(Ordering::Relaxed))
+    }
+
+    fn set_server_clock(&self, now: Millis, server_millis: u64) {
+        let offset = i64::try_from(i128::from(server_millis) - i128::from(now.0)).unwrap_or_default();
+        self.server_offset.store(offset, Ordering::Relaxed);
+    }
+
+    // --- what others did
+
+    /// Ends the epoch: nothing held here is proven any more.
+    pub(crate) fn lose(&self) {
+        self.proof.store(0, Ordering::Release);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Takes the lane's state over after a loss: its point, which may be of a new era, and its table.
+    pub(crate) fn take_over(&self, told: Token, table: &[u8], now: Millis, server_millis: u64) {
+        self.set_server_clock(now, server_millis);
+        self.table.merge(table);
+        self.moved();
+        let mut known = lock(&self.known);
+        // The highest point known belongs to an era: a new one begins with what it has told.
+        if known.era != told.era || known.seq < told.seq {
+            *known = told;
+        }
+    }
+
+    /// Renews the proof: all up to the lane's present point is applied here.
+    pub(crate) fn prove(&self, until: Millis) {
+        self.proof.store(until.0, Ordering::Release);
+    }
+
+    /// A check's answer: the server's clock.
+    pub(crate) fn checked(&self, now: Millis, server_millis: u64) {
+        self.set_server_clock(now, server_millis);
+    }
+
+    /// Applies the tags, prefixes and "everything" of a bump at `at`.
+    pub(crate) fn apply(&self, targets: &Targets, at: Token) {
+        for tag in targets.tags.iter().chain(&targets.prefixes) {
+            self.table.bump(*tag, at.seq);
+        }
+        if targets.all {
+            self.table.bump_all(at.seq);
+        }
+        if moves_table(targets) {
+            self.moved();
+        }
+        self.told(at);
+    }
+
+    /// Takes note of a point. One of another era is the follower's to take over, with all that belongs to it.
+    fn told(&self, token: Token) {
+        let mut known = lock(&self.known);
+        if known.era == token.era && known.seq < token.seq {
+            *known = token;
+        }
+    }
+
+    /// After the cells: an entry that saw them before they were written is then looked at again.
+    fn moved(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    // --- what this process does
+
+    /// Makes an own bump count here without a seq: before it is sent, and again when its answer is given up, so that what was
+    /// loaded in between counts as older than it, too. Returns the tick that stands for it.
+    pub(crate) fn begin_own(&self, targets: &Targets) -> Tick {
+        let mut own = lock(&self.unanswered);
+        let tick = Tick(self.tick.fetch_add(1, Ordering::AcqRel).saturating_add(1));
+        for tag in targets.tags.iter().chain(&targets.prefixes) {
+            own.tags.insert(*tag, tick);
+        }
+        if targets.all {
+            own.all = Some(tick);
+        }
+        self.count_unanswered(&own);
+        drop(own);
+        if moves_table(targets) {
+            self.moved();
+        }
+        tick
+    }
+
+    /// Own bumps with ticks up to `upto` were answered at `at`: the seq takes the ticks' place. A later bump of the same target
+    /// has a later tick, which stays.
+    pub(crate) fn end_own(&self, targets: &Targets, upto: Tick, at: Token) {
+        self.apply(targets, at);
+        let mut own = lock(&self.unanswered);
+        for tag in targets.tags.iter().chain(&targets.prefixes) {
+            if own.tags.get(tag).is_some_and(|tick| *tick <= upto) {
+                own.tags.remove(tag);
+            }
+        }
+        if targets.all && own.all.is_some_and(|tick| tick <= upto) {
+            own.all = None;
+        }
+        self.count_unanswered(&own);
+    }
+
+    /// The latest tick given out.
+    pub(crate) fn tick(&self) -> Tick {
+        Tick(self.tick.load(Ordering::Acquire))
+    }
+
+    fn count_unanswered(&self, own: &Unanswered) {
+        self.unanswered_len.store(own.tags.len().saturating_add(usize::from(own.all.is_some())), Ordering::Release);
+    }
+
+    /// A bump of a cache that has no shared tier: the next point of a line that only this process sees.
+    pub(crate) fn bump_alone(&self, targets: &Targets) -> Token {
+        let next = {
+            let mut known = lock(&self.known);
+            known.seq = Seq(known.seq.0.saturating_add(1));
+            *known
+        };
+        self.apply(targets, next);
+        next
+    }
+}
+
+fn moves_table(targets: &Targets) -> bool {
+    targets.all || !targets.tags.is_empty() || !targets.prefixes.is_empty()
+}
