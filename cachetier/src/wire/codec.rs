@@ -69,9 +69,7 @@ impl Codec {
                 postcard::serialize_with_flavor(value, postcard::ser_flavors::Size::default()).map_err(CodecError::new)
             }
             #[cfg(feature = "bincode")]
-            Self::Bincode => {
-                bincode::serde::encode_into_std_write(value, &mut std::io::sink(), BINCODE).map_err(CodecError::new)
-            }
+            Self::Bincode => bincode::serde::encode_into_std_write(value, &mut std::io::sink(), BINCODE).map_err(CodecError::new),
         }
     }
 
