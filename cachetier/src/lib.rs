@@ -4,6 +4,9 @@
 mod clock;
 mod coherence;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod key;
 mod l2;
 #[cfg(feature = "redis")]

@@ -1,8 +1,45 @@
-//! What the lane says of one bump.
+//! What the lane says of one bump. Who sends and who applies it is the lane's and the follower's.
+//!
+//! A message is a head, which the lane writes, and a body, which the caller does. Integers are big-endian:
+//!
+//! | bytes | field | |
+//! |---|---|---|
+//! | 0..2 | magic | `ct` |
+//! | 2 | version | 1 |
+//! | 3..7 | era | |
+//! | 7..15 | previous seq | below 2^53 |
+//! | 15..23 | seq | below 2^53 |
+//! | 23.. | fields | id (1 byte, bit 7: critical), length (4 bytes), content; ids without bit 7 ascend |
+//!
+//! | field | critical | content |
+//! |---|---|---|
+//! | 1 | yes | keys: length (2 bytes) and bytes each |
+//! | 2 | yes | tags: 8 bytes each |
+//! | 3 | yes | prefixes: 8 bytes each |
+//! | 4 | yes | everything: empty |
+//! | 5 | no | the stamp of the value to come: 16 bytes |
+//!
+//! A reader skips a field it does not know unless it is critical. So a later release may add what may be overlooked, and what
+//! may not be stops an earlier one from applying half a message.
 
-use crate::key::TagHash;
+use crate::key::{MAX_KEY, TagHash, check_key};
 use crate::rule::seq::{Era, Seq};
 use crate::rule::stamp::Stamp;
+use crate::wire::MAX_SEQ;
+use crate::wire::bytes::Bytes;
+
+/// The most keys, tags and prefixes in one message.
+pub(crate) const MAX_TARGETS: usize = 65_536;
+/// How long the part is that the lane writes.
+pub(crate) const HEAD: usize = 23;
+
+const VERSION: u8 = 1;
+const CRITICAL: u8 = 0x80;
+const KEYS: u8 = CRITICAL | 1;
+const TAGS: u8 = CRITICAL | 2;
+const PREFIXES: u8 = CRITICAL | 3;
+const ALL: u8 = CRITICAL | 4;
+const COMING: u8 = 5;
 
 /// What one bump invalidates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,3 +65,191 @@ pub(crate) struct Message {
     /// The bump is the first half of a `set`, and this the stamp of the value to come.
     pub(crate) coming: Option<Stamp>,
 }
+
+/// Why a message cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Garbled {
+    /// Written by a release that knows more than this one, and not to be overlooked.
+    Newer,
+    /// Says what is wrong.
+    Corrupt(&'static str),
+}
+
+impl std::fmt::Display for Garbled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Newer => f.write_str("the message says what only a newer release can read"),
+            Self::Corrupt(what) => write!(f, "the message is corrupt: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Garbled {}
+
+/// The part of a message that the lane writes.
+pub(crate) fn head(era: Era, previous: Seq, seq: Seq) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    let fields = [b'c', b't', VERSION].into_iter().chain(era.0.to_be_bytes());
+    let fields = fields.chain(previous.0.to_be_bytes()).chain(seq.0.to_be_bytes());
+    for (place, byte) in head.iter_mut().zip(fields) {
+        *place = byte;
+    }
+    head
+}
+
+/// The part of a message that the caller writes.
+///
+/// Total. Targets that no message can hold (more than [`MAX_TARGETS`], or a key that is none) become "everything": too much
+/// is then invalidated, and never too little.
+pub(crate) fn body(targets: &Targets, coming: Option<Stamp>) -> Vec<u8> {
+    write(targets, coming).unwrap_or_else(|| {
+        let mut body = Vec::new();
+        field(&mut body, ALL, 0);
+        coming_field(&mut body, coming);
+        body
+    })
+}
+
+/// The body, unless a message cannot hold it.
+fn write(targets: &Targets, coming: Option<Stamp>) -> Option<Vec<u8>> {
+    let Targets { keys, tags, prefixes, all } = targets;
+    if keys.len() + tags.len() + prefixes.len() > MAX_TARGETS {
+        return None;
+    }
+    let mut body = Vec::new();
+    if !keys.is_empty() {
+        field(&mut body, KEYS, u32::try_from(keys.iter().map(|key| 2 + key.len()).sum::<usize>()).ok()?);
+        for key in keys {
+            check_key(key).ok()?;
+            body.extend_from_slice(&u16::try_from(key.len()).ok()?.to_be_bytes());
+            body.extend_from_slice(key.as_bytes());
+        }
+    }
+    for (id, hashes) in [(TAGS, tags), (PREFIXES, prefixes)] {
+        if !hashes.is_empty() {
+            field(&mut body, id, u32::try_from(8 * hashes.len()).ok()?);
+            for hash in hashes {
+                body.extend_from_slice(&hash.0.to_be_bytes());
+            }
+        }
+    }
+    if *all {
+        field(&mut body, ALL, 0);
+    }
+    coming_field(&mut body, coming);
+    Some(body)
+}
+
+fn field(body: &mut Vec<u8>, id: u8, length: u32) {
+    body.push(id);
+    body.extend_from_slice(&length.to_be_bytes());
+}
+
+fn coming_field(body: &mut Vec<u8>, coming: Option<Stamp>) {
+    if let Some(stamp) = coming {
+        field(body, COMING, 16);
+        body.extend_from_slice(&stamp.0);
+    }
+}
+
+/// Reads a message. Total and strict: any bytes have an answer, and what is accepted is written again as the same bytes, but
+/// for fields that were skipped.
+pub(crate) fn read(bytes: &[u8]) -> Result<Message, Garbled> {
+    const SHORT: Garbled = Garbled::Corrupt("the head is cut short");
+    let mut rest = Bytes(bytes);
+    if rest.array() != Some(*b"ct") {
+        return Err(Garbled::Corrupt("it does not begin like a message of the lane"));
+    }
+    match rest.u8().ok_or(SHORT)? {
+        VERSION => {}
+        0 => return Err(Garbled::Corrupt("there is no version 0")),
+        _ => return Err(Garbled::Newer),
+    }
+    let era = Era(rest.u32().ok_or(SHORT)?);
+    let previous = seq(rest.u64().ok_or(SHORT)?)?;
+    let seq = seq(rest.u64().ok_or(SHORT)?)?;
+    let mut message = Message { era, previous, seq, targets: Targets::default(), coming: None };
+
+    let mut last = None;
+    while !rest.is_empty() {
+        const SHORT: Garbled = Garbled::Corrupt("a field is cut short");
+        let id = rest.u8().ok_or(SHORT)?;
+        let length = usize::try_from(rest.u32().ok_or(SHORT)?).map_err(|_| SHORT)?;
+        let content = Bytes(rest.slice(length).ok_or(SHORT)?);
+        // One order, and no field twice: so that a message has one way to be written.
+        let number = id & !CRITICAL;
+        if last.is_some_and(|last| number <= last) {
+            return Err(Garbled::Corrupt("the fields do not ascend"));
+        }
+        last = Some(number);
+        take(&mut message, id, content)?;
+    }
+    Ok(message)
+}
+
+/// Takes one field into the message.
+fn take(message: &mut Message, id: u8, mut content: Bytes<'_>) -> Result<(), Garbled> {
+    let targets = &mut message.targets;
+    match id {
+        KEYS => targets.keys = keys(content, MAX_TARGETS)?,
+        TAGS => targets.tags = hashes(content, MAX_TARGETS - targets.keys.len())?,
+        PREFIXES => targets.prefixes = hashes(content, MAX_TARGETS - targets.keys.len() - targets.tags.len())?,
+        ALL if content.is_empty() => targets.all = true,
+        ALL => return Err(Garbled::Corrupt("the field of everything has a content")),
+        COMING => {
+            let stamp = content.array().filter(|_| content.is_empty());
+            message.coming = Some(Stamp(stamp.ok_or(Garbled::Corrupt("the stamp to come is not one"))?));
+        }
+        // Known numbers whose critical bit is not as it must be. Skipping one would lose an invalidation.
+        _ if (1..=5).contains(&(id & !CRITICAL)) => return Err(Garbled::Corrupt("the critical bit of a field is wrong")),
+        _ if id & CRITICAL != 0 => return Err(Garbled::Newer),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn seq(seq: u64) -> Result<Seq, Garbled> {
+    if seq > MAX_SEQ { Err(Garbled::Corrupt("a seq is not below 2^53")) } else { Ok(Seq(seq)) }
+}
+
+const TOO_MANY: Garbled = Garbled::Corrupt("there are more targets than a message can have");
+const EMPTY: Garbled = Garbled::Corrupt("a field of targets is empty");
+
+/// Reads at least one key and at most `room`. Nothing is reserved by what the bytes claim: a key costs what it takes.
+fn keys(mut content: Bytes<'_>, room: usize) -> Result<Vec<String>, Garbled> {
+    const SHORT: Garbled = Garbled::Corrupt("a key is cut short");
+    const NONE: Garbled = Garbled::Corrupt("a key is empty, too long or not UTF-8");
+    let mut keys = Vec::new();
+    while !content.is_empty() {
+        if keys.len() == room {
+            return Err(TOO_MANY);
+        }
+        let length = usize::from(content.u16().ok_or(SHORT)?);
+        let key = content.slice(length).ok_or(SHORT)?;
+        if key.len() > MAX_KEY {
+            return Err(NONE);
+        }
+        let key = str::from_utf8(key).map_err(|_| NONE)?;
+        check_key(key).map_err(|_| NONE)?;
+        keys.push(key.to_owned());
+    }
+    if keys.is_empty() { Err(EMPTY) } else { Ok(keys) }
+}
+
+/// Reads at least one hash and at most `room`.
+fn hashes(content: Bytes<'_>, room: usize) -> Result<Vec<TagHash>, Garbled> {
+    let (hashes, rest) = content.0.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(Garbled::Corrupt("a hash is cut short"));
+    }
+    if hashes.is_empty() {
+        return Err(EMPTY);
+    }
+    if hashes.len() > room {
+        return Err(TOO_MANY);
+    }
+    Ok(hashes.iter().map(|hash| TagHash(u64::from_be_bytes(*hash))).collect())
+}
+
+#[cfg(test)]
+mod tests;

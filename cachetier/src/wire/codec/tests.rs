@@ -1,0 +1,371 @@
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::wire::bounded::{FREE_ELEMENTS, MAX_DEPTH};
+
+/// Every codec of this build: each test is for all of them.
+fn all() -> Vec<Codec> {
+    let all: Vec<_> = (0..=u8::MAX).filter_map(Codec::of_id).collect();
+    assert!(!all.is_empty());
+    all
+}
+
+fn encoded<V: Serialize + ?Sized>(codec: Codec, value: &V) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    codec.encode(value, &mut bytes).unwrap();
+    bytes
+}
+
+#[track_caller]
+fn check<V: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &V) {
+    for codec in all() {
+        let bytes = encoded(codec, value);
+        assert_eq!(codec.measure(value).unwrap(), bytes.len(), "{codec:?}");
+        assert_eq!(&codec.decode::<V>(&bytes).unwrap(), value, "{codec:?}");
+    }
+}
+
+/// What `decode` of these bytes allocates at most at one time, and its error.
+fn cost<V: DeserializeOwned>(codec: Codec, bytes: &[u8]) -> (u64, CodecError) {
+    let mut answer = None;
+    let info = allocation_counter::measure(|| answer = codec.decode::<V>(bytes).err());
+    (info.bytes_max, answer.expect("the bytes are no value"))
+}
+
+/// A length as the codec writes it.
+fn length(codec: Codec, length: u64) -> Vec<u8> {
+    encoded(codec, &length)
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Everything {
+    unit: (),
+    flag: bool,
+    small: (i8, u8, i16, u16),
+    large: (i32, u32, i64, u64),
+    huge: (i128, u128),
+    float: (f32, f64),
+    letter: char,
+    text: String,
+    boxed: Box<str>,
+    option: Option<Option<u8>>,
+    newtype: Newtype,
+    tuple: Tuple,
+    nothing: Nothing,
+    list: Vec<Kind>,
+    map: BTreeMap<String, Vec<u8>>,
+    array: [u16; 3],
+    result: Result<u8, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Newtype(Vec<u32>);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Tuple(u8, String);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Nothing;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Kind {
+    Unit,
+    Newtype(String),
+    Tuple(u8, Option<Box<Kind>>),
+    Struct { id: u64, list: Vec<Kind> },
+}
+
+/// Nests through one sequence a level.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Tree {
+    children: Vec<Tree>,
+}
+
+/// Takes no byte on the wire, and much in memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Skipped {
+    #[serde(skip)]
+    padding: [u64; 16],
+}
+
+/// Bytes as one run, as codecs write `serde`'s byte buffers.
+#[derive(Debug, PartialEq)]
+struct Buffer(Vec<u8>);
+
+impl Serialize for Buffer {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Buffer {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Buffer;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Buffer, E> {
+                Ok(Buffer(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_byte_buf(Visitor)
+    }
+}
+
+fn everything() -> Everything {
+    Everything {
+        unit: (),
+        flag: true,
+        small: (i8::MIN, u8::MAX, i16::MIN, u16::MAX),
+        large: (i32::MIN, u32::MAX, i64::MIN, u64::MAX),
+        huge: (i128::MIN, u128::MAX),
+        float: (-0.5, 1e300),
+        letter: '🦀',
+        text: "straße".to_owned(),
+        boxed: "boxed".into(),
+        option: Some(None),
+        newtype: Newtype(vec![1, 70_000]),
+        tuple: Tuple(3, String::new()),
+        nothing: Nothing,
+        list: vec![
+            Kind::Unit,
+            Kind::Newtype("n".to_owned()),
+            Kind::Tuple(1, Some(Box::new(Kind::Unit))),
+            Kind::Struct { id: 1 << 40, list: vec![Kind::Unit] },
+        ],
+        map: BTreeMap::from([("a".to_owned(), vec![1, 2]), ("b".to_owned(), vec![])]),
+        array: [1, 2, 3],
+        result: Err("no".to_owned()),
+    }
+}
+
+#[test]
+fn every_kind_of_type_is_read_as_it_was_written() {
+    check(&everything());
+    check(&HashMap::from([(1_u8, "one".to_owned()), (2, "two".to_owned())]));
+    check(&HashSet::from([1_u64, 1 << 40]));
+    check(&Buffer(vec![0, 1, 255]));
+    check(&());
+    check(&Some(()));
+}
+
+#[test]
+fn a_large_value_is_read_as_it_was_written() {
+    check(&(0..100_000_u64).collect::<Vec<_>>());
+    check(&(0..20_000).map(|n| vec![n.to_string(); 2]).collect::<Vec<_>>());
+    check(&"x".repeat(1 << 20));
+}
+
+#[test]
+fn the_ids_on_the_wire_are_fixed() {
+    for codec in all() {
+        assert_eq!(Codec::of_id(codec.id()), Some(codec));
+    }
+    #[cfg(feature = "postcard")]
+    assert_eq!((Codec::Postcard.id(), Codec::preferred()), (1, Some(Codec::Postcard)));
+    #[cfg(feature = "bincode")]
+    assert_eq!(Codec::Bincode.id(), 2);
+    #[cfg(not(feature = "postcard"))]
+    assert_eq!(Codec::preferred(), Some(Codec::Bincode));
+    assert_eq!((Codec::of_id(0), Codec::of_id(3)), (None, None));
+}
+
+#[test]
+fn a_value_is_appended_and_what_was_there_stays() {
+    for codec in all() {
+        let mut bytes = b"before".to_vec();
+        codec.encode("text", &mut bytes).unwrap();
+        assert_eq!(bytes, [b"before".to_vec(), encoded(codec, "text")].concat());
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_written_leaves_what_was_there() {
+    struct Fails;
+    impl Serialize for Fails {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("it fails"))
+        }
+    }
+    for codec in all() {
+        let mut bytes = b"before".to_vec();
+        assert!(codec.encode(&("written first", Fails), &mut bytes).is_err());
+        assert_eq!(bytes, b"before");
+        assert!(codec.measure(&Fails).is_err());
+    }
+}
+
+#[test]
+fn trailing_bytes_are_an_error() {
+    for codec in all() {
+        let mut bytes = encoded(codec, &everything());
+        bytes.extend_from_slice(&[0, 0]);
+        assert_eq!(codec.decode::<Everything>(&bytes).unwrap_err().to_string(), "2 bytes are left behind the value");
+        assert!(codec.decode::<()>(&[0]).is_err());
+    }
+}
+
+#[test]
+fn a_value_cut_short_anywhere_is_an_error() {
+    for codec in all() {
+        let bytes = encoded(codec, &everything());
+        for length in 0..bytes.len() {
+            assert!(codec.decode::<Everything>(&bytes[..length]).is_err(), "{codec:?} {length}");
+        }
+    }
+}
+
+#[test]
+fn a_length_that_is_only_claimed_costs_no_memory() {
+    for codec in all() {
+        for claimed in [1 << 20, 1 << 30, 1 << 40, 1 << 60, u64::MAX] {
+            let bytes = length(codec, claimed);
+            let costs = [
+                cost::<String>(codec, &bytes),
+                cost::<Box<str>>(codec, &bytes),
+                cost::<Buffer>(codec, &bytes),
+                cost::<Vec<u8>>(codec, &bytes),
+                cost::<Vec<u64>>(codec, &bytes),
+                cost::<Vec<Everything>>(codec, &bytes),
+                cost::<HashSet<u64>>(codec, &bytes),
+                cost::<HashMap<u64, Everything>>(codec, &bytes),
+                cost::<BTreeMap<String, u8>>(codec, &bytes),
+                cost::<Option<Vec<u128>>>(codec, &[vec![1], bytes.clone()].concat()),
+                cost::<(u8, String)>(codec, &[vec![1], bytes.clone()].concat()),
+            ];
+            // Ten bytes may reserve ten elements and a hash table for them; the words of an error take some more.
+            let most = 16 * u64::try_from(size_of::<(u64, Everything)>()).unwrap() + 1_024;
+            for (bytes_max, error) in costs {
+                assert!(bytes_max <= most, "{codec:?} {claimed}: {bytes_max} bytes for {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn claims_within_claims_reserve_no_more_than_one() {
+    for codec in all() {
+        // Each level claims as many children as there are bytes left, and the first of them does the same.
+        let depth = 20;
+        let input = 60_000;
+        let mut bytes = Vec::new();
+        while bytes.len() < depth * 3 {
+            bytes.extend_from_slice(&length(codec, 50_000));
+        }
+        bytes.resize(input, 0xff);
+        let (bytes_max, error) = cost::<Tree>(codec, &bytes);
+        let most = u64::try_from(2 * input * size_of::<Tree>()).unwrap();
+        assert!(bytes_max <= most, "{codec:?}: {bytes_max} bytes for {error}");
+    }
+}
+
+#[test]
+fn elements_that_take_no_byte_are_few() {
+    for codec in all() {
+        let few = vec![(); FREE_ELEMENTS];
+        assert_eq!(codec.decode::<Vec<()>>(&encoded(codec, &few)).unwrap(), few);
+        for claimed in [1 << 30, 1 << 60] {
+            let bytes = length(codec, claimed);
+            let why = "the value claims more elements than its bytes can hold";
+            assert_eq!(codec.decode::<Vec<()>>(&bytes).unwrap_err().to_string(), why);
+            assert_eq!(codec.decode::<HashMap<(), Nothing>>(&bytes).unwrap_err().to_string(), why);
+            let (bytes_max, error) = cost::<Vec<Skipped>>(codec, &bytes);
+            assert_eq!(error.to_string(), why);
+            // A vector that doubles holds two copies while it grows.
+            let most = u64::try_from(4 * FREE_ELEMENTS * size_of::<Skipped>()).unwrap();
+            assert!(bytes_max <= most, "{codec:?}: {bytes_max}");
+        }
+    }
+}
+
+fn tree(depth: u32) -> Tree {
+    (1..depth).fold(Tree { children: vec![] }, |child, _| Tree { children: vec![child] })
+}
+
+#[test]
+fn nesting_is_bounded_so_that_the_stack_is() {
+    for codec in all() {
+        // A tree's level is a struct and a sequence.
+        let deepest = tree(MAX_DEPTH / 2);
+        assert_eq!(codec.decode::<Tree>(&encoded(codec, &deepest)).unwrap(), deepest);
+        let error = codec.decode::<Tree>(&encoded(codec, &tree(MAX_DEPTH / 2 + 1))).unwrap_err();
+        assert_eq!(error.to_string(), "the value nests too deep");
+        // Each byte is one level: a sequence of one element.
+        assert!(codec.decode::<Tree>(&vec![1; 1 << 20]).is_err());
+
+        #[derive(Debug, Deserialize)]
+        struct Options(#[expect(dead_code, reason = "decoding is what is tried")] Option<Box<Options>>);
+        assert!(codec.decode::<Options>(&vec![1; 1 << 20]).is_err());
+
+        #[derive(Debug, Deserialize)]
+        enum Variants {
+            End,
+            Newtype(#[expect(dead_code, reason = "decoding is what is tried")] Box<Variants>),
+            Tuple(
+                #[expect(dead_code, reason = "decoding is what is tried")] u8,
+                #[expect(dead_code, reason = "as above")] Box<Variants>,
+            ),
+            Struct {
+                #[expect(dead_code, reason = "decoding is what is tried")]
+                inner: Box<Variants>,
+            },
+        }
+        for variant in 1..=3 {
+            assert_eq!(codec.decode::<Variants>(&vec![variant; 1 << 20]).unwrap_err().to_string(), "the value nests too deep");
+        }
+        assert!(matches!(codec.decode(&[0]), Ok(Variants::End)));
+    }
+}
+
+#[test]
+fn a_type_that_asks_the_bytes_what_they_are_is_refused() {
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u8),
+    }
+    for codec in all() {
+        assert!(codec.decode::<Untagged>(&encoded(codec, &Untagged::Number(1))).is_err());
+    }
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    let leaf = prop_oneof![Just(Kind::Unit), any::<String>().prop_map(Kind::Newtype)];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            (any::<u8>(), prop::option::of(inner.clone().prop_map(Box::new))).prop_map(|(id, kind)| Kind::Tuple(id, kind)),
+            (any::<u64>(), prop::collection::vec(inner, 0..4)).prop_map(|(id, list)| Kind::Struct { id, list }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_value_is_read_as_it_was_written(
+        kinds in prop::collection::vec(kinds(), 0..5),
+        numbers in any::<(i64, u64, i128, u16, char, bool)>(),
+        map in prop::collection::btree_map(any::<String>(), any::<Option<Vec<u32>>>(), 0..5),
+    ) {
+        check(&(kinds, numbers, map));
+    }
+
+    #[test]
+    fn any_bytes_have_an_answer_at_a_bounded_cost(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        for codec in all() {
+            let mut decoded = None;
+            let info = allocation_counter::measure(|| decoded = codec.decode::<Vec<Kind>>(&bytes).ok());
+            let most = u64::try_from(4 * (bytes.len() + 16) * size_of::<Kind>()).unwrap() + 1_024;
+            prop_assert!(info.bytes_max <= most, "{:?}: {} bytes of {}", codec, info.bytes_max, most);
+            if let Some(value) = decoded {
+                prop_assert_eq!(codec.decode::<Vec<Kind>>(&encoded(codec, &value)).unwrap(), value);
+            }
+        }
+    }
+}

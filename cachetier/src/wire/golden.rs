@@ -1,0 +1,161 @@
+//! Bytes as the releases write them, and what they say. A vector is never changed: a new layout gets a new version and new
+//! vectors, and the old ones must still be read. They were computed by a second, independent implementation.
+
+use crate::key::TagHash;
+use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::stamp::Stamp;
+use crate::wire::codec::Codec;
+use crate::wire::envelope::{Fingerprint, Head, MUTABLE, Writer, open};
+use crate::wire::message::{self, Message, Targets};
+
+const POSTCARD_SAMPLE: &str = "ac02 09416461204cc3b67665 000000000000f83f 0201f403 00 01f0a204 020190 03";
+const BINCODE_SAMPLE: &str = "fb2c01 09416461204cc3b67665 000000000000f83f 0201fbf401 00 01fc70110100 0201fb9001";
+
+/// Version 1, codec 1, two tags.
+const ENVELOPE_V1_POSTCARD: &str = "f6 00112233445566778899aabbccddeeff 01 00 01 02
+    00 018bcfe5687b 000493e0 003b8260 0000afc8 00000007 00060a2418202240
+    002a a1b2c3d4e5f6 412ce330 0123456789abcdef fedcba9876543210";
+/// Version 1, codec 2, two tags, marked expired.
+const ENVELOPE_V1_BINCODE: &str = "f6 00112233445566778899aabbccddeeff 01 00 02 02
+    01 018bcfe5687b 000493e0 003b8260 0000afc8 00000007 00060a2418202240
+    002a a1b2c3d4e5f6 3f4954a8 0123456789abcdef fedcba9876543210";
+/// Version 1, negative, no tags, no refresh.
+const ENVELOPE_V1_NEGATIVE: &str = "f6 00112233445566778899aabbccddeeff 01 01 01 00
+    00 018bcfe5687b 000493e0 003b8260 00000000 00000007 00060a2418202240
+    002a a1b2c3d4e5f6 84194d97";
+const MESSAGE_V1: &str = "6374 01 00000007 00060a24181e4001 00060a2418202240
+    81 00000014 0007 757365723a3432 0009 73747261c39f653a37
+    82 00000010 0123456789abcdef fedcba9876543210
+    83 00000008 1122334455667788
+    84 00000000
+    05 00000010 00112233445566778899aabbccddeeff";
+
+pub(super) const STAMP: Stamp = Stamp(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes());
+pub(super) const TAGS: [TagHash; 2] = [TagHash(0x0123_4567_89ab_cdef), TagHash(0xfedc_ba98_7654_3210)];
+pub(super) const HEAD: Head = Head {
+    codec: 1,
+    negative: false,
+    expired: false,
+    created: 1_700_000_000_123,
+    soft: 300_000,
+    hard: 3_900_000,
+    refresh: 45_000,
+    born: Token { era: Era(7), seq: Seq(1_700_000_000_123_456) },
+    cost: 42,
+    fingerprint: Fingerprint(0xa1b2_c3d4_e5f6),
+};
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Sample {
+    id: u64,
+    name: String,
+    score: f64,
+    sizes: Vec<u16>,
+    missing: Option<String>,
+    present: Option<u32>,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+enum Kind {
+    Plain,
+    Tagged(u8),
+    Point { x: i32, y: i32 },
+}
+
+fn sample() -> Sample {
+    Sample {
+        id: 300,
+        name: "Ada Löve".to_owned(),
+        score: 1.5,
+        sizes: vec![1, 500],
+        missing: None,
+        present: Some(70_000),
+        kind: Kind::Point { x: -1, y: 200 },
+    }
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()).collect()
+}
+
+/// The codecs of this build with their vectors: header and sample.
+fn codecs() -> Vec<(Codec, &'static str, &'static str)> {
+    [(1, ENVELOPE_V1_POSTCARD, POSTCARD_SAMPLE), (2, ENVELOPE_V1_BINCODE, BINCODE_SAMPLE)]
+        .into_iter()
+        .filter_map(|(id, header, sample)| Some((Codec::of_id(id)?, header, sample)))
+        .collect()
+}
+
+#[track_caller]
+fn check_envelope(golden: &[u8], head: Head, tags: &[TagHash], payload: &[u8]) {
+    let mut writer = Writer::begin(STAMP, &head, tags).unwrap();
+    writer.payload().extend_from_slice(payload);
+    assert_eq!(writer.finish(), golden);
+    let envelope = open(golden).unwrap();
+    assert_eq!((envelope.stamp, envelope.head), (STAMP, head));
+    assert_eq!(envelope.tags.collect::<Vec<_>>(), tags);
+    assert_eq!(envelope.payload, payload);
+}
+
+#[test]
+fn an_envelope_of_version_1_is_written_and_read_as_ever_with_each_codec() {
+    for (codec, header, sample) in codecs() {
+        let head = Head { codec: codec.id(), expired: codec.id() == 2, ..HEAD };
+        check_envelope(&hex(&format!("{header} {sample}")), head, &TAGS, &hex(sample));
+    }
+}
+
+#[test]
+fn a_negative_envelope_of_version_1_is_written_and_read_as_ever() {
+    check_envelope(&hex(ENVELOPE_V1_NEGATIVE), Head { negative: true, refresh: 0, ..HEAD }, &[], &[]);
+}
+
+#[test]
+fn each_codec_writes_and_reads_a_value_as_ever() {
+    for (codec, _, golden) in codecs() {
+        let mut bytes = Vec::new();
+        codec.encode(&sample(), &mut bytes).unwrap();
+        assert_eq!(bytes, hex(golden), "{codec:?}");
+        assert_eq!(codec.decode::<Sample>(&bytes).unwrap(), sample());
+    }
+}
+
+#[test]
+fn a_message_of_version_1_is_written_and_read_as_ever() {
+    let targets = Targets {
+        keys: vec!["user:42".to_owned(), "straße:7".to_owned()],
+        tags: TAGS.to_vec(),
+        prefixes: vec![TagHash(0x1122_3344_5566_7788)],
+        all: true,
+    };
+    let (era, previous, seq) = (Era(7), Seq(1_700_000_000_000_001), Seq(1_700_000_000_123_456));
+    let mut bytes = message::head(era, previous, seq).to_vec();
+    bytes.extend_from_slice(&message::body(&targets, Some(STAMP)));
+    assert_eq!(bytes, hex(MESSAGE_V1));
+    assert_eq!(message::read(&bytes), Ok(Message { era, previous, seq, targets, coming: Some(STAMP) }));
+}
+
+#[test]
+fn scripts_find_the_mutable_fields_where_they_are_told() {
+    let mut bytes = hex(ENVELOPE_V1_NEGATIVE);
+    bytes[21] = 1;
+    bytes[22..28].copy_from_slice(&[0, 0, 0, 0, 1, 0]);
+    bytes[28..32].copy_from_slice(&2_u32.to_be_bytes());
+    bytes[32..36].copy_from_slice(&3_u32.to_be_bytes());
+    bytes[36..40].copy_from_slice(&4_u32.to_be_bytes());
+    bytes[40..44].copy_from_slice(&5_u32.to_be_bytes());
+    bytes[44..52].copy_from_slice(&6_u64.to_be_bytes());
+    assert_eq!(MUTABLE, 21..52);
+    let head = open(&bytes).unwrap().head;
+    let born = Token { era: Era(5), seq: Seq(6) };
+    let expected = Head { negative: true, expired: true, created: 256, soft: 2, hard: 3, refresh: 4, born, ..HEAD };
+    assert_eq!(head, expected);
+}
+
+#[test]
+fn the_fingerprint_of_a_type_is_what_it_ever_was() {
+    assert_eq!(Fingerprint::of::<u64>(), Fingerprint(0xd319_3e8d_66f2));
+    assert_eq!(Fingerprint::of::<String>(), Fingerprint(0x6e91_21e0_2e46));
+}
