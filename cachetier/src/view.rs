@@ -226,15 +226,11 @@ impl View {
         self.unanswered_len.store(own.tags.len().saturating_add(usize::from(own.all.is_some())), Ordering::Release);
     }
 
-    /// A bump of a cache that has no shared tier: the next point of a line that only this process sees.
-    pub(crate) fn bump_alone(&self, targets: &Targets) -> Token {
-        let next = {
-            let mut known = lock(&self.known);
-            known.seq = Seq(known.seq.0.saturating_add(1));
-            *known
-        };
-        self.apply(targets, next);
-        next
+    /// The next point of a line that only this process sees: a cache without a shared tier.
+    pub(crate) fn next_alone(&self) -> Token {
+        let mut known = lock(&self.known);
+        known.seq = Seq(known.seq.0.saturating_add(1));
+        *known
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::clock::Millis;
 use crate::coherence::instance::Instance;
-use crate::coherence::transport::{Lane, Subscription};
+use crate::l2::lane::{Lane, Subscription};
 use crate::error::Fault;
 use crate::rule::seq::Token;
 use crate::wire::message;

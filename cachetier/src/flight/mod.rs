@@ -228,6 +228,11 @@ impl<O: Clone, B, N> Lead<O, B, N> {
         self.flight.as_ref().map(|flight| &flight.plan.noted)
     }
 
+    /// What the flight is for, as its first leader said.
+    pub(crate) fn purpose(&self) -> Option<Purpose> {
+        self.flight.as_ref().map(|flight| flight.plan.purpose)
+    }
+
     /// Keeps `baggage` for whoever leads next. It is dropped with the flight if nobody takes it.
     pub(crate) fn stow(&self, baggage: B) {
         let old = self.flight.as_ref().and_then(|flight| lock(&flight.state).stowed.replace(baggage));

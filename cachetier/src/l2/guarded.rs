@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Claimed, Filled, Store};
-use crate::coherence::transport::{Bumped, Lane, LaneNames, Seized};
+use crate::l2::lane::{Bumped, Lane, LaneNames, Seized};
 use crate::error::Fault;
 use crate::observe::stats::Counters;
 use crate::rule::seq::Seq;

@@ -2,6 +2,7 @@
 //! What the bytes mean is `wire`'s, who reaches which server `redis`'s.
 
 pub(crate) mod guarded;
+pub(crate) mod lane;
 pub(crate) mod memory;
 
 use std::time::Duration;

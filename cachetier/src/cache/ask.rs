@@ -1,0 +1,261 @@
+//! Asking the shared tier for a key: it answers with a usable value, or says what may be kept of a load.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::answer::Answer;
+use super::{Key, TieredCache, Value};
+use crate::clock::Millis;
+use crate::error::Fault;
+use crate::flight::Lead;
+use crate::flight::outcome::{Begun, Outcome};
+use crate::key::TagHash;
+use crate::l1::{Entry, Facts};
+use crate::l2::Claimed;
+use crate::l2::guarded::{Guarded, Probed};
+use crate::lease::Ticket;
+use crate::rule::policy::{Content, Policy, left};
+use crate::rule::stamp::Stamp;
+use crate::wire::codec::Codec;
+use crate::wire::envelope::{self, Fingerprint, Unreadable};
+use crate::wire::slot::Slot;
+
+/// A flight of the cache, led.
+pub(super) type Flight = Lead<Outcome, Ticket, Begun>;
+
+/// What the shared tier came to.
+pub(super) enum Asked<A> {
+    /// A usable value, not yet in L1.
+    Answer(Arc<Entry>, A),
+    /// No value: load, and keep of it what may be kept.
+    Load(Keep),
+}
+
+/// What may be kept of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Our ticket stands in the key, stowed in the flight: fill it, and L1 with it.
+    Shared,
+    /// Nothing may be stored in the shared tier, but nothing speaks against a copy here.
+    Local,
+    /// A copy here, for no longer than the bound on staleness: what stands in the shared tier is not known.
+    Briefly,
+    /// Nothing: another instance holds the right to fill, or a write guard forbids it.
+    Nothing,
+}
+
+/// What bytes in the shared tier are to a caller.
+pub(super) enum Opened<A> {
+    Usable(Arc<Entry>, A),
+    /// Ours, and of no use to anybody: its place may be claimed.
+    Unusable,
+    /// Somebody else's, a newer release's or of another type: it stays.
+    LeftAlone,
+}
+
+/// How often a claim that came too late is followed by another look.
+const MAX_LOOKS: u32 = 8;
+/// The first and the longest wait before another look at a key whose ticket another instance holds.
+const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+impl TieredCache {
+    /// Probes the shared tier, which plants our ticket where it holds nothing. While another instance holds the ticket, waits: first
+    /// for its value, at the end of the budget no longer.
+    pub(super) async fn ask<A: Answer>(&self, flight: &Flight, key: Key<'_>, policy: &Policy, begun: &Begun) -> Asked<A> {
+        let Some(tier) = self.readable_tier(key, begun) else { return Asked::Load(Keep::Local) };
+        if let Some(ticket) = flight.unstow() {
+            // The leader before us planted it, and it fences our load as well as its own.
+            flight.stow(ticket);
+            return Asked::Load(Keep::Shared);
+        }
+        let name = tier.name(key.text);
+        let (mut looks, mut waited, mut pause) = (0, Duration::ZERO, POLL.0);
+        loop {
+            // A new one each time: a token is sent once. Whatever the way out of here, it is given back unless it is spent.
+            let ticket = self.ticket(tier, &name);
+            let held = match tier.probe(&name, ticket.stamp()).await {
+                Ok(Probed::Planted) => {
+                    self.instance().counters.l2_misses.one();
+                    flight.stow(ticket);
+                    return Asked::Load(Keep::Shared);
+                }
+                Ok(Probed::Held(held)) => held,
+                Ok(Probed::Full(_)) => return not_planted(ticket, Keep::Local),
+                // The probe may still arrive: it must not count as seen, so the fill is forfeited.
+                Err(Fault::Unanswered(_)) => return Asked::Load(Keep::Briefly),
+                Err(Fault::Foreign) => {
+                    self.tell_foreign(key);
+                    return not_planted(ticket, Keep::Local);
+                }
+                Err(Fault::Away(_) | Fault::Refused(_)) => return not_planted(ticket, Keep::Local),
+            };
+            ticket.spend();
+            match Slot::of(&held) {
+                Slot::Hold => return Asked::Load(Keep::Nothing),
+                Slot::Foreign => {
+                    self.tell_foreign(key);
+                    return Asked::Load(Keep::Local);
+                }
+                Slot::Ticket(_) if waited >= self.shared.config.wait_budget => return Asked::Load(Keep::Nothing),
+                Slot::Ticket(_) => {
+                    let counters = &self.instance().counters;
+                    if waited.is_zero() {
+                        counters.l2_misses.one();
+                    }
+                    counters.ticket_polls.one();
+                    let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+                    sleep(jittered).await;
+                    waited = waited.saturating_add(jittered);
+                    pause = pause.saturating_mul(2).min(POLL.1);
+                }
+                Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun) {
+                    Opened::Usable(entry, answer) => {
+                        self.instance().counters.l2_hits.one();
+                        return Asked::Answer(entry, answer);
+                    }
+                    Opened::LeftAlone => return Asked::Load(Keep::Local),
+                    Opened::Unusable => {
+                        looks += 1;
+                        match self.claim(tier, &name, stamp, flight).await {
+                            Some(keep) => return Asked::Load(keep),
+                            None if looks >= MAX_LOOKS => return Asked::Load(Keep::Nothing),
+                            None => {}
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Swaps an unusable value for our ticket, so that one instance loads and not all. `None` if the key has moved on.
+    async fn claim(&self, tier: &Arc<Guarded>, name: &Arc<str>, seen: Stamp, flight: &Flight) -> Option<Keep> {
+        let ticket = self.ticket(tier, name);
+        match tier.claim(name, seen, ticket.stamp()).await {
+            Ok(Claimed::Yes) => {
+                flight.stow(ticket);
+                Some(Keep::Shared)
+            }
+            Ok(Claimed::No) => {
+                ticket.spend();
+                None
+            }
+            Err(Fault::Unanswered(_)) => Some(Keep::Briefly),
+            Err(_) => {
+                ticket.spend();
+                Some(Keep::Local)
+            }
+        }
+    }
+
+    /// The shared tier, if what it says of the key can be believed now: the table that judges its values is proven to be whole, and no
+    /// invalidation of the key waits to be told.
+    pub(super) fn readable_tier(&self, key: Key<'_>, begun: &Begun) -> Option<&Arc<Guarded>> {
+        let instance = self.instance();
+        let tier = self.shared.tier.as_ref()?;
+        (instance.view.proven(self.now()) && !instance.outbox.covers(key.text, &begun.prefixes)).then_some(tier)
+    }
+
+    fn ticket(&self, tier: &Arc<Guarded>, name: &Arc<str>) -> Ticket {
+        Ticket::new(Arc::clone(tier), Arc::clone(name), self.shared.stamps.next())
+    }
+
+    /// Judges a value of the shared tier and decodes it.
+    pub(super) fn open<A: Answer>(&self, key: Key<'_>, bytes: &[u8], policy: Option<&Policy>, begun: &Begun) -> Opened<A> {
+        let instance = self.instance();
+        let counters = &instance.counters;
+        let opened = match envelope::open(bytes) {
+            Ok(opened) => opened,
+            Err(Unreadable::Corrupt(_)) => {
+                counters.l2_unusable.one();
+                return Opened::Unusable;
+            }
+            Err(_) => {
+                self.tell_foreign(key);
+                return Opened::LeftAlone;
+            }
+        };
+        let head = &opened.head;
+        if !head.negative && head.fingerprint != Fingerprint::of::<A::Value>() {
+            self.tell_wrong_type::<A::Value>(key, "the shared tier");
+            return Opened::LeftAlone;
+        }
+        let Some(codec) = Codec::of_id(head.codec) else {
+            self.tell_foreign(key);
+            return Opened::LeftAlone;
+        };
+        let now = self.now();
+        let own: Vec<TagHash> = opened.tags.collect();
+        if instance.outbox.covers_tags(&own) {
+            return Opened::LeftAlone;
+        }
+        let tags: Box<[TagHash]> = own.iter().chain(&begun.prefixes).copied().collect();
+        let view = &instance.view;
+        let life = left(head.created, head.hard, view.server_millis(now)).filter(|_| !head.expired);
+        let unmoved = head.born.era == view.era() && view.unmoved_since(head.born.seq, begun.noted.tick, &tags);
+        // Last: had an epoch ended while the table was read, the table may have been another era's.
+        let current = view.proven(now) && view.epoch() == begun.noted.epoch;
+        if !current {
+            return Opened::LeftAlone;
+        }
+        let decoded = if head.negative { Some(None) } else { codec.decode(opened.payload).ok().map(Some) };
+        let (Some(left), true, Some(value)) = (life, unmoved, decoded) else {
+            counters.l2_unusable.one();
+            return Opened::Unusable;
+        };
+        let content = if head.negative { Content::Nothing } else { Content::Value };
+        let local = policy.map_or(left, |policy| policy.local_part(left, fastrand::u32(..)));
+        let facts = Facts {
+            content,
+            epoch: begun.noted.epoch,
+            born: head.born.seq,
+            tick: begun.noted.tick,
+            tags,
+            stamp: Some(opened.stamp),
+            deadline: now.after(local),
+            self_evident_until: Millis::default(),
+            idle_limit: policy.and_then(Policy::idle_limit),
+            life: local,
+            size: opened.payload.len(),
+            type_name: std::any::type_name::<A::Value>(),
+        };
+        let answer = A::from(value.clone());
+        let entry = entry(facts, now, value);
+        match answer {
+            Some(answer) => Opened::Usable(entry, answer),
+            // It says that there is none, which this caller cannot be answered with: the loader decides.
+            None => Opened::Unusable,
+        }
+    }
+
+    pub(super) fn tell_foreign(&self, key: Key<'_>) {
+        let counters = &self.instance().counters;
+        counters.l2_foreign.one();
+        if counters.told.foreign.first() {
+            tracing::warn!(key = key.text, "the shared tier holds something under this key that this release did not write: left alone");
+        }
+    }
+
+    pub(super) fn tell_wrong_type<V>(&self, key: Key<'_>, tier: &str) {
+        let counters = &self.instance().counters;
+        counters.wrong_type.one();
+        if counters.told.wrong_type.first() {
+            let asked = std::any::type_name::<V>();
+            tracing::error!(key = key.text, asked, tier, "a key holds values of two types: use another key for one of them");
+        }
+    }
+}
+
+fn not_planted<A>(ticket: Ticket, keep: Keep) -> Asked<A> {
+    ticket.spend();
+    Asked::Load(keep)
+}
+
+/// An entry of a value, or of the knowledge that there is none.
+pub(super) fn entry<V: Value>(facts: Facts, now: Millis, value: Option<V>) -> Arc<Entry> {
+    match value {
+        Some(value) => Entry::new(facts, now, value),
+        None => Entry::new(facts, now, ()),
+    }
+}

@@ -1,0 +1,191 @@
+//! Keeping what was loaded: in the shared tier where our ticket still stands, and here with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answer::Answer;
+use super::ask::{Flight, Keep, entry};
+use super::{Key, Rules, TieredCache};
+use crate::clock::millis;
+use crate::error::{CacheError, Fault};
+use crate::flight::outcome::Begun;
+use crate::key::{TagHash, check_key};
+use crate::l1::{Entry, Facts};
+use crate::l2::Filled;
+use crate::rule::policy::{Content, Life};
+use crate::rule::stamp::Stamp;
+use crate::wire::envelope::{Fingerprint, Head, Writer};
+
+/// An entry made of what was loaded.
+pub(super) struct Filling {
+    pub(super) entry: Arc<Entry>,
+    /// Whether it may enter L1.
+    pub(super) keep: bool,
+}
+
+/// What can be stored: looked at before anything is, so that a mutation errs before it has done half.
+pub(super) struct Parcel {
+    pub(super) life: Life,
+    pub(super) tags: Vec<TagHash>,
+    pub(super) size: usize,
+    /// The whole envelope, where the shared tier is to have it.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl TieredCache {
+    /// Stores what the loader brought, as far as `keep` allows, and returns the entry for those who wait.
+    pub(super) async fn fill<A: Answer>(
+        &self,
+        flight: &Flight,
+        key: Key<'_>,
+        rules: &impl Rules,
+        begun: &Begun,
+        keep: Keep,
+        (answer, cost): (&A, Duration),
+    ) -> Filling {
+        // Taken out of the flight: dropped on any way out that does not spend it, it is given back.
+        let ticket = if keep == Keep::Shared { flight.unstow() } else { None };
+        let stamp = ticket.as_ref().map(crate::lease::Ticket::stamp);
+        let parcel = match self.pack(key, rules, begun, answer, stamp, cost) {
+            Ok(Some(parcel)) => parcel,
+            // Not remembered by policy, or not storable.
+            Ok(None) => return self.unkept(begun, rules, answer),
+            Err(error) => {
+                self.tell_not_stored(key, &error);
+                return self.unkept(begun, rules, answer);
+            }
+        };
+        let keep = if self.instance().outbox.covers_tags(&parcel.tags) && keep != Keep::Nothing { Keep::Local } else { keep };
+        let (keep, stamp, longest) = match (keep, self.shared.tier.as_ref(), ticket) {
+            (Keep::Shared, Some(tier), Some(ticket)) => {
+                let filled = tier.fill(&tier.name(key.text), ticket.stamp(), &parcel.bytes, parcel.life.shared).await;
+                let counters = &self.instance().counters;
+                match filled {
+                    Ok(Filled::Stored) => {
+                        counters.fills.one();
+                        ticket.spend();
+                        (true, stamp, None)
+                    }
+                    // Something newer came: what was refused is kept nowhere.
+                    Ok(Filled::Refused) => {
+                        counters.fills_refused.one();
+                        ticket.spend();
+                        (false, None, None)
+                    }
+                    // The lost answer may have been a refusal, which no message will repeat.
+                    Err(Fault::Unanswered(_)) => {
+                        counters.fills_unanswered.one();
+                        (true, None, Some(self.shared.config.max_staleness))
+                    }
+                    Err(_) => (true, None, None),
+                }
+            }
+            (Keep::Local, ..) => (true, None, None),
+            (Keep::Briefly, ..) => (true, None, Some(self.shared.config.max_staleness)),
+            (Keep::Shared | Keep::Nothing, ..) => (false, None, None),
+        };
+        let local = longest.map_or(parcel.life.local, |longest| parcel.life.local.min(longest));
+        let facts = self.facts(begun, rules, &parcel.tags, answer, stamp, (local, parcel.size));
+        Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep }
+    }
+
+    /// Encodes a value and says how long it lives; `Ok(None)` if by its policy it is not remembered at all.
+    pub(super) fn pack<A: Answer>(
+        &self,
+        key: Key<'_>,
+        rules: &impl Rules,
+        begun: &Begun,
+        answer: &A,
+        stamp: Option<Stamp>,
+        cost: Duration,
+    ) -> Result<Option<Parcel>, CacheError> {
+        let config = &self.shared.config;
+        check_key(key.text)?;
+        rules.policy().check().map_err(CacheError::Policy)?;
+        let Some(life) = rules.policy().life(answer.content(), config.max_life, fastrand::u32(..)) else { return Ok(None) };
+        let tags = self.tags(rules);
+        if tags.len() > config.max_tags {
+            return Err(CacheError::TooManyTags { tags: tags.len(), limit: config.max_tags });
+        }
+        let mut parcel = Parcel { life, tags, size: 0, bytes: Vec::new() };
+        let Some(codec) = config.codec else { return Ok(Some(parcel)) };
+        let unencodable = |error: &dyn std::fmt::Display| CacheError::Encode(error.to_string().into());
+        if let Some(stamp) = stamp {
+            let created = self.instance().view.server_millis(self.now());
+            let whole = u32::try_from(millis(life.shared)).unwrap_or(u32::MAX);
+            let head = Head {
+                codec: codec.id(),
+                negative: answer.content() == Content::Nothing,
+                expired: false,
+                created,
+                soft: whole,
+                hard: whole,
+                refresh: 0,
+                born: begun.noted.born,
+                cost: u16::try_from(millis(cost)).unwrap_or(u16::MAX),
+                fingerprint: Fingerprint::of::<A::Value>(),
+            };
+            let mut writer = Writer::begin(stamp, &head, &parcel.tags).map_err(|error| unencodable(&error))?;
+            let before = writer.payload().len();
+            if let Some(value) = answer.value() {
+                codec.encode(value, writer.payload()).map_err(|error| unencodable(&error))?;
+            }
+            parcel.size = writer.payload().len().saturating_sub(before);
+            parcel.bytes = writer.finish();
+        } else if let (Some(value), true) = (answer.value(), self.instance().l1.weighs()) {
+            parcel.size = codec.measure(value).map_err(|error| unencodable(&error))?;
+        }
+        if parcel.size > config.max_value {
+            return Err(CacheError::TooLarge { bytes: parcel.size, limit: config.max_value });
+        }
+        Ok(Some(parcel))
+    }
+
+    /// The entry of a value that is kept nowhere: those who wait still judge it by its tags.
+    fn unkept<A: Answer>(&self, begun: &Begun, rules: &impl Rules, answer: &A) -> Filling {
+        let facts = self.facts(begun, rules, &self.tags(rules), answer, None, (Duration::ZERO, 0));
+        Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep: false }
+    }
+
+    pub(super) fn facts<A: Answer>(
+        &self,
+        begun: &Begun,
+        rules: &impl Rules,
+        tags: &[TagHash],
+        answer: &A,
+        stamp: Option<Stamp>,
+        (life, size): (Duration, usize),
+    ) -> Facts {
+        Facts {
+            content: answer.content(),
+            epoch: begun.noted.epoch,
+            born: begun.noted.born.seq,
+            tick: begun.noted.tick,
+            tags: tags.iter().chain(&begun.prefixes).copied().collect(),
+            stamp,
+            deadline: self.now().after(life),
+            self_evident_until: begun.noted.at.after(self.shared.config.max_staleness),
+            idle_limit: rules.policy().idle_limit(),
+            life,
+            size,
+            type_name: std::any::type_name::<A::Value>(),
+        }
+    }
+
+    pub(super) fn tell_not_stored(&self, key: Key<'_>, error: &CacheError) {
+        let counters = &self.instance().counters;
+        counters.not_stored.one();
+        let told = &counters.told;
+        let once = match error {
+            CacheError::Key(_) => &told.bad_key,
+            CacheError::Policy(_) => &told.bad_policy,
+            CacheError::TooManyTags { .. } => &told.too_many_tags,
+            CacheError::TooLarge { .. } => &told.too_large,
+            _ => &told.not_encodable,
+        };
+        if once.first() {
+            let start: String = key.text.chars().take(64).collect();
+            tracing::warn!(key = start, %error, "a loaded value is returned and not stored; further ones are only counted");
+        }
+    }
+}
