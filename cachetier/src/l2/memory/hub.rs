@@ -22,7 +22,7 @@ pub(super) struct State {
     /// The lanes, by namespace.
     rooms: HashMap<Arc<str>, Room>,
     pub(super) strays: VecDeque<Stray>,
-    pub(super) faults: Script,
+    pub(super) faults: Interference,
     /// How many stores and lanes were handed out: the n-th of each belong to the n-th instance.
     pub(super) stores: usize,
     pub(super) lanes: usize,
@@ -32,7 +32,7 @@ pub(super) struct State {
 
 /// Everything that interferes with calls.
 #[derive(Default)]
-pub(super) struct Script {
+pub(super) struct Interference {
     rules: Rules,
     script: Option<Arc<dyn Faults>>,
     /// The script wants to be asked about messages too.
@@ -44,11 +44,14 @@ pub(super) struct Script {
 /// What the script has planned for a message that is about to be published, by reader.
 pub(super) type Deliveries = Vec<(ReaderId, Plan)>;
 
+/// What a call does, as one step under the lock.
+type Deed = Box<dyn FnOnce(&mut State, Deliveries) + Send>;
+
 /// A call, or a message, that is on its way with nobody waiting for it.
 pub(super) struct Stray {
     /// The namespace in which landing it publishes a message.
     audience: Option<Arc<str>>,
-    deed: Box<dyn FnOnce(&mut State, Deliveries) + Send>,
+    deed: Deed,
 }
 
 impl Stray {
@@ -64,7 +67,7 @@ impl Hub {
             keys: Keys::new(),
             rooms: HashMap::new(),
             strays: VecDeque::new(),
-            faults: Script::default(),
+            faults: Interference::default(),
             stores: 0,
             lanes: 0,
             readers: 0,
@@ -179,7 +182,7 @@ enum Planned {
     Ask(Arc<dyn Faults>),
 }
 
-impl Script {
+impl Interference {
     fn is_plain(&self) -> bool {
         self.script.is_none() && self.rules.is_empty()
     }

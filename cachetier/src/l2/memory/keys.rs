@@ -56,13 +56,11 @@ impl Keys {
     /// `SET key ticket NX GET PX lease`.
     pub(super) fn probe(&mut self, key: &str, ticket: Stamp, lease: Duration, now: Millis) -> Result<Option<Vec<u8>>, Fault> {
         let until = expiry(lease, now)?;
-        match self.live(key, now) {
-            Some(held) => Ok(Some(held.bytes()?.to_vec())),
-            None => {
-                self.put(key, slot::prefix(slot::TICKET, ticket).to_vec(), until, now);
-                Ok(None)
-            }
+        if let Some(held) = self.live(key, now) {
+            return Ok(Some(held.bytes()?.to_vec()));
         }
+        self.plant(key, ticket, until, now);
+        Ok(None)
     }
 
     /// `GET key`.
@@ -86,7 +84,7 @@ impl Keys {
         if self.prefix(key, now)? != Some(slot::prefix(slot::VALUE, seen)) {
             return Ok(Claimed::No);
         }
-        self.put(key, slot::prefix(slot::TICKET, ticket).to_vec(), expiry(lease, now)?, now);
+        self.plant(key, ticket, expiry(lease, now)?, now);
         Ok(Claimed::Yes)
     }
 

@@ -113,7 +113,9 @@ impl Lane for MemoryLane {
         let call = Call::new(CallKind::Bump, key, *instance);
         let stray = || {
             let (bump, here) = (bump.clone(), Arc::clone(namespace));
-            Stray::new(Some(namespace), move |state, deliveries| drop(bump.run(&here, state, deliveries)))
+            Stray::new(Some(namespace), move |state, deliveries| {
+                bump.run(&here, state, deliveries);
+            })
         };
         hub.pass(call, Some(namespace), |state, deliveries| Ok(bump.run(namespace, state, deliveries)), stray).await
     }

@@ -116,6 +116,7 @@ impl InProcess {
     /// assert!(tier.evict("k"));
     /// assert!(!tier.evict("k"));
     /// ```
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn evict(&self, key: &str) -> bool {
         let mut state = self.hub.lock();
         let now = state.now();
@@ -246,11 +247,13 @@ impl InProcess {
     }
 
     /// Lets the stray arrive and run that has been on its way the longest but `nth`. Says whether there was one.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn land(&self, nth: usize) -> bool {
         self.hub.land(nth)
     }
 
     /// Lets all present strays arrive and run, the oldest first. Returns how many there were.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn land_all(&self) -> usize {
         // Landed bumps can send new strays on their way: those are not of this turn.
         (0..self.strays()).filter(|_| self.land(0)).count()

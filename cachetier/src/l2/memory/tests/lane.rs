@@ -107,7 +107,9 @@ fn the_table_has_the_last_seq_of_every_cell_up_to_the_last_one_written() {
     let mut cells = vec![0_u64; usize::try_from(CELLS).expect("small") + 1];
     let mut expect = |hash: Option<TagHash>, seq: Seq| {
         let at: Vec<u32> = hash.map_or(vec![CELLS], |hash| hash.cells(CELLS).collect());
-        at.iter().for_each(|cell| cells[usize::try_from(*cell).expect("small")] = seq.0);
+        for cell in at {
+            cells[usize::try_from(cell).expect("small")] = seq.0;
+        }
         let end = cells.iter().rposition(|seq| *seq > 0).map_or(0, |last| last + 1);
         cells[..end].iter().flat_map(|seq| seq.to_be_bytes()).collect::<Vec<u8>>()
     };
@@ -213,9 +215,9 @@ fn messages_cannot_be_lost_unseen_unless_a_script_may_lose_them() {
     let (tier, _) = tier();
     let reader = subscribe(&lane(&tier));
     assert_eq!(reader.proves_for(), None);
-    tier.script_calls(|_: &super::super::Call<'_>| super::super::Plan::go());
+    tier.script_calls(|_: &Call<'_>| Plan::go());
     assert_eq!(reader.proves_for(), None);
-    tier.script(|_: &super::super::Call<'_>| super::super::Plan::go());
+    tier.script(|_: &Call<'_>| Plan::go());
     assert_eq!(reader.proves_for(), Some(Duration::from_secs(2)));
     tier.clear_script();
     assert_eq!(reader.proves_for(), Some(Duration::from_secs(2)), "what was lost before may still be missing");

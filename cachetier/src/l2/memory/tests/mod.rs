@@ -1,16 +1,20 @@
-//! What the tests of the tier share. None of them needs a runtime: futures are polled by hand.
+//! What the tests of the tier share. Most need no runtime: futures are polled by hand.
 
 mod faults;
 mod lane;
+mod messages;
 mod store;
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::InProcess;
+use tokio::sync::oneshot;
+
+use super::{Call, CallKind, InProcess, Plan};
 use crate::clock::{Clock, ManualClock};
 use crate::coherence::transport::{Lane, LaneNames, Subscription};
 use crate::l2::Store;
@@ -51,7 +55,20 @@ fn subscribe(lane: &Arc<dyn Lane>) -> Box<dyn Subscription> {
     now(lane.subscribe()).expect("subscribed")
 }
 
-fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+/// Plans the calls of one kind, one after the other, and lets everything else go.
+fn script(tier: &InProcess, kind: CallKind, plans: impl IntoIterator<Item = Plan>) {
+    let plans = Mutex::new(plans.into_iter().collect::<VecDeque<_>>());
+    tier.script(move |call: &Call<'_>| {
+        let plan = if call.kind == kind { plans.lock().expect("whole").pop_front() } else { None };
+        plan.unwrap_or_else(Plan::go)
+    });
+}
+
+fn gate() -> (oneshot::Sender<()>, oneshot::Receiver<()>) {
+    oneshot::channel()
+}
+
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
