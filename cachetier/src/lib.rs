@@ -13,3 +13,6 @@ mod l2;
 mod redis;
 mod rule;
 mod wire;
+
+pub use clock::{Clock, ManualClock};
+pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan};

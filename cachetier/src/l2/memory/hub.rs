@@ -1,0 +1,283 @@
+//! The one lock of a tier, and the way of every call through the script: wait, run under the lock, wait, answer.
+//! What a call does to the state is `keys`' and `room`'s.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::faults::{Call, CallKind, Effect, Fate, Faults, Plan, Rules};
+use super::keys::Keys;
+use super::room::{Parcel, ReaderId, Room};
+use crate::clock::{Clock, Millis};
+use crate::error::Fault;
+
+/// What every clone of a tier shares.
+pub(super) struct Hub(Mutex<State>);
+
+/// Everything that calls change.
+pub(super) struct State {
+    clock: Clock,
+    pub(super) keys: Keys,
+    /// The lanes, by namespace.
+    rooms: HashMap<Arc<str>, Room>,
+    pub(super) strays: VecDeque<Stray>,
+    pub(super) faults: Interference,
+    /// How many stores and lanes were handed out: the n-th of each belong to the n-th instance.
+    pub(super) stores: usize,
+    pub(super) lanes: usize,
+    /// Names readers; never goes back.
+    pub(super) readers: u64,
+}
+
+/// Everything that interferes with calls.
+#[derive(Default)]
+pub(super) struct Interference {
+    rules: Rules,
+    script: Option<Arc<dyn Faults>>,
+    /// The script wants to be asked about messages too.
+    messages: bool,
+    /// How long a check proves that no message was missed; unset where none can be.
+    proof: Option<Duration>,
+}
+
+/// What the script has planned for a message that is about to be published, by reader.
+pub(super) type Deliveries = Vec<(ReaderId, Plan)>;
+
+/// What a call does, as one step under the lock.
+type Deed = Box<dyn FnOnce(&mut State, Deliveries) + Send>;
+
+/// A call, or a message, that is on its way with nobody waiting for it.
+pub(super) struct Stray {
+    /// The namespace in which landing it publishes a message.
+    audience: Option<Arc<str>>,
+    deed: Deed,
+}
+
+impl Stray {
+    pub(super) fn new(audience: Option<&Arc<str>>, deed: impl FnOnce(&mut State, Deliveries) + Send + 'static) -> Self {
+        Self { audience: audience.cloned(), deed: Box::new(deed) }
+    }
+}
+
+impl Hub {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self(Mutex::new(State {
+            clock,
+            keys: Keys::new(),
+            rooms: HashMap::new(),
+            strays: VecDeque::new(),
+            faults: Interference::default(),
+            stores: 0,
+            lanes: 0,
+            readers: 0,
+        }))
+    }
+
+    /// A panic under the lock can only come from the allocator: what it left is as good as what was there.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one call the whole way. `audience` is the namespace in which `deed` publishes, `stray` a copy of the call that can
+    /// run when the caller is gone.
+    ///
+    /// Cancel safety: dropped before `deed` has run, the call has not run; dropped after it, the call has run and is unanswered.
+    pub(super) async fn pass<T: Send>(
+        &self,
+        call: Call<'_>,
+        audience: Option<&Arc<str>>,
+        deed: impl Fn(&mut State, Deliveries) -> Result<T, Fault> + Send,
+        stray: impl FnOnce() -> Stray + Send,
+    ) -> Result<T, Fault> {
+        let plan = match self.plan_or_run(&call, &deed) {
+            Scripted::Done(answer) => return answer,
+            Scripted::Plan(plan) => plan,
+        };
+        if let Some(gate) = plan.before {
+            gate.await;
+        }
+        let answer = match plan.fate {
+            Fate::Run => self.run(audience, &deed),
+            Fate::Fail(fault) => Err(fault),
+            Fate::Hang => std::future::pending().await,
+            Fate::LoseReply => {
+                drop(self.run(audience, &deed));
+                Err(unanswered())
+            }
+            Fate::Lose => Err(unanswered()),
+            Fate::Late => {
+                self.lock().strays.push_back(stray());
+                Err(unanswered())
+            }
+            Fate::Twice => {
+                let answer = self.run(audience, &deed);
+                self.lock().strays.push_back(stray());
+                answer
+            }
+        };
+        if let Some(gate) = plan.reply {
+            gate.await;
+        }
+        answer
+    }
+
+    /// Runs the call at once where nothing interferes, under the one lock it takes to find out.
+    fn plan_or_run<T>(
+        &self,
+        call: &Call<'_>,
+        deed: impl Fn(&mut State, Deliveries) -> Result<T, Fault>,
+    ) -> Scripted<Result<T, Fault>> {
+        let mut state = self.lock();
+        if state.faults.is_plain() {
+            return Scripted::Done(deed(&mut state, Vec::new()));
+        }
+        match state.faults.rule_or_script(call.kind) {
+            Planned::Plan(plan) => Scripted::Plan(plan),
+            Planned::Ask(script) => {
+                drop(state);
+                Scripted::Plan(script.plan(call))
+            }
+        }
+    }
+
+    /// Runs `deed` in one step, with a plan for each message it may send.
+    ///
+    /// Message and seq must come into being under one hold of the lock, and the script is asked under none: so it is asked first,
+    /// again if readers have come meanwhile, and the deed finds its plans made.
+    fn run<T>(&self, audience: Option<&Arc<str>>, deed: impl FnOnce(&mut State, Deliveries) -> T) -> T {
+        let mut deliveries = Deliveries::new();
+        loop {
+            let mut state = self.lock();
+            let Some((reader, instance)) = audience.and_then(|namespace| state.unplanned(namespace, &deliveries)) else {
+                return deed(&mut state, deliveries);
+            };
+            let plan = match state.faults.rule_or_script(CallKind::Deliver) {
+                Planned::Plan(plan) => plan,
+                Planned::Ask(script) => {
+                    drop(state);
+                    script.plan(&Call::new(CallKind::Deliver, None, instance))
+                }
+            };
+            deliveries.push((reader, plan));
+        }
+    }
+
+    /// Runs the stray that is the `nth` to have gone astray; says whether there was one.
+    pub(super) fn land(&self, nth: usize) -> bool {
+        let Some(stray) = self.lock().strays.remove(nth) else { return false };
+        self.run(stray.audience.as_ref(), stray.deed);
+        true
+    }
+}
+
+enum Scripted<T> {
+    Done(T),
+    Plan(Plan),
+}
+
+enum Planned {
+    Plan(Plan),
+    /// To be asked when the lock is free.
+    Ask(Arc<dyn Faults>),
+}
+
+impl Interference {
+    fn is_plain(&self) -> bool {
+        self.script.is_none() && self.rules.is_empty()
+    }
+
+    fn rule_or_script(&mut self, kind: CallKind) -> Planned {
+        if let Some(plan) = self.rules.plan(kind) {
+            return Planned::Plan(plan);
+        }
+        match &self.script {
+            Some(script) if kind != CallKind::Deliver || self.messages => Planned::Ask(Arc::clone(script)),
+            _ => Planned::Plan(Plan::go()),
+        }
+    }
+
+    /// Sets the script. Returns the one before, to be dropped when the lock is free.
+    #[must_use]
+    pub(super) fn set(&mut self, script: Arc<dyn Faults>, messages: bool) -> Option<Arc<dyn Faults>> {
+        self.messages = messages;
+        if messages {
+            self.need_proof();
+        }
+        self.script.replace(script)
+    }
+
+    pub(super) fn add(&mut self, kind: CallKind, effect: Effect) {
+        self.rules.add(kind, effect);
+        if kind == CallKind::Deliver {
+            self.need_proof();
+        }
+    }
+
+    /// Takes all faults away. The proof stays needed: a message lost before may not have been missed yet. Returns the script, to
+    /// be dropped when the lock is free.
+    #[must_use]
+    pub(super) fn clear(&mut self) -> Option<Arc<dyn Faults>> {
+        self.rules = Rules::default();
+        self.script.take()
+    }
+
+    fn need_proof(&mut self) {
+        self.proof.get_or_insert(super::PROOF);
+    }
+
+    pub(super) fn prove_for(&mut self, proof: Duration) {
+        self.proof = Some(proof);
+    }
+
+    pub(super) fn proof(&self) -> Option<Duration> {
+        self.proof
+    }
+}
+
+impl State {
+    pub(super) fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// The lane of a namespace, and the keys beside it.
+    pub(super) fn room(&mut self, namespace: &Arc<str>) -> &mut Room {
+        self.rooms.entry(Arc::clone(namespace)).or_default()
+    }
+
+    pub(super) fn rooms(&mut self) -> impl Iterator<Item = &mut Room> {
+        self.rooms.values_mut()
+    }
+
+    /// Tells the readers of `namespace`, each as planned.
+    pub(super) fn publish(&mut self, namespace: &Arc<str>, message: &Arc<[u8]>, deliveries: Deliveries) {
+        for reader in self.room(namespace).publish(message, deliveries) {
+            let (namespace, message) = (Arc::clone(namespace), Arc::clone(message));
+            self.strays.push_back(Stray::new(None, move |state, _| state.room(&namespace).send(reader, Parcel::of(message))));
+        }
+    }
+
+    /// A reader of `namespace` that would get a message now and for whom nothing is planned.
+    fn unplanned(&mut self, namespace: &Arc<str>, planned: &Deliveries) -> Option<(ReaderId, usize)> {
+        if self.faults.is_plain() {
+            return None;
+        }
+        self.room(namespace).readers().find(|(reader, _)| planned.iter().all(|(known, _)| known != reader))
+    }
+}
+
+/// What a caller is told when its call, or the answer, was lost.
+fn unanswered() -> Fault {
+    Fault::Unanswered(Arc::from("scripted"))
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Hub")
+            .field("keys", &state.keys.count(state.now()))
+            .field("namespaces", &state.rooms.len())
+            .field("strays", &state.strays.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,200 @@
+//! The strings of the tier and their expiry: what each command does to one key, as a Redis server and its scripts would do it.
+//! Takes the time as an argument, knows no caller and never waits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Millis, millis};
+use crate::error::Fault;
+use crate::l2::{Claimed, Filled};
+use crate::rule::stamp::Stamp;
+use crate::wire::slot;
+
+/// Below this many keys the dead are not looked for.
+const SWEEP_FROM: usize = 1_024;
+
+/// What one key holds.
+#[derive(Debug)]
+enum What {
+    /// A string.
+    Bytes(Vec<u8>),
+    /// Some other type, which no string command touches.
+    OtherType,
+}
+
+#[derive(Debug)]
+struct Held {
+    what: What,
+    /// The first moment at which the key is gone.
+    until: Millis,
+}
+
+impl Held {
+    fn bytes(&self) -> Result<&[u8], Fault> {
+        match &self.what {
+            What::Bytes(bytes) => Ok(bytes),
+            What::OtherType => Err(Fault::Foreign),
+        }
+    }
+}
+
+/// All keys of a tier.
+#[derive(Debug)]
+pub(super) struct Keys {
+    held: HashMap<String, Held>,
+    /// The number of keys, dead ones included, at which the dead are thrown out. Doubles with the living, so that a sweep costs
+    /// each insertion a constant.
+    sweep_at: usize,
+}
+
+impl Keys {
+    pub(super) fn new() -> Self {
+        Self { held: HashMap::new(), sweep_at: SWEEP_FROM }
+    }
+
+    /// `SET key ticket NX GET PX lease`.
+    pub(super) fn probe(&mut self, key: &str, ticket: Stamp, lease: Duration, now: Millis) -> Result<Option<Vec<u8>>, Fault> {
+        let until = expiry(lease, now)?;
+        if let Some(held) = self.live(key, now) {
+            return Ok(Some(held.bytes()?.to_vec()));
+        }
+        self.plant(key, ticket, until, now);
+        Ok(None)
+    }
+
+    /// `GET key`.
+    pub(super) fn read(&self, key: &str, now: Millis) -> Result<Option<Vec<u8>>, Fault> {
+        self.live(key, now).map(|held| held.bytes().map(<[u8]>::to_vec)).transpose()
+    }
+
+    /// Stores `value` where `seen` is the ticket; where the key begins like `value` already, an earlier copy of this call did.
+    pub(super) fn fill(&mut self, key: &str, seen: Stamp, value: &[u8], life: Duration, now: Millis) -> Result<Filled, Fault> {
+        let found = self.prefix(key, now)?;
+        if found == Some(slot::prefix(slot::TICKET, seen)) {
+            self.put(key, value.to_vec(), expiry(life, now)?, now);
+            return Ok(Filled::Stored);
+        }
+        let ours = found.is_some_and(|found| found.first() == Some(&slot::VALUE) && value.starts_with(&found));
+        Ok(if ours { Filled::Stored } else { Filled::Refused })
+    }
+
+    /// Swaps the value stamped `seen` for `ticket`.
+    pub(super) fn claim(&mut self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration, now: Millis) -> Result<Claimed, Fault> {
+        if self.prefix(key, now)? != Some(slot::prefix(slot::VALUE, seen)) {
+            return Ok(Claimed::No);
+        }
+        self.plant(key, ticket, expiry(lease, now)?, now);
+        Ok(Claimed::Yes)
+    }
+
+    /// Removes `ticket` where it still stands.
+    pub(super) fn abandon(&mut self, key: &str, ticket: Stamp, now: Millis) -> Result<(), Fault> {
+        if self.prefix(key, now)? == Some(slot::prefix(slot::TICKET, ticket)) {
+            self.held.remove(key);
+        }
+        Ok(())
+    }
+
+    /// Removes what the key holds, unless a write guard holds it; says whether something went.
+    pub(super) fn drop_unless_held(&mut self, key: &str, now: Millis) -> bool {
+        !self.on_hold(key, now) && self.remove(key, now)
+    }
+
+    /// Says whether a write guard holds the key.
+    pub(super) fn on_hold(&self, key: &str, now: Millis) -> bool {
+        self.first(key, now) == Some(slot::HOLD)
+    }
+
+    /// Puts `ticket` in the place of whatever the key holds.
+    pub(super) fn plant(&mut self, key: &str, ticket: Stamp, until: Millis, now: Millis) {
+        self.put(key, slot::prefix(slot::TICKET, ticket).to_vec(), until, now);
+    }
+
+    /// `SET key bytes`, by anybody.
+    pub(super) fn put(&mut self, key: &str, bytes: Vec<u8>, until: Millis, now: Millis) {
+        self.insert(key, Held { what: What::Bytes(bytes), until }, now);
+    }
+
+    /// Makes the key hold another type than a string, for ever.
+    pub(super) fn put_other_type(&mut self, key: &str, now: Millis) {
+        self.insert(key, Held { what: What::OtherType, until: Millis::NEVER }, now);
+    }
+
+    /// `DEL key`; says whether something went.
+    pub(super) fn remove(&mut self, key: &str, now: Millis) -> bool {
+        self.held.remove(key).is_some_and(|held| held.until > now)
+    }
+
+    /// `FLUSHALL`.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    /// How many keys hold something.
+    pub(super) fn count(&self, now: Millis) -> usize {
+        self.held.values().filter(|held| held.until > now).count()
+    }
+
+    /// The first byte of the string that the key holds.
+    pub(super) fn first(&self, key: &str, now: Millis) -> Option<u8> {
+        self.live(key, now)?.bytes().ok()?.first().copied()
+    }
+
+    fn live(&self, key: &str, now: Millis) -> Option<&Held> {
+        self.held.get(key).filter(|held| held.until > now)
+    }
+
+    /// Kind and stamp of what the key holds, if it is long enough to have them.
+    fn prefix(&self, key: &str, now: Millis) -> Result<Option<[u8; slot::PREFIX]>, Fault> {
+        let Some(held) = self.live(key, now) else { return Ok(None) };
+        Ok(held.bytes()?.first_chunk().copied())
+    }
+
+    fn insert(&mut self, key: &str, held: Held, now: Millis) {
+        if let Some(place) = self.held.get_mut(key) {
+            *place = held;
+            return;
+        }
+        if self.held.len() >= self.sweep_at {
+            self.held.retain(|_, held| held.until > now);
+            self.sweep_at = self.held.len().saturating_mul(2).max(SWEEP_FROM);
+        }
+        self.held.insert(key.to_owned(), held);
+    }
+}
+
+/// The end of a life that begins now. A server refuses an expiry of no time, and one beyond the range of its signed clock.
+pub(super) fn expiry(life: Duration, now: Millis) -> Result<Millis, Fault> {
+    let (life, longest) = (millis(life), i64::MAX.unsigned_abs().saturating_sub(now.0));
+    if life == 0 || life > longest {
+        return Err(Fault::Refused(Arc::from("invalid expire time, expected 1 ms or more")));
+    }
+    Ok(Millis(now.0.saturating_add(life)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_expired_unseen_do_not_pile_up() {
+        let mut keys = Keys::new();
+        for i in 0..100_000_u64 {
+            let now = Millis(i);
+            let until = expiry(Duration::from_millis(10), now).expect("valid");
+            keys.put(&format!("k{i}"), vec![1], until, now);
+        }
+        assert!(keys.held.len() <= SWEEP_FROM, "{} keys are kept, 10 of them alive", keys.held.len());
+        assert_eq!(keys.count(Millis(99_999)), 10);
+    }
+
+    #[test]
+    fn a_sweep_keeps_the_living() {
+        let mut keys = Keys::new();
+        for i in 0..5_000 {
+            keys.put(&format!("k{i}"), vec![1], Millis::NEVER, Millis(1));
+        }
+        assert_eq!(keys.count(Millis(2)), 5_000);
+    }
+}

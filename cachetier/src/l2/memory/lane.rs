@@ -1,0 +1,283 @@
+//! A lane of the tier as an instance uses it: what a bump is made of, and the reading end with its one ordered stream.
+//! Seqs, eras and mail are `room`'s, faults `hub`'s.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::faults::{Call, CallKind};
+use super::hub::{Deliveries, Hub, State, Stray};
+use super::keys::expiry;
+use super::room::{Content, Parcel, ReaderId};
+use super::stand_in::{body, head};
+use crate::coherence::transport::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
+use crate::error::Fault;
+use crate::key::TagHash;
+use crate::rule::seq::{Seq, Token};
+use crate::rule::stamp::Stamp;
+use crate::wire::message::Targets;
+
+/// The writing end.
+#[derive(Debug)]
+pub(super) struct MemoryLane {
+    place: Place,
+}
+
+/// Who uses which lane of which tier.
+#[derive(Clone, Debug)]
+struct Place {
+    hub: Arc<Hub>,
+    names: Arc<LaneNames>,
+    namespace: Arc<str>,
+    instance: usize,
+}
+
+/// A bump, ready to be carried out in one step.
+#[derive(Clone, Debug)]
+struct Bump {
+    /// Whole names.
+    keys: Vec<String>,
+    cells: Vec<u32>,
+    body: Vec<u8>,
+    floor: Seq,
+}
+
+impl Bump {
+    fn new(names: &LaneNames, targets: &Targets, coming: Option<Stamp>, floor: Seq) -> Self {
+        let tags = targets.tags.iter().chain(&targets.prefixes);
+        Self {
+            keys: targets.keys.iter().map(|key| names.value(key)).collect(),
+            cells: tags.flat_map(|tag: &TagHash| tag.cells(names.cells)).chain(targets.all.then_some(names.cells)).collect(),
+            body: body(targets, coming),
+            floor,
+        }
+    }
+
+    fn run(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Bumped {
+        let now = state.now();
+        let held = self.keys.iter().map(|key| u64::from(state.keys.drop_unless_held(key, now))).sum();
+        let room = state.room(namespace);
+        let (previous, token) = room.advance(now, self.floor);
+        for cell in &self.cells {
+            room.write_cell(*cell, token.seq);
+        }
+        let message: Arc<[u8]> = head(token.era, previous, token.seq).into_iter().chain(self.body.iter().copied()).collect();
+        state.publish(namespace, &message, deliveries);
+        Bumped { token, held }
+    }
+}
+
+/// The first half of a `set`: a bump of one key, and a ticket in it.
+#[derive(Clone, Debug)]
+struct Seize {
+    bump: Bump,
+    key: String,
+    ticket: Stamp,
+    lease: Duration,
+}
+
+impl Seize {
+    fn run(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Result<Seized, Fault> {
+        let now = state.now();
+        let until = expiry(self.lease, now)?;
+        let Bumped { token, .. } = self.bump.run(namespace, state, deliveries);
+        if state.keys.on_hold(&self.key, now) {
+            return Ok(Seized::Held(token));
+        }
+        state.keys.plant(&self.key, self.ticket, until, now);
+        Ok(Seized::Planted(token))
+    }
+}
+
+impl MemoryLane {
+    pub(super) fn new(hub: Arc<Hub>, names: LaneNames, instance: usize) -> Self {
+        let namespace = Arc::from(names.namespace.as_str());
+        Self { place: Place { hub, names: Arc::new(names), namespace, instance } }
+    }
+}
+
+#[async_trait]
+impl Lane for MemoryLane {
+    async fn bump(&self, targets: &Targets, floor: Seq) -> Result<Bumped, Fault> {
+        let Place { hub, names, namespace, instance } = &self.place;
+        let bump = Bump::new(names, targets, None, floor);
+        let key = match bump.keys.as_slice() {
+            [only] => Some(only.as_str()),
+            _ => None,
+        };
+        let call = Call::new(CallKind::Bump, key, *instance);
+        let stray = || {
+            let (bump, here) = (bump.clone(), Arc::clone(namespace));
+            Stray::new(Some(namespace), move |state, deliveries| {
+                bump.run(&here, state, deliveries);
+            })
+        };
+        hub.pass(call, Some(namespace), |state, deliveries| Ok(bump.run(namespace, state, deliveries)), stray).await
+    }
+
+    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Seq) -> Result<Seized, Fault> {
+        let Place { hub, names, namespace, instance } = &self.place;
+        let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
+        let seize = Seize { bump: Bump::new(names, &targets, Some(ticket), floor), key: names.value(key), ticket, lease };
+        let call = Call::new(CallKind::Seize, Some(&seize.key), *instance);
+        let stray = || {
+            let (seize, here) = (seize.clone(), Arc::clone(namespace));
+            Stray::new(Some(namespace), move |state, deliveries| drop(seize.run(&here, state, deliveries)))
+        };
+        hub.pass(call, Some(namespace), |state, deliveries| seize.run(namespace, state, deliveries), stray).await
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
+        let Place { hub, namespace, instance, .. } = &self.place;
+        let call = Call::new(CallKind::Subscribe, None, *instance);
+        let open = |state: &mut State, _: Deliveries| {
+            state.readers += 1;
+            let id = ReaderId(state.readers);
+            Ok((id, state.room(namespace).subscribe(id, *instance)))
+        };
+        // A subscription whose caller is gone ends at once: there is nothing to do late.
+        let (id, mail) = hub.pass(call, None, open, || Stray::new(None, |_, _| ())).await?;
+        Ok(Box::new(Reader { place: self.place.clone(), id, mail, seen: 0, head: None, arrived: VecDeque::new(), broken: None }))
+    }
+}
+
+/// The reading end.
+struct Reader {
+    place: Place,
+    id: ReaderId,
+    mail: UnboundedReceiver<Parcel>,
+    /// How many parcels have arrived or were found lost.
+    seen: u64,
+    /// Taken out of the mail and still waiting at its gate.
+    head: Option<Parcel>,
+    /// Arrived before an answer did.
+    arrived: VecDeque<Vec<u8>>,
+    /// Why the subscription has ended.
+    broken: Option<Fault>,
+}
+
+impl Reader {
+    /// Moves the stream on by one parcel. A parcel that is not through its gate stays where it is, so dropping the caller loses
+    /// none.
+    fn poll_parcel(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<u8>>, Fault>> {
+        if let Some(fault) = &self.broken {
+            return Poll::Ready(Err(fault.clone()));
+        }
+        let mut parcel = match self.head.take() {
+            Some(parcel) => parcel,
+            // Not `poll_recv` alone: it may ask the task to yield although the mail is there.
+            None => match self.mail.try_recv() {
+                Ok(parcel) => parcel,
+                Err(_) => match self.mail.poll_recv(cx) {
+                    Poll::Ready(Some(parcel)) => parcel,
+                    Poll::Ready(None) => return Poll::Ready(Err(self.end(closed()))),
+                    Poll::Pending => return Poll::Pending,
+                },
+            },
+        };
+        if let Some(gate) = &mut parcel.gate
+            && gate.as_mut().poll(cx).is_pending()
+        {
+            self.head = Some(parcel);
+            return Poll::Pending;
+        }
+        self.seen += 1;
+        Poll::Ready(match parcel.content {
+            Content::Message(message) => Ok(Some(message.to_vec())),
+            Content::Lost => Ok(None),
+            Content::Broken(fault) => Err(self.end(fault)),
+        })
+    }
+
+    fn end(&mut self, fault: Fault) -> Fault {
+        self.broken = Some(fault.clone());
+        fault
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Fault>> {
+        loop {
+            match self.poll_parcel(cx) {
+                Poll::Ready(Ok(Some(message))) => return Poll::Ready(Ok(message)),
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Asks something whose answer comes on this stream, behind every message published before it was given.
+    ///
+    /// Cancel safety: what has arrived until then is handed out by `next` and `ready`.
+    async fn ask<T: Send + 'static>(
+        &mut self,
+        kind: CallKind,
+        question: fn(&Place, &mut State) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if let Some(fault) = &self.broken {
+            return Err(fault.clone());
+        }
+        let (place, id) = (&self.place, self.id);
+        let stray = || {
+            let place = place.clone();
+            Stray::new(None, move |state, _| drop(question(&place, state)))
+        };
+        let answer = |state: &mut State, _: Deliveries| {
+            let answer = question(place, state)?;
+            Ok((answer, state.room(&place.namespace).sent(id)))
+        };
+        let (answer, sent) = place.hub.pass(Call::new(kind, None, place.instance), None, answer, stray).await?;
+        // Where the subscription has ended meanwhile, its end is in the mail, and the answer behind it.
+        while sent.is_none_or(|sent| self.seen < sent) {
+            let arrived = poll_fn(|cx| self.poll_parcel(cx)).await?;
+            self.arrived.extend(arrived);
+        }
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Subscription for Reader {
+    async fn next(&mut self) -> Result<Vec<u8>, Fault> {
+        match self.arrived.pop_front() {
+            Some(message) => Ok(message),
+            None => poll_fn(|cx| self.poll_next(cx)).await,
+        }
+    }
+
+    fn ready(&mut self) -> Option<Vec<u8>> {
+        if let Some(message) = self.arrived.pop_front() {
+            return Some(message);
+        }
+        match self.poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(message)) => Some(message),
+            // An end found here is kept for `next` to tell.
+            Poll::Ready(Err(_)) | Poll::Pending => None,
+        }
+    }
+
+    async fn check(&mut self) -> Result<LaneState, Fault> {
+        let state = |place: &Place, state: &mut State| {
+            let now = state.now();
+            let token: Token = state.room(&place.namespace).check(now);
+            Ok(LaneState { token, server_millis: now.0 })
+        };
+        self.ask(CallKind::Check, state).await
+    }
+
+    async fn table(&mut self) -> Result<Vec<u8>, Fault> {
+        self.ask(CallKind::Table, |place, state| Ok(state.room(&place.namespace).table())).await
+    }
+
+    fn proves_for(&self) -> Option<Duration> {
+        self.place.hub.lock().faults.proof()
+    }
+}
+
+fn closed() -> Fault {
+    Fault::Unanswered(Arc::from("the subscription was closed"))
+}

@@ -1,0 +1,283 @@
+//! The shared tier inside one process: several caches share it and are then as many instances, faults and all, without a server.
+//! This file owns what its users see. It stores no bytes (`keys`), keeps no lane (`room`, `lane`) and runs no call (`hub`).
+
+mod faults;
+mod hub;
+mod keys;
+mod lane;
+mod room;
+mod stand_in;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::faults::{Call, CallKind, Faults, Plan};
+
+use self::faults::Effect;
+use self::hub::Hub;
+use self::keys::expiry;
+use self::lane::MemoryLane;
+use self::store::MemoryStore;
+use crate::clock::{Clock, Millis};
+use crate::coherence::transport::{Lane, LaneNames};
+use crate::error::Fault;
+use crate::l2::Store;
+use crate::wire::slot;
+
+/// How long a check proves that no message was missed, once a script may lose some: the default bound of staleness.
+const PROOF: Duration = Duration::from_secs(2);
+
+/// A shared tier that lives in this process.
+///
+/// It does what a Redis server does for a cache: it stores bytes for a time, orders invalidations and tells them to every
+/// instance. Each cache built over it (or over a clone: all clones are one tier) is an instance of its own. It forgets nothing
+/// before its time, whatever its size, and ends with the process.
+///
+/// In tests it also loses, delays and refuses calls and messages, as a [script](InProcess::script) says. Without `Plan::delay` it
+/// uses no timer: on a single-threaded runtime everything happens in an order that the test decides.
+///
+/// Keys are named as on a server: the entry `user:42` of the namespace `shop` is `ct:shop:v:user:42`.
+///
+/// ```
+/// use cachetier::InProcess;
+///
+/// let tier = InProcess::new();
+/// let same = tier.clone();
+/// tier.put("ct:shop:v:user:42", b"something foreign");
+/// assert_eq!(same.len(), 1);
+/// assert!(!same.holds_value("ct:shop:v:user:42"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct InProcess {
+    hub: Arc<Hub>,
+}
+
+impl InProcess {
+    /// Returns an empty tier on the machine's clock.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_clock(Clock::system())
+    }
+
+    /// Returns an empty tier whose entries expire, and whose invalidations are numbered, by `clock`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cachetier::{Clock, InProcess};
+    ///
+    /// let (clock, hand) = Clock::manual();
+    /// let tier = InProcess::with_clock(clock);
+    /// tier.put_for("k", b"v", Duration::from_secs(1));
+    /// assert_eq!(tier.len(), 1);
+    /// hand.advance(Duration::from_secs(1));
+    /// assert!(tier.is_empty());
+    /// ```
+    #[must_use]
+    pub fn with_clock(clock: Clock) -> Self {
+        Self { hub: Arc::new(Hub::new(clock)) }
+    }
+
+    /// Returns how many keys hold something: values, tickets of loads under way, foreign bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let state = self.hub.lock();
+        state.keys.count(state.now())
+    }
+
+    /// Says whether no key holds anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Says whether `key` holds a value of a cache, and not a ticket or foreign bytes.
+    #[must_use]
+    pub fn holds_value(&self, key: &str) -> bool {
+        let state = self.hub.lock();
+        state.keys.first(key, state.now()) == Some(slot::VALUE)
+    }
+
+    /// Says whether `key` holds a ticket: the right of one instance to load it.
+    #[must_use]
+    pub fn holds_ticket(&self, key: &str) -> bool {
+        let state = self.hub.lock();
+        state.keys.first(key, state.now()) == Some(slot::TICKET)
+    }
+
+    /// Drops `key` and tells nobody, as a server does under memory pressure and a foreign program by `DEL`. Says whether the
+    /// key held something.
+    ///
+    /// ```
+    /// # let tier = cachetier::InProcess::new();
+    /// tier.put("k", b"v");
+    /// assert!(tier.evict("k"));
+    /// assert!(!tier.evict("k"));
+    /// ```
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn evict(&self, key: &str) -> bool {
+        let mut state = self.hub.lock();
+        let now = state.now();
+        state.keys.remove(key, now)
+    }
+
+    /// Drops all keys and the state of every lane, as `FLUSHALL` does: the next use of a lane begins a new era. Subscriptions
+    /// stay, and nobody is told.
+    ///
+    /// ```
+    /// # let tier = cachetier::InProcess::new();
+    /// tier.put("k", b"v");
+    /// tier.flush_all();
+    /// assert!(tier.is_empty());
+    /// ```
+    pub fn flush_all(&self) {
+        let mut state = self.hub.lock();
+        state.keys.clear();
+        for room in state.rooms() {
+            room.flush();
+        }
+    }
+
+    /// Writes `bytes` into `key` for good, as a foreign program would, whatever the key holds.
+    pub fn put(&self, key: &str, bytes: &[u8]) {
+        let mut state = self.hub.lock();
+        let now = state.now();
+        state.keys.put(key, bytes.to_vec(), Millis::NEVER, now);
+    }
+
+    /// Writes `bytes` into `key` for `life`, as a foreign program would; a life of less than a millisecond writes nothing.
+    pub fn put_for(&self, key: &str, bytes: &[u8], life: Duration) {
+        let mut state = self.hub.lock();
+        let now = state.now();
+        if let Ok(until) = expiry(life, now) {
+            state.keys.put(key, bytes.to_vec(), until, now);
+        }
+    }
+
+    /// Makes `key` hold a type that is no string, as a foreign program would with `LPUSH`.
+    pub fn put_other_type(&self, key: &str) {
+        let mut state = self.hub.lock();
+        let now = state.now();
+        state.keys.put_other_type(key, now);
+    }
+
+    /// Ends every subscription, as a server does that is restarted or loses its network. Messages sent before still arrive.
+    pub fn break_subscriptions(&self) {
+        let fault = Fault::Unanswered(Arc::from("the subscription was broken"));
+        for room in self.hub.lock().rooms() {
+            room.break_all(&fault);
+        }
+    }
+
+    /// Lets `faults` decide what becomes of every call and every message from now on, in the place of the script before it.
+    ///
+    /// Since messages may be lost from now on, a cache must prove by checks that it has missed none, as it does over a server. It
+    /// asks whether it must when it subscribes: set the script, or call [`prove_for`](Self::prove_for), before the caches are
+    /// built. A script that leaves messages alone is better set with [`script_calls`](Self::script_calls).
+    ///
+    /// A script that holds the tier itself keeps it alive until another script takes its place.
+    pub fn script(&self, faults: impl Faults + 'static) {
+        let before = self.hub.lock().faults.set(Arc::new(faults), true);
+        drop(before);
+    }
+
+    /// Like [`script`](Self::script), but `faults` is not asked about messages: all of them arrive, and nothing needs a proof.
+    pub fn script_calls(&self, faults: impl Faults + 'static) {
+        let before = self.hub.lock().faults.set(Arc::new(faults), false);
+        drop(before);
+    }
+
+    /// Takes all faults away. Calls that wait or hang by then go on doing so, and [strays](Self::strays) stay.
+    pub fn clear_script(&self) {
+        let before = self.hub.lock().faults.clear();
+        drop(before);
+    }
+
+    /// Makes a check prove for `proof` that no message was missed, and nothing else prove it, as over a server.
+    pub fn prove_for(&self, proof: Duration) {
+        self.hub.lock().faults.prove_for(proof);
+    }
+
+    /// Refuses the next call of this kind.
+    ///
+    /// This and the next four come before the script, in the order in which they were asked for, those for one call first.
+    ///
+    /// ```
+    /// use cachetier::{CallKind, InProcess};
+    ///
+    /// let tier = InProcess::new();
+    /// tier.fail_next(CallKind::Fill);
+    /// ```
+    pub fn fail_next(&self, kind: CallKind) {
+        self.hub.lock().faults.add(kind, Effect::FailNext);
+    }
+
+    /// Loses the next call of this kind before it runs.
+    pub fn lose_next(&self, kind: CallKind) {
+        self.hub.lock().faults.add(kind, Effect::LoseNext);
+    }
+
+    /// Runs the next call of this kind and loses its answer.
+    pub fn lose_reply_next(&self, kind: CallKind) {
+        self.hub.lock().faults.add(kind, Effect::LoseReplyNext);
+    }
+
+    /// Delays every call of this kind by `by` before it runs, until [`clear_script`](Self::clear_script).
+    pub fn delay(&self, kind: CallKind, by: Duration) {
+        self.hub.lock().faults.add(kind, Effect::Delay(by));
+    }
+
+    /// Leaves every call of this kind without an answer, until [`clear_script`](Self::clear_script).
+    pub fn hang(&self, kind: CallKind) {
+        self.hub.lock().faults.add(kind, Effect::Hang);
+    }
+
+    /// Returns how many calls and messages are on their way with nobody waiting for them ([`Plan::late`], [`Plan::twice`]).
+    ///
+    /// ```
+    /// # let tier = cachetier::InProcess::new();
+    /// assert_eq!(tier.strays(), 0);
+    /// assert!(!tier.land(0));
+    /// ```
+    #[must_use]
+    pub fn strays(&self) -> usize {
+        self.hub.lock().strays.len()
+    }
+
+    /// Lets the stray arrive and run that has been on its way the longest but `nth`. Says whether there was one.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn land(&self, nth: usize) -> bool {
+        self.hub.land(nth)
+    }
+
+    /// Lets all present strays arrive and run, the oldest first. Returns how many there were.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn land_all(&self) -> usize {
+        // Landed bumps can send new strays on their way: those are not of this turn.
+        (0..self.strays()).filter(|_| self.land(0)).count()
+    }
+
+    /// The tier as the store of the next instance.
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        let mut state = self.hub.lock();
+        let instance = state.stores;
+        state.stores += 1;
+        Arc::new(MemoryStore::new(Arc::clone(&self.hub), instance))
+    }
+
+    /// The tier as the lane of the next instance.
+    pub(crate) fn lane(&self, names: LaneNames) -> Arc<dyn Lane> {
+        let mut state = self.hub.lock();
+        let instance = state.lanes;
+        state.lanes += 1;
+        Arc::new(MemoryLane::new(Arc::clone(&self.hub), names, instance))
+    }
+}
+
+impl Default for InProcess {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,175 @@
+//! The lane of one namespace: era, seq, tag table, and the sending ends of its subscriptions. Everything here happens under the
+//! hub's lock, so that a message stands in every reader's mail in the order of its seq. What is in a message is `lane`'s.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::faults::{Fate, Gate, Plan, chain};
+use super::hub::Deliveries;
+use crate::clock::Millis;
+use crate::error::Fault;
+use crate::rule::seq::{Era, Seq, Token};
+
+/// Names one subscription, and is not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReaderId(pub(super) u64);
+
+/// One message on its way to one reader, or what became of it.
+pub(super) struct Parcel {
+    /// To be waited for before the parcel arrives; everything behind it waits too.
+    pub(super) gate: Option<Gate>,
+    pub(super) content: Content,
+}
+
+pub(super) enum Content {
+    Message(Arc<[u8]>),
+    /// The message was lost here: nothing arrives.
+    Lost,
+    /// The subscription ended here.
+    Broken(Fault),
+}
+
+impl Parcel {
+    pub(super) fn of(message: Arc<[u8]>) -> Self {
+        Self { gate: None, content: Content::Message(message) }
+    }
+
+    /// What `plan` makes of a message, and whether a copy of it goes astray.
+    fn planned(message: &Arc<[u8]>, plan: Plan) -> (Self, bool) {
+        let whole = || Content::Message(Arc::clone(message));
+        let (hang, content, stray): (Option<Gate>, _, _) = match plan.fate {
+            Fate::Run | Fate::LoseReply => (None, whole(), false),
+            Fate::Twice => (None, whole(), true),
+            Fate::Late => (None, Content::Lost, true),
+            Fate::Lose => (None, Content::Lost, false),
+            Fate::Fail(fault) => (None, Content::Broken(fault), false),
+            Fate::Hang => (Some(Box::pin(std::future::pending())), whole(), false),
+        };
+        (Self { gate: chain(chain(plan.before, hang), plan.reply), content }, stray)
+    }
+}
+
+struct Reader {
+    id: ReaderId,
+    instance: usize,
+    mail: UnboundedSender<Parcel>,
+    /// How many parcels were put into the mail: what an answer given now must not overtake.
+    sent: u64,
+}
+
+impl Reader {
+    fn send(&mut self, parcel: Parcel) {
+        // A reader that is gone gets nothing: as with a server, it is nobody's loss.
+        if self.mail.send(parcel).is_ok() {
+            self.sent += 1;
+        }
+    }
+}
+
+/// A lane, which may have no state yet, or no longer.
+#[derive(Default)]
+pub(super) struct Room {
+    state: Option<Token>,
+    /// The era before this one, or this one: the next is another.
+    last_era: Option<Era>,
+    cells: BTreeMap<u32, Seq>,
+    readers: Vec<Reader>,
+}
+
+impl Room {
+    /// Moves the lane on to a seq above the last one, above `floor` and not behind the clock. Returns the seq before it, zero in
+    /// a new era, and where the lane now stands.
+    pub(super) fn advance(&mut self, now: Millis, floor: Seq) -> (Seq, Token) {
+        let (era, previous) = match self.state {
+            Some(state) => (state.era, state.seq),
+            None => (self.begin(), Seq(0)),
+        };
+        let seq = Seq(micros(now).max(previous.0.saturating_add(1)).max(floor.0.saturating_add(1)));
+        let token = Token { era, seq };
+        self.state = Some(token);
+        (previous, token)
+    }
+
+    /// Where the lane stands; begins an era if it stands nowhere.
+    pub(super) fn check(&mut self, now: Millis) -> Token {
+        self.state.unwrap_or_else(|| self.advance(now, Seq(0)).1)
+    }
+
+    /// A fresh era: random, so that two lanes with the same past do not meet again, and never the one that was lost.
+    fn begin(&mut self) -> Era {
+        let era = std::iter::repeat_with(|| Era(fastrand::u32(1..))).find(|era| self.last_era != Some(*era)).unwrap_or(Era(1));
+        self.last_era = Some(era);
+        era
+    }
+
+    /// Writes `seq` into a cell of the tag table.
+    pub(super) fn write_cell(&mut self, cell: u32, seq: Seq) {
+        self.cells.insert(cell, seq);
+    }
+
+    /// The tag table up to the last cell that was ever written.
+    pub(super) fn table(&self) -> Vec<u8> {
+        let Some((last, _)) = self.cells.last_key_value() else { return Vec::new() };
+        let mut written = self.cells.iter().peekable();
+        (0..=*last).flat_map(|cell| written.next_if(|(at, _)| **at == cell).map_or(0, |(_, seq)| seq.0).to_be_bytes()).collect()
+    }
+
+    /// Forgets everything but who reads.
+    pub(super) fn flush(&mut self) {
+        self.state = None;
+        self.cells.clear();
+    }
+
+    /// Opens a reader's mail.
+    pub(super) fn subscribe(&mut self, id: ReaderId, instance: usize) -> UnboundedReceiver<Parcel> {
+        let (mail, receiver) = unbounded_channel();
+        self.readers.retain(|reader| !reader.mail.is_closed());
+        self.readers.push(Reader { id, instance, mail, sent: 0 });
+        receiver
+    }
+
+    /// The readers, each with its instance, oldest first.
+    pub(super) fn readers(&self) -> impl Iterator<Item = (ReaderId, usize)> {
+        self.readers.iter().filter(|reader| !reader.mail.is_closed()).map(|reader| (reader.id, reader.instance))
+    }
+
+    /// How many parcels a reader was sent; nothing where its subscription has ended.
+    pub(super) fn sent(&self, id: ReaderId) -> Option<u64> {
+        self.readers.iter().find(|reader| reader.id == id).map(|reader| reader.sent)
+    }
+
+    /// Puts a parcel into the mail of one reader.
+    pub(super) fn send(&mut self, id: ReaderId, parcel: Parcel) {
+        if let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) {
+            reader.send(parcel);
+        }
+    }
+
+    /// Puts `message` into the mail of every reader, as planned. Returns whose copies went astray.
+    pub(super) fn publish(&mut self, message: &Arc<[u8]>, mut deliveries: Deliveries) -> Vec<ReaderId> {
+        let mut astray = Vec::new();
+        self.readers.retain_mut(|reader| {
+            let planned = deliveries.iter().position(|(id, _)| *id == reader.id);
+            let plan = planned.map_or_else(Plan::go, |at| deliveries.swap_remove(at).1);
+            let (parcel, stray) = Parcel::planned(message, plan);
+            let lives = !matches!(parcel.content, Content::Broken(_));
+            reader.send(parcel);
+            astray.extend(stray.then_some(reader.id));
+            lives && !reader.mail.is_closed()
+        });
+        astray
+    }
+
+    /// Ends every subscription.
+    pub(super) fn break_all(&mut self, fault: &Fault) {
+        for mut reader in self.readers.drain(..) {
+            reader.send(Parcel { gate: None, content: Content::Broken(fault.clone()) });
+        }
+    }
+}
+
+fn micros(now: Millis) -> u64 {
+    now.0.saturating_mul(1_000)
+}

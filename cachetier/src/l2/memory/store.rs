@@ -1,0 +1,74 @@
+//! The tier as an instance's store: each call a step of `keys` under the hub's lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::faults::{Call, CallKind};
+use super::hub::{Hub, Stray};
+use crate::error::Fault;
+use crate::l2::{Claimed, Filled, Store};
+use crate::rule::stamp::Stamp;
+
+/// The keys of a tier, used by one instance.
+#[derive(Debug)]
+pub(super) struct MemoryStore {
+    hub: Arc<Hub>,
+    instance: usize,
+}
+
+impl MemoryStore {
+    pub(super) fn new(hub: Arc<Hub>, instance: usize) -> Self {
+        Self { hub, instance }
+    }
+
+    fn call<'a>(&self, kind: CallKind, key: &'a str) -> Call<'a> {
+        Call::new(kind, Some(key), self.instance)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn probe(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
+        let stray = || {
+            let key = key.to_owned();
+            Stray::new(None, move |state, _| drop(state.keys.probe(&key, ticket, lease, state.now())))
+        };
+        let call = self.call(CallKind::Probe, key);
+        self.hub.pass(call, None, |state, _| state.keys.probe(key, ticket, lease, state.now()), stray).await
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, Fault> {
+        // Read late, it is read by nobody.
+        let stray = || Stray::new(None, |_, _| ());
+        self.hub.pass(self.call(CallKind::Read, key), None, |state, _| state.keys.read(key, state.now()), stray).await
+    }
+
+    async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
+        let stray = || {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            Stray::new(None, move |state, _| drop(state.keys.fill(&key, seen, &value, life, state.now())))
+        };
+        let call = self.call(CallKind::Fill, key);
+        self.hub.pass(call, None, |state, _| state.keys.fill(key, seen, value, life, state.now()), stray).await
+    }
+
+    async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault> {
+        let stray = || {
+            let key = key.to_owned();
+            Stray::new(None, move |state, _| drop(state.keys.claim(&key, seen, ticket, lease, state.now())))
+        };
+        let call = self.call(CallKind::Claim, key);
+        self.hub.pass(call, None, |state, _| state.keys.claim(key, seen, ticket, lease, state.now()), stray).await
+    }
+
+    async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
+        let stray = || {
+            let key = key.to_owned();
+            Stray::new(None, move |state, _| drop(state.keys.abandon(&key, ticket, state.now())))
+        };
+        let call = self.call(CallKind::Abandon, key);
+        self.hub.pass(call, None, |state, _| state.keys.abandon(key, ticket, state.now()), stray).await
+    }
+}
