@@ -14,7 +14,7 @@ use crate::flight::outcome::{Begun, Outcome};
 use crate::key::TagHash;
 use crate::l1::{Entry, Facts};
 use crate::l2::Claimed;
-use crate::l2::guarded::{Guarded, Probed};
+use crate::l2::guarded::Guarded;
 use crate::lease::Ticket;
 use crate::rule::policy::{Content, Policy, left};
 use crate::rule::stamp::Stamp;
@@ -76,13 +76,12 @@ impl TieredCache {
             // A new one each time: a token is sent once. Whatever the way out of here, it is given back unless it is spent.
             let ticket = self.ticket(tier, &name);
             let held = match tier.probe(&name, ticket.stamp()).await {
-                Ok(Probed::Planted) => {
+                Ok(None) => {
                     self.instance().counters.l2_misses.one();
                     flight.stow(ticket);
                     return Asked::Load(Keep::Shared);
                 }
-                Ok(Probed::Held(held)) => held,
-                Ok(Probed::Full(_)) => return not_planted(ticket, Keep::Local),
+                Ok(Some(held)) => held,
                 // The probe may still arrive: it must not count as seen, so the fill is forfeited.
                 Err(Fault::Unanswered(_)) => return Asked::Load(Keep::Briefly),
                 Err(Fault::Foreign) => {

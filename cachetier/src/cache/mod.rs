@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 pub use answer::Value;
 pub use builder::CacheBuilder;
-pub use rules::{Rules, Tagged};
+pub use rules::{Rules, Tagged, Tags};
 pub use write::{Delivery, Removed};
 
 use crate::clock::Millis;

@@ -216,7 +216,7 @@ impl TieredCache {
     }
 
     /// Ends a flight with an entry, which enters L1 if the flight is still attached.
-    fn land(&self, flight: Flight, key: Key<'_>, entry: Arc<Entry>, keep: bool) {
+    pub(super) fn land(&self, flight: Flight, key: Key<'_>, entry: Arc<Entry>, keep: bool) {
         let kept = Arc::clone(&entry);
         flight.finish(Outcome::Entry(entry), || {
             if keep && !self.instance().l1.insert(key.hash, kept) {

@@ -37,21 +37,57 @@ impl Policy {
     /// # use cachetier::Policy;
     /// let rules = Policy::ttl(Duration::from_secs(60)).tags(["users", "org:7"]);
     /// ```
-    pub fn tags<T>(self, tags: T) -> Tagged<T> {
+    pub fn tags<T: Tags>(self, tags: T) -> Tagged<T> {
         Tagged { policy: self, tags }
     }
 }
 
-impl<T, S> Rules for Tagged<T>
-where
-    T: AsRef<[S]>,
-    S: AsRef<str>,
-{
+/// A list of tags.
+pub trait Tags {
+    /// Hands each tag to `tag`.
+    fn each(&self, tag: &mut dyn FnMut(&str));
+}
+
+impl<S: AsRef<str>> Tags for [S] {
+    fn each(&self, tag: &mut dyn FnMut(&str)) {
+        self.iter().for_each(|each| tag(each.as_ref()));
+    }
+}
+
+impl<S: AsRef<str>, const N: usize> Tags for [S; N] {
+    fn each(&self, tag: &mut dyn FnMut(&str)) {
+        self.as_slice().each(tag);
+    }
+}
+
+impl<S: AsRef<str>> Tags for Vec<S> {
+    fn each(&self, tag: &mut dyn FnMut(&str)) {
+        self.as_slice().each(tag);
+    }
+}
+
+impl<T: Tags + ?Sized> Tags for &T {
+    fn each(&self, tag: &mut dyn FnMut(&str)) {
+        (**self).each(tag);
+    }
+}
+
+impl<T: Tags> Rules for Tagged<T> {
     fn policy(&self) -> &Policy {
         &self.policy
     }
 
     fn each_tag(&self, tag: &mut dyn FnMut(&str)) {
-        self.tags.as_ref().iter().for_each(|each| tag(each.as_ref()));
+        self.tags.each(tag);
+    }
+}
+
+impl<R: Rules + ?Sized> Rules for &R {
+    fn policy(&self) -> &Policy {
+        (**self).policy()
+    }
+
+    fn each_tag(&self, tag: &mut dyn FnMut(&str)) {
+        (**self).each_tag(tag);
     }
 }

@@ -106,7 +106,7 @@ pub(crate) struct Flights<O, B, N> {
 }
 
 /// What a caller finds.
-pub(crate) enum Entered<O, B, N> {
+pub(crate) enum Entered<O: Clone, B, N> {
     /// No flight was there: the caller leads one.
     Lead(Lead<O, B, N>),
     /// One was there that the caller can wait for.

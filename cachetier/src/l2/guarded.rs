@@ -64,14 +64,8 @@ impl Guarded {
         answer
     }
 
-    /// A full server refuses to plant a ticket even where there is a value to return: it is then asked for the value alone.
-    pub(crate) async fn probe(&self, name: &str, ticket: Stamp) -> Result<Probed, Fault> {
-        match self.limited(self.limits.read, self.store.probe(name, ticket, self.limits.lease)).await {
-            Ok(None) => Ok(Probed::Planted),
-            Ok(Some(held)) => Ok(Probed::Held(held)),
-            Err(Fault::Refused(why)) => Ok(self.read(name).await?.map_or(Probed::Full(why), Probed::Held)),
-            Err(fault) => Err(fault),
-        }
+    pub(crate) async fn probe(&self, name: &str, ticket: Stamp) -> Result<Option<Vec<u8>>, Fault> {
+        self.limited(self.limits.read, self.store.probe(name, ticket, self.limits.lease)).await
     }
 
     pub(crate) async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
@@ -97,16 +91,6 @@ impl Guarded {
     pub(crate) async fn seize(&self, key: &str, ticket: Stamp, floor: Seq) -> Result<Seized, Fault> {
         self.tasks.counted(self.limited(self.limits.command, self.lane.seize(key, ticket, self.limits.lease, floor))).await
     }
-}
-
-/// What a probe found.
-pub(crate) enum Probed {
-    /// Nothing, and our ticket stands there now.
-    Planted,
-    /// These bytes.
-    Held(Vec<u8>),
-    /// Nothing, and the server would not take a ticket.
-    Full(Arc<str>),
 }
 
 impl std::fmt::Debug for Guarded {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::Fault;
-use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
 
@@ -99,11 +99,5 @@ impl LaneNames {
     /// The key under which the shared tier holds the entry of a logical key.
     pub(crate) fn value(&self, key: &str) -> String {
         format!("ct:{}:v:{key}", self.namespace)
-    }
-}
-
-impl LaneState {
-    pub(crate) fn era(&self) -> Era {
-        self.token.era
     }
 }

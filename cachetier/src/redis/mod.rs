@@ -1,1 +1,45 @@
+//! The shared tier and the lane over a standalone Redis server, 7.0 or newer: the only place that names the redis crate.
+//! What the bytes mean is `wire`'s, what follows from an answer `cache`'s and `coherence`'s.
 
+mod connect;
+mod lane;
+mod script;
+mod store;
+#[cfg(test)]
+mod tests;
+mod url;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::l2::lane::LaneNames;
+use crate::error::Fault;
+
+use self::connect::{Dial, Link};
+pub(crate) use self::lane::RedisLane;
+pub(crate) use self::store::RedisStore;
+pub(crate) use self::url::RedisUrl;
+
+/// How long a server may take. The defaults are `config`'s.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// For a connection, its handshake included.
+    pub(crate) connect_limit: Duration,
+    /// For the answer to a command.
+    pub(crate) command_limit: Duration,
+    /// For how long an answered check proves that no message was missed.
+    pub(crate) max_staleness: Duration,
+}
+
+/// Returns the shared tier and the lane of one server, at once: the connection is made in the background, and until it stands
+/// every call is [`Fault::Away`]. The connection and the task that keeps it end with the last of the two.
+///
+/// An error means that there is no tokio runtime to do so.
+pub(crate) fn open(url: RedisUrl, settings: Settings, names: LaneNames) -> Result<(Arc<RedisStore>, Arc<RedisLane>), Fault> {
+    let database = url.database();
+    let dial = Dial::new(url, settings);
+    let link = Arc::new(Link::open(dial.clone())?);
+    let store = Arc::new(RedisStore::new(Arc::clone(&link)));
+    let lane = Arc::new(RedisLane::new(link, dial, names, database));
+    Ok((store, lane))
+}

@@ -54,6 +54,13 @@ pub(crate) struct Targets {
     pub(crate) all: bool,
 }
 
+impl Targets {
+    /// How many there are; everything counts as one.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len() + self.tags.len() + self.prefixes.len() + usize::from(self.all)
+    }
+}
+
 /// A bump as its subscribers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {

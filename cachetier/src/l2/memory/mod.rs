@@ -6,7 +6,6 @@ mod hub;
 mod keys;
 mod lane;
 mod room;
-mod stand_in;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -22,7 +21,7 @@ use self::keys::expiry;
 use self::lane::MemoryLane;
 use self::store::MemoryStore;
 use crate::clock::{Clock, Millis};
-use crate::coherence::transport::{Lane, LaneNames};
+use crate::l2::lane::{Lane, LaneNames};
 use crate::error::Fault;
 use crate::l2::Store;
 use crate::wire::slot;

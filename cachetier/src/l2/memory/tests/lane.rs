@@ -1,7 +1,7 @@
 //! The lane: seqs, eras, the table, and what every subscriber gets in which order.
 
 use super::*;
-use crate::coherence::transport::{Bumped, Seized};
+use crate::l2::lane::{Bumped, Seized};
 use crate::error::Fault;
 use crate::key::TagHash;
 
@@ -64,9 +64,9 @@ fn a_message_says_what_was_bumped() {
     let mut reader = subscribe(&lane);
     let targets = Targets { tags: vec![TagHash(5)], prefixes: vec![TagHash(6)], ..keys(&["a"]) };
     now(lane.bump(&targets, Seq(0))).expect("bumped");
-    assert_eq!(reader.ready().expect("a message")[23..], super::super::stand_in::body(&targets, None));
+    assert_eq!(reader.ready().expect("a message")[23..], crate::wire::message::body(&targets, None));
     now(lane.seize("a", B, LEASE, Seq(0))).expect("seized");
-    assert_eq!(reader.ready().expect("a message")[23..], super::super::stand_in::body(&keys(&["a"]), Some(B)));
+    assert_eq!(reader.ready().expect("a message")[23..], crate::wire::message::body(&keys(&["a"]), Some(B)));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{Call, CallKind, InProcess, Plan};
 use crate::clock::{Clock, ManualClock};
-use crate::coherence::transport::{Lane, LaneNames, Subscription};
+use crate::l2::lane::{Lane, LaneNames, Subscription};
 use crate::l2::Store;
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;

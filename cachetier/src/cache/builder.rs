@@ -1,0 +1,274 @@
+//! Building a cache: settings in, a connected handle or a named error out. The only place that knows which tier it is over.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{Shared, TieredCache};
+use crate::clock::{Clock, Millis};
+use crate::coherence::courier::carry;
+use crate::coherence::follower::{Pace, follow};
+use crate::coherence::instance::Instance;
+use crate::coherence::outbox::Outbox;
+use crate::config::{Capacity, Config, Eviction};
+use crate::error::ConfigError;
+use crate::flight::Flights;
+use crate::key::KeyHasher;
+use crate::l1::L1;
+use crate::l2::Store;
+use crate::l2::guarded::{Guarded, Limits};
+use crate::l2::lane::{Lane, LaneNames};
+use crate::l2::memory::InProcess;
+use crate::observe::stats::Counters;
+use crate::rule::policy::Policy;
+use crate::rule::stamp::Stamps;
+use crate::tasks::Tasks;
+use crate::view::View;
+use crate::wire::codec::Codec;
+
+/// The settings of a [`TieredCache`] to be: begun by [`TieredCache::builder`], ended by [`CacheBuilder::build`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct CacheBuilder {
+    config: Config,
+    clock: Clock,
+    over: Over,
+}
+
+/// What the cache is over.
+#[derive(Clone)]
+enum Over {
+    Nothing,
+    InProcess(InProcess),
+    #[cfg(feature = "redis")]
+    Redis(String),
+}
+
+impl std::fmt::Debug for Over {
+    /// Without the address: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::InProcess(_) => "in process",
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => "redis",
+        })
+    }
+}
+
+impl CacheBuilder {
+    pub(super) fn new(namespace: &str) -> Self {
+        Self { config: Config::new(namespace), clock: Clock::system(), over: Over::Nothing }
+    }
+
+    /// Puts the cache over a standalone Redis server, 7.0 or newer: `redis://[user:password@]host[:port][/database]` or
+    /// `redis+unix:///path`. Defaults to no shared tier: the same API and the same rules, within this process.
+    #[cfg(feature = "redis")]
+    pub fn redis(mut self, url: impl Into<String>) -> Self {
+        self.over = Over::Redis(url.into());
+        self
+    }
+
+    /// Puts the cache over a shared tier within this process: for tests, and for trying things out. Several caches over one are as
+    /// many instances. Defaults to no shared tier.
+    pub fn in_process(mut self, tier: &InProcess) -> Self {
+        self.over = Over::InProcess(tier.clone());
+        self
+    }
+
+    /// The policy that [`TieredCache::policy`] returns, and whose `l1_ttl` and idle time [`TieredCache::get`] goes by. Defaults to
+    /// none.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.config.policy = Some(policy);
+        self
+    }
+
+    /// How many bytes this instance keeps: encoded values, and about 200 bytes for each. Defaults to 256 MiB.
+    pub fn l1_max_bytes(mut self, bytes: u64) -> Self {
+        self.config.capacity = Capacity::Bytes(bytes);
+        self
+    }
+
+    /// How many entries this instance keeps, whatever their size. Defaults to a capacity in bytes.
+    pub fn l1_max_entries(mut self, entries: u64) -> Self {
+        self.config.capacity = Capacity::Entries(entries);
+        self
+    }
+
+    /// Which entries this instance keeps when it is full. Defaults to [`Eviction::TinyLfu`].
+    pub fn eviction(mut self, eviction: Eviction) -> Self {
+        self.config.eviction = eviction;
+        self
+    }
+
+    /// How values are written in the shared tier; what others wrote is read by what it says of itself. Defaults to postcard.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.config.codec = Some(codec);
+        self
+    }
+
+    /// Where the cache reads the time. Defaults to the machine's monotonic clock; tests set one that they move by hand.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The longest life of any entry, whatever its policy says. Defaults to 24 hours.
+    pub fn max_life(mut self, max_life: Duration) -> Self {
+        self.config.max_life = max_life;
+        self
+    }
+
+    /// How long this instance may trust its copies after it last proved that it had missed no invalidation. Defaults to 2 s; at
+    /// least three checks, 1.5 s.
+    pub fn max_staleness(mut self, max_staleness: Duration) -> Self {
+        self.config.max_staleness = max_staleness;
+        self
+    }
+
+    /// How long connecting may take. Defaults to 1 s.
+    pub fn connect_limit(mut self, limit: Duration) -> Self {
+        self.config.connect_limit = limit;
+        self
+    }
+
+    /// How long a command to the shared tier may take. Defaults to 500 ms.
+    pub fn command_limit(mut self, limit: Duration) -> Self {
+        self.config.command_limit = limit;
+        self
+    }
+
+    /// How long a read waits for the shared tier before it goes to the loader. Defaults to 50 ms.
+    pub fn read_limit(mut self, limit: Duration) -> Self {
+        self.config.read_limit = limit;
+        self
+    }
+
+    /// How long a loader may take before it is dropped. Defaults to 10 s.
+    pub fn load_limit(mut self, limit: Duration) -> Self {
+        self.config.load_limit = limit;
+        self
+    }
+
+    /// How long the right to load a key lives: what others wait when an instance dies in the middle of a load. Defaults to 3 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.config.lease = lease;
+        self
+    }
+
+    /// How long a read waits for another instance's load before it loads for itself. Defaults to 10 s; zero means not at all.
+    pub fn wait_budget(mut self, budget: Duration) -> Self {
+        self.config.wait_budget = budget;
+        self
+    }
+
+    /// The largest encoded value that is stored; a larger one is returned and counted. Defaults to 8 MiB.
+    pub fn max_value_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_value = bytes;
+        self
+    }
+
+    /// The size of the tag table, in cells of eight bytes: more make needless misses rarer where many tags are invalidated. Every
+    /// instance of a namespace must use the same. Defaults to 262,144, which is 2 MiB.
+    pub fn tag_cells(mut self, cells: u32) -> Self {
+        self.config.cells = cells;
+        self
+    }
+
+    /// Builds the cache and waits until it is in step with the shared tier, for at most the connect and the command limit together.
+    /// If the tier cannot be reached by then, the cache begins without it and goes on trying.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the setting that cannot be used, what it was and what was expected. A server that cannot be reached is
+    /// no error.
+    pub async fn build(self) -> Result<TieredCache, ConfigError> {
+        let Self { config, clock, over } = self;
+        config.check()?;
+        let runtime = Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
+        let names = LaneNames { namespace: config.namespace.clone(), cells: config.cells };
+        let tier = over.open(&config, &names)?;
+        if tier.is_some() && config.codec.is_none() {
+            return Err(ConfigError::new("codec", "none", "one of the features `postcard` and `bincode` for a shared tier"));
+        }
+        let counters = Arc::new(Counters::default());
+        let tasks = Tasks::new(runtime.clone());
+        let instance = Arc::new(Instance {
+            namespace: config.namespace.clone(),
+            hasher: KeyHasher::new(secret()),
+            clock,
+            l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
+            flights: Flights::new(config.shards),
+            view: View::new(config.cells),
+            outbox: Outbox::new(config.outbox),
+            counters: Arc::clone(&counters),
+        });
+        let mut background = Vec::new();
+        let tier = match tier {
+            None => {
+                // Nobody else can invalidate anything: there is nothing to prove.
+                instance.view.prove(Millis::NEVER);
+                None
+            }
+            Some((store, lane)) => {
+                let limits = Limits { read: config.read_limit, command: config.command_limit, lease: config.lease };
+                let guarded = Guarded::new((store, Arc::clone(&lane)), names, limits, counters, tasks.clone());
+                let guarded = Arc::new(guarded);
+                let (synced, mut in_step) = watch::channel(false);
+                let limit = config.connect_limit.saturating_add(config.command_limit);
+                let pace = Pace { interval: config.check_interval, limit };
+                background.push(runtime.spawn(follow(Arc::clone(&instance), lane, pace, synced)).abort_handle());
+                background.push(runtime.spawn(carry(Arc::clone(&instance), Arc::clone(&guarded))).abort_handle());
+                if timeout(limit, in_step.wait_for(|in_step| *in_step)).await.is_err() {
+                    tracing::warn!(namespace = %config.namespace, "the shared tier cannot be reached yet: the cache begins without it");
+                }
+                Some(guarded)
+            }
+        };
+        let stamps = Stamps::new(RandomState::new().build_hasher().finish());
+        let closed = AtomicBool::new(false);
+        Ok(TieredCache { shared: Arc::new(Shared { config, instance, tier, stamps, tasks, background, closed }) })
+    }
+}
+
+type Tier = (Arc<dyn Store>, Arc<dyn Lane>);
+
+impl Over {
+    fn open(self, config: &Config, names: &LaneNames) -> Result<Option<Tier>, ConfigError> {
+        // Without the feature there is nothing to configure.
+        let _ = config;
+        match self {
+            Self::Nothing => Ok(None),
+            Self::InProcess(tier) => Ok(Some((tier.store(), tier.lane(names.clone())))),
+            #[cfg(feature = "redis")]
+            Self::Redis(url) => {
+                let url = crate::redis::RedisUrl::parse(&url)
+                    .map_err(|bad| ConfigError::new("redis", "an address that cannot be used", &bad.to_string()))?;
+                let settings = crate::redis::Settings {
+                    connect_limit: config.connect_limit,
+                    command_limit: config.command_limit,
+                    max_staleness: config.max_staleness,
+                };
+                let (store, lane) = crate::redis::open(url, settings, names.clone())
+                    .map_err(|fault| ConfigError::new("redis", &fault.to_string(), "a tokio runtime"))?;
+                Ok(Some((store, lane)))
+            }
+        }
+    }
+}
+
+/// Sixteen bytes that nobody outside can know: the standard library keys its own maps with the same source.
+fn secret() -> [u8; 16] {
+    let half = || RandomState::new().build_hasher().finish().to_ne_bytes();
+    let mut secret = [0; 16];
+    for (to, from) in secret.iter_mut().zip(half().into_iter().chain(half())) {
+        *to = from;
+    }
+    secret
+}

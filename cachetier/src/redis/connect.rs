@@ -1,0 +1,309 @@
+//! One multiplexed connection, kept: made, watched, replaced when it breaks or falls silent, ended with its last handle.
+//! Owns the limits of time and the meaning of errors; what is sent over it is `store`'s and `lane`'s.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use ::redis::{AsyncConnectionConfig, Client, Cmd, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::error::Elapsed;
+
+use crate::clock::millis;
+use crate::error::Fault;
+
+use super::script::Script;
+use super::{RedisUrl, Settings};
+
+/// After how many commands in a row without an answer a connection is given up. The client library would keep it for ever.
+const SILENT: u32 = 3;
+
+/// Between two attempts to connect: at most this, doubling from the first to the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How long a connection must last for the next loss to be met with the shortest pause again.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// How much of a server's text is passed on.
+const TEXT: usize = 200;
+
+/// Makes connections.
+#[derive(Clone, Debug)]
+pub(super) struct Dial {
+    pub(super) url: RedisUrl,
+    pub(super) settings: Settings,
+}
+
+/// What the server sends unasked, last of all that the connection is gone.
+pub(super) type Pushes = mpsc::UnboundedReceiver<PushInfo>;
+
+impl Dial {
+    pub(super) fn new(url: RedisUrl, settings: Settings) -> Self {
+        Self { url, settings }
+    }
+
+    /// Makes a connection within the limit.
+    /// Cancel safety: a dropped call leaves no connection behind.
+    pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Pushes), Arc<str>> {
+        let info = self.url.info().clone();
+        // RESP3 is what puts pushes and replies on one ordered stream; and it tells of a lost connection while nothing is sent.
+        let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let login = login.set_lib_name("cachetier", env!("CARGO_PKG_VERSION"));
+        let info = info.set_redis_settings(login).set_tcp_settings(tcp(&self.settings));
+        let (sender, pushes) = mpsc::unbounded_channel();
+        let config = AsyncConnectionConfig::new()
+            .set_push_sender(sender)
+            // One limit of time each is ours.
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        let connect = async { Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await };
+        match tokio::time::timeout(self.settings.connect_limit, connect).await {
+            Ok(Ok(connection)) => Ok((connection, pushes)),
+            Ok(Err(error)) => Err(self.reason(&error)),
+            Err(_) => Err(bounded(&format!("no connection within {:?}", self.settings.connect_limit))),
+        }
+    }
+
+    fn reason(&self, error: &RedisError) -> Arc<str> {
+        bounded(&self.url.censor(&text(error)))
+    }
+}
+
+fn tcp(settings: &Settings) -> TcpSettings {
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(5));
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "windows"))]
+    let keepalive = keepalive.with_interval(Duration::from_secs(1));
+    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    // What the other end has not acknowledged by then breaks the connection, so that a cut cable is found without commands.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let tcp = tcp.set_user_timeout(settings.command_limit.saturating_mul(2).max(Duration::from_secs(1)));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = settings;
+    tcp
+}
+
+/// The connection of the moment and the task that keeps it.
+#[derive(Debug)]
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    keeper: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Read by every command, written by the keeper and by the command that finds the connection lost.
+    state: watch::Sender<State>,
+    command_limit: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    line: Option<Line>,
+    /// Why there is no line.
+    why: Arc<str>,
+}
+
+/// One connection, for as long as it lasts.
+#[derive(Clone, Debug)]
+struct Line {
+    connection: MultiplexedConnection,
+    /// Commands in a row without an answer. Also tells this connection from its successors.
+    silent: Arc<AtomicU32>,
+}
+
+impl Link {
+    /// Begins to connect.
+    pub(super) fn open(dial: Dial) -> Result<Self, Fault> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
+        let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into() });
+        let shared = Arc::new(Shared { state, command_limit: dial.settings.command_limit });
+        // Weak: a task that held its own link would keep it for ever.
+        let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, dial)).abort_handle();
+        Ok(Self { shared, keeper })
+    }
+
+    /// Waits until there is a connection.
+    pub(super) async fn ready(&self, limit: Duration) -> Result<(), Fault> {
+        let mut state = self.shared.state.subscribe();
+        let ready = matches!(tokio::time::timeout(limit, state.wait_for(|state| state.line.is_some())).await, Ok(Ok(_)));
+        if ready { Ok(()) } else { Err(Fault::Away(Arc::clone(&self.shared.state.borrow().why))) }
+    }
+
+    /// Sends a command and returns its answer.
+    /// Cancel safety: a command whose call is dropped may run all the same; its answer goes nowhere.
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Fault> {
+        let mut line = self.shared.line()?;
+        let reply = tokio::time::timeout(self.shared.command_limit, line.connection.send_packed_command(command)).await;
+        self.shared.judge(&line, reply)
+    }
+
+    /// Runs a script, within the limit of one command.
+    /// Cancel safety: as [`Link::send`].
+    pub(super) async fn run(&self, script: &Script, keys: &[&[u8]], args: &[&[u8]]) -> Result<Value, Fault> {
+        let mut line = self.shared.line()?;
+        let reply = tokio::time::timeout(self.shared.command_limit, script.run(&mut line.connection, keys, args)).await;
+        self.shared.judge(&line, reply)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Shared {
+    fn line(&self) -> Result<Line, Fault> {
+        let state = self.state.borrow();
+        state.line.clone().ok_or_else(|| Fault::Away(Arc::clone(&state.why)))
+    }
+
+    fn judge(&self, line: &Line, reply: Result<RedisResult<Value>, Elapsed>) -> Result<Value, Fault> {
+        match &reply {
+            Ok(Ok(_)) => {
+                // Read first: every command passes here, and only the one after a silence has something to write.
+                if line.silent.load(Ordering::Relaxed) != 0 {
+                    line.silent.store(0, Ordering::Relaxed);
+                }
+            }
+            Ok(Err(error)) => self.lose(line, &bounded(&text(error))),
+            Err(_) => {
+                if line.silent.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= SILENT {
+                    self.lose(line, &bounded(&format!("{SILENT} commands in a row had no answer")));
+                }
+            }
+        }
+        judged(reply, self.command_limit)
+    }
+
+    /// Gives up `line`, if it is still the one in use.
+    fn lose(&self, line: &Line, why: &Arc<str>) {
+        let mut lost = None;
+        self.state.send_if_modified(|state| {
+            let present = state.line.as_ref().is_some_and(|present| Arc::ptr_eq(&present.silent, &line.silent));
+            if present {
+                // Taken out of the closure: the connection's end must not run under the lock.
+                lost = state.line.take();
+                state.why = Arc::clone(why);
+            }
+            present
+        });
+        drop(lost);
+    }
+}
+
+/// What an answer, or its absence, says.
+pub(super) fn judged(reply: Result<RedisResult<Value>, Elapsed>, limit: Duration) -> Result<Value, Fault> {
+    match reply {
+        Ok(Ok(Value::ServerError(error))) => Err(failed(&error.into())),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(_) => Err(Fault::Unanswered(bounded(&format!("no answer within {limit:?}")))),
+    }
+}
+
+/// An error is either the server's or means that the connection broke: as the command may have been sent by then, it is taken
+/// for sent.
+pub(super) fn failed(error: &RedisError) -> Fault {
+    match error.code() {
+        Some("WRONGTYPE") => Fault::Foreign,
+        Some(_) => Fault::Refused(bounded(&text(error))),
+        None => Fault::Unanswered(bounded(&text(error))),
+    }
+}
+
+/// An answer of another shape than the command has: it was run, and what it came to is not known.
+pub(super) fn misread(expected: &str) -> Fault {
+    Fault::Unanswered(bounded(&format!("the answer was not understood, expected {expected}")))
+}
+
+/// What an error says, as the server wrote it. One that does not know a command repeats its arguments (keys, values, or the
+/// password of the handshake): these are cut off.
+fn text(error: &RedisError) -> String {
+    let mut text = match error.code() {
+        Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
+        None => error.to_string(),
+    };
+    if let Some(at) = text.find(", with args beginning with") {
+        text.truncate(at);
+    }
+    text
+}
+
+fn bounded(text: &str) -> Arc<str> {
+    let end = (0..=TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    text.get(..end).unwrap_or_default().into()
+}
+
+/// Keeps the connection until the link is gone.
+async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial) {
+    let (mut tries, mut away) = (0_u32, false);
+    loop {
+        let why = match dial.connect().await {
+            Ok((connection, pushes)) => {
+                let line = Line { connection, silent: Arc::new(AtomicU32::new(0)) };
+                let Some(shared) = owner.upgrade() else { return };
+                shared.state.send_modify(|state| state.line = Some(line.clone()));
+                drop(shared);
+                if std::mem::take(&mut away) {
+                    tracing::info!(server = %dial.url, "redis is back");
+                } else {
+                    tracing::debug!(server = %dial.url, "connected to redis");
+                }
+                let Some(why) = until_lost(&owner, &mut state, line, pushes, &mut tries).await else { return };
+                why
+            }
+            Err(why) => {
+                let Some(shared) = owner.upgrade() else { return };
+                shared.state.send_modify(|state| state.why = Arc::clone(&why));
+                why
+            }
+        };
+        if !std::mem::replace(&mut away, true) {
+            tracing::warn!(server = %dial.url, reason = %why, "redis is away: its commands fail at once until it is back");
+        }
+        // Full jitter: the instances that lost a server together must not come back together.
+        let most = millis(ceiling(tries));
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=most))).await;
+        tries = tries.saturating_add(1);
+    }
+}
+
+/// Waits until `line` is lost and says why; `None` when the link is gone.
+async fn until_lost(
+    owner: &Weak<Shared>,
+    state: &mut watch::Receiver<State>,
+    line: Line,
+    mut pushes: Pushes,
+    tries: &mut u32,
+) -> Option<Arc<str>> {
+    // Only the mark is kept: a connection ends with its last clone.
+    let silent = line.silent;
+    drop(line.connection);
+    loop {
+        tokio::select! {
+            push = pushes.recv() => {
+                if push.is_none_or(|push| push.kind == PushKind::Disconnection) {
+                    let shared = owner.upgrade()?;
+                    // Bound first: the borrow would otherwise outlive it into the write below.
+                    let present = shared.state.borrow().line.clone();
+                    if let Some(present) = present.filter(|present| Arc::ptr_eq(&present.silent, &silent)) {
+                        shared.lose(&present, &"the connection was closed".into());
+                    }
+                }
+            }
+            lost = state.wait_for(|state| state.line.as_ref().is_none_or(|line| !Arc::ptr_eq(&line.silent, &silent))) => {
+                return lost.ok().map(|state| Arc::clone(&state.why));
+            }
+            () = tokio::time::sleep(STEADY), if *tries > 0 => *tries = 0,
+        }
+    }
+}
+
+fn ceiling(tries: u32) -> Duration {
+    let (first, last) = BACKOFF;
+    first.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX).max(1)).min(last)
+}

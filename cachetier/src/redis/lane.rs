@@ -1,0 +1,298 @@
+//! The lane over a Redis server: bumps by script over the shared connection, messages over a subscription's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{Cmd, PushInfo, PushKind, Value};
+use async_trait::async_trait;
+
+use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
+use crate::error::Fault;
+use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::stamp::Stamp;
+use crate::wire::message::{Targets, body};
+use crate::wire::slot::{TICKET, prefix};
+
+use super::connect::{Dial, Link, Pushes, failed, judged, misread};
+use super::script::Script;
+use super::store::{bytes, life};
+
+/// How many keys, or hashes of tags and prefixes, one script takes: it holds up the server for about a millisecond.
+const TARGETS: usize = 1_000;
+
+/// How many bytes of keys one message carries, so that a thousand subscribers do not each have megabytes to be sent.
+const KEY_BYTES: usize = 64 << 10;
+
+/// How much of the table is read at once: larger answers would hold up the messages behind them.
+const SLICE: usize = 256 << 10;
+
+/// The highest floor passed on, far from where scripts lose count. A higher one was told by no server.
+const HIGHEST_FLOOR: u64 = 1 << 52;
+
+/// The writing end of a lane in a Redis server.
+#[derive(Debug)]
+pub(crate) struct RedisLane {
+    link: Arc<Link>,
+    dial: Dial,
+    names: LaneNames,
+    place: Arc<Place>,
+    bump: Script,
+    seize: Script,
+}
+
+/// Where the lane is, and what its two ends ask alike.
+#[derive(Debug)]
+struct Place {
+    state: String,
+    table: String,
+    channel: String,
+    cells: u32,
+    check: Script,
+}
+
+impl RedisLane {
+    pub(super) fn new(link: Arc<Link>, dial: Dial, names: LaneNames, database: i64) -> Self {
+        let mut channel = names.channel();
+        if database != 0 {
+            // Keys live in a database, channels do not: two databases' lanes of one name would hear each other.
+            channel = format!("{channel}:{database}");
+        }
+        let check = Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/check.lua")));
+        let place = Place { state: names.state(), table: names.table(), channel, cells: names.cells.max(1), check };
+        Self {
+            link,
+            dial,
+            names,
+            place: Arc::new(place),
+            bump: Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/bump.lua"))),
+            seize: Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/seize.lua"))),
+        }
+    }
+
+    async fn bump_part(&self, targets: &Targets, floor: Seq) -> Result<Bumped, Fault> {
+        let values: Vec<String> = targets.keys.iter().map(|key| self.names.value(key)).collect();
+        let lane = [self.place.state.as_bytes(), self.place.table.as_bytes()];
+        let keys: Vec<&[u8]> = lane.into_iter().chain(values.iter().map(String::as_bytes)).collect();
+        let (era, floor) = (fresh_era(), decimal(floor));
+        let (cells, body) = (self.place.cells_of(targets), body(targets, None));
+        let args = [era.as_bytes(), floor.as_bytes(), self.place.channel.as_bytes(), &cells, &body];
+        let [era, seq, held] = numbers(self.link.run(&self.bump, &keys, &args).await?)?;
+        Ok(Bumped { token: token(era, seq)?, held })
+    }
+}
+
+#[async_trait]
+impl Lane for RedisLane {
+    async fn bump(&self, targets: &Targets, floor: Seq) -> Result<Bumped, Fault> {
+        let Some(parts) = split(targets) else { return self.bump_part(targets, floor).await };
+        let mut done: Option<Bumped> = None;
+        for part in &parts {
+            match (self.bump_part(part, floor).await, &done) {
+                (Ok(bumped), _) => {
+                    let before = done.map_or(0, |done| done.held);
+                    done = Some(Bumped { token: bumped.token, held: bumped.held.saturating_add(before) });
+                }
+                // Some of it has run, so neither "not sent" nor "refused" would be true of the whole.
+                (Err(Fault::Away(why) | Fault::Refused(why)), Some(_)) => return Err(Fault::Unanswered(why)),
+                (Err(fault), _) => return Err(fault),
+            }
+        }
+        done.ok_or_else(|| misread("at least one part"))
+    }
+
+    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Seq) -> Result<Seized, Fault> {
+        let value = self.names.value(key);
+        let keys = [self.place.state.as_bytes(), self.place.table.as_bytes(), value.as_bytes()];
+        let (era, floor, lease) = (fresh_era(), decimal(floor), life(lease).to_string());
+        let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
+        let (body, slot) = (body(&targets, Some(ticket)), prefix(TICKET, ticket));
+        let args = [era.as_bytes(), floor.as_bytes(), self.place.channel.as_bytes(), &body, &slot, lease.as_bytes()];
+        let [era, seq, planted] = numbers(self.link.run(&self.seize, &keys, &args).await?)?;
+        let token = token(era, seq)?;
+        Ok(if planted == 1 { Seized::Planted(token) } else { Seized::Held(token) })
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
+        // Cancel safety: until it is returned, the connection belongs to this call and ends with it.
+        let (mut connection, pushes) = self.dial.connect().await.map_err(Fault::Away)?;
+        let limit = self.dial.settings.command_limit;
+        match tokio::time::timeout(limit, connection.subscribe(&self.place.channel)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(failed(&error)),
+            Err(_) => return Err(Fault::Unanswered(format!("no confirmation within {limit:?}").into())),
+        }
+        let proves_for = self.dial.settings.max_staleness;
+        Ok(Box::new(RedisSubscription { connection, pushes, place: Arc::clone(&self.place), limit, proves_for }))
+    }
+}
+
+impl Place {
+    /// The cells that a bump of `targets` writes into, four bytes an index.
+    fn cells_of(&self, targets: &Targets) -> Vec<u8> {
+        let hashes = targets.tags.iter().chain(&targets.prefixes);
+        let cells = hashes.flat_map(|hash| hash.cells(self.cells));
+        // Everything is the one cell behind the others.
+        cells.chain(targets.all.then_some(self.cells)).flat_map(u32::to_be_bytes).collect()
+    }
+}
+
+/// Cuts targets that are too many for one script; `None` if they are not. Everything else holds once "everything" is bumped, so
+/// that comes first.
+fn split(targets: &Targets) -> Option<Vec<Targets>> {
+    let hashes = targets.tags.len().saturating_add(targets.prefixes.len());
+    let bytes: usize = targets.keys.iter().map(String::len).sum();
+    if targets.keys.len() <= TARGETS && bytes <= KEY_BYTES && hashes <= TARGETS {
+        return None;
+    }
+    let mut parts = Vec::new();
+    if targets.all {
+        parts.push(Targets { all: true, ..Targets::default() });
+    }
+    for tags in targets.tags.chunks(TARGETS) {
+        parts.push(Targets { tags: tags.to_vec(), ..Targets::default() });
+    }
+    for prefixes in targets.prefixes.chunks(TARGETS) {
+        parts.push(Targets { prefixes: prefixes.to_vec(), ..Targets::default() });
+    }
+    let (mut part, mut bytes) = (Targets::default(), 0_usize);
+    for key in &targets.keys {
+        bytes = bytes.saturating_add(key.len());
+        if part.keys.len() == TARGETS || (bytes > KEY_BYTES && !part.keys.is_empty()) {
+            parts.push(std::mem::take(&mut part));
+            bytes = key.len();
+        }
+        part.keys.push(key.clone());
+    }
+    if !part.keys.is_empty() {
+        parts.push(part);
+    }
+    Some(parts)
+}
+
+/// The era that a lane without one begins. Never zero, which stands for "none known".
+fn fresh_era() -> String {
+    fastrand::u32(1..).to_string()
+}
+
+fn decimal(floor: Seq) -> String {
+    if floor.0 > HIGHEST_FLOOR { "0".to_owned() } else { floor.0.to_string() }
+}
+
+/// Reads an answer of whole numbers.
+fn numbers<const N: usize>(reply: Value) -> Result<[u64; N], Fault> {
+    let Value::Array(values) = reply else { return Err(misread("a list of numbers")) };
+    let numbers: Option<Vec<u64>> = values
+        .into_iter()
+        .map(|value| match value {
+            Value::Int(number) => u64::try_from(number).ok(),
+            _ => None,
+        })
+        .collect();
+    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| misread("a list of numbers"))
+}
+
+fn token(era: u64, seq: u64) -> Result<Token, Fault> {
+    let era = u32::try_from(era).map_err(|_| misread("an era below 2^32"))?;
+    Ok(Token { era: Era(era), seq: Seq(seq) })
+}
+
+/// The reading end of a lane: a connection of its own.
+struct RedisSubscription {
+    connection: MultiplexedConnection,
+    /// The connection's task puts each message here before it looks at what the server sent next, the answer to a check
+    /// included: so whatever was published before that answer is here when the answer is.
+    pushes: Pushes,
+    place: Arc<Place>,
+    limit: Duration,
+    proves_for: Duration,
+}
+
+/// What a push means to a subscription.
+enum Push {
+    Message(Vec<u8>),
+    /// The confirmation, and whatever newer servers may have to say.
+    Other,
+    Lost,
+}
+
+fn read(push: PushInfo) -> Push {
+    match push.kind {
+        PushKind::Message => match push.data.into_iter().nth(1) {
+            Some(Value::BulkString(payload)) => Push::Message(payload),
+            _ => Push::Lost,
+        },
+        PushKind::Disconnection | PushKind::Unsubscribe => Push::Lost,
+        _ => Push::Other,
+    }
+}
+
+fn lost() -> Fault {
+    Fault::Away("the subscription is lost".into())
+}
+
+#[async_trait]
+impl Subscription for RedisSubscription {
+    async fn next(&mut self) -> Result<Vec<u8>, Fault> {
+        loop {
+            // Cancel safety: receiving takes a push or leaves it.
+            match self.pushes.recv().await.map_or(Push::Lost, read) {
+                Push::Message(payload) => return Ok(payload),
+                Push::Other => {}
+                Push::Lost => {
+                    self.pushes.close();
+                    return Err(lost());
+                }
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match read(self.pushes.try_recv().ok()?) {
+                Push::Message(payload) => return Some(payload),
+                Push::Other => {}
+                Push::Lost => {
+                    // Closed, so that `next` says so too.
+                    self.pushes.close();
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn check(&mut self) -> Result<LaneState, Fault> {
+        if self.pushes.is_closed() {
+            // The connection may still answer when the subscription is gone: that would prove nothing.
+            return Err(lost());
+        }
+        let keys = [self.place.state.as_bytes(), self.place.table.as_bytes()];
+        let era = fresh_era();
+        let args = [era.as_bytes()];
+        let check = self.place.check.run(&mut self.connection, &keys, &args);
+        let [era, seq, server_millis] = numbers(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
+        Ok(LaneState { token: token(era, seq)?, server_millis })
+    }
+
+    async fn table(&mut self) -> Result<Vec<u8>, Fault> {
+        let cells = usize::try_from(self.place.cells).unwrap_or(usize::MAX);
+        let whole = cells.saturating_add(1).saturating_mul(8);
+        let mut table = Vec::new();
+        for from in (0..whole).step_by(SLICE) {
+            let until = from.saturating_add(SLICE).min(whole);
+            let mut command = Cmd::with_capacity(4, self.place.table.len() + 32);
+            command.arg("GETRANGE").arg(&self.place.table).arg(from).arg(until.saturating_sub(1));
+            let slice = tokio::time::timeout(self.limit, self.connection.send_packed_command(&command)).await;
+            let slice = bytes(judged(slice, self.limit)?)?.unwrap_or_default();
+            table.extend_from_slice(&slice);
+            if slice.len() < until.saturating_sub(from) {
+                break;
+            }
+        }
+        Ok(table)
+    }
+
+    fn proves_for(&self) -> Option<Duration> {
+        Some(self.proves_for)
+    }
+}

@@ -1,0 +1,111 @@
+//! Values by key in a Redis server: each verb one command or one script.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::{Cmd, RedisWrite as _, Value};
+use async_trait::async_trait;
+
+use crate::clock::millis;
+use crate::error::Fault;
+use crate::l2::{Claimed, Filled, Store};
+use crate::rule::stamp::Stamp;
+use crate::wire::slot::{PREFIX, TICKET, prefix};
+
+use super::connect::{Link, misread};
+use super::script::Script;
+
+/// The longest life a server is asked for: a hundred years. It refuses what its clock cannot be added to.
+const LONGEST: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
+
+/// Values in a Redis server.
+#[derive(Debug)]
+pub(crate) struct RedisStore {
+    link: Arc<Link>,
+    fill: Script,
+    claim: Script,
+    abandon: Script,
+}
+
+impl RedisStore {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self {
+            link,
+            fill: Script::new(include_str!("scripts/fill.lua")),
+            claim: Script::new(include_str!("scripts/claim.lua")),
+            abandon: Script::new(include_str!("scripts/abandon.lua")),
+        }
+    }
+
+    /// Waits until there is a connection; an error says why there is none.
+    pub(crate) async fn ready(&self, limit: Duration) -> Result<(), Fault> {
+        self.link.ready(limit).await
+    }
+
+    async fn swap(&self, script: &Script, key: &str, args: &[&[u8]]) -> Result<bool, Fault> {
+        match self.link.run(script, &[key.as_bytes()], args).await? {
+            Value::Int(swapped) => Ok(swapped == 1),
+            _ => Err(misread("a number")),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn probe(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
+        // Sized so that the command is built in two allocations: a hit must cost what a plain GET does.
+        let mut command = Cmd::with_capacity(7, key.len() + PREFIX + 32);
+        command.write_arg(b"SET");
+        command.write_arg(key.as_bytes());
+        command.write_arg(&prefix(TICKET, ticket));
+        command.write_arg(b"NX");
+        command.write_arg(b"GET");
+        command.write_arg(b"PX");
+        command.arg(life(lease));
+        match self.link.send(&command).await {
+            Ok(reply) => bytes(reply),
+            // A full server refuses to plant before it looks whether it would have to: what it holds can still be read.
+            Err(Fault::Refused(why)) if why.starts_with("OOM") => match self.read(key).await? {
+                Some(found) => Ok(Some(found)),
+                None => Err(Fault::Refused(why)),
+            },
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, Fault> {
+        let mut command = Cmd::with_capacity(2, key.len() + 3);
+        command.write_arg(b"GET");
+        command.write_arg(key.as_bytes());
+        bytes(self.link.send(&command).await?)
+    }
+
+    async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life_of: Duration) -> Result<Filled, Fault> {
+        let stored = self.swap(&self.fill, key, &[&seen.0, value, life(life_of).to_string().as_bytes()]).await?;
+        Ok(if stored { Filled::Stored } else { Filled::Refused })
+    }
+
+    async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault> {
+        let ticket = prefix(TICKET, ticket);
+        let ours = self.swap(&self.claim, key, &[&seen.0, &ticket, life(lease).to_string().as_bytes()]).await?;
+        Ok(if ours { Claimed::Yes } else { Claimed::No })
+    }
+
+    async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
+        self.swap(&self.abandon, key, &[&ticket.0]).await.map(|_| ())
+    }
+}
+
+/// A life in whole milliseconds that a server accepts: it takes none for an error.
+pub(super) fn life(life: Duration) -> u64 {
+    millis(life).clamp(1, LONGEST)
+}
+
+/// Takes the bytes out of an answer without copying them.
+pub(super) fn bytes(reply: Value) -> Result<Option<Vec<u8>>, Fault> {
+    match reply {
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        Value::Nil => Ok(None),
+        _ => Err(misread("bytes or nothing")),
+    }
+}

@@ -1,0 +1,275 @@
+//! The connection: made in the background, found dead, replaced, ended; and addresses that keep their secrets.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::lane::keys;
+use super::server::{PATIENCE, SETTINGS, Server, eventually, names, stamp};
+use crate::l2::lane::Lane as _;
+use crate::error::Fault;
+use crate::l2::Store as _;
+use crate::redis::{RedisUrl, Settings, open};
+use crate::rule::seq::Seq;
+
+const LIMIT: Duration = Duration::from_millis(200);
+const SHORT: Settings = Settings { command_limit: LIMIT, ..SETTINGS };
+
+#[tokio::test]
+async fn a_server_that_comes_later_is_found() {
+    let mut server = Server::later(&[]);
+    let (store, lane) = server.open_with(&server.url(), SETTINGS);
+    assert!(matches!(store.read("k").await, Err(Fault::Away(_))), "at once, without a server");
+    assert!(matches!(lane.bump(&keys(&["k"]), Seq(0)).await, Err(Fault::Away(_))));
+    assert!(matches!(lane.subscribe().await.map(|_| ()), Err(Fault::Away(_))));
+    let Err(Fault::Away(why)) = store.ready(Duration::from_millis(300)).await else { panic!("nobody is there") };
+    assert!(why.contains("No such file"), "{why}");
+    server.again().await;
+    assert_eq!(store.ready(PATIENCE).await, Ok(()));
+    assert_eq!(store.read("k").await, Ok(None));
+}
+
+#[test]
+fn without_a_runtime_opening_is_an_error() {
+    let url = RedisUrl::parse("redis://127.0.0.1/").unwrap();
+    assert!(matches!(open(url, SETTINGS, names()).map(|_| ()), Err(Fault::Away(_))));
+}
+
+#[tokio::test]
+async fn the_connection_ends_with_its_last_handle() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    let (store, lane) = server.open().await;
+    assert_eq!(plain.others().await.len(), 1);
+    drop(store);
+    lane.bump(&keys(&["k"]), Seq(0)).await.unwrap();
+    drop(lane);
+    eventually("the connection ends", async || plain.others().await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_replaced_without_a_command() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    let (store, _lane) = server.open().await;
+    let before = plain.others().await;
+    plain.say::<()>("CLIENT KILL TYPE normal SKIPME yes").await;
+    eventually("another connection", async || plain.others().await.first().is_some_and(|id| !before.contains(id))).await;
+    store.ready(PATIENCE).await.unwrap();
+    assert_eq!(store.read("k").await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_restarted_server_is_found_again() {
+    let mut server = Server::start().await;
+    let (store, _lane) = server.open().await;
+    server.kill();
+    eventually("the loss is known", async || matches!(store.read("k").await, Err(Fault::Away(_)))).await;
+    server.again().await;
+    store.ready(PATIENCE).await.unwrap();
+    assert_eq!(store.read("k").await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_command_leaves_it_unanswered() {
+    let mut server = Server::start().await;
+    let (store, _lane) = server.open().await;
+    server.signal("STOP");
+    let (read, ()) = tokio::join!(store.read("k"), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        server.kill();
+    });
+    assert!(matches!(read, Err(Fault::Unanswered(_))), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_black_hole_is_given_up_after_three_silent_commands_and_left_behind() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    let (store, _lane) = server.open_with(&server.url(), SHORT);
+    store.ready(PATIENCE).await.unwrap();
+    let before = plain.others().await;
+    server.signal("STOP");
+    for _ in 0..3 {
+        let read = tokio::time::timeout(LIMIT * 10, store.read("k")).await.expect("an end");
+        assert!(matches!(read, Err(Fault::Unanswered(_))), "{read:?}");
+    }
+    let read = tokio::time::timeout(LIMIT / 2, store.read("k")).await.expect("an answer at once");
+    assert!(matches!(read, Err(Fault::Away(_))), "{read:?}");
+    server.signal("CONT");
+    store.ready(PATIENCE).await.unwrap();
+    assert_eq!(store.read("k").await, Ok(None));
+    eventually("the old connection is gone", async || !plain.others().await.contains(&before[0])).await;
+}
+
+#[tokio::test]
+async fn silence_counts_only_in_a_row() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    let (store, _lane) = server.open_with(&server.url(), SHORT);
+    store.ready(PATIENCE).await.unwrap();
+    let before = plain.others().await;
+    for _ in 0..2 {
+        server.signal("STOP");
+        for _ in 0..2 {
+            assert!(matches!(store.read("k").await, Err(Fault::Unanswered(_))));
+        }
+        server.signal("CONT");
+        eventually("an answer", async || store.read("k").await == Ok(None)).await;
+    }
+    assert_eq!(plain.others().await, before, "the same connection throughout");
+}
+
+#[tokio::test]
+async fn a_dropped_call_does_not_disturb_the_next() {
+    let server = Server::start().await;
+    let (store, _lane) = server.open().await;
+    for number in 0..50 {
+        let key = format!("k{number}");
+        let _ = tokio::time::timeout(Duration::ZERO, store.probe(&key, stamp(number), SETTINGS.max_staleness)).await;
+        assert_eq!(store.read("absent").await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn the_adapter_works_over_tcp() {
+    let server = Server::start().await;
+    let (store, lane) = server.open_with(&format!("redis://{}/3", server.over_tcp()), SETTINGS);
+    store.ready(PATIENCE).await.unwrap();
+    assert_eq!(store.probe("k", stamp(1), SETTINGS.max_staleness).await, Ok(None));
+    let mut subscription = lane.subscribe().await.unwrap();
+    let bumped = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap();
+    assert_eq!(subscription.check().await.unwrap().token, bumped.token);
+    let keyspace: String = server.plain().await.say("INFO keyspace").await;
+    assert!(keyspace.contains("db3:"), "{keyspace}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_the_reason_and_is_not_repeated() {
+    let server = Server::start_with(&["--requirepass", "s3cret"]).await;
+    let (store, _lane) = server.open_with(&format!("{}?pass=hunter2", server.url()), SETTINGS);
+    let Err(Fault::Away(why)) = store.ready(Duration::from_millis(500)).await else { panic!("the password is wrong") };
+    assert!(why.contains("WRONGPASS") && !why.contains("hunter2"), "{why}");
+    let (store, _lane) = server.open_with(&format!("{}?pass=s3cret", server.url()), SETTINGS);
+    assert_eq!(store.ready(PATIENCE).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_the_handshake_does_not_make_us_repeat_the_password() {
+    for echo in ["ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'me' 's3cr", "ERR what is s3cret s3cret?"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            while let Ok((mut client, _)) = listener.accept() {
+                let _ = client.read(&mut [0; 1_024]);
+                let _ = client.write_all(format!("-{echo}\r\n").repeat(4).as_bytes());
+            }
+        });
+        let log = Log::default();
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let url = RedisUrl::parse(&format!("redis://me:s3cret@{address}/")).unwrap();
+        let (store, _lane) = open(url, SETTINGS, names()).unwrap();
+        let Err(Fault::Away(why)) = store.ready(Duration::from_millis(500)).await else { panic!("that is no Redis server") };
+        assert!(why.starts_with("ERR "), "{why}");
+        let said = format!("{why} {:?}", log.0.lock().unwrap());
+        assert!(said.contains("redis is away") && !said.contains("s3cr") && !said.contains("me:"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_logged_once_when_it_begins_and_once_when_it_ends() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let mut server = Server::start().await;
+    let (store, _lane) = server.open_with(&server.url(), SETTINGS);
+    store.ready(PATIENCE).await.unwrap();
+    for outage in 1..=2 {
+        server.kill();
+        // Long enough for several attempts.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(log.count("redis is away"), outage);
+        assert_eq!(log.count("redis is back"), outage - 1);
+        server.again().await;
+        store.ready(PATIENCE).await.unwrap();
+        assert_eq!(log.count("redis is back"), outage);
+    }
+    assert_eq!(log.count("redis is away"), 2);
+}
+
+#[test]
+fn addresses_show_where_but_not_who() {
+    #[track_caller]
+    fn check(url: &str, shown: &str) {
+        let url = RedisUrl::parse(url).unwrap();
+        assert_eq!(url.to_string(), shown);
+        assert_eq!(format!("{url:?}"), format!("RedisUrl({shown})"));
+    }
+    check("redis://127.0.0.1", "redis://127.0.0.1:6379/0");
+    check("redis://me:s3cret@cache.example:7000/2?protocol=resp2", "redis://cache.example:7000/2");
+    check("redis://:p%40ss@[::1]:7000/", "redis://[::1]:7000/0");
+    check("redis+unix:///run/redis.sock?db=4&user=me&pass=s3cret", "redis+unix:///run/redis.sock?db=4");
+    check("unix:///run/redis.sock", "redis+unix:///run/redis.sock?db=0");
+}
+
+#[test]
+fn what_is_no_address_is_told_without_its_secrets() {
+    #[track_caller]
+    fn check(url: &str, said: &str) {
+        let reason = RedisUrl::parse(url).map(|url| url.to_string()).unwrap_err().to_string();
+        assert!(reason.contains(said), "{reason}");
+        assert!(!reason.contains("s3cret") && !reason.contains("hunter"), "{reason}");
+    }
+    check("rediss://me:s3cret@host/", "TLS is not built in yet");
+    check("http://me:s3cret@host/", "expected redis://");
+    check("me:s3cret@host:6379", "expected redis://");
+    check("", "expected redis://");
+    check("redis://me:s3cret@host:hunter/", "expected redis://");
+    check("redis://me:s3cret@host/hunter", "database is not a number");
+    check("redis://me:s3cret@host/-1", "database is negative");
+    check("redis://me:s3cret@0.0.0.0/", "wildcard");
+    check("redis:///s3cret", "host is missing");
+    check("redis://me:s3cret%ff@host/", "not UTF-8");
+    check("redis://me:s3cret@host/?protocol=hunter", "expected redis://");
+    check("redis+unix://hunter/s3cret", "path of the socket is missing");
+}
+
+/// Collects what is logged at `INFO` and above.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn count(&self, text: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Line(String);
+        impl tracing::field::Visit for Line {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!("{field}={value:?} "));
+            }
+        }
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}

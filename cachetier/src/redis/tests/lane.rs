@@ -1,0 +1,248 @@
+//! The writing end of the lane: what a bump and a seizure do in one step.
+
+use super::server::{CELLS, HELD, LEASE, Plain, Server, names, stamp, ticket, value};
+use crate::l2::lane::{Bumped, Lane as _, Seized};
+use crate::error::Fault;
+use crate::key::TagHash;
+use crate::redis::RedisUrl;
+use crate::rule::seq::Seq;
+use crate::wire::message::{Targets, body};
+
+pub(super) fn keys(keys: &[&str]) -> Targets {
+    Targets { keys: keys.iter().map(ToString::to_string).collect(), ..Targets::default() }
+}
+
+pub(super) fn tags(hashes: impl IntoIterator<Item = u64>) -> Targets {
+    Targets { tags: hashes.into_iter().map(TagHash).collect(), ..Targets::default() }
+}
+
+/// A message taken apart: era, previous, seq, body.
+pub(super) fn parse(message: &[u8]) -> (u32, u64, u64, Vec<u8>) {
+    assert_eq!(&message[..3], b"ct\x01");
+    let number = |at: usize| u64::from_be_bytes(message[at..at + 8].try_into().unwrap());
+    (u32::from_be_bytes(message[3..7].try_into().unwrap()), number(7), number(15), message[23..].to_vec())
+}
+
+async fn cell(plain: &mut Plain, index: u32) -> u64 {
+    let (from, until) = ((index * 8).to_string(), (index * 8 + 7).to_string());
+    let bytes: Vec<u8> = plain.ask(&[b"GETRANGE", names().table().as_bytes(), from.as_bytes(), until.as_bytes()]).await;
+    bytes.iter().fold(0, |cell, byte| (cell << 8) | u64::from(*byte))
+}
+
+#[tokio::test]
+async fn a_bump_drops_what_the_keys_hold_and_counts_it() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let key = |key| names().value(key);
+    plain.set(&key("value"), &value(1, "old")).await;
+    plain.set(&key("ticket"), &ticket(2)).await;
+    plain.set(&key("foreign"), b"foreign").await;
+    plain.ask::<()>(&[b"RPUSH", key("list").as_bytes(), b"a queue"]).await;
+    plain.set(&key("held"), HELD).await;
+    plain.set(&key("other"), &value(3, "not named")).await;
+    let bumped = lane.bump(&keys(&["value", "ticket", "foreign", "list", "held", "absent"]), Seq(0)).await.unwrap();
+    assert_eq!(bumped.held, 2);
+    for gone in ["value", "ticket", "foreign", "list"] {
+        assert_eq!(plain.life(&key(gone)).await, -2, "{gone}");
+    }
+    assert_eq!(plain.get(&key("held")).await.as_deref(), Some(HELD));
+    assert_eq!(plain.get(&key("other")).await, Some(value(3, "not named")));
+}
+
+#[tokio::test]
+async fn a_bump_tells_every_subscriber_what_it_did_and_what_came_before() {
+    let server = Server::start().await;
+    let (_store, lane) = server.open().await;
+    let mut subscription = lane.subscribe().await.unwrap();
+    let targets = [keys(&["a", "b"]), tags([1, 2]), Targets { all: true, ..keys(&["c"]) }];
+    let mut previous = 0;
+    for targets in &targets {
+        let bumped = lane.bump(targets, Seq(0)).await.unwrap();
+        let (era, before, seq, told) = parse(&subscription.next().await.unwrap());
+        assert_eq!((era, seq), (bumped.token.era.0, bumped.token.seq.0));
+        assert_eq!(before, previous);
+        assert_eq!(told, body(targets, None));
+        previous = seq;
+    }
+}
+
+#[tokio::test]
+async fn a_bump_writes_its_seq_into_the_cells_of_tags_and_prefixes_and_no_others() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let (tag, prefix) = (TagHash::of("shop", "users"), TagHash::of_prefix("shop", "user:"));
+    let targets = Targets { tags: vec![tag], prefixes: vec![prefix], ..keys(&["k"]) };
+    let first = lane.bump(&targets, Seq(0)).await.unwrap().token.seq.0;
+    let written: Vec<u32> = tag.cells(CELLS).chain(prefix.cells(CELLS)).collect();
+    for index in 0..=CELLS {
+        assert_eq!(cell(&mut plain, index).await, if written.contains(&index) { first } else { 0 }, "cell {index}");
+    }
+    let all = lane.bump(&Targets { all: true, ..Targets::default() }, Seq(0)).await.unwrap().token.seq.0;
+    assert_eq!(cell(&mut plain, CELLS).await, all);
+    assert_eq!(cell(&mut plain, written[0]).await, first);
+    let table = lane.subscribe().await.unwrap().table().await.unwrap();
+    assert_eq!(table.len(), (CELLS as usize + 1) * 8);
+    assert_eq!(table[CELLS as usize * 8..], all.to_be_bytes());
+}
+
+#[tokio::test]
+async fn seqs_are_the_servers_clock_and_rise_above_the_floor() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let micros = |time: Vec<u64>| time[0] * 1_000_000 + time[1];
+    let before = micros(plain.say("TIME").await);
+    let Bumped { token: first, .. } = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap();
+    let after = micros(plain.say("TIME").await);
+    assert!((before..=after).contains(&first.seq.0), "{before} <= {first:?} <= {after}");
+
+    let ahead = after + 3_600_000_000;
+    let second = lane.bump(&keys(&["k"]), Seq(ahead)).await.unwrap().token;
+    assert_eq!((second.era, second.seq), (first.era, Seq(ahead + 1)));
+    // The lane keeps to the highest it has told, although the clock is behind it.
+    let third = lane.bump(&keys(&["k"]), Seq(first.seq.0)).await.unwrap().token;
+    assert_eq!((third.era, third.seq), (first.era, Seq(ahead + 2)));
+    let seized = lane.seize("k", stamp(1), LEASE, Seq(ahead + 9)).await.unwrap();
+    assert!(matches!(seized, Seized::Planted(token) if token.seq == Seq(ahead + 10)), "{seized:?}");
+}
+
+#[tokio::test]
+async fn a_floor_that_no_server_told_is_not_believed() {
+    let server = Server::start().await;
+    let (_store, lane) = server.open().await;
+    let first = lane.bump(&keys(&["k"]), Seq(u64::MAX)).await.unwrap().token;
+    let second = lane.bump(&keys(&["k"]), Seq((1 << 52) + 1)).await.unwrap().token;
+    assert_eq!(first.era, second.era);
+    assert!(first.seq < second.seq && second.seq.0 < 1 << 52, "{first:?} {second:?}");
+}
+
+#[tokio::test]
+async fn an_era_begins_once_and_again_only_when_the_lane_has_lost_something() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let mut subscription = lane.subscribe().await.unwrap();
+    let begun = subscription.check().await.unwrap().token;
+    assert_ne!(begun.era.0, 0);
+    assert_eq!(subscription.check().await.unwrap().token, begun, "a check moves nothing");
+    let bumped = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap().token;
+    assert_eq!(bumped.era, begun.era);
+    assert!(begun.seq < bumped.seq);
+    assert_eq!(parse(&subscription.next().await.unwrap()).1, begun.seq.0, "the first bump continues from the era's beginning");
+
+    // No tag was bumped so far: that there is no table means nothing.
+    plain.ask::<()>(&[b"DEL", names().table().as_bytes()]).await;
+    assert_eq!(lane.bump(&tags([1]), Seq(0)).await.unwrap().token.era, begun.era);
+    let mut eras = vec![begun.era];
+    for lost in [vec![names().table()], vec![names().state()], vec![names().state(), names().table()]] {
+        for key in &lost {
+            plain.ask::<()>(&[b"DEL", key.as_bytes()]).await;
+        }
+        let era = subscription.check().await.unwrap().era();
+        assert!(!eras.contains(&era), "after the loss of {lost:?}");
+        assert_eq!(lane.bump(&tags([1]), Seq(0)).await.unwrap().token.era, era);
+        eras.push(era);
+    }
+    plain.ask::<()>(&[b"HSET", names().state().as_bytes(), b"seq", b"9007199254740992"]).await;
+    assert!(!eras.contains(&lane.bump(&tags([1]), Seq(0)).await.unwrap().token.era), "beyond what scripts can count");
+}
+
+#[tokio::test]
+async fn a_lane_under_foreign_keys_is_refused_before_anything_is_changed() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let key = names().value("k");
+    for foreign in [names().table(), names().state()] {
+        plain.set(&key, &value(1, "kept")).await;
+        plain.ask::<()>(&[b"DEL", foreign.as_bytes()]).await;
+        plain.ask::<()>(&[b"RPUSH", foreign.as_bytes(), b"a queue"]).await;
+        let targets = Targets { all: true, ..keys(&["k"]) };
+        assert_eq!(lane.bump(&targets, Seq(0)).await, Err(Fault::Foreign));
+        assert_eq!(lane.seize("k", stamp(2), LEASE, Seq(0)).await, Err(Fault::Foreign));
+        assert_eq!(plain.get(&key).await, Some(value(1, "kept")));
+    }
+}
+
+#[tokio::test]
+async fn a_seizure_plants_its_ticket_over_anything_and_tells_the_stamp_to_come() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let mut subscription = lane.subscribe().await.unwrap();
+    let key = names().value("k");
+    for (number, before) in [(1, None), (2, Some(value(9, "old"))), (3, Some(ticket(9))), (4, Some(b"foreign".to_vec()))] {
+        if let Some(bytes) = &before {
+            plain.set(&key, bytes).await;
+        }
+        let Ok(Seized::Planted(token)) = lane.seize("k", stamp(number), LEASE, Seq(0)).await else { panic!("{before:?}") };
+        assert_eq!(plain.get(&key).await, Some(ticket(number)));
+        assert!((1..=30_000).contains(&plain.life(&key).await));
+        let (era, _, seq, told) = parse(&subscription.next().await.unwrap());
+        assert_eq!((era, seq), (token.era.0, token.seq.0));
+        assert_eq!(told, body(&keys(&["k"]), Some(stamp(number))));
+    }
+}
+
+#[tokio::test]
+async fn a_seizure_under_a_write_guard_bumps_and_plants_nothing() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let mut subscription = lane.subscribe().await.unwrap();
+    plain.set(&names().value("k"), HELD).await;
+    let Ok(Seized::Held(token)) = lane.seize("k", stamp(1), LEASE, Seq(0)).await else { panic!("the key is held") };
+    assert_eq!(plain.get(&names().value("k")).await.as_deref(), Some(HELD));
+    assert_eq!(parse(&subscription.next().await.unwrap()).2, token.seq.0);
+}
+
+#[tokio::test]
+async fn a_full_server_still_bumps_seizes_and_checks() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    plain.set(&names().value("k"), &value(1, "old")).await;
+    plain.say::<()>("CONFIG SET maxmemory 1").await;
+    let mut subscription = lane.subscribe().await.unwrap();
+    let checked = subscription.check().await.unwrap();
+    let bumped = lane.bump(&Targets { all: true, ..keys(&["k"]) }, Seq(0)).await.unwrap();
+    assert_eq!((bumped.held, bumped.token.era), (1, checked.era()));
+    assert_eq!(plain.get(&names().value("k")).await, None);
+    assert!(matches!(lane.seize("k", stamp(2), LEASE, Seq(0)).await, Ok(Seized::Planted(_))));
+}
+
+#[tokio::test]
+async fn more_targets_than_one_script_takes_are_bumped_in_parts() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let mut subscription = lane.subscribe().await.unwrap();
+    let long = "x".repeat(4_000);
+    let names_of_keys: Vec<String> = (0..1_500).map(|i| format!("k{i}")).chain((0..40).map(|i| format!("{long}{i}"))).collect();
+    for key in &names_of_keys {
+        plain.set(&names().value(key), &value(1, "old")).await;
+    }
+    let hashes: Vec<TagHash> = (0..2_100).map(TagHash).collect();
+    let targets = Targets { keys: names_of_keys, tags: hashes.clone(), prefixes: hashes, all: true };
+    let bumped = lane.bump(&targets, Seq(0)).await.unwrap();
+    assert_eq!(bumped.held, 1_540);
+    assert_eq!(plain.say::<usize>("DBSIZE").await, 2, "the lane's own two keys are left");
+    let (mut previous, mut size, mut parts) = (0, 0, 0);
+    while previous != bumped.token.seq.0 {
+        let (era, before, seq, told) = parse(&subscription.next().await.unwrap());
+        assert_eq!((era, before), (bumped.token.era.0, previous));
+        assert!(told.len() < 128 << 10, "a part of {} bytes", told.len());
+        (previous, size, parts) = (seq, size + told.len(), parts + 1);
+    }
+    // One for everything, three for tags, three for prefixes, then 1000 short keys, and the others by their length.
+    assert_eq!(parts, 11);
+    assert!(size > body(&targets, None).len());
+}
+
+#[tokio::test]
+async fn lanes_of_one_name_in_two_databases_do_not_hear_each_other() {
+    let server = Server::start().await;
+    let (_store, lane) = server.open().await;
+    let url = format!("{}?db=1", server.url());
+    assert_eq!(RedisUrl::parse(&url).unwrap().database(), 1);
+    let (store, other) = server.open_with(&url, super::server::SETTINGS);
+    store.ready(super::server::PATIENCE).await.unwrap();
+    let (mut here, mut there) = (lane.subscribe().await.unwrap(), other.subscribe().await.unwrap());
+    let told = other.bump(&keys(&["k"]), Seq(0)).await.unwrap().token;
+    assert_eq!(parse(&there.next().await.unwrap()).2, told.seq.0);
+    here.check().await.unwrap();
+    assert_eq!(here.ready(), None);
+}

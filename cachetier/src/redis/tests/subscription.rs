@@ -1,0 +1,175 @@
+//! The reading end of the lane: nothing is missed unseen.
+
+use std::time::Duration;
+
+use super::lane::{keys, parse, tags};
+use super::server::{CELLS, PATIENCE, SETTINGS, Server, names};
+use crate::l2::lane::{Lane as _, LaneNames};
+use crate::error::Fault;
+use crate::redis::{RedisUrl, Settings, open};
+use crate::rule::seq::Seq;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_was_published_before_a_checks_answer_is_ready_when_it_is_here() {
+    const BUMPS: u64 = 1_500;
+    let server = Server::start().await;
+    let (_store, lane) = server.open().await;
+    let mut subscription = lane.subscribe().await.unwrap();
+    let mut last = subscription.check().await.unwrap().token.seq.0;
+    let bumpers: Vec<_> = (0..3)
+        .map(|bumper| {
+            let lane = std::sync::Arc::clone(&lane);
+            tokio::spawn(async move {
+                for tag in 0..BUMPS {
+                    lane.bump(&tags([bumper << 32 | tag]), Seq(0)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let (mut messages, mut checks_that_moved) = (0, 0);
+    while messages < 3 * BUMPS {
+        let state = subscription.check().await.unwrap();
+        let before = last;
+        // Only up to the answer: what came after it may be here too.
+        while last < state.token.seq.0 {
+            let (era, previous, seq, _) = parse(&subscription.ready().expect("a message published before the answer"));
+            assert_eq!((era, previous), (state.era().0, last));
+            (last, messages) = (seq, messages + 1);
+        }
+        assert_eq!(last, state.token.seq.0);
+        checks_that_moved += u64::from(last != before);
+    }
+    assert!(checks_that_moved >= 20, "{checks_that_moved} checks saw bumps: too few to prove anything");
+    for bumper in bumpers {
+        bumper.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_wait_loses_no_message() {
+    let server = Server::start().await;
+    let (_store, lane) = server.open().await;
+    let mut subscription = lane.subscribe().await.unwrap();
+    for _ in 0..20 {
+        assert!(tokio::time::timeout(Duration::from_millis(1), subscription.next()).await.is_err());
+        let bumped = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap();
+        let _ = tokio::time::timeout(Duration::ZERO, subscription.check()).await;
+        assert_eq!(parse(&subscription.next().await.unwrap()).2, bumped.token.seq.0);
+    }
+}
+
+#[tokio::test]
+async fn a_check_tells_the_servers_clock() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let state = lane.subscribe().await.unwrap().check().await.unwrap();
+    let time: Vec<u64> = plain.say("TIME").await;
+    let now = time[0] * 1_000 + time[1] / 1_000;
+    assert!((now - 10_000..=now).contains(&state.server_millis), "{} at {now}", state.server_millis);
+    assert_eq!(lane.subscribe().await.unwrap().proves_for(), Some(SETTINGS.max_staleness));
+}
+
+#[tokio::test]
+async fn a_killed_subscription_says_so_and_proves_nothing() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let mut subscription = lane.subscribe().await.unwrap();
+    let bumped = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap();
+    assert_eq!(plain.say::<usize>("CLIENT KILL TYPE pubsub").await, 1);
+    let next = |result: Result<Vec<u8>, Fault>| result.map(|message| parse(&message).2);
+    assert_eq!(next(subscription.next().await), Ok(bumped.token.seq.0), "what had arrived is handed out first");
+    let lost = tokio::time::timeout(PATIENCE, subscription.next()).await.expect("no wait for ever");
+    assert!(lost.is_err());
+    assert!(subscription.next().await.is_err(), "and again");
+    assert_eq!(subscription.ready(), None);
+    assert!(subscription.check().await.is_err());
+    assert!(subscription.table().await.is_err());
+}
+
+#[tokio::test]
+async fn the_subscription_is_a_connection_of_its_own_that_ends_with_it() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    assert_eq!(plain.others().await.len(), 1);
+    let subscription = lane.subscribe().await.unwrap();
+    assert_eq!(plain.others().await.len(), 2);
+    drop(subscription);
+    super::server::eventually("its connection ends", async || plain.others().await.len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_black_holed_check_ends_within_its_limit() {
+    let server = Server::start().await;
+    let limit = Duration::from_millis(150);
+    let (store, lane) = server.open_with(&server.url(), Settings { command_limit: limit, ..SETTINGS });
+    store.ready(PATIENCE).await.unwrap();
+    let mut subscription = lane.subscribe().await.unwrap();
+    server.signal("STOP");
+    let check = tokio::time::timeout(PATIENCE, subscription.check()).await.expect("not for ever");
+    assert!(matches!(check, Err(Fault::Unanswered(_))), "{check:?}");
+    server.signal("CONT");
+}
+
+#[tokio::test]
+async fn a_replica_proves_nothing() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let mut subscription = lane.subscribe().await.unwrap();
+    subscription.check().await.unwrap();
+    plain.say::<()>("REPLICAOF 127.0.0.1 1").await;
+    let check = subscription.check().await;
+    assert!(matches!(&check, Err(Fault::Refused(why)) if why.starts_with("READONLY")), "{check:?}");
+}
+
+#[tokio::test]
+async fn a_primary_without_the_replicas_it_must_have_proves_nothing() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    plain.say::<()>("CONFIG SET min-replicas-to-write 1").await;
+    let check = lane.subscribe().await.unwrap().check().await;
+    assert!(matches!(&check, Err(Fault::Refused(why)) if why.starts_with("NOREPLICAS")), "{check:?}");
+}
+
+#[tokio::test]
+async fn a_subscription_that_the_server_denies_is_refused() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    plain.say::<()>("ACL SETUSER walled on >pass ~* +@all resetchannels").await;
+    let (store, lane) = server.open_with(&format!("{}?user=walled&pass=pass", server.url()), SETTINGS);
+    store.ready(PATIENCE).await.unwrap();
+    let refused = lane.subscribe().await.map(|_| ());
+    assert!(matches!(&refused, Err(Fault::Refused(why)) if why.contains("NOPERM")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_table_of_many_slices_is_read_whole_and_no_further_than_written() {
+    let server = Server::start().await;
+    let cells = 100_000;
+    let names = LaneNames { cells, ..names() };
+    let (store, lane) = open(RedisUrl::parse(&server.url()).unwrap(), SETTINGS, names.clone()).unwrap();
+    store.ready(PATIENCE).await.unwrap();
+    let mut subscription = lane.subscribe().await.unwrap();
+    assert_eq!(subscription.table().await, Ok(Vec::new()), "never written");
+    let mut plain = server.plain().await;
+    let whole = (cells as usize + 1) * 8;
+    for length in [8, 256 << 10, (256 << 10) + 8, 512 << 10, whole] {
+        let table: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        plain.set(&names.table(), &table).await;
+        assert_eq!(subscription.table().await.as_deref(), Ok(&table[..]), "{length} bytes");
+    }
+    plain.set(&names.table(), &vec![1; whole + 8]).await;
+    assert_eq!(subscription.table().await.map(|table| table.len()), Ok(whole), "a longer one is another's");
+    assert!(CELLS < cells);
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_its_scripts_still_bumps_and_checks() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let mut subscription = lane.subscribe().await.unwrap();
+    for _ in 0..2 {
+        let bumped = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap().token;
+        assert_eq!(subscription.check().await.unwrap().token, bumped);
+        plain.say::<()>("SCRIPT FLUSH").await;
+    }
+}
