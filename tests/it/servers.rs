@@ -2,13 +2,10 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
-use std::io::ErrorKind;
-use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::time::Duration;
 
-use cachetier_tests::{RedisServer, Reply, eventually};
+use cachetier_tests::{RedisServer, Reply};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -20,21 +17,14 @@ fn ok() -> Reply {
     Reply::Status("OK".to_owned())
 }
 
+fn bulk(text: &str) -> Reply {
+    Reply::Bulk(text.as_bytes().to_vec())
+}
+
 /// Whether a process of this id exists, one that has ended and was not waited for included.
 fn exists(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
     rustix::process::test_kill_process(pid).is_ok()
-}
-
-/// Whether anybody listens on the socket.
-fn listens(socket: &Path) -> bool {
-    match UnixStream::connect(socket) {
-        Ok(_) => true,
-        Err(error) => {
-            assert!(matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound), "{error}");
-            false
-        }
-    }
 }
 
 /// The text of the panic that `run` ends in.
@@ -195,29 +185,59 @@ fn a_server_outlives_the_thread_that_started_it() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn a_server_dies_with_a_process_that_is_killed() {
-    use std::io::{BufRead as _, BufReader};
+mod death {
+    use std::io::{BufRead as _, BufReader, ErrorKind};
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
     use std::process::{Command, Stdio};
 
-    let mut owner = Command::new(env!("CARGO_BIN_EXE_server_owner"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the owner starts");
-    let mut line = String::new();
-    BufReader::new(owner.stdout.take().expect("its output")).read_line(&mut line).expect("its line");
-    let (_pid, folder) = line.trim().split_once(' ').expect("a pid and a folder");
-    let socket = Path::new(folder).join("redis.sock");
-    assert!(listens(&socket));
+    use cachetier_tests::eventually;
 
-    owner.kill().expect("killed");
-    owner.wait().expect("waited for");
-    eventually(LONG, "the server is gone", || !listens(&socket));
-    // What nobody was left to remove.
-    std::fs::remove_dir_all(folder).expect("the folder is removed");
-}
+    use super::LONG;
 
-fn bulk(text: &str) -> Reply {
-    Reply::Bulk(text.as_bytes().to_vec())
+    #[test]
+    fn a_server_dies_with_a_process_that_is_killed() {
+        let mut owner = Command::new(env!("CARGO_BIN_EXE_server_owner"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the owner starts");
+        let mut line = String::new();
+        BufReader::new(owner.stdout.take().expect("its output")).read_line(&mut line).expect("its line");
+        let (pid, folder) = line.trim().split_once(' ').expect("a pid and a folder");
+        let left = Left { pid: pid.parse().expect("a pid"), folder: Path::new(folder) };
+        assert!(left.listens());
+
+        owner.kill().expect("killed");
+        owner.wait().expect("waited for");
+        eventually(LONG, "the server is gone", || !left.listens());
+    }
+
+    /// What a killed owner leaves behind: its server's folder, and the server itself if it does not die with it.
+    struct Left<'a> {
+        pid: i32,
+        folder: &'a Path,
+    }
+
+    impl Left<'_> {
+        fn listens(&self) -> bool {
+            match UnixStream::connect(self.folder.join("redis.sock")) {
+                Ok(_) => true,
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound), "{error}");
+                    false
+                }
+            }
+        }
+    }
+
+    impl Drop for Left<'_> {
+        fn drop(&mut self) {
+            if self.listens() {
+                let pid = rustix::process::Pid::from_raw(self.pid).expect("a pid");
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+            }
+            std::fs::remove_dir_all(self.folder).expect("the folder is removed");
+        }
+    }
 }
