@@ -94,9 +94,8 @@ impl Apt {
         let options = [
             option("Dir::State::lists", &lists),
             option("Dir::Cache", &cache),
-            // Neither the lock nor the hooks of the system's own lists.
+            // The lock is that of the system's own lists.
             "Debug::NoLocking=1".to_owned(),
-            "APT::Update::Post-Invoke-Success::=".to_owned(),
             "APT::Sandbox::User=".to_owned(),
         ];
         Ok(Self { options: options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect() })
@@ -114,14 +113,39 @@ impl Apt {
 
     /// The libraries that `packages` need, directly or not, and the system lacks.
     fn libraries(&self, packages: &[&str]) -> Outcome<BTreeSet<String>> {
-        let mut command = Command::new("apt-cache");
-        command.args(&self.options).args(["depends", "--recurse", "--important"]).args(packages);
-        let tree = output(&mut command)?;
         let installed = output(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status} ${Package}\n"]))?;
         let installed: BTreeSet<&str> = installed.lines().filter_map(|line| line.strip_prefix("installed ")).collect();
-        // A package stands at the start of a line; what it depends on is indented, and virtual names stand in brackets.
-        let library = |name: &&str| name.starts_with("lib") || name.starts_with("lua");
-        let missing = |name: &&str| !installed.contains(name) && !packages.contains(name) && !name.contains(':');
-        Ok(tree.lines().filter(library).filter(missing).map(str::to_owned).collect())
+        let mut found = BTreeSet::new();
+        let mut asked: Vec<String> = packages.iter().map(|package| (*package).to_owned()).collect();
+        while !asked.is_empty() {
+            let mut command = Command::new("apt-cache");
+            command.args(&self.options).args(["depends", "--important"]).args(&asked);
+            let needed = output(&mut command)?;
+            let missing = |name: &&str| !installed.contains(name) && !packages.contains(name);
+            asked = depends(&needed).filter(missing).map(str::to_owned).filter(|name| found.insert(name.clone())).collect();
+        }
+        Ok(found)
+    }
+}
+
+/// The libraries among what `apt-cache depends` names; of alternatives the first.
+fn depends(text: &str) -> impl Iterator<Item = &str> {
+    let mut another = false;
+    text.lines().filter_map(move |line| {
+        let (kind, name) = line.trim().split_once(": ")?;
+        let first = !std::mem::replace(&mut another, kind.starts_with('|'));
+        (first && kind.ends_with("Depends") && (name.starts_with("lib") || name.starts_with("lua"))).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_taken_from_what_a_package_depends_on() {
+        let text = "redis-tools\n  PreDepends: libpre\n  Depends: adduser\n |Depends: liba\n |Depends: libb\n  Depends: libc\n  \
+                    Depends: libd\n    libd-provider\n  Breaks: libe\n";
+        assert_eq!(depends(text).collect::<Vec<_>>(), ["libpre", "liba", "libd"]);
     }
 }
