@@ -1,0 +1,145 @@
+//! A small blocking client, so that a test can act as somebody else on the server: a plain `DEL`, `CONFIG SET`, `INFO`.
+//! It shares no code with the client under test.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Longer than any command of a test takes; a server that is stopped on purpose is noticed by it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where a server listens.
+#[derive(Clone, Debug)]
+pub(crate) enum Address {
+    Unix(PathBuf),
+    Tcp(u16),
+}
+
+/// What a server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Nothing: an absent key, an aborted transaction.
+    Nil,
+    /// A word of the protocol, such as `OK`.
+    Status(String),
+    /// The server's refusal.
+    Error(String),
+    /// A number.
+    Int(i64),
+    /// Bytes.
+    Bulk(Vec<u8>),
+    /// Several replies.
+    Array(Vec<Reply>),
+}
+
+impl Reply {
+    /// Returns the text of a status, of bytes or of an error, lossily; nothing for the others.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Status(text) | Self::Error(text) => Some(text.clone()),
+            Self::Bulk(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            Self::Nil | Self::Int(_) | Self::Array(_) => None,
+        }
+    }
+}
+
+/// One connection to a server.
+pub struct Client {
+    stream: BufReader<Box<dyn Stream>>,
+}
+
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client(..)")
+    }
+}
+
+impl Client {
+    pub(crate) fn connect(address: &Address) -> io::Result<Self> {
+        let stream: Box<dyn Stream> = match address {
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+                stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+                Box::new(stream)
+            }
+            Address::Tcp(port) => {
+                let stream = TcpStream::connect(("127.0.0.1", *port))?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+                stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+                Box::new(stream)
+            }
+        };
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Sends one command and returns the answer; a refusal is a [`Reply::Error`], not an `Err`.
+    pub fn command<A: AsRef<[u8]>>(&mut self, words: &[A]) -> io::Result<Reply> {
+        self.send(words)?;
+        self.receive()
+    }
+
+    /// Sends one command and does not wait for its answer: [`Client::receive`] does.
+    pub fn send<A: AsRef<[u8]>>(&mut self, words: &[A]) -> io::Result<()> {
+        let mut request = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            let word = word.as_ref();
+            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            request.extend_from_slice(word);
+            request.extend_from_slice(b"\r\n");
+        }
+        self.stream.get_mut().write_all(&request)
+    }
+
+    /// Returns the next answer, or the next message of a subscription.
+    pub fn receive(&mut self) -> io::Result<Reply> {
+        let line = self.line()?;
+        let (kind, rest) = line.split_at_checked(1).ok_or_else(|| strange(&line))?;
+        match kind {
+            "+" => Ok(Reply::Status(rest.to_owned())),
+            "-" => Ok(Reply::Error(rest.to_owned())),
+            ":" => rest.parse().map(Reply::Int).map_err(|_| strange(&line)),
+            "$" => match length(rest).map_err(|()| strange(&line))? {
+                None => Ok(Reply::Nil),
+                Some(length) => self.bytes(length).map(Reply::Bulk),
+            },
+            "*" => match length(rest).map_err(|()| strange(&line))? {
+                None => Ok(Reply::Nil),
+                Some(length) => (0..length).map(|_| self.receive()).collect::<io::Result<_>>().map(Reply::Array),
+            },
+            _ => Err(strange(&line)),
+        }
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        match line.strip_suffix("\r\n") {
+            Some(whole) => Ok(whole.to_owned()),
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
+        }
+    }
+
+    fn bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length + 2];
+        self.stream.read_exact(&mut bytes)?;
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+}
+
+/// A length of the protocol, where -1 means "nothing".
+fn length(text: &str) -> Result<Option<usize>, ()> {
+    if text == "-1" { Ok(None) } else { text.parse().map(Some).map_err(|_| ()) }
+}
+
+fn strange(line: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("expected an answer of the protocol, found {line:?}"))
+}

@@ -1,0 +1,15 @@
+//! The ground of the integration tests: real servers with an owner, a gate to hold tasks at, one helper that polls.
+//! What is tested, and against which caches, is the tests' own.
+#![forbid(unsafe_code)]
+#![expect(clippy::panic, reason = "whatever fails here is a test that has failed")]
+
+mod client;
+mod eventually;
+mod gate;
+mod process;
+mod server;
+
+pub use client::{Client, Reply};
+pub use eventually::{eventually, eventually_async};
+pub use gate::Gate;
+pub use server::{RedisServer, ServerBuilder};

@@ -1,0 +1,331 @@
+//! A real Redis server with one owner: own process, own folder, own socket or port; gone when the owner is dropped.
+//! Finding the program is done here as `cargo xtask test` does it; fetching it is that command's alone.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::client::{Address, Client, Reply};
+use crate::eventually::Deadline;
+use crate::process::{Owned, in_path};
+
+/// A server is ready within a tenth of a second; a machine that is busy with other tests may take far longer.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// How many free ports are tried: another process can take one between our look and the server's bind.
+const PORTS_TRIED: u32 = 5;
+
+/// How much of the log's end a failure shows, in bytes.
+const LOG_SHOWN: usize = 8_192;
+
+/// Says how a server is to run.
+#[derive(Clone, Debug, Default)]
+pub struct ServerBuilder {
+    tcp: bool,
+    config: Vec<(String, String)>,
+}
+
+impl ServerBuilder {
+    /// Listens on a free port of the loopback interface. Defaults to a unix socket in the server's folder.
+    #[must_use]
+    pub fn tcp(mut self) -> Self {
+        self.tcp = true;
+        self
+    }
+
+    /// Sets an option of the server's configuration, such as `maxmemory`.
+    #[must_use]
+    pub fn config(mut self, name: &str, value: &str) -> Self {
+        self.config.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the server and returns once it answers.
+    ///
+    /// # Panics
+    /// When no server is installed, or it does not answer in time; the text holds the end of its log.
+    #[must_use]
+    #[track_caller]
+    pub fn start(self) -> RedisServer {
+        match self.try_start() {
+            Ok(server) => server,
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    fn try_start(self) -> Result<RedisServer, String> {
+        let program = program()?;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let folder = Folder::new()?;
+            let address = if self.tcp { Address::Tcp(free_port()?) } else { Address::Unix(folder.0.join("redis.sock")) };
+            match RedisServer::launch(program.clone(), address, self.config.clone(), folder) {
+                Err(why) if self.tcp && tried < PORTS_TRIED && why.contains("Address already in use") => {}
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// A running server. Dropping it ends the process and removes its folder.
+#[derive(Debug)]
+pub struct RedisServer {
+    // Before the folder: the process is ended before the folder goes.
+    process: Owned,
+    program: PathBuf,
+    address: Address,
+    config: Vec<(String, String)>,
+    folder: Folder,
+}
+
+impl RedisServer {
+    /// Returns a builder for a server on a unix socket, without persistence.
+    #[must_use]
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    /// Starts a server on a unix socket.
+    #[must_use]
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    fn launch(program: PathBuf, address: Address, config: Vec<(String, String)>, folder: Folder) -> Result<Self, String> {
+        let process = spawn(&program, &address, &config, &folder)?;
+        let mut server = Self { process, program, address, config, folder };
+        server.ready()?;
+        Ok(server)
+    }
+
+    /// Returns the address as clients take it: `redis+unix:///..` or `redis://127.0.0.1:port/`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match &self.address {
+            Address::Unix(path) => format!("redis+unix://{}", path.display()),
+            Address::Tcp(port) => format!("redis://127.0.0.1:{port}/"),
+        }
+    }
+
+    /// Returns the unix socket, if that is what the server listens on.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        match &self.address {
+            Address::Unix(path) => Some(path),
+            Address::Tcp(_) => None,
+        }
+    }
+
+    /// Returns the port, if the server listens on one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match &self.address {
+            Address::Unix(_) => None,
+            Address::Tcp(port) => Some(*port),
+        }
+    }
+
+    /// Returns the process's id; another one after [`RedisServer::restart`].
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Returns the folder of socket and log.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    /// Returns the end of the server's log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.folder.log()).unwrap_or_default();
+        let end = log.get(log.len().saturating_sub(LOG_SHOWN)..).unwrap_or_default();
+        String::from_utf8_lossy(end).into_owned()
+    }
+
+    /// Returns a connection of its own.
+    ///
+    /// # Panics
+    /// When the server cannot be reached.
+    #[must_use]
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        match Client::connect(&self.address) {
+            Ok(client) => client,
+            Err(error) => panic!("no connection to the server at {}: {error}\n{}", self.url(), self.shown_log()),
+        }
+    }
+
+    /// Runs one command on a connection of its own.
+    ///
+    /// # Panics
+    /// When there is no answer. A refusal is an answer: [`Reply::Error`].
+    #[track_caller]
+    pub fn command<A: AsRef<[u8]>>(&self, words: &[A]) -> Reply {
+        match self.client().command(words) {
+            Ok(reply) => reply,
+            Err(error) => panic!("no answer from the server at {}: {error}\n{}", self.url(), self.shown_log()),
+        }
+    }
+
+    /// Freezes the process: connections stay open and nothing answers, as behind a black hole.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a frozen process go on.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    #[track_caller]
+    pub fn resume(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Ends the process at once, as a crash would: connections break, nothing is kept. [`RedisServer::restart`] brings a new one.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Ends the process, if it runs, and starts an empty one at the same address.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.process.kill();
+        let restarted = spawn(&self.program, &self.address, &self.config, &self.folder).and_then(|process| {
+            self.process = process;
+            self.ready()
+        });
+        if let Err(why) = restarted {
+            panic!("{why}");
+        }
+    }
+
+    #[track_caller]
+    fn signal(&mut self, signal: Signal) {
+        if let Err(error) = self.process.signal(signal) {
+            panic!("no signal to the server at {}: {error}\n{}", self.url(), self.shown_log());
+        }
+    }
+
+    /// Waits until our own process answers. Who answers is asked, because a port can belong to somebody else.
+    fn ready(&mut self) -> Result<(), String> {
+        let deadline = Deadline::after(READY_WITHIN);
+        loop {
+            if let Some(how) = self.process.ended() {
+                return Err(format!("the server at {} ended while it started ({how})\n{}", self.url(), self.shown_log()));
+            }
+            if answering_pid(&self.address) == Some(self.pid()) {
+                return Ok(());
+            }
+            if deadline.passed() {
+                return Err(format!("the server at {} did not answer within {READY_WITHIN:?}\n{}", self.url(), self.shown_log()));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn shown_log(&self) -> String {
+        format!("--- its log ends with:\n{}---", self.log())
+    }
+}
+
+fn spawn(program: &Path, address: &Address, config: &[(String, String)], folder: &Folder) -> Result<Owned, String> {
+    let mut arguments: Vec<String> = Vec::new();
+    let mut set = |name: &str, value: &str| arguments.extend([format!("--{name}"), value.to_owned()]);
+    match address {
+        Address::Unix(path) => {
+            set("port", "0");
+            set("unixsocket", &path.to_string_lossy());
+        }
+        Address::Tcp(port) => {
+            set("port", &port.to_string());
+            set("bind", "127.0.0.1");
+        }
+    }
+    set("dir", &folder.0.to_string_lossy());
+    set("logfile", &folder.log().to_string_lossy());
+    set("save", "");
+    set("appendonly", "no");
+    set("daemonize", "no");
+    set("enable-debug-command", "local");
+    for (name, value) in config {
+        set(name, value);
+    }
+    Owned::spawn(program, arguments, &folder.0).map_err(|error| format!("{} does not start: {error}", program.display()))
+}
+
+/// The process id of the server that answers there, once it has loaded.
+fn answering_pid(address: &Address) -> Option<u32> {
+    let mut client = Client::connect(address).ok()?;
+    if client.command(&["PING"]).ok()? != Reply::Status("PONG".to_owned()) {
+        return None;
+    }
+    let info = client.command(&["INFO", "server"]).ok()?.text()?;
+    info.lines().find_map(|line| line.strip_prefix("process_id:"))?.trim().parse().ok()
+}
+
+fn free_port() -> Result<u16, String> {
+    let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).map(|address| address.port());
+    port.map_err(|error| format!("no free port: {error}"))
+}
+
+/// `REDIS_SERVER`, then `PATH`, then the copy that `cargo xtask` has fetched beside what cargo builds.
+fn program() -> Result<PathBuf, String> {
+    if let Some(named) = std::env::var_os("REDIS_SERVER").filter(|named| !named.is_empty()) {
+        let named = PathBuf::from(named);
+        return if named.is_file() { Ok(named) } else { Err(format!("REDIS_SERVER names {}: no such file", named.display())) };
+    }
+    let fetched = || {
+        let this = std::env::current_exe().ok()?;
+        this.ancestors().map(|folder| folder.join("redis").join("redis-server")).find(|file| file.is_file())
+    };
+    in_path("redis-server")
+        .or_else(fetched)
+        .ok_or_else(|| "no redis-server found: run `cargo xtask test`, which fetches one, or set REDIS_SERVER".to_owned())
+}
+
+/// A folder of one server, removed with it. Its path is short: a unix socket's has at most 107 bytes.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, String> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let base = std::env::temp_dir();
+        loop {
+            let name = format!("cachetier-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let path = base.join(name);
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Self(path)),
+                // Left by a process that was killed and had our id.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(format!("no folder at {}: {error}", path.display())),
+            }
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.join("redis.log")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed stays in the system's folder for temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

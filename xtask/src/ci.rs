@@ -1,0 +1,82 @@
+//! Every check a change must pass, in one list. All are run, each is timed, and a table says how each went.
+
+use std::process::Command;
+
+use crate::run::{Outcome, Stopwatch, cargo, run};
+use crate::test::WHOLE;
+use crate::{deny, imports, msrv, package, test};
+
+/// How a step went.
+enum Went {
+    Well,
+    /// It could not be checked here, for this reason.
+    Skipped(String),
+    Wrong(String),
+}
+
+impl From<Outcome> for Went {
+    fn from(outcome: Outcome) -> Self {
+        outcome.map_or_else(Self::Wrong, |()| Self::Well)
+    }
+}
+
+impl From<Outcome<Option<String>>> for Went {
+    fn from(outcome: Outcome<Option<String>>) -> Self {
+        outcome.map_or_else(Self::Wrong, |skipped| skipped.map_or(Self::Well, Self::Skipped))
+    }
+}
+
+type Step = (&'static str, fn() -> Went);
+
+/// What is quick and often wrong comes first. No step changes the compiler's flags: that would build everything again.
+const STEPS: &[Step] = &[
+    ("format", || step(cargo().args(["fmt", "--all", "--check"]))),
+    ("imports", || imports::imports().into()),
+    ("rust-version", || msrv::declared().into()),
+    ("clippy", || {
+        let lints = ["--", "-D", "warnings", "-D", "clippy::incompatible_msrv"];
+        step(cargo().arg("clippy").args(WHOLE).arg("--all-targets").args(lints))
+    }),
+    ("docs", || step(cargo().args(["doc", "--no-deps"]).args(WHOLE).env("RUSTDOCFLAGS", "-D warnings"))),
+    ("tests", || test::test(&[]).into()),
+    ("features", || package::features().into()),
+    ("benches", || step(cargo().args(["bench", "--no-run"]).args(WHOLE))),
+    ("package", || package::package().into()),
+    ("oldest compiler", || msrv::compiles().into()),
+    ("dependencies", || deny::rules().into()),
+    ("advisories", || deny::advisories().into()),
+];
+
+/// Runs every step, also after one that fails.
+pub(crate) fn ci() -> Outcome {
+    eprintln!("compiler: {}", msrv::compiler());
+    let (mut table, mut failed) = (Vec::new(), Vec::new());
+    let whole = Stopwatch::start();
+    for (name, step) in STEPS {
+        eprintln!("\n== {name}");
+        let watch = Stopwatch::start();
+        let went = step();
+        let seconds = watch.elapsed().as_secs_f64();
+        let verdict = match went {
+            Went::Well => "ok".to_owned(),
+            Went::Skipped(why) => format!("skipped: {}", first_line(&why)),
+            Went::Wrong(why) => {
+                eprintln!("{why}");
+                failed.push(*name);
+                format!("FAILED: {}", first_line(&why))
+            }
+        };
+        eprintln!("== {name}: {seconds:.1} s, {verdict}");
+        table.push(format!("{seconds:>8.1} s  {name:<16} {verdict}"));
+    }
+    println!("\n{}\n{:>8.1} s  in all", table.join("\n"), whole.elapsed().as_secs_f64());
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+fn step(command: &mut Command) -> Went {
+    run(command).into()
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

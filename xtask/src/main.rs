@@ -1,0 +1,63 @@
+//! The project's checks as commands. This file reads the command line; each command is a file of its own.
+#![forbid(unsafe_code)]
+
+mod ci;
+mod coverage;
+mod debs;
+mod deny;
+mod examples;
+mod fuzz;
+mod imports;
+mod msrv;
+mod package;
+mod redis;
+mod run;
+mod source;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use crate::run::Outcome;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  ci                      every check, each timed; what a change must pass
+  test [ARGS]             every test of the workspace, doc tests and examples, with a Redis server found or fetched;
+                          ARGS go to `cargo test`, and then the examples are left out
+  redis                   finds or fetches that server and prints its path
+  imports                 checks that imports point down the layers
+  coverage                line coverage of the crate by the tests of the workspace
+  fuzz SECONDS [TARGET]   runs each fuzz target, or that one, for so long
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["ci"] => ci::ci(),
+        ["test", rest @ ..] => test::test(rest),
+        ["redis"] => redis::server().map(|path| println!("{}", path.display())),
+        ["imports"] => imports::imports(),
+        ["coverage"] => coverage::coverage(),
+        ["fuzz", seconds] => fuzz::fuzz(seconds, None),
+        ["fuzz", seconds, target] => fuzz::fuzz(seconds, Some(target)),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => usage(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> Outcome {
+    Err(format!("no such command\n\n{HELP}"))
+}

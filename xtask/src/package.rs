@@ -1,0 +1,36 @@
+//! The crate as it would be published, and under each of its features.
+
+use std::process::Command;
+
+use crate::run::{Outcome, cargo, output, run};
+use crate::workspace::Workspace;
+
+const CRATE: &str = "cachetier";
+
+/// Packs the crate and builds it from the package.
+pub(crate) fn package() -> Outcome {
+    let workspace = Workspace::load()?;
+    let mut command = cargo();
+    // The package is built where everything is built, so that its dependencies are there already.
+    command.args(["package", "-p", CRATE]).env("CARGO_TARGET_DIR", workspace.target()?);
+    let changed = output(Command::new("git").args(["status", "--porcelain"]).current_dir(workspace.root()?))?;
+    if !changed.is_empty() {
+        eprintln!("the work tree has changes: packing them as they are (--allow-dirty)");
+        command.arg("--allow-dirty");
+    }
+    run(&mut command)
+}
+
+/// Checks the crate with no feature, all, the default ones, and each alone; a warning is an error, as dead code shows only here.
+pub(crate) fn features() -> Outcome {
+    let alone = Workspace::load()?.member(CRATE)?.features().filter(|feature| *feature != "default");
+    let mut choices = vec![vec!["--no-default-features"], vec!["--all-features"], vec![]];
+    choices.extend(alone.map(|feature| vec!["--no-default-features", "--features", feature]));
+    let mut failed = Vec::new();
+    for choice in choices {
+        if let Err(why) = run(cargo().args(["clippy", "--quiet", "-p", CRATE]).args(choice).args(["--", "-D", "warnings"])) {
+            failed.push(why);
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+}

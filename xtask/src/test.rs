@@ -1,0 +1,15 @@
+//! Runs every test of the workspace with a Redis server at hand.
+
+use crate::run::{Outcome, cargo, run};
+use crate::{examples, redis};
+
+/// What every build of the workspace is made with. The same everywhere, so that nothing is built twice.
+pub(crate) const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
+
+/// Runs the tests, doc tests included, then the examples. With `arguments` for `cargo test`, the tests alone.
+pub(crate) fn test(arguments: &[&str]) -> Outcome {
+    let server = redis::server()?;
+    eprintln!("redis-server: {}", server.display());
+    run(cargo().arg("test").args(WHOLE).args(arguments).env(redis::VARIABLE, &server))?;
+    if arguments.is_empty() { examples::examples(&server) } else { Ok(()) }
+}
