@@ -170,6 +170,8 @@ fn every_kind_of_type_is_read_as_it_was_written() {
     check(&Buffer(vec![0, 1, 255]));
     check(&());
     check(&Some(()));
+    // Written in another way for people than for programs.
+    check(&std::net::IpAddr::from([127, 0, 0, 1]));
 }
 
 #[test]
@@ -314,6 +316,10 @@ fn nesting_is_bounded_so_that_the_stack_is() {
         assert_eq!(codec.decode::<Tree>(&encoded(codec, &deepest)).unwrap(), deepest);
         let error = codec.decode::<Tree>(&encoded(codec, &tree(MAX_DEPTH / 2 + 1))).unwrap_err();
         assert_eq!(error.to_string(), "the value nests too deep");
+        // An enum alone is one level.
+        let chain = |depth| (1..depth).fold(Variants::End, |inner, _| Variants::Newtype(Box::new(inner)));
+        assert_eq!(codec.decode::<Variants>(&encoded(codec, &chain(MAX_DEPTH))).unwrap(), chain(MAX_DEPTH));
+        assert!(codec.decode::<Variants>(&encoded(codec, &chain(MAX_DEPTH + 1))).is_err());
         // Each byte is one level: a sequence of one element.
         assert!(codec.decode::<Tree>(&vec![1; 1 << 20]).is_err());
 
