@@ -45,3 +45,43 @@ impl<'a> Slot<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STAMP: Stamp = Stamp(*b"sixteen bytes ..");
+
+    #[test]
+    fn the_kinds_are_what_they_ever_were() {
+        assert_eq!([TICKET, VALUE, HOLD, 17], [0xf5, 0xf6, 0xf7, u8::try_from(PREFIX).unwrap()]);
+        assert_eq!(&prefix(VALUE, STAMP), b"\xf6sixteen bytes ..");
+    }
+
+    #[test]
+    fn each_kind_is_told_by_its_first_byte_whatever_follows_the_stamp() {
+        for rest in [&b""[..], b"more"] {
+            let slot = |kind| [&prefix(kind, STAMP), rest].concat();
+            assert_eq!(Slot::of(&slot(TICKET)), Slot::Ticket(STAMP));
+            assert_eq!(Slot::of(&slot(VALUE)), Slot::Value { stamp: STAMP, bytes: &slot(VALUE) });
+            assert_eq!(Slot::of(&slot(HOLD)), Slot::Hold);
+        }
+    }
+
+    #[test]
+    fn a_hold_is_one_without_a_stamp_and_nothing_else_is() {
+        assert_eq!(Slot::of(&[HOLD]), Slot::Hold);
+        for kind in [TICKET, VALUE] {
+            assert_eq!(Slot::of(&prefix(kind, STAMP)[..PREFIX - 1]), Slot::Foreign);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_foreign(text in any::<String>()) {
+            prop_assert_eq!(Slot::of(text.as_bytes()), Slot::Foreign);
+        }
+    }
+}
