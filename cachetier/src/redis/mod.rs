@@ -18,7 +18,7 @@ use crate::error::Fault;
 use self::connect::{Dial, Link};
 pub(crate) use self::lane::RedisLane;
 pub(crate) use self::store::RedisStore;
-pub(crate) use self::url::{BadUrl, RedisUrl};
+pub(crate) use self::url::RedisUrl;
 
 /// How long a server may take. The defaults are `config`'s.
 #[derive(Clone, Copy, Debug)]

@@ -40,6 +40,8 @@ pub(crate) fn body(targets: &Targets, coming: Option<Stamp>) -> Vec<u8> {
     targets.keys.iter().for_each(|key| field(1, key.as_bytes()));
     targets.tags.iter().for_each(|tag| field(2, &tag.0.to_be_bytes()));
     targets.prefixes.iter().for_each(|prefix| field(3, &prefix.0.to_be_bytes()));
-    coming.iter().for_each(|stamp| field(4, &stamp.0));
+    if let Some(stamp) = coming {
+        field(4, &stamp.0);
+    }
     body
 }

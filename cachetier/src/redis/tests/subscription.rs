@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::lane::{keys, parse, tags};
-use super::server::{CELLS, PATIENCE, SETTINGS, Server, names};
+use super::server::{CELLS, PATIENCE, SETTINGS, Server, names, open_with};
 use crate::coherence::transport::{Lane as _, LaneNames};
 use crate::error::Fault;
 use crate::redis::{RedisUrl, Settings, open};
@@ -101,7 +101,7 @@ async fn the_subscription_is_a_connection_of_its_own_that_ends_with_it() {
 async fn a_black_holed_check_ends_within_its_limit() {
     let server = Server::start().await;
     let limit = Duration::from_millis(150);
-    let (store, lane) = server.open_with(&server.url(), Settings { command_limit: limit, ..SETTINGS });
+    let (store, lane) = open_with(&server.url(), Settings { command_limit: limit, ..SETTINGS });
     store.ready(PATIENCE).await.unwrap();
     let mut subscription = lane.subscribe().await.unwrap();
     server.signal("STOP");
@@ -135,7 +135,7 @@ async fn a_subscription_that_the_server_denies_is_refused() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
     plain.say::<()>("ACL SETUSER walled on >pass ~* +@all resetchannels").await;
-    let (store, lane) = server.open_with(&format!("{}?user=walled&pass=pass", server.url()), SETTINGS);
+    let (store, lane) = open_with(&format!("{}?user=walled&pass=pass", server.url()), SETTINGS);
     store.ready(PATIENCE).await.unwrap();
     let refused = lane.subscribe().await.map(|_| ());
     assert!(matches!(&refused, Err(Fault::Refused(why)) if why.contains("NOPERM")), "{refused:?}");
