@@ -6,8 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::lane::keys;
+<<<<<<< HEAD
 use super::server::{PATIENCE, SETTINGS, Server, eventually, names, stamp};
 use crate::l2::lane::Lane as _;
+=======
+use super::server::{PATIENCE, SETTINGS, Server, eventually, names, open_with, stamp};
+use crate::l2::lane::Lane as _;
+>>>>>>> redis
 use crate::error::Fault;
 use crate::l2::Store as _;
 use crate::redis::{RedisUrl, Settings, open};
@@ -19,7 +24,7 @@ const SHORT: Settings = Settings { command_limit: LIMIT, ..SETTINGS };
 #[tokio::test]
 async fn a_server_that_comes_later_is_found() {
     let mut server = Server::later(&[]);
-    let (store, lane) = server.open_with(&server.url(), SETTINGS);
+    let (store, lane) = open_with(&server.url(), SETTINGS);
     assert!(matches!(store.read("k").await, Err(Fault::Away(_))), "at once, without a server");
     assert!(matches!(lane.bump(&keys(&["k"]), Seq(0)).await, Err(Fault::Away(_))));
     assert!(matches!(lane.subscribe().await.map(|_| ()), Err(Fault::Away(_))));
@@ -87,7 +92,7 @@ async fn a_connection_that_breaks_under_a_command_leaves_it_unanswered() {
 async fn a_black_hole_is_given_up_after_three_silent_commands_and_left_behind() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
-    let (store, _lane) = server.open_with(&server.url(), SHORT);
+    let (store, _lane) = open_with(&server.url(), SHORT);
     store.ready(PATIENCE).await.unwrap();
     let before = plain.others().await;
     server.signal("STOP");
@@ -107,7 +112,7 @@ async fn a_black_hole_is_given_up_after_three_silent_commands_and_left_behind() 
 async fn silence_counts_only_in_a_row() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
-    let (store, _lane) = server.open_with(&server.url(), SHORT);
+    let (store, _lane) = open_with(&server.url(), SHORT);
     store.ready(PATIENCE).await.unwrap();
     let before = plain.others().await;
     for _ in 0..2 {
@@ -135,7 +140,7 @@ async fn a_dropped_call_does_not_disturb_the_next() {
 #[tokio::test]
 async fn the_adapter_works_over_tcp() {
     let server = Server::start().await;
-    let (store, lane) = server.open_with(&format!("redis://{}/3", server.over_tcp()), SETTINGS);
+    let (store, lane) = open_with(&format!("redis://{}/3", server.over_tcp()), SETTINGS);
     store.ready(PATIENCE).await.unwrap();
     assert_eq!(store.probe("k", stamp(1), SETTINGS.max_staleness).await, Ok(None));
     let mut subscription = lane.subscribe().await.unwrap();
@@ -148,10 +153,10 @@ async fn the_adapter_works_over_tcp() {
 #[tokio::test]
 async fn a_wrong_password_is_the_reason_and_is_not_repeated() {
     let server = Server::start_with(&["--requirepass", "s3cret"]).await;
-    let (store, _lane) = server.open_with(&format!("{}?pass=hunter2", server.url()), SETTINGS);
+    let (store, _lane) = open_with(&format!("{}?pass=hunter2", server.url()), SETTINGS);
     let Err(Fault::Away(why)) = store.ready(Duration::from_millis(500)).await else { panic!("the password is wrong") };
     assert!(why.contains("WRONGPASS") && !why.contains("hunter2"), "{why}");
-    let (store, _lane) = server.open_with(&format!("{}?pass=s3cret", server.url()), SETTINGS);
+    let (store, _lane) = open_with(&format!("{}?pass=s3cret", server.url()), SETTINGS);
     assert_eq!(store.ready(PATIENCE).await, Ok(()));
 }
 
@@ -182,7 +187,7 @@ async fn an_outage_is_logged_once_when_it_begins_and_once_when_it_ends() {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
     let mut server = Server::start().await;
-    let (store, _lane) = server.open_with(&server.url(), SETTINGS);
+    let (store, _lane) = open_with(&server.url(), SETTINGS);
     store.ready(PATIENCE).await.unwrap();
     for outage in 1..=2 {
         server.kill();
@@ -258,10 +263,11 @@ impl tracing::Subscriber for Log {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
+        use std::fmt::Write as _;
         struct Line(String);
         impl tracing::field::Visit for Line {
             fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                self.0.push_str(&format!("{field}={value:?} "));
+                let _ = write!(self.0, "{field}={value:?} ");
             }
         }
         let mut line = Line(String::new());

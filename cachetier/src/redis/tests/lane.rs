@@ -1,7 +1,12 @@
 //! The writing end of the lane: what a bump and a seizure do in one step.
 
+<<<<<<< HEAD
 use super::server::{CELLS, HELD, LEASE, Plain, Server, names, stamp, ticket, value};
 use crate::l2::lane::{Bumped, Lane as _, Seized};
+=======
+use super::server::{CELLS, HELD, LEASE, Plain, Server, names, open_with, stamp, ticket, value};
+use crate::l2::lane::{Bumped, Lane as _, Seized};
+>>>>>>> redis
 use crate::error::Fault;
 use crate::key::TagHash;
 use crate::redis::RedisUrl;
@@ -238,7 +243,7 @@ async fn lanes_of_one_name_in_two_databases_do_not_hear_each_other() {
     let (_store, lane) = server.open().await;
     let url = format!("{}?db=1", server.url());
     assert_eq!(RedisUrl::parse(&url).unwrap().database(), 1);
-    let (store, other) = server.open_with(&url, super::server::SETTINGS);
+    let (store, other) = open_with(&url, super::server::SETTINGS);
     store.ready(super::server::PATIENCE).await.unwrap();
     let (mut here, mut there) = (lane.subscribe().await.unwrap(), other.subscribe().await.unwrap());
     let told = other.bump(&keys(&["k"]), Seq(0)).await.unwrap().token;

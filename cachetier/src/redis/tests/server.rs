@@ -121,13 +121,9 @@ impl Server {
 
     /// The adapter over this server, connected.
     pub(super) async fn open(&self) -> (Arc<RedisStore>, Arc<RedisLane>) {
-        let (store, lane) = self.open_with(&self.url(), SETTINGS);
+        let (store, lane) = open_with(&self.url(), SETTINGS);
         store.ready(PATIENCE).await.expect("a connection");
         (store, lane)
-    }
-
-    pub(super) fn open_with(&self, url: &str, settings: Settings) -> (Arc<RedisStore>, Arc<RedisLane>) {
-        open(RedisUrl::parse(url).expect("an address"), settings, names()).expect("a runtime")
     }
 
     /// A plain connection, to look at the server past the adapter.
@@ -186,6 +182,11 @@ impl Plain {
         let ids = list.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next()?.parse().ok());
         ids.filter(|id| *id != own).collect()
     }
+}
+
+/// The adapter over a server, not yet connected.
+pub(super) fn open_with(url: &str, settings: Settings) -> (Arc<RedisStore>, Arc<RedisLane>) {
+    open(RedisUrl::parse(url).expect("an address"), settings, names()).expect("a runtime")
 }
 
 pub(super) fn names() -> LaneNames {

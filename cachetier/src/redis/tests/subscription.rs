@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use super::lane::{keys, parse, tags};
+<<<<<<< HEAD
 use super::server::{CELLS, PATIENCE, SETTINGS, Server, names};
 use crate::l2::lane::{Lane as _, LaneNames};
+=======
+use super::server::{CELLS, PATIENCE, SETTINGS, Server, names, open_with};
+use crate::l2::lane::{Lane as _, LaneNames};
+>>>>>>> redis
 use crate::error::Fault;
 use crate::redis::{RedisUrl, Settings, open};
 use crate::rule::seq::Seq;
@@ -101,7 +106,7 @@ async fn the_subscription_is_a_connection_of_its_own_that_ends_with_it() {
 async fn a_black_holed_check_ends_within_its_limit() {
     let server = Server::start().await;
     let limit = Duration::from_millis(150);
-    let (store, lane) = server.open_with(&server.url(), Settings { command_limit: limit, ..SETTINGS });
+    let (store, lane) = open_with(&server.url(), Settings { command_limit: limit, ..SETTINGS });
     store.ready(PATIENCE).await.unwrap();
     let mut subscription = lane.subscribe().await.unwrap();
     server.signal("STOP");
@@ -135,7 +140,7 @@ async fn a_subscription_that_the_server_denies_is_refused() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
     plain.say::<()>("ACL SETUSER walled on >pass ~* +@all resetchannels").await;
-    let (store, lane) = server.open_with(&format!("{}?user=walled&pass=pass", server.url()), SETTINGS);
+    let (store, lane) = open_with(&format!("{}?user=walled&pass=pass", server.url()), SETTINGS);
     store.ready(PATIENCE).await.unwrap();
     let refused = lane.subscribe().await.map(|_| ());
     assert!(matches!(&refused, Err(Fault::Refused(why)) if why.contains("NOPERM")), "{refused:?}");
