@@ -17,8 +17,6 @@
 
 mod join;
 pub(crate) mod outcome;
-#[cfg(all(test, not(cachetier_shuttle)))]
-mod tests;
 
 use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap};

@@ -73,7 +73,6 @@ pub(crate) struct Message {
     pub(crate) coming: Option<Stamp>,
 }
 
-<<<<<<< HEAD
 /// Why a message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Garbled {
@@ -81,23 +80,6 @@ pub(crate) enum Garbled {
     Newer,
     /// Says what is wrong.
     Corrupt(&'static str),
-=======
-/// The part of a message that its sender writes; the lane puts era and seqs in front of it.
-pub(crate) fn body(targets: &Targets, coming: Option<Stamp>) -> Vec<u8> {
-    let mut body = vec![u8::from(targets.all)];
-    let mut field = |kind: u8, bytes: &[u8]| {
-        body.push(kind);
-        body.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-        body.extend_from_slice(bytes);
-    };
-    targets.keys.iter().for_each(|key| field(1, key.as_bytes()));
-    targets.tags.iter().for_each(|tag| field(2, &tag.0.to_be_bytes()));
-    targets.prefixes.iter().for_each(|prefix| field(3, &prefix.0.to_be_bytes()));
-    if let Some(stamp) = coming {
-        field(4, &stamp.0);
-    }
-    body
->>>>>>> redis
 }
 
 impl std::fmt::Display for Garbled {

@@ -6,13 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::lane::keys;
-<<<<<<< HEAD
-use super::server::{PATIENCE, SETTINGS, Server, eventually, names, stamp};
-use crate::l2::lane::Lane as _;
-=======
 use super::server::{PATIENCE, SETTINGS, Server, eventually, names, open_with, stamp};
 use crate::l2::lane::Lane as _;
->>>>>>> redis
 use crate::error::Fault;
 use crate::l2::Store as _;
 use crate::redis::{RedisUrl, Settings, open};

@@ -1,12 +1,7 @@
 //! The writing end of the lane: what a bump and a seizure do in one step.
 
-<<<<<<< HEAD
-use super::server::{CELLS, HELD, LEASE, Plain, Server, names, stamp, ticket, value};
-use crate::l2::lane::{Bumped, Lane as _, Seized};
-=======
 use super::server::{CELLS, HELD, LEASE, Plain, Server, names, open_with, stamp, ticket, value};
 use crate::l2::lane::{Bumped, Lane as _, Seized};
->>>>>>> redis
 use crate::error::Fault;
 use crate::key::TagHash;
 use crate::redis::RedisUrl;

@@ -3,13 +3,8 @@
 use std::time::Duration;
 
 use super::lane::{keys, parse, tags};
-<<<<<<< HEAD
-use super::server::{CELLS, PATIENCE, SETTINGS, Server, names};
-use crate::l2::lane::{Lane as _, LaneNames};
-=======
 use super::server::{CELLS, PATIENCE, SETTINGS, Server, names, open_with};
 use crate::l2::lane::{Lane as _, LaneNames};
->>>>>>> redis
 use crate::error::Fault;
 use crate::redis::{RedisUrl, Settings, open};
 use crate::rule::seq::Seq;
