@@ -136,7 +136,7 @@ async fn an_era_begins_once_and_again_only_when_the_lane_has_lost_something() {
         for key in &lost {
             plain.ask::<()>(&[b"DEL", key.as_bytes()]).await;
         }
-        let era = subscription.check().await.unwrap().era();
+        let era = subscription.check().await.unwrap().token.era;
         assert!(!eras.contains(&era), "after the loss of {lost:?}");
         assert_eq!(lane.bump(&tags([1]), Seq(0)).await.unwrap().token.era, era);
         eras.push(era);
@@ -200,7 +200,7 @@ async fn a_full_server_still_bumps_seizes_and_checks() {
     let mut subscription = lane.subscribe().await.unwrap();
     let checked = subscription.check().await.unwrap();
     let bumped = lane.bump(&Targets { all: true, ..keys(&["k"]) }, Seq(0)).await.unwrap();
-    assert_eq!((bumped.held, bumped.token.era), (1, checked.era()));
+    assert_eq!((bumped.held, bumped.token.era), (1, checked.token.era));
     assert_eq!(plain.get(&names().value("k")).await, None);
     assert!(matches!(lane.seize("k", stamp(2), LEASE, Seq(0)).await, Ok(Seized::Planted(_))));
 }

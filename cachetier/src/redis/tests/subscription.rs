@@ -33,7 +33,7 @@ async fn whatever_was_published_before_a_checks_answer_is_ready_when_it_is_here(
         // Only up to the answer: what came after it may be here too.
         while last < state.token.seq.0 {
             let (era, previous, seq, _) = parse(&subscription.ready().expect("a message published before the answer"));
-            assert_eq!((era, previous), (state.era().0, last));
+            assert_eq!((era, previous), (state.token.era.0, last));
             (last, messages) = (seq, messages + 1);
         }
         assert_eq!(last, state.token.seq.0);

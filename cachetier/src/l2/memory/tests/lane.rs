@@ -165,14 +165,14 @@ fn a_check_tells_where_the_lane_stands_and_the_time() {
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
     let begun = now(reader.check()).expect("checked");
-    assert_ne!(begun.era(), Era(0));
+    assert_ne!(begun.token.era, Era(0));
     assert_eq!((begun.token.seq, begun.server_millis), (Seq(NOW_MICROS), NOW_MICROS / 1_000));
     hand.advance(Duration::from_secs(1));
     let again = now(reader.check()).expect("checked");
     assert_eq!(again.token, begun.token, "a check moves no seq");
     assert_eq!(again.server_millis, begun.server_millis + 1_000);
     let bumped = now(lane.bump(&keys(&["k"]), Seq(0))).expect("bumped").token;
-    assert_eq!(bumped.era, begun.era());
+    assert_eq!(bumped.era, begun.token.era);
     assert_eq!(now(reader.check()).expect("checked").token, bumped);
     assert_eq!(head(&reader.ready().expect("it has arrived")).1, begun.token.seq);
 }
