@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::l2::guarded::Guarded;
+use crate::l2::tier::Tier;
 use crate::rule::stamp::Stamp;
 
 /// A ticket that stands in a key, or may: one whose planting got no answer is given back, too. Dropped unspent it is given back in
 /// the background, so every exit that does not fill frees the key.
 #[must_use = "a dropped ticket is given back"]
 pub(crate) struct Ticket {
-    tier: Arc<Guarded>,
+    tier: Arc<Tier>,
     name: Arc<str>,
     stamp: Stamp,
     spent: bool,
 }
 
 impl Ticket {
-    pub(crate) fn new(tier: Arc<Guarded>, name: Arc<str>, stamp: Stamp) -> Self {
+    pub(crate) fn new(tier: Arc<Tier>, name: Arc<str>, stamp: Stamp) -> Self {
         Self { tier, name, stamp, spent: false }
     }
 

@@ -14,7 +14,7 @@ use crate::flight::outcome::{Begun, Outcome};
 use crate::key::TagHash;
 use crate::l1::{Entry, Facts};
 use crate::l2::Claimed;
-use crate::l2::guarded::Guarded;
+use crate::l2::tier::Tier;
 use crate::lease::Ticket;
 use crate::rule::policy::{Content, Policy, left};
 use crate::rule::stamp::Stamp;
@@ -129,7 +129,7 @@ impl TieredCache {
     }
 
     /// Swaps an unusable value for our ticket, so that one instance loads and not all. `None` if the key has moved on.
-    async fn claim(&self, tier: &Arc<Guarded>, name: &Arc<str>, seen: Stamp, flight: &Flight) -> Option<Keep> {
+    async fn claim(&self, tier: &Arc<Tier>, name: &Arc<str>, seen: Stamp, flight: &Flight) -> Option<Keep> {
         let ticket = self.ticket(tier, name);
         match tier.claim(name, seen, ticket.stamp()).await {
             Ok(Claimed::Yes) => {
@@ -150,13 +150,13 @@ impl TieredCache {
 
     /// The shared tier, if what it says of the key can be believed now: the table that judges its values is proven to be whole, and no
     /// invalidation of the key waits to be told.
-    pub(super) fn readable_tier(&self, key: Key<'_>, begun: &Begun) -> Option<&Arc<Guarded>> {
+    pub(super) fn readable_tier(&self, key: Key<'_>, begun: &Begun) -> Option<&Arc<Tier>> {
         let instance = self.instance();
         let tier = self.shared.tier.as_ref()?;
         (instance.view.proven(self.now()) && !instance.outbox.covers(key.text, &begun.prefixes)).then_some(tier)
     }
 
-    fn ticket(&self, tier: &Arc<Guarded>, name: &Arc<str>) -> Ticket {
+    fn ticket(&self, tier: &Arc<Tier>, name: &Arc<str>) -> Ticket {
         Ticket::new(Arc::clone(tier), Arc::clone(name), self.shared.stamps.next())
     }
 
@@ -232,7 +232,10 @@ impl TieredCache {
         let counters = &self.instance().counters;
         counters.l2_foreign.one();
         if counters.told.foreign.first() {
-            tracing::warn!(key = key.text, "the shared tier holds something under this key that this release did not write: left alone");
+            tracing::warn!(
+                key = key.text,
+                "the shared tier holds something under this key that this release did not write: left alone"
+            );
         }
     }
 

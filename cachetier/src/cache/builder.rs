@@ -21,10 +21,10 @@ use crate::error::ConfigError;
 use crate::flight::Flights;
 use crate::key::KeyHasher;
 use crate::l1::L1;
-use crate::l2::Store;
-use crate::l2::guarded::{Guarded, Limits};
 use crate::l2::lane::{Lane, LaneNames};
 use crate::l2::memory::InProcess;
+use crate::l2::tier::Tier;
+use crate::l2::{Limits, Store};
 use crate::observe::stats::Counters;
 use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamps;
@@ -191,7 +191,8 @@ impl CacheBuilder {
     pub async fn build(self) -> Result<TieredCache, ConfigError> {
         let Self { config, clock, over } = self;
         config.check()?;
-        let runtime = Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
+        let runtime =
+            Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
         let names = LaneNames { namespace: config.namespace.clone(), cells: config.cells };
         let tier = over.open(&config, &names)?;
         if tier.is_some() && config.codec.is_none() {
@@ -217,18 +218,16 @@ impl CacheBuilder {
                 None
             }
             Some((store, lane)) => {
-                let limits = Limits { read: config.read_limit, command: config.command_limit, lease: config.lease };
-                let guarded = Guarded::new((store, Arc::clone(&lane)), names, limits, counters, tasks.clone());
-                let guarded = Arc::new(guarded);
+                let tier = Arc::new(Tier::new((store, Arc::clone(&lane)), names, config.lease, counters, tasks.clone()));
                 let (synced, mut in_step) = watch::channel(false);
                 let limit = config.connect_limit.saturating_add(config.command_limit);
                 let pace = Pace { interval: config.check_interval, limit };
                 background.push(runtime.spawn(follow(Arc::clone(&instance), lane, pace, synced)).abort_handle());
-                background.push(runtime.spawn(carry(Arc::clone(&instance), Arc::clone(&guarded))).abort_handle());
+                background.push(runtime.spawn(carry(Arc::clone(&instance), Arc::clone(&tier))).abort_handle());
                 if timeout(limit, in_step.wait_for(|in_step| *in_step)).await.is_err() {
                     tracing::warn!(namespace = %config.namespace, "the shared tier cannot be reached yet: the cache begins without it");
                 }
-                Some(guarded)
+                Some(tier)
             }
         };
         let stamps = Stamps::new(RandomState::new().build_hasher().finish());
@@ -237,24 +236,20 @@ impl CacheBuilder {
     }
 }
 
-type Tier = (Arc<dyn Store>, Arc<dyn Lane>);
+type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
 
 impl Over {
-    fn open(self, config: &Config, names: &LaneNames) -> Result<Option<Tier>, ConfigError> {
-        // Without the feature there is nothing to configure.
-        let _ = config;
+    fn open(self, config: &Config, names: &LaneNames) -> Result<Option<Ends>, ConfigError> {
+        let limits = Limits { read: config.read_limit, command: config.command_limit };
         match self {
             Self::Nothing => Ok(None),
-            Self::InProcess(tier) => Ok(Some((tier.store(), tier.lane(names.clone())))),
+            Self::InProcess(tier) => Ok(Some((tier.store(Some(limits)), tier.lane(names.clone(), Some(limits))))),
             #[cfg(feature = "redis")]
             Self::Redis(url) => {
                 let url = crate::redis::RedisUrl::parse(&url)
                     .map_err(|bad| ConfigError::new("redis", "an address that cannot be used", &bad.to_string()))?;
-                let settings = crate::redis::Settings {
-                    connect_limit: config.connect_limit,
-                    command_limit: config.command_limit,
-                    max_staleness: config.max_staleness,
-                };
+                let settings =
+                    crate::redis::Settings { connect_limit: config.connect_limit, limits, max_staleness: config.max_staleness };
                 let (store, lane) = crate::redis::open(url, settings, names.clone())
                     .map_err(|fault| ConfigError::new("redis", &fault.to_string(), "a tokio runtime"))?;
                 Ok(Some((store, lane)))

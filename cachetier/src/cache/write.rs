@@ -15,8 +15,8 @@ use crate::flight::outcome::{Begun, Outcome};
 use crate::flight::{Plan, Purpose};
 use crate::key::{TagHash, check_key, check_prefix};
 use crate::l2::Filled;
-use crate::l2::guarded::Guarded;
 use crate::l2::lane::Seized;
+use crate::l2::tier::Tier;
 use crate::lease::Ticket;
 use crate::rule::seq::Token;
 use crate::rule::stamp::Stamp;
@@ -228,7 +228,7 @@ impl TieredCache {
     }
 
     /// Stores the value where the first half has planted the ticket. `None`: nobody knows.
-    async fn second_half(&self, tier: &Arc<Guarded>, key: Key<'_>, stamp: Stamp, parcel: &Parcel) -> Option<Filled> {
+    async fn second_half(&self, tier: &Arc<Tier>, key: Key<'_>, stamp: Stamp, parcel: &Parcel) -> Option<Filled> {
         let name = tier.name(key.text);
         // Given back unless the fill has an answer.
         let ticket = Ticket::new(Arc::clone(tier), Arc::clone(&name), stamp);

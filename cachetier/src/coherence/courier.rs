@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::coherence::instance::Instance;
-use crate::l2::guarded::Guarded;
+use crate::l2::tier::Tier;
 
 /// How long the courier rests after a failure.
 const REST: Duration = Duration::from_millis(500);
 
 /// Runs until it is dropped.
-pub(crate) async fn carry(instance: Arc<Instance>, tier: Arc<Guarded>) {
+pub(crate) async fn carry(instance: Arc<Instance>, tier: Arc<Tier>) {
     loop {
         while let Some(batch) = instance.outbox.batch() {
             // Read before the bump is sent: whatever is bumped again meanwhile has a later tick.

@@ -1,9 +1,9 @@
 //! The shared tier as the cache sees it: bytes in, bytes out, each call a single command that may fail.
 //! What the bytes mean is `wire`'s, who reaches which server `redis`'s.
 
-pub(crate) mod guarded;
 pub(crate) mod lane;
 pub(crate) mod memory;
+pub(crate) mod tier;
 
 use std::time::Duration;
 
@@ -30,7 +30,17 @@ pub(crate) enum Claimed {
     No,
 }
 
-/// Values by key. Every call is sent at most once: none is retried below this trait.
+/// How long the calls to a tier may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// What a reader waits for before the loader is asked: for probes, reads and claims.
+    pub(crate) read: Duration,
+    /// For everything else.
+    pub(crate) command: Duration,
+}
+
+/// Values by key. Every call is sent at most once, none is retried below this trait; and every call ends within the [`Limits`] that
+/// the tier was opened with.
 ///
 /// `key` is the whole name under which the shared tier knows the entry.
 #[async_trait]

@@ -79,7 +79,7 @@ fn tcp(settings: &Settings) -> TcpSettings {
     let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
     // What the other end has not acknowledged by then breaks the connection, so that a cut cable is found without commands.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let tcp = tcp.set_user_timeout(settings.command_limit.saturating_mul(2).max(Duration::from_secs(1)));
+    let tcp = tcp.set_user_timeout(settings.limits.command.saturating_mul(2).max(Duration::from_secs(1)));
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = settings;
     tcp
@@ -96,7 +96,6 @@ pub(super) struct Link {
 struct Shared {
     /// Read by every command, written by the keeper and by the command that finds the connection lost.
     state: watch::Sender<State>,
-    command_limit: Duration,
 }
 
 #[derive(Debug)]
@@ -119,7 +118,7 @@ impl Link {
     pub(super) fn open(dial: Dial) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
         let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into() });
-        let shared = Arc::new(Shared { state, command_limit: dial.settings.command_limit });
+        let shared = Arc::new(Shared { state });
         // Weak: a task that held its own link would keep it for ever.
         let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, dial)).abort_handle();
         Ok(Self { shared, keeper })
@@ -134,18 +133,18 @@ impl Link {
 
     /// Sends a command and returns its answer.
     /// Cancel safety: a command whose call is dropped may run all the same; its answer goes nowhere.
-    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Fault> {
+    pub(super) async fn send(&self, command: &Cmd, limit: Duration) -> Result<Value, Fault> {
         let mut line = self.shared.line()?;
-        let reply = tokio::time::timeout(self.shared.command_limit, line.connection.send_packed_command(command)).await;
-        self.shared.judge(&line, reply)
+        let reply = tokio::time::timeout(limit, line.connection.send_packed_command(command)).await;
+        self.shared.judge(&line, reply, limit)
     }
 
     /// Runs a script, within the limit of one command.
     /// Cancel safety: as [`Link::send`].
-    pub(super) async fn run(&self, script: &Script, keys: &[&[u8]], args: &[&[u8]]) -> Result<Value, Fault> {
+    pub(super) async fn run(&self, script: &Script, keys: &[&[u8]], args: &[&[u8]], limit: Duration) -> Result<Value, Fault> {
         let mut line = self.shared.line()?;
-        let reply = tokio::time::timeout(self.shared.command_limit, script.run(&mut line.connection, keys, args)).await;
-        self.shared.judge(&line, reply)
+        let reply = tokio::time::timeout(limit, script.run(&mut line.connection, keys, args)).await;
+        self.shared.judge(&line, reply, limit)
     }
 }
 
@@ -161,7 +160,7 @@ impl Shared {
         state.line.clone().ok_or_else(|| Fault::Away(Arc::clone(&state.why)))
     }
 
-    fn judge(&self, line: &Line, reply: Result<RedisResult<Value>, Elapsed>) -> Result<Value, Fault> {
+    fn judge(&self, line: &Line, reply: Result<RedisResult<Value>, Elapsed>, limit: Duration) -> Result<Value, Fault> {
         match &reply {
             Ok(Ok(_)) => {
                 // Read first: every command passes here, and only the one after a silence has something to write.
@@ -176,7 +175,7 @@ impl Shared {
                 }
             }
         }
-        judged(reply, self.command_limit)
+        judged(reply, limit)
     }
 
     /// Gives up `line`, if it is still the one in use.

@@ -7,8 +7,8 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, PushInfo, PushKind, Value};
 use async_trait::async_trait;
 
-use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
 use crate::error::Fault;
+use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::{Targets, body};
@@ -77,7 +77,7 @@ impl RedisLane {
         let (era, floor) = (fresh_era(), decimal(floor));
         let (cells, body) = (self.place.cells_of(targets), body(targets, None));
         let args = [era.as_bytes(), floor.as_bytes(), self.place.channel.as_bytes(), &cells, &body];
-        let [era, seq, held] = numbers(self.link.run(&self.bump, &keys, &args).await?)?;
+        let [era, seq, held] = numbers(self.link.run(&self.bump, &keys, &args, self.dial.settings.limits.command).await?)?;
         Ok(Bumped { token: token(era, seq)?, held })
     }
 }
@@ -108,7 +108,7 @@ impl Lane for RedisLane {
         let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
         let (body, slot) = (body(&targets, Some(ticket)), prefix(TICKET, ticket));
         let args = [era.as_bytes(), floor.as_bytes(), self.place.channel.as_bytes(), &body, &slot, lease.as_bytes()];
-        let [era, seq, planted] = numbers(self.link.run(&self.seize, &keys, &args).await?)?;
+        let [era, seq, planted] = numbers(self.link.run(&self.seize, &keys, &args, self.dial.settings.limits.command).await?)?;
         let token = token(era, seq)?;
         Ok(if planted == 1 { Seized::Planted(token) } else { Seized::Held(token) })
     }
@@ -116,7 +116,7 @@ impl Lane for RedisLane {
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
         // Cancel safety: until it is returned, the connection belongs to this call and ends with it.
         let (mut connection, pushes) = self.dial.connect().await.map_err(Fault::Away)?;
-        let limit = self.dial.settings.command_limit;
+        let limit = self.dial.settings.limits.command;
         match tokio::time::timeout(limit, connection.subscribe(&self.place.channel)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(failed(&error)),

@@ -12,8 +12,9 @@ mod url;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::l2::lane::LaneNames;
 use crate::error::Fault;
+use crate::l2::Limits;
+use crate::l2::lane::LaneNames;
 
 use self::connect::{Dial, Link};
 pub(crate) use self::lane::RedisLane;
@@ -26,7 +27,7 @@ pub(crate) struct Settings {
     /// For a connection, its handshake included.
     pub(crate) connect_limit: Duration,
     /// For the answer to a command.
-    pub(crate) command_limit: Duration,
+    pub(crate) limits: Limits,
     /// For how long an answered check proves that no message was missed.
     pub(crate) max_staleness: Duration,
 }
@@ -39,7 +40,7 @@ pub(crate) fn open(url: RedisUrl, settings: Settings, names: LaneNames) -> Resul
     let database = url.database();
     let dial = Dial::new(url, settings);
     let link = Arc::new(Link::open(dial.clone())?);
-    let store = Arc::new(RedisStore::new(Arc::clone(&link)));
+    let store = Arc::new(RedisStore::new(Arc::clone(&link), settings.limits));
     let lane = Arc::new(RedisLane::new(link, dial, names, database));
     Ok((store, lane))
 }

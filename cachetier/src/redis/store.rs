@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::clock::millis;
 use crate::error::Fault;
-use crate::l2::{Claimed, Filled, Store};
+use crate::l2::{Claimed, Filled, Limits, Store};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, TICKET, prefix};
 
@@ -22,15 +22,17 @@ const LONGEST: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
 #[derive(Debug)]
 pub(crate) struct RedisStore {
     link: Arc<Link>,
+    limits: Limits,
     fill: Script,
     claim: Script,
     abandon: Script,
 }
 
 impl RedisStore {
-    pub(super) fn new(link: Arc<Link>) -> Self {
+    pub(super) fn new(link: Arc<Link>, limits: Limits) -> Self {
         Self {
             link,
+            limits,
             fill: Script::new(include_str!("scripts/fill.lua")),
             claim: Script::new(include_str!("scripts/claim.lua")),
             abandon: Script::new(include_str!("scripts/abandon.lua")),
@@ -42,8 +44,8 @@ impl RedisStore {
         self.link.ready(limit).await
     }
 
-    async fn swap(&self, script: &Script, key: &str, args: &[&[u8]]) -> Result<bool, Fault> {
-        match self.link.run(script, &[key.as_bytes()], args).await? {
+    async fn swap(&self, script: &Script, key: &str, args: &[&[u8]], limit: Duration) -> Result<bool, Fault> {
+        match self.link.run(script, &[key.as_bytes()], args, limit).await? {
             Value::Int(swapped) => Ok(swapped == 1),
             _ => Err(misread("a number")),
         }
@@ -62,7 +64,7 @@ impl Store for RedisStore {
         command.write_arg(b"GET");
         command.write_arg(b"PX");
         command.arg(life(lease));
-        match self.link.send(&command).await {
+        match self.link.send(&command, self.limits.read).await {
             Ok(reply) => bytes(reply),
             // A full server refuses to plant before it looks whether it would have to: what it holds can still be read.
             Err(Fault::Refused(why)) if why.starts_with("OOM") => match self.read(key).await? {
@@ -77,22 +79,23 @@ impl Store for RedisStore {
         let mut command = Cmd::with_capacity(2, key.len() + 3);
         command.write_arg(b"GET");
         command.write_arg(key.as_bytes());
-        bytes(self.link.send(&command).await?)
+        bytes(self.link.send(&command, self.limits.read).await?)
     }
 
     async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life_of: Duration) -> Result<Filled, Fault> {
-        let stored = self.swap(&self.fill, key, &[&seen.0, value, life(life_of).to_string().as_bytes()]).await?;
+        let stored =
+            self.swap(&self.fill, key, &[&seen.0, value, life(life_of).to_string().as_bytes()], self.limits.command).await?;
         Ok(if stored { Filled::Stored } else { Filled::Refused })
     }
 
     async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault> {
         let ticket = prefix(TICKET, ticket);
-        let ours = self.swap(&self.claim, key, &[&seen.0, &ticket, life(lease).to_string().as_bytes()]).await?;
+        let ours = self.swap(&self.claim, key, &[&seen.0, &ticket, life(lease).to_string().as_bytes()], self.limits.read).await?;
         Ok(if ours { Claimed::Yes } else { Claimed::No })
     }
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
-        self.swap(&self.abandon, key, &[&ticket.0]).await.map(|_| ())
+        self.swap(&self.abandon, key, &[&ticket.0], self.limits.command).await.map(|_| ())
     }
 }
 

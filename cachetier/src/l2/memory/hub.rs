@@ -80,12 +80,13 @@ impl Hub {
     }
 
     /// Takes one call the whole way. `audience` is the namespace in which `deed` publishes, `stray` a copy of the call that can
-    /// run when the caller is gone.
+    /// run when the caller is gone. Only a call that is interfered with needs its `limit`.
     ///
     /// Cancel safety: dropped before `deed` has run, the call has not run; dropped after it, the call has run and is unanswered.
     pub(super) async fn pass<T: Send>(
         &self,
         call: Call<'_>,
+        limit: Option<Duration>,
         audience: Option<&Arc<str>>,
         deed: impl Fn(&mut State, Deliveries) -> Result<T, Fault> + Send,
         stray: impl FnOnce() -> Stray + Send,
@@ -94,6 +95,21 @@ impl Hub {
             Scripted::Done(answer) => return answer,
             Scripted::Plan(plan) => plan,
         };
+        let rest = self.carry_out(plan, audience, deed, stray);
+        match limit {
+            None => rest.await,
+            Some(limit) => tokio::time::timeout(limit, rest).await.unwrap_or_else(|_| Err(Fault::Unanswered("out of time".into()))),
+        }
+    }
+
+    /// The rest of a call's way, as planned.
+    async fn carry_out<T>(
+        &self,
+        plan: Plan,
+        audience: Option<&Arc<str>>,
+        deed: impl Fn(&mut State, Deliveries) -> Result<T, Fault>,
+        stray: impl FnOnce() -> Stray,
+    ) -> Result<T, Fault> {
         if let Some(gate) = plan.before {
             gate.await;
         }

@@ -14,18 +14,19 @@ use super::faults::{Call, CallKind};
 use super::hub::{Deliveries, Hub, State, Stray};
 use super::keys::expiry;
 use super::room::{Content, Parcel, ReaderId};
-use crate::wire::message::{body, head};
-use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
 use crate::error::Fault;
 use crate::key::TagHash;
+use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
 use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
+use crate::wire::message::{body, head};
 
 /// The writing end.
 #[derive(Debug)]
 pub(super) struct MemoryLane {
     place: Place,
+    limit: Option<Duration>,
 }
 
 /// Who uses which lane of which tier.
@@ -95,9 +96,9 @@ impl Seize {
 }
 
 impl MemoryLane {
-    pub(super) fn new(hub: Arc<Hub>, names: LaneNames, instance: usize) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, names: LaneNames, instance: usize, limit: Option<Duration>) -> Self {
         let namespace = Arc::from(names.namespace.as_str());
-        Self { place: Place { hub, names: Arc::new(names), namespace, instance } }
+        Self { place: Place { hub, names: Arc::new(names), namespace, instance }, limit }
     }
 }
 
@@ -117,7 +118,7 @@ impl Lane for MemoryLane {
                 bump.run(&here, state, deliveries);
             })
         };
-        hub.pass(call, Some(namespace), |state, deliveries| Ok(bump.run(namespace, state, deliveries)), stray).await
+        hub.pass(call, self.limit, Some(namespace), |state, deliveries| Ok(bump.run(namespace, state, deliveries)), stray).await
     }
 
     async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Seq) -> Result<Seized, Fault> {
@@ -129,7 +130,7 @@ impl Lane for MemoryLane {
             let (seize, here) = (seize.clone(), Arc::clone(namespace));
             Stray::new(Some(namespace), move |state, deliveries| drop(seize.run(&here, state, deliveries)))
         };
-        hub.pass(call, Some(namespace), |state, deliveries| seize.run(namespace, state, deliveries), stray).await
+        hub.pass(call, self.limit, Some(namespace), |state, deliveries| seize.run(namespace, state, deliveries), stray).await
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
@@ -141,7 +142,7 @@ impl Lane for MemoryLane {
             Ok((id, state.room(namespace).subscribe(id, *instance)))
         };
         // A subscription whose caller is gone ends at once: there is nothing to do late.
-        let (id, mail) = hub.pass(call, None, open, || Stray::new(None, |_, _| ())).await?;
+        let (id, mail) = hub.pass(call, self.limit, None, open, || Stray::new(None, |_, _| ())).await?;
         Ok(Box::new(Reader { place: self.place.clone(), id, mail, seen: 0, head: None, arrived: VecDeque::new(), broken: None }))
     }
 }
@@ -230,7 +231,7 @@ impl Reader {
             let answer = question(place, state)?;
             Ok((answer, state.room(&place.namespace).sent(id)))
         };
-        let (answer, sent) = place.hub.pass(Call::new(kind, None, place.instance), None, answer, stray).await?;
+        let (answer, sent) = place.hub.pass(Call::new(kind, None, place.instance), None, None, answer, stray).await?;
         // Where the subscription has ended meanwhile, its end is in the mail, and the answer behind it.
         while sent.is_none_or(|sent| self.seen < sent) {
             let arrived = poll_fn(|cx| self.poll_parcel(cx)).await?;

@@ -21,9 +21,9 @@ use self::keys::expiry;
 use self::lane::MemoryLane;
 use self::store::MemoryStore;
 use crate::clock::{Clock, Millis};
-use crate::l2::lane::{Lane, LaneNames};
 use crate::error::Fault;
-use crate::l2::Store;
+use crate::l2::lane::{Lane, LaneNames};
+use crate::l2::{Limits, Store};
 use crate::wire::slot;
 
 /// How long a check proves that no message was missed, once a script may lose some: the default bound of staleness.
@@ -258,20 +258,20 @@ impl InProcess {
         (0..self.strays()).filter(|_| self.land(0)).count()
     }
 
-    /// The tier as the store of the next instance.
-    pub(crate) fn store(&self) -> Arc<dyn Store> {
+    /// The tier as the store of the next instance. Without limits, a call that a script holds or hangs goes on for ever.
+    pub(crate) fn store(&self, limits: Option<Limits>) -> Arc<dyn Store> {
         let mut state = self.hub.lock();
         let instance = state.stores;
         state.stores += 1;
-        Arc::new(MemoryStore::new(Arc::clone(&self.hub), instance))
+        Arc::new(MemoryStore::new(Arc::clone(&self.hub), instance, limits))
     }
 
     /// The tier as the lane of the next instance.
-    pub(crate) fn lane(&self, names: LaneNames) -> Arc<dyn Lane> {
+    pub(crate) fn lane(&self, names: LaneNames, limits: Option<Limits>) -> Arc<dyn Lane> {
         let mut state = self.hub.lock();
         let instance = state.lanes;
         state.lanes += 1;
-        Arc::new(MemoryLane::new(Arc::clone(&self.hub), names, instance))
+        Arc::new(MemoryLane::new(Arc::clone(&self.hub), names, instance, limits.map(|limits| limits.command)))
     }
 }
 

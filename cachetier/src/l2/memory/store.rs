@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::faults::{Call, CallKind};
 use super::hub::{Hub, Stray};
 use crate::error::Fault;
-use crate::l2::{Claimed, Filled, Store};
+use crate::l2::{Claimed, Filled, Limits, Store};
 use crate::rule::stamp::Stamp;
 
 /// The keys of a tier, used by one instance.
@@ -16,11 +16,20 @@ use crate::rule::stamp::Stamp;
 pub(super) struct MemoryStore {
     hub: Arc<Hub>,
     instance: usize,
+    limits: Option<Limits>,
 }
 
 impl MemoryStore {
-    pub(super) fn new(hub: Arc<Hub>, instance: usize) -> Self {
-        Self { hub, instance }
+    pub(super) fn new(hub: Arc<Hub>, instance: usize, limits: Option<Limits>) -> Self {
+        Self { hub, instance, limits }
+    }
+
+    fn read_limit(&self) -> Option<Duration> {
+        self.limits.map(|limits| limits.read)
+    }
+
+    fn command_limit(&self) -> Option<Duration> {
+        self.limits.map(|limits| limits.command)
     }
 
     fn call<'a>(&self, kind: CallKind, key: &'a str) -> Call<'a> {
@@ -36,13 +45,15 @@ impl Store for MemoryStore {
             Stray::new(None, move |state, _| drop(state.keys.probe(&key, ticket, lease, state.now())))
         };
         let call = self.call(CallKind::Probe, key);
-        self.hub.pass(call, None, |state, _| state.keys.probe(key, ticket, lease, state.now()), stray).await
+        self.hub.pass(call, self.read_limit(), None, |state, _| state.keys.probe(key, ticket, lease, state.now()), stray).await
     }
 
     async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, Fault> {
         // Read late, it is read by nobody.
         let stray = || Stray::new(None, |_, _| ());
-        self.hub.pass(self.call(CallKind::Read, key), None, |state, _| state.keys.read(key, state.now()), stray).await
+        self.hub
+            .pass(self.call(CallKind::Read, key), self.read_limit(), None, |state, _| state.keys.read(key, state.now()), stray)
+            .await
     }
 
     async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
@@ -51,7 +62,9 @@ impl Store for MemoryStore {
             Stray::new(None, move |state, _| drop(state.keys.fill(&key, seen, &value, life, state.now())))
         };
         let call = self.call(CallKind::Fill, key);
-        self.hub.pass(call, None, |state, _| state.keys.fill(key, seen, value, life, state.now()), stray).await
+        self.hub
+            .pass(call, self.command_limit(), None, |state, _| state.keys.fill(key, seen, value, life, state.now()), stray)
+            .await
     }
 
     async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault> {
@@ -60,7 +73,9 @@ impl Store for MemoryStore {
             Stray::new(None, move |state, _| drop(state.keys.claim(&key, seen, ticket, lease, state.now())))
         };
         let call = self.call(CallKind::Claim, key);
-        self.hub.pass(call, None, |state, _| state.keys.claim(key, seen, ticket, lease, state.now()), stray).await
+        self.hub
+            .pass(call, self.read_limit(), None, |state, _| state.keys.claim(key, seen, ticket, lease, state.now()), stray)
+            .await
     }
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
@@ -69,6 +84,6 @@ impl Store for MemoryStore {
             Stray::new(None, move |state, _| drop(state.keys.abandon(&key, ticket, state.now())))
         };
         let call = self.call(CallKind::Abandon, key);
-        self.hub.pass(call, None, |state, _| state.keys.abandon(key, ticket, state.now()), stray).await
+        self.hub.pass(call, self.command_limit(), None, |state, _| state.keys.abandon(key, ticket, state.now()), stray).await
     }
 }

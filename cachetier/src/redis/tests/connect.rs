@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::lane::keys;
 use super::server::{PATIENCE, SETTINGS, Server, eventually, names, open_with, stamp};
-use crate::l2::lane::Lane as _;
 use crate::error::Fault;
+use crate::l2::Limits;
 use crate::l2::Store as _;
+use crate::l2::lane::Lane as _;
 use crate::redis::{RedisUrl, Settings, open};
 use crate::rule::seq::Seq;
 
 const LIMIT: Duration = Duration::from_millis(200);
-const SHORT: Settings = Settings { command_limit: LIMIT, ..SETTINGS };
+const SHORT: Settings = Settings { limits: Limits { read: LIMIT, command: LIMIT }, ..SETTINGS };
 
 #[tokio::test]
 async fn a_server_that_comes_later_is_found() {

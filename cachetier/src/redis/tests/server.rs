@@ -12,6 +12,7 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, FromRedisValue};
 
+use crate::l2::Limits;
 use crate::l2::lane::LaneNames;
 use crate::redis::{RedisLane, RedisStore, RedisUrl, Settings, open};
 use crate::rule::stamp::Stamp;
@@ -26,7 +27,7 @@ pub(super) const CELLS: u32 = 64;
 
 pub(super) const SETTINGS: Settings = Settings {
     connect_limit: Duration::from_secs(5),
-    command_limit: Duration::from_secs(5),
+    limits: Limits { read: Duration::from_secs(5), command: Duration::from_secs(5) },
     max_staleness: Duration::from_secs(2),
 };
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::lane::{keys, parse, tags};
 use super::server::{CELLS, PATIENCE, SETTINGS, Server, names, open_with};
-use crate::l2::lane::{Lane as _, LaneNames};
 use crate::error::Fault;
+use crate::l2::Limits;
+use crate::l2::lane::{Lane as _, LaneNames};
 use crate::redis::{RedisUrl, Settings, open};
 use crate::rule::seq::Seq;
 
@@ -101,7 +102,7 @@ async fn the_subscription_is_a_connection_of_its_own_that_ends_with_it() {
 async fn a_black_holed_check_ends_within_its_limit() {
     let server = Server::start().await;
     let limit = Duration::from_millis(150);
-    let (store, lane) = open_with(&server.url(), Settings { command_limit: limit, ..SETTINGS });
+    let (store, lane) = open_with(&server.url(), Settings { limits: Limits { read: limit, command: limit }, ..SETTINGS });
     store.ready(PATIENCE).await.unwrap();
     let mut subscription = lane.subscribe().await.unwrap();
     server.signal("STOP");

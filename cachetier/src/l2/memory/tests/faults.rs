@@ -184,7 +184,7 @@ fn a_script_is_told_kind_key_and_instance_of_each_call() {
         log.lock().expect("whole").push((call.kind, call.key.map(str::to_owned), call.instance));
         Plan::go()
     });
-    let (stores, lanes) = ([tier.store(), tier.store()], [lane(&tier), lane(&tier)]);
+    let (stores, lanes) = ([tier.store(None), tier.store(None)], [lane(&tier), lane(&tier)]);
     let mut reader = subscribe(&lanes[1]);
     now(stores[0].probe("p", A, LEASE)).expect("probed");
     now(stores[1].read("r")).expect("read");
@@ -219,7 +219,7 @@ fn a_script_is_told_kind_key_and_instance_of_each_call() {
 #[test]
 fn a_script_may_use_the_tier() {
     let (tier, _) = tier();
-    let (store, lane) = (tier.store(), lane(&tier));
+    let (store, lane) = (tier.store(None), lane(&tier));
     let mut reader = subscribe(&lane);
     let inside = tier.clone();
     tier.script(move |_: &Call<'_>| {

@@ -1,9 +1,9 @@
 //! The lane: seqs, eras, the table, and what every subscriber gets in which order.
 
 use super::*;
-use crate::l2::lane::{Bumped, Seized};
 use crate::error::Fault;
 use crate::key::TagHash;
+use crate::l2::lane::{Bumped, Seized};
 
 const NOW_MICROS: u64 = 1_000_000_000;
 
@@ -84,7 +84,7 @@ fn a_subscriber_gets_nothing_from_before_and_a_dropped_one_nothing_more() {
 #[test]
 fn two_namespaces_do_not_see_each_other() {
     let (tier, _) = tier();
-    let (shop, bank) = (tier.lane(names("shop")), tier.lane(names("bank")));
+    let (shop, bank) = (tier.lane(names("shop"), None), tier.lane(names("bank"), None));
     let mut reader = subscribe(&bank);
     tier.put("ct:bank:v:k", &value(A, "v"));
     let targets = Targets { all: true, ..keys(&["k"]) };
@@ -127,7 +127,7 @@ fn the_table_has_the_last_seq_of_every_cell_up_to_the_last_one_written() {
 #[test]
 fn seizing_drops_what_is_there_and_plants_the_ticket() {
     let (tier, hand) = tier();
-    let (lane, store) = (lane(&tier), tier.store());
+    let (lane, store) = (lane(&tier), tier.store(None));
     tier.put("ct:shop:v:k", &value(A, "old"));
     let Ok(Seized::Planted(token)) = now(lane.seize("k", B, LEASE, Seq(NOW_MICROS + 9))) else { panic!("not planted") };
     assert_eq!(token.seq, Seq(NOW_MICROS + 10));
@@ -145,7 +145,7 @@ fn seizing_a_held_key_bumps_it_and_leaves_the_hold() {
     tier.put("ct:shop:v:k", &hold);
     let Ok(Seized::Held(token)) = now(lane.seize("k", B, LEASE, Seq(0))) else { panic!("not held") };
     assert_eq!(points(&reader.ready().expect("a message")), token);
-    assert_eq!(now(tier.store().read("ct:shop:v:k")), Ok(Some(hold.to_vec())));
+    assert_eq!(now(tier.store(None).read("ct:shop:v:k")), Ok(Some(hold.to_vec())));
 }
 
 #[test]

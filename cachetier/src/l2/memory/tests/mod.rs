@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use super::{Call, CallKind, InProcess, Plan};
 use crate::clock::{Clock, ManualClock};
-use crate::l2::lane::{Lane, LaneNames, Subscription};
 use crate::l2::Store;
+use crate::l2::lane::{Lane, LaneNames, Subscription};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
@@ -39,7 +39,7 @@ fn tier() -> (InProcess, ManualClock) {
 /// A tier with the store of its first instance.
 fn stored() -> (InProcess, ManualClock, Arc<dyn Store>) {
     let (tier, hand) = tier();
-    let store = tier.store();
+    let store = tier.store(None);
     (tier, hand, store)
 }
 
@@ -48,7 +48,7 @@ fn names(namespace: &str) -> LaneNames {
 }
 
 fn lane(tier: &InProcess) -> Arc<dyn Lane> {
-    tier.lane(names("shop"))
+    tier.lane(names("shop"), None)
 }
 
 fn subscribe(lane: &Arc<dyn Lane>) -> Box<dyn Subscription> {

@@ -169,13 +169,13 @@ fn an_evicted_key_is_empty_and_its_old_ticket_worthless() {
 fn all_clones_are_one_tier_and_two_tiers_are_not() {
     let (tier, _, store) = stored();
     now(store.probe("k", A, LEASE)).expect("planted");
-    assert_eq!(now(tier.clone().store().read("k")), Ok(Some(ticket(A))));
-    assert_eq!(now(InProcess::new().store().read("k")), Ok(None));
+    assert_eq!(now(tier.clone().store(None).read("k")), Ok(Some(ticket(A))));
+    assert_eq!(now(InProcess::new().store(None).read("k")), Ok(None));
 }
 
 #[test]
 fn the_system_clock_serves_as_well() {
     let tier = InProcess::default();
-    now(tier.store().probe("k", A, LEASE)).expect("planted");
+    now(tier.store(None).probe("k", A, LEASE)).expect("planted");
     assert_eq!(tier.len(), 1);
 }

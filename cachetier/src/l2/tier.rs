@@ -1,13 +1,10 @@
-//! The shared tier behind its limits: every call ends in time, and every fault is counted. Nothing is retried.
+//! The shared tier as one cache uses it: names and lease are its own, every fault is counted, and what a flush must wait for is known.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
+use super::lane::{Bumped, Lane, LaneNames, Seized};
 use super::{Claimed, Filled, Store};
-use crate::l2::lane::{Bumped, Lane, LaneNames, Seized};
 use crate::error::Fault;
 use crate::observe::stats::Counters;
 use crate::rule::seq::Seq;
@@ -15,36 +12,25 @@ use crate::rule::stamp::Stamp;
 use crate::tasks::Tasks;
 use crate::wire::message::Targets;
 
-/// How long calls may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// What a reader waits for before the loader is asked.
-    pub(crate) read: Duration,
-    /// Everything else.
-    pub(crate) command: Duration,
-    /// How long a ticket lives.
-    pub(crate) lease: Duration,
-}
-
 /// One shared tier, as one cache uses it.
-pub(crate) struct Guarded {
+pub(crate) struct Tier {
     store: Arc<dyn Store>,
     lane: Arc<dyn Lane>,
     names: LaneNames,
-    limits: Limits,
+    lease: Duration,
     counters: Arc<Counters>,
     tasks: Tasks,
 }
 
-impl Guarded {
+impl Tier {
     pub(crate) fn new(
         (store, lane): (Arc<dyn Store>, Arc<dyn Lane>),
         names: LaneNames,
-        limits: Limits,
+        lease: Duration,
         counters: Arc<Counters>,
         tasks: Tasks,
     ) -> Self {
-        Self { store, lane, names, limits, counters, tasks }
+        Self { store, lane, names, lease, counters, tasks }
     }
 
     /// The name under which the tier knows a key.
@@ -56,8 +42,7 @@ impl Guarded {
         &self.tasks
     }
 
-    async fn limited<T>(&self, limit: Duration, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        let answer = timeout(limit, call).await.unwrap_or_else(|_| Err(Fault::Unanswered("out of time".into())));
+    fn counted<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
         if answer.is_err() {
             self.counters.l2_faults.one();
         }
@@ -65,36 +50,36 @@ impl Guarded {
     }
 
     pub(crate) async fn probe(&self, name: &str, ticket: Stamp) -> Result<Option<Vec<u8>>, Fault> {
-        self.limited(self.limits.read, self.store.probe(name, ticket, self.limits.lease)).await
+        self.counted(self.store.probe(name, ticket, self.lease).await)
     }
 
     pub(crate) async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
-        self.limited(self.limits.read, self.store.read(name)).await
+        self.counted(self.store.read(name).await)
     }
 
     pub(crate) async fn fill(&self, name: &str, ticket: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
-        self.tasks.counted(self.limited(self.limits.command, self.store.fill(name, ticket, value, life))).await
+        self.counted(self.tasks.counted(self.store.fill(name, ticket, value, life)).await)
     }
 
     pub(crate) async fn claim(&self, name: &str, seen: Stamp, ticket: Stamp) -> Result<Claimed, Fault> {
-        self.limited(self.limits.read, self.store.claim(name, seen, ticket, self.limits.lease)).await
+        self.counted(self.store.claim(name, seen, ticket, self.lease).await)
     }
 
     pub(crate) async fn abandon(&self, name: &str, ticket: Stamp) -> Result<(), Fault> {
-        self.limited(self.limits.command, self.store.abandon(name, ticket)).await
+        self.counted(self.store.abandon(name, ticket).await)
     }
 
     pub(crate) async fn bump(&self, targets: &Targets, floor: Seq) -> Result<Bumped, Fault> {
-        self.tasks.counted(self.limited(self.limits.command, self.lane.bump(targets, floor))).await
+        self.counted(self.tasks.counted(self.lane.bump(targets, floor)).await)
     }
 
     pub(crate) async fn seize(&self, key: &str, ticket: Stamp, floor: Seq) -> Result<Seized, Fault> {
-        self.tasks.counted(self.limited(self.limits.command, self.lane.seize(key, ticket, self.limits.lease, floor))).await
+        self.counted(self.tasks.counted(self.lane.seize(key, ticket, self.lease, floor)).await)
     }
 }
 
-impl std::fmt::Debug for Guarded {
+impl std::fmt::Debug for Tier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guarded").field("names", &self.names).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Tier").field("names", &self.names).field("lease", &self.lease).finish_non_exhaustive()
     }
 }
