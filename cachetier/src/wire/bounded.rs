@@ -8,6 +8,8 @@
 //! - refuses nesting that could exhaust the stack.
 //!
 //! What is left is the type's own ratio: an element can take more bytes in memory than on the wire.
+//!
+//! What runs once an element is marked inline: without it, sequences of small numbers take three times as long with bincode.
 
 use std::cell::Cell;
 use std::fmt;
@@ -59,6 +61,7 @@ impl Budget {
         E::custom(why)
     }
 
+    #[inline]
     fn take_element<E: Error>(&self) -> Result<(), E> {
         let left = self.elements.get().checked_sub(1);
         self.elements.set(left.ok_or_else(|| self.refuse("the value claims more elements than its bytes can hold"))?);
@@ -92,6 +95,7 @@ pub(super) struct Guard<'b, T> {
 
 impl<'b, T> Guard<'b, T> {
     /// The same guard around something else.
+    #[inline]
     fn around<U>(&self, inner: U) -> Guard<'b, U> {
         Guard { inner, budget: self.budget, depth: self.depth, length: self.length }
     }
@@ -109,6 +113,7 @@ impl<'b, T> Guard<'b, T> {
 impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Guard<'_, T> {
     type Value = T::Value;
 
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<T::Value, D::Error> {
         let source = self.around(source);
         self.inner.deserialize(source)
@@ -118,6 +123,7 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Guard<'_, T> {
 /// What holds nothing further needs no guard.
 macro_rules! leaves {
     ($($method:ident => $inner:ident)*) => { $(
+        #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
             self.inner.$inner(visitor)
         }
@@ -267,6 +273,7 @@ impl<'b, A> Elements<'b, A> {
     }
 
     /// Counts an element that was read; the end of them is none.
+    #[inline]
     fn counted<T, E: Error>(&self, element: Option<T>) -> Result<Option<T>, E> {
         if element.is_some() && matches!(self.access.length, Length::Claimed) {
             self.access.budget.take_element()?;
@@ -278,6 +285,7 @@ impl<'b, A> Elements<'b, A> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, A> {
     type Error = A::Error;
 
+    #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
         let seed = self.access.around(seed);
         let element = self.access.inner.next_element_seed(seed)?;
