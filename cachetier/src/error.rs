@@ -122,6 +122,8 @@ pub enum CacheError {
     },
     /// The codec cannot carry the value.
     Encode(Arc<str>),
+    /// The cache has been closed: nobody would hear of it.
+    Closed,
     /// Writes or invalidations were still under way at the end of the limit given.
     Unfinished {
         /// Writes to the shared tier that have had no answer.
@@ -139,6 +141,7 @@ impl std::fmt::Display for CacheError {
             Self::TooManyTags { tags, limit } => write!(f, "the value carries {tags} tags, expected at most {limit}"),
             Self::TooLarge { bytes, limit } => write!(f, "the value has {bytes} bytes, expected at most {limit}"),
             Self::Encode(why) => write!(f, "the codec cannot carry the value: {why}"),
+            Self::Closed => f.write_str("the cache has been closed"),
             Self::Unfinished { writes, invalidations } => {
                 write!(f, "{writes} writes and {invalidations} invalidations are still under way")
             }

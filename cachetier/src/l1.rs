@@ -15,7 +15,7 @@ use crate::flight::BuildUnhashed;
 use crate::key::{KeyHash, TagHash};
 use crate::observe::stats::Counters;
 use crate::rule::policy::{Content, Freshness, judge};
-use crate::rule::seq::{Epoch, Seq, Tick};
+use crate::rule::seq::{Epoch, Tick, Token};
 use crate::rule::stamp::Stamp;
 use crate::view::View;
 
@@ -40,7 +40,7 @@ pub(crate) struct Facts {
     /// The epoch noted when its load, or the read that found it, began.
     pub(crate) epoch: Epoch,
     /// The highest point told when its *load* began, wherever that was.
-    pub(crate) born: Seq,
+    pub(crate) born: Token,
     pub(crate) tick: Tick,
     /// Its own tags and the prefixes of its key.
     pub(crate) tags: Box<[TagHash]>,
@@ -72,13 +72,13 @@ impl Entry {
             return false;
         }
         let proven = self.facts.epoch == view.epoch() && view.proven(now);
-        if !proven && now >= self.facts.self_evident_until {
+        if !proven && !self.is_self_evident(now, view) {
             return false;
         }
         // The generation before the cells: a bump between the two is then seen at the next look.
         let generation = view.generation();
         if self.unmoved_at.load(Ordering::Relaxed) != generation.0 {
-            if !view.unmoved_since(self.facts.born, self.facts.tick, &self.facts.tags) {
+            if !view.unmoved_since(self.facts.born.seq, self.facts.tick, &self.facts.tags) {
                 return false;
             }
             self.unmoved_at.store(generation.0, Ordering::Relaxed);
@@ -87,6 +87,11 @@ impl Entry {
             self.read_at.store(now.0, Ordering::Relaxed);
         }
         true
+    }
+
+    /// Loaded here so lately that it cannot be older than the bound on staleness allows. Its seq says so only within its era.
+    fn is_self_evident(&self, now: Millis, view: &View) -> bool {
+        now < self.facts.self_evident_until && self.facts.born.era == view.era()
     }
 
     /// The value, if it is a `V`.
@@ -175,7 +180,7 @@ impl L1 {
 
 impl std::fmt::Debug for L1 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("L1").field("capacity", &self.capacity).field("entries", &self.entries()).finish()
+        f.debug_struct("L1").field("capacity", &self.capacity).field("entries", &self.entries()).finish_non_exhaustive()
     }
 }
 

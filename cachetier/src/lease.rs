@@ -24,6 +24,15 @@ impl Ticket {
         self.stamp
     }
 
+    /// Lets it live for another lease, in the background.
+    pub(crate) fn extend(&self) {
+        let (tier, name, stamp) = (Arc::clone(&self.tier), Arc::clone(&self.name), self.stamp);
+        self.tier.tasks().spawn(async move {
+            // Without an answer it may end: then the fill is refused.
+            let _ = tier.extend(&name, stamp).await;
+        });
+    }
+
     /// The key holds it no longer, or never did.
     pub(crate) fn spend(mut self) {
         self.spent = true;

@@ -208,7 +208,7 @@ impl TieredCache {
         let facts = Facts {
             content,
             epoch: begun.noted.epoch,
-            born: head.born.seq,
+            born: head.born,
             tick: begun.noted.tick,
             tags,
             stamp: Some(opened.stamp),

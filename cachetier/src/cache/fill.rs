@@ -159,7 +159,7 @@ impl TieredCache {
         Facts {
             content: answer.content(),
             epoch: begun.noted.epoch,
-            born: begun.noted.born.seq,
+            born: begun.noted.born,
             tick: begun.noted.tick,
             tags: tags.iter().chain(&begun.prefixes).copied().collect(),
             stamp,

@@ -31,19 +31,34 @@ pub(super) fn is_running(id: LoadId) -> bool {
 }
 
 /// Runs the loader to its end or to the limit.
-pub(super) async fn run<T, E, F, Fut>(id: LoadId, limit: Duration, load: F) -> Result<T, LoadError<E>>
+///
+/// `beat` is called each time a `pace` has gone by: a load that lasts keeps what it holds alive.
+pub(super) async fn run<T, E, F, Fut>(id: LoadId, limit: Duration, beat: Beat<impl Fn()>, load: F) -> Result<T, LoadError<E>>
 where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
     // The closure runs within the guarded poll, too: what it does before its first await is part of the load.
     let load = Guarded { id, load: async move { load().await } };
-    match timeout(limit, load).await {
-        Ok(Ok(Ok(value))) => Ok(value),
-        Ok(Ok(Err(error))) => Err(LoadError::Loader(Arc::new(error))),
-        Ok(Err(message)) => Err(LoadError::Panicked(message)),
-        Err(_) => Err(LoadError::TimedOut(limit)),
+    tokio::pin!(load);
+    let mut left = limit;
+    while !left.is_zero() {
+        let step = beat.pace.min(left).max(Duration::from_millis(1));
+        match timeout(step, load.as_mut()).await {
+            Ok(Ok(Ok(value))) => return Ok(value),
+            Ok(Ok(Err(error))) => return Err(LoadError::Loader(Arc::new(error))),
+            Ok(Err(message)) => return Err(LoadError::Panicked(message)),
+            Err(_) => (beat.call)(),
+        }
+        left = left.saturating_sub(step);
     }
+    Err(LoadError::TimedOut(limit))
+}
+
+/// What is done while a load lasts, and how often.
+pub(super) struct Beat<C> {
+    pub(super) pace: Duration,
+    pub(super) call: C,
 }
 
 pin_project_lite::pin_project! {
@@ -63,7 +78,7 @@ impl<Fut: Future> Future for Guarded<Fut> {
         let load = this.load;
         // A loader that has panicked is dropped and not polled again, so nothing it left broken is seen.
         let polled = catch_unwind(AssertUnwindSafe(|| load.poll(context)));
-        RUNNING.with_borrow_mut(|running| running.pop());
+        RUNNING.with_borrow_mut(Vec::pop);
         match polled {
             Ok(poll) => poll.map(Ok),
             Err(panic) => Poll::Ready(Err(message(&*panic))),

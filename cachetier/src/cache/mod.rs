@@ -88,7 +88,6 @@ struct Key<'a> {
 
 impl TieredCache {
     /// Begins a cache of this namespace: every instance of a service uses the same, and sees what the others invalidate.
-    #[must_use]
     pub fn builder(namespace: &str) -> CacheBuilder {
         CacheBuilder::new(namespace)
     }
@@ -163,6 +162,10 @@ impl TieredCache {
         tags.sort_unstable();
         tags.dedup();
         tags
+    }
+
+    fn check_open(&self) -> Result<(), CacheError> {
+        if self.closed() { Err(CacheError::Closed) } else { Ok(()) }
     }
 
     fn closed(&self) -> bool {

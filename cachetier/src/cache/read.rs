@@ -4,16 +4,18 @@ use std::any::TypeId;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::answer::{Answer, Just, Maybe};
 use super::ask::{Asked, Flight, Opened};
-use super::load::{LoadId, is_running, run};
+use super::load::{Beat, LoadId, is_running, run};
 use super::{Key, Rules, TieredCache, Value};
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Failure, Outcome};
 use crate::flight::{Entered, Landed, Plan, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
+use crate::lease::Ticket;
 use crate::rule::seq::{Tick, Token};
 use crate::wire::slot::Slot;
 
@@ -195,7 +197,9 @@ impl TieredCache {
             Asked::Load(keep) => keep,
         };
         let asked = self.now();
-        match self.load(key, load).await {
+        let pace = self.shared.config.lease / 3;
+        let beat = Beat { pace, call: || flight.with_stowed(Ticket::extend) };
+        match self.load_with(key, beat, load).await {
             Ok(answer) => {
                 let cost = asked.until(self.now());
                 let filling = self.fill(&flight, key, &rules, &begun, keep, (&answer, cost)).await;
@@ -220,15 +224,24 @@ impl TieredCache {
         });
     }
 
-    /// Runs the loader.
+    /// Runs the loader for this caller alone.
     async fn load<A, E, F, Fut>(&self, key: Key<'_>, load: F) -> Result<A, LoadError<E>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<A, E>>,
+    {
+        self.load_with(key, Beat { pace: Duration::MAX, call: || {} }, load).await
+    }
+
+    /// Runs the loader.
+    async fn load_with<A, E, F, Fut>(&self, key: Key<'_>, beat: Beat<impl Fn()>, load: F) -> Result<A, LoadError<E>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
         let counters = &self.instance().counters;
         counters.loads.one();
-        let loaded = run(self.load_id(key), self.shared.config.load_limit, load).await;
+        let loaded = run(self.load_id(key), self.shared.config.load_limit, beat, load).await;
         match &loaded {
             Ok(_) => {}
             Err(LoadError::Panicked(_)) => counters.load_panics.one(),
@@ -249,8 +262,11 @@ impl TieredCache {
     fn take<A: Answer>(&self, entry: &Entry, begun: &Begun, called: (Token, Tick)) -> Option<A> {
         let (view, noted) = (&self.instance().view, &begun.noted);
         let as_late = called == (noted.born, noted.tick);
-        let taken =
-            if as_late || view.unmoved_since(entry.facts.born, entry.facts.tick, &entry.facts.tags) { A::of(entry) } else { None };
+        let taken = if as_late || view.unmoved_since(entry.facts.born.seq, entry.facts.tick, &entry.facts.tags) {
+            A::of(entry)
+        } else {
+            None
+        };
         if taken.is_some() {
             self.instance().counters.coalesced.one();
         }

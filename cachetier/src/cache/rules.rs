@@ -50,7 +50,9 @@ pub trait Tags {
 
 impl<S: AsRef<str>> Tags for [S] {
     fn each(&self, tag: &mut dyn FnMut(&str)) {
-        self.iter().for_each(|each| tag(each.as_ref()));
+        for each in self {
+            tag(each.as_ref());
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::l2::Filled;
 use crate::l2::lane::Seized;
 use crate::l2::tier::Tier;
 use crate::lease::Ticket;
-use crate::rule::seq::Token;
+use crate::rule::seq::{Tick, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
 
@@ -46,28 +46,26 @@ pub struct Removed {
 /// is given up: it goes to the outbox and is told again.
 struct OwnBump {
     instance: Arc<Instance>,
-    targets: Option<Targets>,
+    targets: Targets,
+    settled: bool,
 }
 
 impl OwnBump {
     fn new(instance: &Arc<Instance>, targets: Targets) -> Self {
-        Self { instance: Arc::clone(instance), targets: Some(targets) }
+        Self { instance: Arc::clone(instance), targets, settled: false }
     }
 
-    fn targets(&self) -> Option<&Targets> {
-        self.targets.as_ref()
-    }
-
-    /// It has its outcome.
-    fn settle(mut self) {
-        self.targets = None;
+    /// It stands on the lane at `at`.
+    fn settle(mut self, upto: Tick, at: Token, coming: Option<Stamp>) {
+        self.instance.end_own(&self.targets, upto, at, coming);
+        self.settled = true;
     }
 }
 
 impl Drop for OwnBump {
     fn drop(&mut self) {
-        if let Some(targets) = self.targets.take() {
-            self.instance.give_up_own(targets);
+        if !self.settled {
+            self.instance.give_up_own(std::mem::take(&mut self.targets));
         }
     }
 }
@@ -96,7 +94,7 @@ impl TieredCache {
             check_key(key.as_ref())?;
             targets.keys.push(key.as_ref().to_owned());
         }
-        Ok(self.bump(targets).await.delivery)
+        Ok(self.bump(targets).await?.delivery)
     }
 
     /// [`TieredCache::invalidate`] that also says whether the shared tier held something; without one, whether this instance did.
@@ -106,7 +104,7 @@ impl TieredCache {
     /// As [`TieredCache::invalidate`].
     pub async fn remove(&self, key: &str) -> Result<Removed, CacheError> {
         check_key(key)?;
-        Ok(self.bump(Targets { keys: vec![key.to_owned()], ..Targets::default() }).await)
+        self.bump(Targets { keys: vec![key.to_owned()], ..Targets::default() }).await
     }
 
     /// Invalidates every entry that carries the tag, however many there are, in one step.
@@ -131,7 +129,7 @@ impl TieredCache {
             check_key(tag.as_ref())?;
             targets.tags.push(TagHash::of(&self.shared.config.namespace, tag.as_ref()));
         }
-        Ok(self.bump(targets).await.delivery)
+        Ok(self.bump(targets).await?.delivery)
     }
 
     /// Invalidates every key below a prefix of whole segments: `"user:7:"` covers `user:7:name` and `user:7:mail:2`. The first four
@@ -145,14 +143,18 @@ impl TieredCache {
     pub async fn invalidate_prefix(&self, prefix: &str) -> Result<Delivery, CacheError> {
         check_prefix(prefix)?;
         let prefixes = vec![TagHash::of_prefix(&self.shared.config.namespace, prefix)];
-        Ok(self.bump(Targets { prefixes, ..Targets::default() }).await.delivery)
+        Ok(self.bump(Targets { prefixes, ..Targets::default() }).await?.delivery)
     }
 
     /// Invalidates everything in the namespace, in one step.
     ///
     /// Cancel safety as for [`TieredCache::invalidate`].
-    pub async fn clear(&self) -> Delivery {
-        self.bump(Targets { all: true, ..Targets::default() }).await.delivery
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Closed`] alone.
+    pub async fn clear(&self) -> Result<Delivery, CacheError> {
+        Ok(self.bump(Targets { all: true, ..Targets::default() }).await?.delivery)
     }
 
     /// Puts a value: what the others hold of the key is invalidated, and the value is stored in its place. Of two that race the one
@@ -171,9 +173,10 @@ impl TieredCache {
     }
 
     async fn put<V: Value>(&self, key: Key<'_>, value: Just<V>, rules: impl Rules) -> Result<Delivery, CacheError> {
+        self.check_open()?;
         let stamp = self.shared.stamps.next();
         let begun = Begun { writes: Some(stamp), ..self.begin(key) };
-        let tier = self.shared.tier.as_ref().filter(|_| !self.closed());
+        let tier = self.shared.tier.as_ref();
         let parcel = self.pack(key, &rules, &begun, &value, tier.map(|_| stamp), Duration::ZERO)?;
         // A value always lives: only the knowledge that there is none may not be remembered.
         let Some(parcel) = parcel else { return Ok(Delivery::Pending) };
@@ -188,13 +191,15 @@ impl TieredCache {
             return Ok(Delivery::Applied(instance.view.known().0));
         };
 
-        let own = OwnBump::new(instance, Targets { keys: vec![key.text.to_owned()], ..Targets::default() });
-        instance.counters.invalidations.one();
+        let targets = Targets { keys: vec![key.text.to_owned()], ..Targets::default() };
+        let tick = instance.begin_own(&targets, Some(stamp));
+        // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
+        let own = OwnBump::new(instance, targets);
         let (floor, _) = instance.view.known();
         let token = match tier.seize(key.text, stamp, floor.seq).await {
             Ok(Seized::Planted(token)) => token,
             Ok(Seized::Held(token)) => {
-                self.acknowledge(own, token, None);
+                own.settle(tick, token, None);
                 flight.finish(Outcome::Nothing, || {});
                 return Ok(Delivery::Applied(token));
             }
@@ -206,14 +211,14 @@ impl TieredCache {
         };
         match self.second_half(tier, key, stamp, &parcel).await {
             Some(Filled::Stored) => {
-                self.acknowledge(own, token, Some(stamp));
+                own.settle(tick, token, Some(stamp));
                 self.settle(flight, key, &rules, &begun, (value, parcel), Some(stamp));
                 instance.counters.fills.one();
                 Ok(Delivery::Applied(token))
             }
             // Something newer came: this one counts as an invalidation.
             Some(Filled::Refused) => {
-                self.acknowledge(own, token, None);
+                own.settle(tick, token, None);
                 flight.finish(Outcome::Nothing, || {});
                 instance.counters.fills_refused.one();
                 Ok(Delivery::Applied(token))
@@ -252,33 +257,24 @@ impl TieredCache {
         self.land(flight, key, entry, true);
     }
 
-    fn acknowledge(&self, own: OwnBump, token: Token, coming: Option<Stamp>) {
-        if let Some(targets) = own.targets() {
-            let instance = self.instance();
-            instance.end_own(targets, instance.view.tick(), token, coming);
-        }
-        own.settle();
-    }
-
     /// One bump, from its begin to its outcome.
-    async fn bump(&self, targets: Targets) -> Removed {
+    async fn bump(&self, targets: Targets) -> Result<Removed, CacheError> {
+        self.check_open()?;
         let instance = self.instance();
         if targets.len() == 0 {
-            return Removed { delivery: Delivery::Applied(instance.view.known().0), held: false };
+            return Ok(Removed { delivery: Delivery::Applied(instance.view.known().0), held: false });
         }
-        let Some(tier) = self.shared.tier.as_ref().filter(|_| !self.closed()) else { return self.bump_alone(&targets) };
+        let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets)) };
         let tick = instance.begin_own(&targets, None);
-        let own = OwnBump::new(instance, targets);
         let (floor, _) = instance.view.known();
-        let Some(targets) = own.targets() else { return Removed { delivery: Delivery::Pending, held: false } };
-        match tier.bump(targets, floor.seq).await {
+        // Cancel safety: from here on, a drop gives the bump up.
+        let own = OwnBump::new(instance, targets);
+        match tier.bump(&own.targets, floor.seq).await {
             Ok(bumped) => {
-                instance.end_own(targets, tick, bumped.token, None);
-                own.settle();
-                Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 }
+                own.settle(tick, bumped.token, None);
+                Ok(Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 })
             }
-            // Given up by its drop.
-            Err(_) => Removed { delivery: Delivery::Pending, held: false },
+            Err(_) => Ok(Removed { delivery: Delivery::Pending, held: false }),
         }
     }
 

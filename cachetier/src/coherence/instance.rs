@@ -46,8 +46,9 @@ impl Instance {
 
     /// Applies a bump heard on the lane: one's own like anybody's.
     pub(crate) fn apply(&self, message: &Message) {
-        self.view.apply(&message.targets, Token { era: message.era, seq: message.seq });
         self.drop_targets(&message.targets, message.coming);
+        // Last: whoever is told this point finds all of it applied.
+        self.view.apply(&message.targets, Token { era: message.era, seq: message.seq });
         self.counters.invalidations_applied.add(u64::try_from(message.targets.len()).unwrap_or(u64::MAX));
     }
 

@@ -237,6 +237,14 @@ impl<O: Clone, B, N> Lead<O, B, N> {
         drop(old);
     }
 
+    /// Looks at what is stowed.
+    pub(crate) fn with_stowed(&self, look: impl FnOnce(&B)) {
+        let Some(flight) = &self.flight else { return };
+        if let Some(baggage) = &lock(&flight.state).stowed {
+            look(baggage);
+        }
+    }
+
     /// Takes what was stowed, by this leader or the one before.
     pub(crate) fn unstow(&self) -> Option<B> {
         self.flight.as_ref().and_then(|flight| lock(&flight.state).stowed.take())

@@ -57,6 +57,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Swaps the value stamped `seen` for `ticket`.
     async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault>;
 
+    /// Lets the ticket, if the key still holds it, live for another `lease` from now.
+    async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault>;
+
     /// Gives the ticket back: the key is empty again if it still held it.
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault>;
 }

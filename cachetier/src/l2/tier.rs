@@ -65,6 +65,10 @@ impl Tier {
         self.counted(self.store.claim(name, seen, ticket, self.lease).await)
     }
 
+    pub(crate) async fn extend(&self, name: &str, ticket: Stamp) -> Result<(), Fault> {
+        self.counted(self.store.extend(name, ticket, self.lease).await)
+    }
+
     pub(crate) async fn abandon(&self, name: &str, ticket: Stamp) -> Result<(), Fault> {
         self.counted(self.store.abandon(name, ticket).await)
     }

@@ -26,6 +26,7 @@ pub(crate) struct RedisStore {
     fill: Script,
     claim: Script,
     abandon: Script,
+    extend: Script,
 }
 
 impl RedisStore {
@@ -36,10 +37,12 @@ impl RedisStore {
             fill: Script::new(include_str!("scripts/fill.lua")),
             claim: Script::new(include_str!("scripts/claim.lua")),
             abandon: Script::new(include_str!("scripts/abandon.lua")),
+            extend: Script::new(include_str!("scripts/extend.lua")),
         }
     }
 
     /// Waits until there is a connection; an error says why there is none.
+    #[cfg(test)]
     pub(crate) async fn ready(&self, limit: Duration) -> Result<(), Fault> {
         self.link.ready(limit).await
     }
@@ -92,6 +95,11 @@ impl Store for RedisStore {
         let ticket = prefix(TICKET, ticket);
         let ours = self.swap(&self.claim, key, &[&seen.0, &ticket, life(lease).to_string().as_bytes()], self.limits.read).await?;
         Ok(if ours { Claimed::Yes } else { Claimed::No })
+    }
+
+    async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault> {
+        let lease = life(lease).to_string();
+        self.swap(&self.extend, key, &[&ticket.0, lease.as_bytes()], self.limits.command).await.map(|_| ())
     }
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {

@@ -22,6 +22,8 @@ pub enum CallKind {
     Claim,
     /// Gives a ticket back.
     Abandon,
+    /// A ticket is let live longer.
+    Extend,
     /// Invalidates keys, tags, prefixes or everything.
     Bump,
     /// The first half of storing a value unasked: invalidates the key and plants a ticket.

@@ -88,6 +88,14 @@ impl Keys {
         Ok(Claimed::Yes)
     }
 
+    /// Lets `ticket` live for another `lease` where it still stands.
+    pub(super) fn extend(&mut self, key: &str, ticket: Stamp, lease: Duration, now: Millis) -> Result<(), Fault> {
+        if self.prefix(key, now)? == Some(slot::prefix(slot::TICKET, ticket)) {
+            self.plant(key, ticket, expiry(lease, now)?, now);
+        }
+        Ok(())
+    }
+
     /// Removes `ticket` where it still stands.
     pub(super) fn abandon(&mut self, key: &str, ticket: Stamp, now: Millis) -> Result<(), Fault> {
         if self.prefix(key, now)? == Some(slot::prefix(slot::TICKET, ticket)) {

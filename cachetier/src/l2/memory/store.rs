@@ -78,6 +78,15 @@ impl Store for MemoryStore {
             .await
     }
 
+    async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault> {
+        let stray = || {
+            let key = key.to_owned();
+            Stray::new(None, move |state, _| drop(state.keys.extend(&key, ticket, lease, state.now())))
+        };
+        let call = self.call(CallKind::Extend, key);
+        self.hub.pass(call, self.command_limit(), None, |state, _| state.keys.extend(key, ticket, lease, state.now()), stray).await
+    }
+
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
         let stray = || {
             let key = key.to_owned();
