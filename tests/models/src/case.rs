@@ -189,6 +189,26 @@ where
     discoveries.into_iter().map(tell).min_by_key(|example| example.steps.len())
 }
 
+/// Makes a test of each of the named cases, and one more that no quick case is without a test.
+#[macro_export]
+macro_rules! test_cases {
+    ($cases:expr => $($test:ident: $name:literal,)+) => {
+        $(
+            #[test]
+            fn $test() {
+                $cases.into_iter().find(|case| case.name == $name).expect("a case of this name").check();
+            }
+        )+
+
+        #[test]
+        fn no_quick_case_is_without_a_test() {
+            let quick = $cases.into_iter().filter(|case| case.effort == $crate::case::Effort::Quick);
+            let untested: Vec<_> = quick.map(|case| case.name).filter(|name| ![$($name),+].contains(name)).collect();
+            assert!(untested.is_empty(), "{untested:?}");
+        }
+    };
+}
+
 impl Display for CounterExample {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "  breaks \"{}\" in {} steps:", self.guarantee, self.steps.len())?;

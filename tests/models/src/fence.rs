@@ -73,7 +73,15 @@ impl<const N: usize> Fence<N> {
     /// The rules of the protocol, at the smallest sizes that show the faults of all others.
     #[must_use]
     pub const fn recommended() -> Self {
-        Self { fill: Fill::Ticket, detach: true, keep_refused: false, own_echo: OwnEcho::Applied, evictions: true, writes: 2, loads: 2 }
+        Self {
+            fill: Fill::Ticket,
+            detach: true,
+            keep_refused: false,
+            own_echo: OwnEcho::Applied,
+            evictions: true,
+            writes: 2,
+            loads: 2,
+        }
     }
 }
 
@@ -324,7 +332,10 @@ impl<const N: usize> Model for Fence<N> {
         vec![
             Property::always(G1, |_, state: &State<N>| !matches!(state.slot, Slot::Value(version) if version < state.acknowledged)),
             Property::always(G2, |_, state: &State<N>| {
-                state.processes.iter().all(|process| process.inbox > 0 || process.l1.is_none_or(|version| version >= state.acknowledged))
+                state
+                    .processes
+                    .iter()
+                    .all(|process| process.inbox > 0 || process.l1.is_none_or(|version| version >= state.acknowledged))
             }),
         ]
     }
@@ -339,11 +350,24 @@ pub fn cases() -> Vec<Case<Fence<2>>> {
         Case::breaks("a generation counter that Redis may evict", G1, 7, Fence { fill: Fill::Counter, ..RIGHT }),
         Case::breaks("tickets that look alike", G1, 8, Fence { fill: Fill::ReusedTicket, ..RIGHT }),
         Case::breaks("no detaching", G2, 8, Fence { detach: false, ..RIGHT }),
-        Case::breaks("own message skipped, dropped before the DEL only", G2, 7, Fence { own_echo: OwnEcho::SkippedDroppedBefore, ..RIGHT }),
+        Case::breaks(
+            "own message skipped, dropped before the DEL only",
+            G2,
+            7,
+            Fence { own_echo: OwnEcho::SkippedDroppedBefore, ..RIGHT },
+        ),
         Case::holds("RECOMMENDED 2 writes, 2 loads each", 95_728, RIGHT),
         Case::holds("RECOMMENDED 3 writes, 2 loads each", 319_759, Fence { writes: 3, ..RIGHT }),
-        Case::holds("also right: own message skipped, dropped after the DEL", 44_342, Fence { own_echo: OwnEcho::SkippedDroppedAfter, ..RIGHT }),
-        Case::holds("also right: a generation counter that is never lost", 26_523, Fence { fill: Fill::Counter, evictions: false, ..RIGHT }),
+        Case::holds(
+            "also right: own message skipped, dropped after the DEL",
+            44_342,
+            Fence { own_echo: OwnEcho::SkippedDroppedAfter, ..RIGHT },
+        ),
+        Case::holds(
+            "also right: a generation counter that is never lost",
+            26_523,
+            Fence { fill: Fill::Counter, evictions: false, ..RIGHT },
+        ),
         // Right here alone: in this model every invalidation has a message. The key model has the DEL that sends none.
         Case::holds("also right here: a refused value kept in L1", 102_618, Fence { keep_refused: true, ..RIGHT }),
     ]

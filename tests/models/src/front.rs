@@ -163,7 +163,11 @@ impl Model for Front {
             Reader::HasEntry(_) => actions.push(Action::LoadCell),
             Reader::HasBoth(..) => actions.push(Action::PutIntoFront),
         }
-        let (first, second) = if self.remove_first { (Action::RemoveFromStore, Action::MoveCell) } else { (Action::MoveCell, Action::RemoveFromStore) };
+        let (first, second) = if self.remove_first {
+            (Action::RemoveFromStore, Action::MoveCell)
+        } else {
+            (Action::MoveCell, Action::RemoveFromStore)
+        };
         match state.invalidation {
             Invalidation::Idle if state.committed < self.writes => actions.push(Action::Commit),
             Invalidation::Idle => {}
@@ -211,7 +215,8 @@ impl Model for Front {
                 } else {
                     self.remove_from_store(&mut state);
                 }
-                state.invalidation = if last.invalidation == Invalidation::Committed { Invalidation::HalfDone } else { Invalidation::Done };
+                state.invalidation =
+                    if last.invalidation == Invalidation::Committed { Invalidation::HalfDone } else { Invalidation::Done };
             }
             Action::Acknowledge => {
                 state.told = state.committed;

@@ -18,7 +18,7 @@
 //! | [`G1`] | L2 never holds a value older than an acknowledged invalidation |
 //! | [`G2`] | L1 never holds a value older than an acknowledged invalidation, unless that message is still under way |
 //! | [`G3`] | no process serves a value older than an invalidation that it was itself told of, be it as applied or as pending |
-//! | [`F`] | what L2 refused is kept nowhere |
+//! | [`F`] | L1 holds nothing older than an acknowledged invalidation that L2 refused or never had, for no message or stamp would tell |
 //! | [`L`] | no caller can join a flight whose value is older than an invalidation that its process was told of |
 //! | [`T`] | no waiter gets a value older than a bump that its process knew of when the waiter called |
 //!
@@ -44,8 +44,8 @@ pub const G1: &str = "G1: L2 holds nothing older than an acknowledged invalidati
 pub const G2: &str = "G2: L1 holds nothing older than an acknowledged invalidation, once no message is under way";
 /// A process serves nothing older than an invalidation that it was itself told of.
 pub const G3: &str = "G3: nothing is served that is older than an invalidation its process was told of";
-/// What L2 refused is kept nowhere.
-pub const F: &str = "F: what L2 refused is kept nowhere";
+/// L1 holds nothing older than an acknowledged invalidation that L2 refused or never had.
+pub const F: &str = "F: L1 holds nothing older than an acknowledged invalidation that L2 refused or never had";
 /// Later callers join no flight whose value is older than an invalidation that its process was told of.
 pub const L: &str = "L: no attached flight brings a value older than an invalidation its process was told of";
 /// Waiters get nothing older than a bump that was known when they called.

@@ -290,12 +290,14 @@ impl Tags {
         let cells = state.cells;
         match self.waiter {
             WaiterRule::CellNowOrNothingTold => {
-                (cells.seq <= flight.seq || waiter.known.seq == flight.seq) && (cells.tick <= flight.tick || waiter.known.tick == flight.tick)
+                (cells.seq <= flight.seq || waiter.known.seq == flight.seq)
+                    && (cells.tick <= flight.tick || waiter.known.tick == flight.tick)
             }
             WaiterRule::CellAtCall => self.valid(waiter.cells, flight),
             WaiterRule::Interval => {
                 let between = |from, cell, to| from < cell && cell <= to;
-                !between(flight.seq, cells.seq, waiter.known.seq) && !(self.ticks && between(flight.tick, cells.tick, waiter.known.tick))
+                !between(flight.seq, cells.seq, waiter.known.seq)
+                    && !(self.ticks && between(flight.tick, cells.tick, waiter.known.tick))
             }
             WaiterRule::TakesAll => true,
         }
@@ -487,6 +489,10 @@ pub fn cases() -> Vec<Case<Tags>> {
         Case::breaks("a waiter takes what it joined", T, 7, Tags { waiter: WaiterRule::TakesAll, ..RIGHT }),
         Case::breaks("a waiter looks for the cell between two seqs", T, 10, Tags { waiter: WaiterRule::Interval, ..RIGHT }),
         Case::holds("RECOMMENDED nothing told between flight and call, or the cell is older", 106_253, RIGHT),
-        Case::holds("also right: the waiter judges the flight when it joins", 106_253, Tags { waiter: WaiterRule::CellAtCall, ..RIGHT }),
+        Case::holds(
+            "also right: the waiter judges the flight when it joins",
+            106_253,
+            Tags { waiter: WaiterRule::CellAtCall, ..RIGHT },
+        ),
     ]
 }
