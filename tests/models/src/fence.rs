@@ -180,9 +180,9 @@ pub enum Action {
 }
 
 impl<const N: usize> Fence<N> {
-    fn invalidated(&self, process: &Process) -> Process {
+    fn invalidated(&self, process: Process) -> Process {
         let flight = process.flight.map(|flight| Flight { attached: flight.attached && !self.detach, ..flight });
-        Process { l1: None, flight, ..*process }
+        Process { l1: None, flight, ..process }
     }
 
     /// Asks L2 for the key: the step that follows, and what L2 then holds.
@@ -232,7 +232,7 @@ impl<const N: usize> Fence<N> {
         }
         for (number, process) in state.processes.iter_mut().enumerate() {
             match self.own_echo {
-                OwnEcho::SkippedDroppedAfter if number == 0 => *process = self.invalidated(process),
+                OwnEcho::SkippedDroppedAfter if number == 0 => *process = self.invalidated(*process),
                 OwnEcho::SkippedDroppedBefore if number == 0 => {}
                 _ => process.inbox += 1,
             }
@@ -310,7 +310,7 @@ impl<const N: usize> Model for Fence<N> {
             }
             Action::ApplyMessage(number) => {
                 let process = state.processes.get_mut(number)?;
-                *process = Process { inbox: process.inbox - 1, ..self.invalidated(process) };
+                *process = Process { inbox: process.inbox - 1, ..self.invalidated(*process) };
             }
             Action::EvictL1(number) => state.processes.get_mut(number)?.l1 = None,
             Action::Commit => {
@@ -320,7 +320,7 @@ impl<const N: usize> Model for Fence<N> {
             Action::Invalidate => self.invalidate(&mut state),
             Action::DropOwn => {
                 let own = state.processes.first_mut()?;
-                *own = self.invalidated(own);
+                *own = self.invalidated(*own);
             }
             Action::EvictSlot => state.slot = Slot::Absent,
             Action::EvictCounter => state.counter = 0,

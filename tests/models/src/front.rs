@@ -104,15 +104,18 @@ pub enum Action {
     Acknowledge,
 }
 
+impl State {
+    /// The version that a hit in the front would get.
+    fn served(&self) -> Option<Version> {
+        self.front.filter(|(_, count)| *count == self.cell).map(|(version, _)| version)
+    }
+}
+
 impl Front {
     /// The rules of the protocol.
     #[must_use]
     pub const fn recommended() -> Self {
         Self { cells: true, remove_first: true, cell_before_store: true, writes: 2, loads: 3 }
-    }
-
-    fn serves(self, state: &State) -> Option<Version> {
-        state.front.filter(|(_, count)| *count == state.cell).map(|(version, _)| version)
     }
 
     /// Moves the cell; without cells it always reads the same, so whatever is in the front seems good.
@@ -227,7 +230,7 @@ impl Model for Front {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always(G3, |model: &Self, state| model.serves(state).is_none_or(|version| version >= state.told))]
+        vec![Property::always(G3, |_, state: &State| state.served().is_none_or(|version| version >= state.told))]
     }
 }
 

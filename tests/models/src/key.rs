@@ -249,7 +249,7 @@ impl Model for Key {
             let process = state.processes.of(who);
             self.next_read_steps(state, process, |step| actions.push(Action::Read(who, step)));
             self.next_mutation_steps(state, who, |step| actions.push(Action::Mutate(who, step)));
-            let acting = process.late.iter().filter(|late| late.acts_on(&state.slot));
+            let acting = process.late.iter().filter(|late| late.acts_on(state.slot));
             actions.extend(acting.map(|late| Action::Late(who, *late)));
             if !process.inbox.is_empty() {
                 actions.push(Action::ApplyMessage(who));

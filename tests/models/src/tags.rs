@@ -62,7 +62,6 @@ pub enum WaiterRule {
 
 /// The model: its rules and its sizes.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one rule that an ablation takes away")]
 pub struct Tags {
     /// What a hit compares first.
     pub mark: Mark,
@@ -296,8 +295,9 @@ impl Tags {
             WaiterRule::CellAtCall => self.valid(waiter.cells, flight),
             WaiterRule::Interval => {
                 let between = |from, cell, to| from < cell && cell <= to;
-                !between(flight.seq, cells.seq, waiter.known.seq)
-                    && !(self.ticks && between(flight.tick, cells.tick, waiter.known.tick))
+                let bumped = between(flight.seq, cells.seq, waiter.known.seq);
+                let ticked = self.ticks && between(flight.tick, cells.tick, waiter.known.tick);
+                !bumped && !ticked
             }
             WaiterRule::TakesAll => true,
         }
@@ -398,8 +398,8 @@ impl Model for Tags {
             None => {}
             Some(Stage::Committed) => may(true, Action::SendBump),
             Some(Stage::InOutbox) => may(true, Action::SendAgain),
-            Some(stage @ (Stage::Sent | Stage::Executed(_))) => {
-                may(true, if stage == Stage::Sent { Action::BumpExecutes } else { Action::BumpAnswered });
+            Some(sent @ (Stage::Sent | Stage::Executed(_))) => {
+                may(true, if sent == Stage::Sent { Action::BumpExecutes } else { Action::BumpAnswered });
                 may(state.losses_left > 0, Action::GiveUp);
             }
         }

@@ -48,11 +48,11 @@ pub struct Mutation {
 }
 
 impl Mutation {
-    pub(super) const fn stamp(&self) -> Stamp {
+    pub(super) const fn stamp(self) -> Stamp {
         Stamp::Set(self.version)
     }
 
-    pub(super) const fn is_sent(&self) -> bool {
+    pub(super) const fn is_sent(self) -> bool {
         !matches!(self.stage, Stage::Committed)
     }
 }
@@ -129,7 +129,7 @@ impl Key {
             return Some(());
         }
         let mutation = state.processes.of(who).mutation?;
-        let stage = match step {
+        let next = match step {
             MutationStep::Send => {
                 self.invalidate_locally(state.processes.of_mut(who));
                 Stage::Sent
@@ -158,7 +158,7 @@ impl Key {
                 return Some(());
             }
         };
-        state.processes.of_mut(who).mutation.as_mut()?.stage = stage;
+        state.processes.of_mut(who).mutation.as_mut()?.stage = next;
         Some(())
     }
 

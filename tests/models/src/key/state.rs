@@ -126,19 +126,19 @@ pub enum Late {
 
 impl Late {
     /// Whether executing it now would change anything.
-    pub(super) fn acts_on(&self, slot: &Slot) -> bool {
-        match *self {
-            Self::Probe(_) | Self::SecondProbe(_) => *slot == Slot::Absent,
-            Self::Claim { unusable, .. } => matches!(slot, Slot::Value(_, stamp) if *stamp == unusable),
-            Self::Fill(ticket, _) => *slot == Slot::Ticket(ticket),
-            Self::SetSecondHalf(version) => *slot == Slot::Ticket(Stamp::Set(version)),
+    pub(super) fn acts_on(self, slot: Slot) -> bool {
+        match self {
+            Self::Probe(_) | Self::SecondProbe(_) => slot == Slot::Absent,
+            Self::Claim { unusable, .. } => matches!(slot, Slot::Value(_, stamp) if stamp == unusable),
+            Self::Fill(ticket, _) => slot == Slot::Ticket(ticket),
+            Self::SetSecondHalf(version) => slot == Slot::Ticket(Stamp::Set(version)),
             Self::Abandon(_) | Self::Invalidate | Self::Set(_) | Self::SetFirstHalf(_) => true,
         }
     }
 
     /// Whether it may yet plant this ticket.
-    fn may_plant(&self, stamp: Stamp) -> bool {
-        matches!(*self, Self::Probe(own) | Self::SecondProbe(own) | Self::Claim { ticket: own, .. } if own == stamp)
+    fn may_plant(self, stamp: Stamp) -> bool {
+        matches!(self, Self::Probe(own) | Self::SecondProbe(own) | Self::Claim { ticket: own, .. } if own == stamp)
     }
 }
 
@@ -172,8 +172,10 @@ impl Process {
     /// The version that a caller would get by joining the flight, if it is known already.
     pub(super) fn joinable(&self) -> Option<Version> {
         match self.flight.filter(|flight| flight.attached)?.step {
-            Step::Answered(_, Answer::Value(version, _)) => Some(version),
-            Step::PastL2(version) | Step::FillSent(_, version) | Step::FillAnswered(_, version) => Some(version),
+            Step::Answered(_, Answer::Value(version, _))
+            | Step::PastL2(version)
+            | Step::FillSent(_, version)
+            | Step::FillAnswered(_, version) => Some(version),
             Step::ProbeSent(_) | Step::ClaimSent { .. } | Step::Answered(..) => None,
         }
     }
@@ -194,7 +196,7 @@ impl Process {
             Late::Abandon(ticket) | Late::Fill(ticket, _) => {
                 slot != Slot::Ticket(ticket) && !all.iter().any(|other| other.may_plant(ticket))
             }
-            Late::Claim { .. } | Late::SetSecondHalf(_) => !late.acts_on(&slot),
+            Late::Claim { .. } | Late::SetSecondHalf(_) => !late.acts_on(slot),
             _ => false,
         };
         if self.late.iter().any(|late| dead(late, &self.late)) {
