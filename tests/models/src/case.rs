@@ -36,16 +36,16 @@ pub enum Effort {
 }
 
 /// A model with its sizes and rules, under a name, with what is expected of it.
-#[derive(Clone, Debug)]
-pub struct Case<M> {
+pub struct Case {
     /// What is special about it, in a few words.
     pub name: &'static str,
-    /// The model to explore.
-    pub model: M,
     /// What must come of it.
     pub expect: Expect,
     /// Who runs it.
     pub effort: Effort,
+    /// Explores the model: the number of states, and what broke. A closure, so that one list holds models of all types and
+    /// the checker is compiled here and not once more in every test.
+    explore: Box<dyn Fn() -> (usize, Option<CounterExample>)>,
 }
 
 /// A shortest way to a state that breaks a guarantee.
@@ -72,20 +72,26 @@ pub struct Outcome {
     pub verdict: Result<(), String>,
 }
 
-impl<M> Case<M>
-where
-    M: Model + Clone + Send + Sync + 'static,
-    M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
-    M::Action: Clone + Debug + PartialEq,
-{
+impl Case {
     /// A case in which all guarantees hold in exactly so many states.
-    pub fn holds(name: &'static str, states: usize, model: M) -> Self {
-        Self { name, model, expect: Expect::Holds { states }, effort: Effort::Quick }
+    pub fn holds<M>(name: &'static str, states: usize, model: M) -> Self
+    where
+        M: Model + Clone + Send + Sync + 'static,
+        M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
+        M::Action: Clone + Debug + PartialEq,
+    {
+        Self { name, expect: Expect::Holds { states }, effort: Effort::Quick, explore: Box::new(move || explore(&model)) }
     }
 
     /// An ablation: a case in which this guarantee breaks after so many steps at the earliest.
-    pub fn breaks(name: &'static str, guarantee: &'static str, steps: usize, model: M) -> Self {
-        Self { name, model, expect: Expect::Breaks { guarantee, steps }, effort: Effort::Quick }
+    pub fn breaks<M>(name: &'static str, guarantee: &'static str, steps: usize, model: M) -> Self
+    where
+        M: Model + Clone + Send + Sync + 'static,
+        M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
+        M::Action: Clone + Debug + PartialEq,
+    {
+        let explore = Box::new(move || shortest(&model, guarantee));
+        Self { name, expect: Expect::Breaks { guarantee, steps }, effort: Effort::Quick, explore }
     }
 
     /// The same case, too long for the tests.
@@ -96,12 +102,10 @@ where
 
     /// Explores the case and judges what comes of it.
     #[expect(clippy::disallowed_methods, reason = "the models have no clock; this only says how long they took")]
+    #[must_use]
     pub fn run(&self) -> Outcome {
         let start = Instant::now();
-        let (states, broken) = match self.expect {
-            Expect::Holds { .. } => explore(&self.model),
-            Expect::Breaks { guarantee, .. } => shortest(&self.model, guarantee),
-        };
+        let (states, broken) = (self.explore)();
         Outcome { states, took: start.elapsed(), verdict: self.judge(states, broken.as_ref()), broken }
     }
 
@@ -117,7 +121,8 @@ where
             println!("{example}");
         }
         println!("{}: {states} states in {:.1} s", self.name, took.as_secs_f32());
-        assert_eq!(verdict, Ok(()), "{}", self.name);
+        let reason = verdict.err().unwrap_or_default();
+        assert!(reason.is_empty(), "{}: {reason}", self.name);
     }
 
     fn judge(&self, states: usize, broken: Option<&CounterExample>) -> Result<(), String> {
@@ -207,6 +212,16 @@ macro_rules! test_cases {
             assert!(untested.is_empty(), "{untested:?}");
         }
     };
+}
+
+impl Debug for Case {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case")
+            .field("name", &self.name)
+            .field("expect", &self.expect)
+            .field("effort", &self.effort)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Display for CounterExample {

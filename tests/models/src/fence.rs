@@ -341,9 +341,9 @@ impl<const N: usize> Model for Fence<N> {
     }
 }
 
-/// The cases with two processes.
+/// All cases.
 #[must_use]
-pub fn cases() -> Vec<Case<Fence<2>>> {
+pub fn cases() -> Vec<Case> {
     const RIGHT: Fence<2> = Fence::recommended();
     vec![
         Case::breaks("GET, load, SET", G1, 6, Fence { fill: Fill::Blind, ..RIGHT }),
@@ -358,6 +358,7 @@ pub fn cases() -> Vec<Case<Fence<2>>> {
         ),
         Case::holds("RECOMMENDED 2 writes, 2 loads each", 95_728, RIGHT),
         Case::holds("RECOMMENDED 3 writes, 2 loads each", 319_759, Fence { writes: 3, ..RIGHT }),
+        Case::holds("RECOMMENDED 3 processes, 2 writes, 1 load each", 1_081_417, Fence::<3> { loads: 1, ..Fence::recommended() }),
         Case::holds(
             "also right: own message skipped, dropped after the DEL",
             44_342,
@@ -371,10 +372,4 @@ pub fn cases() -> Vec<Case<Fence<2>>> {
         // Right here alone: in this model every invalidation has a message. The key model has the DEL that sends none.
         Case::holds("also right here: a refused value kept in L1", 102_618, Fence { keep_refused: true, ..RIGHT }),
     ]
-}
-
-/// The case with three processes.
-#[must_use]
-pub fn three_processes() -> Vec<Case<Fence<3>>> {
-    vec![Case::holds("RECOMMENDED 3 processes, 2 writes, 1 load each", 1_081_417, Fence { loads: 1, ..Fence::recommended() })]
 }

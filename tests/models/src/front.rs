@@ -236,7 +236,7 @@ impl Model for Front {
 
 /// All cases.
 #[must_use]
-pub fn cases() -> Vec<Case<Front>> {
+pub fn cases() -> Vec<Case> {
     const RIGHT: Front = Front::recommended();
     vec![
         Case::breaks("no key cells: an invalidation marks what it finds in the store", G3, 9, Front { cells: false, ..RIGHT }),

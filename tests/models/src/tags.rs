@@ -15,6 +15,7 @@
 //! The ablations:
 //! - [`Mark::AppliedSeq`]: a hit is marked with the seq that is applied instead of the table's generation; an own bump
 //!   moves the table before any seq is known, and the mark does not notice.
+//! - [`Tags::messages_move_generation`] off: an entry that was found valid before a message is served after it.
 //! - [`Tags::ticks`] off: an own bump does nothing here until Redis has answered.
 //! - [`Tags::pending_unreadable`] off: while an own bump is pending, L2 is read and still holds what it is to invalidate.
 //! - [`Tags::tick_on_giving_up`] off: what was read between sending the bump and giving up survives.
@@ -22,21 +23,14 @@
 //! - [`WaiterRule::Interval`]: it takes it unless the tag's cell lies between the flight's S and the caller's; but a cell
 //!   holds only the last bump, and a later one hides the one that matters.
 
-use arrayvec::ArrayVec;
+mod state;
+
 use stateright::{Model, Property};
+
+pub use state::{Entry, Flight, Noted, OwnBump, Seq, Stage, State, Tick, Version, Waiter, Wrong};
 
 use crate::case::Case;
 use crate::{G2, G3, T};
-
-/// A committed version of the value.
-pub type Version = u8;
-/// A point on the lane; 0 is before the first bump.
-pub type Seq = u8;
-/// A point on the process' own count of its bumps.
-pub type Tick = u8;
-
-/// More bumps than any case makes.
-const BUMPS: usize = 6;
 
 /// What an entry that was found valid is marked with, so that the next hit need not look at the cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +56,14 @@ pub enum WaiterRule {
 
 /// The model: its rules and its sizes.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one rule that an ablation takes away")]
 pub struct Tags {
     /// What a hit compares first.
     pub mark: Mark,
     /// When a waiter takes a flight's value.
     pub waiter: WaiterRule,
+    /// Whether a message moves the table's generation too, and not only an own bump.
+    pub messages_move_generation: bool,
     /// Whether own bumps are entered as ticks.
     pub ticks: bool,
     /// Whether giving up makes another tick.
@@ -79,104 +76,6 @@ pub struct Tags {
     pub losses: u8,
     /// How many flights begin.
     pub loads: u8,
-}
-
-/// When something was noted: the highest seq and tick known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Noted {
-    seq: Seq,
-    tick: Tick,
-}
-
-/// An entry of L1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Entry {
-    version: Version,
-    noted: Noted,
-    /// What the last look at the cells marked it with.
-    mark: Option<u8>,
-}
-
-/// The one load that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Flight {
-    /// The database is about to be read.
-    Loading(Noted),
-    /// It was read.
-    Loaded(Version, Noted),
-    /// L2 answered with this value; its S is the one it was stored with.
-    FromL2(Version, Noted),
-}
-
-/// Who waits for the flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Waiter {
-    /// What was known when it called.
-    known: Noted,
-    /// What the tag's cells read when it called.
-    cells: Noted,
-    /// The oldest version that it may get.
-    owed: Version,
-}
-
-/// How far an own bump is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// The version is committed; nothing has been sent.
-    Committed,
-    /// On its way to Redis.
-    Sent,
-    /// Executed under this seq; the answer is under way.
-    Executed(Seq),
-    /// Given up; to be sent again.
-    InOutbox,
-}
-
-/// An own bump.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct OwnBump {
-    version: Version,
-    stage: Stage,
-    /// Whether the caller was told `Pending`.
-    pending: bool,
-}
-
-/// The first wrong thing that was served: not a state of the process but of its history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Wrong {
-    /// An L2 hit, older than an own bump that had returned.
-    L2Hit,
-    /// The value of a flight, older than what was known when the waiter called.
-    Wait,
-}
-
-/// Everything there is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct State {
-    committed: Version,
-    /// A version committed elsewhere whose bump has not been executed.
-    elsewhere: Option<Version>,
-    /// The version that each seq covers, from seq 1 on.
-    covered: ArrayVec<Version, BUMPS>,
-    l2: Option<(Version, Seq)>,
-    messages: ArrayVec<Seq, BUMPS>,
-    /// The seq up to which messages are applied.
-    applied: Seq,
-    /// The highest seq and tick known here.
-    known: Noted,
-    /// What the tag reads in the table and among the ticks.
-    cells: Noted,
-    /// Moved by every write to the table or the ticks.
-    generation: u8,
-    own: Option<OwnBump>,
-    /// The newest version whose own bump has returned, as applied or as pending.
-    told: Version,
-    l1: Option<Entry>,
-    flight: Option<Flight>,
-    waiter: Option<Waiter>,
-    loads_left: u8,
-    losses_left: u8,
-    wrong: Option<Wrong>,
 }
 
 /// Something that happens.
@@ -216,42 +115,6 @@ pub enum Action {
     EndLoad,
 }
 
-impl State {
-    fn last_seq(&self) -> Seq {
-        Seq::try_from(self.covered.len()).unwrap_or(Seq::MAX)
-    }
-
-    /// The newest version that a bump up to this seq covers.
-    fn covered_by(&self, seq: Seq) -> Version {
-        usize::from(seq).checked_sub(1).and_then(|index| self.covered.get(index)).copied().unwrap_or(0)
-    }
-
-    /// The oldest version that a caller may get now.
-    fn owed(&self) -> Version {
-        self.told.max(self.covered_by(self.applied))
-    }
-
-    /// Redis executes a bump: a seq, and a message to everybody.
-    fn bump(&mut self, version: Version) -> Seq {
-        self.covered.push(version.max(self.covered_by(self.last_seq())));
-        let seq = self.last_seq();
-        self.messages.push(seq);
-        seq
-    }
-
-    fn enter_seq(&mut self, seq: Seq) {
-        self.cells.seq = self.cells.seq.max(seq);
-        self.known.seq = self.known.seq.max(seq);
-        self.generation += 1;
-    }
-
-    fn enter_tick(&mut self) {
-        self.known.tick += 1;
-        self.cells.tick = self.known.tick;
-        self.generation += 1;
-    }
-}
-
 impl Tags {
     /// The rules of the protocol.
     #[must_use]
@@ -259,6 +122,7 @@ impl Tags {
         Self {
             mark: Mark::Generation,
             waiter: WaiterRule::CellNowOrNothingTold,
+            messages_move_generation: true,
             ticks: true,
             tick_on_giving_up: true,
             pending_unreadable: true,
@@ -348,6 +212,7 @@ impl Tags {
             _ => {
                 if let Stage::Executed(seq) = own.stage {
                     state.enter_seq(seq);
+                    state.generation += 1;
                 }
                 state.told = state.told.max(own.version);
                 None
@@ -362,26 +227,7 @@ impl Model for Tags {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let nothing = Noted { seq: 0, tick: 0 };
-        vec![State {
-            committed: 0,
-            elsewhere: None,
-            covered: ArrayVec::new(),
-            l2: None,
-            messages: ArrayVec::new(),
-            applied: 0,
-            known: nothing,
-            cells: nothing,
-            generation: 0,
-            own: None,
-            told: 0,
-            l1: None,
-            flight: None,
-            waiter: None,
-            loads_left: self.loads,
-            losses_left: self.losses,
-            wrong: None,
-        }]
+        vec![State::new(self.loads, self.losses)]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -442,6 +288,7 @@ impl Model for Tags {
                 let seq = state.messages.pop_at(0)?;
                 state.applied = seq;
                 state.enter_seq(seq);
+                state.generation += u8::from(self.messages_move_generation);
             }
             Action::MarkEntry => state.l1 = last.l1.map(|entry| Entry { mark: Some(self.mark(last)), ..entry }),
             // Noted before anything is read: whatever is bumped while the load runs is then newer than what it brings.
@@ -479,10 +326,11 @@ impl Model for Tags {
 
 /// All cases.
 #[must_use]
-pub fn cases() -> Vec<Case<Tags>> {
+pub fn cases() -> Vec<Case> {
     const RIGHT: Tags = Tags::recommended();
     vec![
         Case::breaks("'nothing new is applied' as the hit test", G3, 7, Tags { mark: Mark::AppliedSeq, ..RIGHT }),
+        Case::breaks("messages do not move the generation", G2, 7, Tags { messages_move_generation: false, ..RIGHT }),
         Case::breaks("no ticks: an own bump without a seq does nothing here", G3, 6, Tags { ticks: false, ..RIGHT }),
         Case::breaks("a pending tag is readable", G3, 8, Tags { pending_unreadable: false, ..RIGHT }),
         Case::breaks("giving up makes no new tick", G3, 8, Tags { tick_on_giving_up: false, ..RIGHT }),

@@ -7,6 +7,7 @@ test_cases! { key::cases() =>
     a_probe_must_not_be_sent_twice: "a probe sent twice with one stamp",
     an_invalidation_must_detach_the_flight: "no detaching",
     a_pending_key_must_not_be_read_from_l2: "a pending key is readable",
+    a_pending_key_read_from_l2_leaves_an_old_entry_in_l1: "a pending key is readable, seen in L1",
     the_answer_must_drop_again_if_own_messages_are_skipped: "no second drop, own message skipped",
     the_answer_must_drop_again_even_if_own_messages_are_applied: "no second drop, own message applied",
     giving_up_must_drop_again_if_own_messages_are_skipped: "giving up drops nothing, own message skipped",

@@ -4,6 +4,7 @@ use cachetier_models::{tags, test_cases};
 
 test_cases! { tags::cases() =>
     marking_hits_with_the_applied_seq_overlooks_own_bumps: "'nothing new is applied' as the hit test",
+    a_message_that_leaves_the_generation_leaves_old_marks: "messages do not move the generation",
     an_own_bump_that_waits_for_its_seq_is_overlooked: "no ticks: an own bump without a seq does nothing here",
     a_pending_tag_must_not_be_read_from_l2: "a pending tag is readable",
     giving_up_must_make_another_tick: "giving up makes no new tick",

@@ -2,11 +2,11 @@
 
 use super::{Key, Mutations, Pending, Removal, SetScript, UnansweredProbe, Writers};
 use crate::case::Case;
-use crate::{F, G1, G2, L};
+use crate::{F, G1, G2, G3, L};
 
 /// All cases.
 #[must_use]
-pub fn cases() -> Vec<Case<Key>> {
+pub fn cases() -> Vec<Case> {
     let mut cases = ablations();
     cases.extend(recommended());
     cases.extend(also_right());
@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case<Key>> {
 
 const RIGHT: Key = Key::recommended();
 
-fn ablations() -> Vec<Case<Key>> {
+fn ablations() -> Vec<Case> {
     let foreign = Key { foreign: true, ..RIGHT };
     vec![
         Case::breaks(
@@ -28,6 +28,7 @@ fn ablations() -> Vec<Case<Key>> {
         Case::breaks("a probe sent twice with one stamp", G1, 9, Key { probe_retried: true, ..RIGHT }),
         Case::breaks("no detaching", L, 6, Key { detach: false, ..RIGHT }),
         Case::breaks("a pending key is readable", L, 9, Key { pending: Pending::Readable, ..RIGHT }),
+        Case::breaks("a pending key is readable, seen in L1", G3, 10, Key { pending: Pending::Readable, ..RIGHT }),
         Case::breaks("no second drop, own message skipped", L, 10, Key { own_echo: false, drop_when_answered: false, ..RIGHT }),
         Case::breaks("no second drop, own message applied", L, 10, Key { drop_when_answered: false, ..RIGHT }),
         Case::breaks(
@@ -49,7 +50,7 @@ fn ablations() -> Vec<Case<Key>> {
     ]
 }
 
-fn recommended() -> Vec<Case<Key>> {
+fn recommended() -> Vec<Case> {
     let one_load = Key { loads: 1, ..RIGHT };
     vec![
         Case::holds("RECOMMENDED 2 loads each, A writes twice, 1 lost answer", 1_085_688, Key { writers: Writers::OnlyA, ..RIGHT }),
@@ -90,7 +91,7 @@ fn recommended() -> Vec<Case<Key>> {
     ]
 }
 
-fn also_right() -> Vec<Case<Key>> {
+fn also_right() -> Vec<Case> {
     let one_load = Key { loads: 1, ..RIGHT };
     vec![
         Case::holds(
@@ -115,7 +116,7 @@ fn also_right() -> Vec<Case<Key>> {
 }
 
 /// A load whose probe was not answered keeps its value in L1 without a stamp.
-fn unanswered_probe_kept() -> Vec<Case<Key>> {
+fn unanswered_probe_kept() -> Vec<Case> {
     let kept = Key { unanswered_probe: UnansweredProbe::KeepsUnstamped, ..RIGHT };
     let one_load = Key { loads: 1, ..kept };
     vec![
@@ -139,6 +140,26 @@ fn unanswered_probe_kept() -> Vec<Case<Key>> {
             "unanswered probe kept: set in two halves, 1 load each, A sets twice, 1 lost answer",
             1_192_088,
             Key { mutations: Mutations::Set, writers: Writers::OnlyA, ..one_load },
+        )
+        .long(),
+        Case::holds("unanswered probe kept: 1 load each, both write, 2 lost answers", 4_844_735, Key { losses: 2, ..one_load })
+            .long(),
+        Case::holds(
+            "unanswered probe kept: 1 load each, both write, CLAIM, 1 lost answer",
+            1_649_378,
+            Key { claims: true, ..one_load },
+        )
+        .long(),
+        Case::holds(
+            "unanswered probe kept: set in two halves or invalidate, 1 load each, A writes, 1 lost answer",
+            2_026_313,
+            Key { mutations: Mutations::Either, writers: Writers::OnlyA, ..one_load },
+        )
+        .long(),
+        Case::holds(
+            "unanswered probe kept: a foreign DEL, 2 loads each, A writes, outages, 1 lost answer",
+            3_572_854,
+            Key { foreign: true, outages: true, writers: Writers::OnlyA, ..kept },
         )
         .long(),
         Case::breaks(
