@@ -27,6 +27,14 @@
 //! - [`SetScript::One`]: a `set` that stores blindly arrives after a newer invalidation.
 //! - [`Removal::PublishThenDelete`]: in a cluster, a message that overtakes its DEL is followed by a hit on the old value.
 //!
+//! # What else holds
+//!
+//! - [`UnansweredProbe::KeepsUnstamped`]: a load whose probe was not answered may leave its value in L1, for an
+//!   invalidation detaches its flight or drops its entry like any other. It never was in L2, though, so a foreign DEL
+//!   is never heard of: it needs the same bound in time as whatever else has no stamp ([`Key::unstamped_stays`]).
+//! - Own messages may be skipped, and the second drop on giving up left out if L2 is unreadable from sending on; a `set`
+//!   in one script is right as long as no answer is lost.
+//!
 //! # What is left out of the state, and why that changes nothing
 //!
 //! - A late command that can never act again is forgotten. An ABANDON or a fill acts on its own ticket only, and this
