@@ -1,0 +1,52 @@
+//! The coherence protocol of `cachetier` as small models, each explored until no new state is left.
+//!
+//! The models know nothing of the code: they are the protocol's argument, not its test. A rule that cannot be weakened
+//! without a counter-example has a reason to exist; a rule that can, has not. So every model comes with its *ablations*:
+//! the same model with one rule taken away, and the guarantee that then breaks.
+//!
+//! | model | what it is about |
+//! |---|---|
+//! | [`fence`] | why a fill is a compare-and-swap from a ticket, and why a flight must be detached |
+//! | [`key`] | the whole life of one key when commands, replies and processes are late, lost or doubled |
+//! | [`tags`] | the bumps of one tag by the process that reads it, and who may take the value of a flight |
+//! | [`front`] | a front of recently hit entries before the store of the process |
+//!
+//! # The guarantees
+//!
+//! | name | what must hold in every state |
+//! |---|---|
+//! | [`G1`] | L2 never holds a value older than an acknowledged invalidation |
+//! | [`G2`] | L1 never holds a value older than an acknowledged invalidation, unless that message is still under way |
+//! | [`G3`] | no process serves a value older than an invalidation that it was itself told of, be it as applied or as pending |
+//! | [`F`] | L1 holds nothing older than an acknowledged invalidation that L2 refused or never had, for no message or stamp would tell |
+//! | [`L`] | no caller can join a flight whose value is older than an invalidation that its process was told of |
+//! | [`T`] | no waiter gets a value older than a bump that its process knew of when the waiter called |
+//!
+//! # What a clean run means
+//!
+//! It means that no state reachable *at the sizes of that case* breaks a guarantee, up to one doubt: visited states are
+//! remembered by a 64-bit hash, and a collision would hide a state. With two million states the odds are about one in
+//! ten million. Sizes are small on purpose (two processes, two writes, a lost message or two): every counter-example
+//! found so far needed no more. Time, liveness and crashes are in none of the models.
+//!
+//! `cargo run --release -p cachetier-models` prints the cases that the tests run, with the shortest counter-example of
+//! each ablation; with `all` as the argument it runs the long ones too.
+
+pub mod case;
+pub mod fence;
+pub mod front;
+pub mod key;
+pub mod tags;
+
+/// L2 never holds a value older than an acknowledged invalidation.
+pub const G1: &str = "G1: L2 holds nothing older than an acknowledged invalidation";
+/// L1 never holds a value older than an acknowledged invalidation, unless its message is still under way.
+pub const G2: &str = "G2: L1 holds nothing older than an acknowledged invalidation, once no message is under way";
+/// A process serves nothing older than an invalidation that it was itself told of.
+pub const G3: &str = "G3: nothing is served that is older than an invalidation its process was told of";
+/// L1 holds nothing older than an acknowledged invalidation that L2 refused or never had.
+pub const F: &str = "F: L1 holds nothing older than an acknowledged invalidation that L2 refused or never had";
+/// Later callers join no flight whose value is older than an invalidation that its process was told of.
+pub const L: &str = "L: no attached flight brings a value older than an invalidation its process was told of";
+/// Waiters get nothing older than a bump that was known when they called.
+pub const T: &str = "T: no waiter gets a value older than a bump known where it called";
