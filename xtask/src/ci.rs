@@ -50,8 +50,8 @@ const STEPS: &[Step] = &[
 /// Runs every step, or those that are named, also after one that fails.
 pub(crate) fn ci(named: &[&str]) -> Outcome {
     if let Some(unknown) = named.iter().find(|named| STEPS.iter().all(|(name, _)| name != *named)) {
-        let names: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
-        return Err(format!("expected one of the steps {}, found `{unknown}`", names.join(", ")));
+        let known: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
+        return Err(format!("expected one of the steps {}, found `{unknown}`", known.join(", ")));
     }
     eprintln!("compiler: {}", msrv::compiler());
     let (mut table, mut failed) = (Vec::new(), Vec::new());
