@@ -40,19 +40,23 @@ const STEPS: &[Step] = &[
     ("docs", || step(cargo().args(["doc", "--no-deps"]).args(WHOLE).env("RUSTDOCFLAGS", "-D warnings"))),
     ("tests", || test::test(&[]).into()),
     ("features", || package::features().into()),
-    ("benches", || step(cargo().args(["bench", "--no-run"]).args(WHOLE))),
+    ("benches", || package::benches().into()),
     ("package", || package::package().into()),
-    ("oldest compiler", || msrv::compiles().into()),
+    ("oldest-compiler", || msrv::compiles().into()),
     ("dependencies", || deny::rules().into()),
     ("advisories", || deny::advisories().into()),
 ];
 
-/// Runs every step, also after one that fails.
-pub(crate) fn ci() -> Outcome {
+/// Runs every step, or those that are named, also after one that fails.
+pub(crate) fn ci(named: &[&str]) -> Outcome {
+    if let Some(unknown) = named.iter().find(|named| STEPS.iter().all(|(name, _)| name != *named)) {
+        let known: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
+        return Err(format!("expected one of the steps {}, found `{unknown}`", known.join(", ")));
+    }
     eprintln!("compiler: {}", msrv::compiler());
     let (mut table, mut failed) = (Vec::new(), Vec::new());
     let whole = Stopwatch::start();
-    for (name, step) in STEPS {
+    for (name, step) in STEPS.iter().filter(|(name, _)| named.is_empty() || named.contains(name)) {
         eprintln!("\n== {name}");
         let watch = Stopwatch::start();
         let went = step();

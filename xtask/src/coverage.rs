@@ -152,7 +152,8 @@ impl Llvm {
 
     fn lcov(&self, counts: &Path, programs: &[PathBuf], folder: &Path) -> Outcome<String> {
         let merged = folder.join("merged.profdata");
-        run(Command::new(&self.profdata).args(["merge", "--sparse", "-o"]).arg(&merged).arg(counts))?;
+        // A process that is killed by a test may leave counts half written: those are left out.
+        run(Command::new(&self.profdata).args(["merge", "--sparse", "--failure-mode=all", "-o"]).arg(&merged).arg(counts))?;
         let mut export = Command::new(&self.cov);
         export.args(["export", "--format=lcov", "--instr-profile"]).arg(&merged);
         for program in programs {

@@ -24,7 +24,7 @@ use crate::run::Outcome;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  ci                      every check, each timed; what a change must pass
+  ci [STEPS]              every check, or those named, each timed; what a change must pass
   test [ARGS]             every test of the workspace, doc tests and examples, with a Redis server found or fetched;
                           ARGS go to `cargo test`, and then the examples are left out
   redis                   finds or fetches that server and prints its path
@@ -36,7 +36,7 @@ cargo xtask COMMAND
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["ci"] => ci::ci(),
+        ["ci", steps @ ..] => ci::ci(steps),
         ["test", rest @ ..] => test::test(rest),
         ["redis"] => redis::server().map(|path| println!("{}", path.display())),
         ["imports"] => imports::imports(),

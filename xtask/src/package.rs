@@ -1,4 +1,4 @@
-//! The crate as it would be published, and under each of its features.
+//! The crate as it would be published, under each of its features, and the benches that measure it: whether they build.
 
 use std::process::Command;
 
@@ -19,6 +19,16 @@ pub(crate) fn package() -> Outcome {
         command.arg("--allow-dirty");
     }
     run(&mut command)
+}
+
+/// Builds the benches as they are measured, and not the other targets, which no bench needs in that profile.
+pub(crate) fn benches() -> Outcome<Option<String>> {
+    let with_benches = Workspace::load()?.members().filter(|package| package.targets("bench").next().is_some());
+    let packages: Vec<&str> = with_benches.flat_map(|package| ["-p", package.name()]).collect();
+    if packages.is_empty() {
+        return Ok(Some("no package of the workspace has a bench".to_owned()));
+    }
+    run(cargo().args(["bench", "--no-run", "--bench", "*"]).args(packages)).map(|()| None)
 }
 
 /// Checks the crate with no feature, all, the default ones, and each alone; a warning is an error, as dead code shows only here.
