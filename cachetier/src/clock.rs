@@ -23,9 +23,24 @@ impl Millis {
     }
 }
 
+/// A time on the clock of the store, which is not ours: named only to be passed over.
+pub(crate) type StoreInstant = std::time::Instant;
+
 /// Whole milliseconds of a duration, saturating.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Ends when `by` has passed from *now*, whenever it is awaited: the timer is made only then, so this may be called outside of a
+/// runtime.
+pub(crate) fn pause(by: Duration) -> impl Future<Output = ()> + Send + 'static {
+    let until = tokio::time::Instant::now().checked_add(by);
+    async move {
+        match until {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Where a cache reads the time.

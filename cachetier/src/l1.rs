@@ -4,15 +4,14 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 
-use crate::clock::Millis;
+use crate::clock::{Millis, StoreInstant};
 use crate::config::{Capacity, Eviction};
-use crate::flight::BuildUnhashed;
-use crate::key::{KeyHash, TagHash};
+use crate::key::{BuildUnhashed, KeyHash, TagHash};
 use crate::observe::stats::Counters;
 use crate::rule::policy::{Content, Freshness, judge};
 use crate::rule::seq::{Epoch, Tick, Token};
@@ -188,11 +187,11 @@ impl std::fmt::Debug for L1 {
 struct Reclaim;
 
 impl moka::Expiry<KeyHash, Arc<Entry>> for Reclaim {
-    fn expire_after_create(&self, _: &KeyHash, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
+    fn expire_after_create(&self, _: &KeyHash, entry: &Arc<Entry>, _: StoreInstant) -> Option<Duration> {
         Some(entry.facts.life)
     }
 
-    fn expire_after_update(&self, _: &KeyHash, entry: &Arc<Entry>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(&self, _: &KeyHash, entry: &Arc<Entry>, _: StoreInstant, _: Option<Duration>) -> Option<Duration> {
         Some(entry.facts.life)
     }
 }

@@ -20,35 +20,13 @@ pub(crate) mod outcome;
 
 use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::task::Waker;
 
 pub(crate) use join::{Join, Landed};
 
-use crate::key::KeyHash;
+use crate::key::{BuildUnhashed, KeyHash};
 use crate::sync::{Mutex, lock};
-
-/// Key hashes are evenly spread already: more so than shards and maps need.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Unhashed(u64);
-
-impl Hasher for Unhashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    fn write_u128(&mut self, hash: u128) {
-        self.0 = u64::try_from(hash & u128::from(u64::MAX)).unwrap_or_default();
-    }
-}
-
-/// Builds [`Unhashed`].
-pub(crate) type BuildUnhashed = BuildHasherDefault<Unhashed>;
 
 /// What a flight is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::pause;
 use crate::error::Fault;
 
 /// The ways of using an [`InProcess`](crate::InProcess) tier that a script can interfere with.
@@ -186,14 +187,7 @@ impl Plan {
 
     /// Runs the call after `by` of tokio's time, counted from now, and answers it.
     pub fn delay(by: Duration) -> Self {
-        // The deadline counts from now, the timer is made where it is awaited: a message may be published outside of a runtime.
-        let until = tokio::time::Instant::now().checked_add(by);
-        Self::go().after(async move {
-            match until {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        })
+        Self::go().after(pause(by))
     }
 
     /// Waits for `gate` before the call runs, besides what was to be waited for already.
