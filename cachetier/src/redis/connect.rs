@@ -302,7 +302,8 @@ async fn until_lost(
     }
 }
 
-fn ceiling(tries: u32) -> Duration {
+/// The longest pause before the next attempt, after `tries` in a row.
+pub(super) fn ceiling(tries: u32) -> Duration {
     let (first, last) = BACKOFF;
     first.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX).max(1)).min(last)
 }
