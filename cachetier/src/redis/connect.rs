@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use ::redis::{AsyncConnectionConfig, Client, Cmd, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value};
+use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::error::Elapsed;
@@ -222,9 +222,11 @@ pub(super) fn misread(expected: &str) -> Fault {
 /// What an error says, as the server wrote it. One that does not know a command repeats its arguments (keys, values, or the
 /// password of the handshake): these are cut off.
 fn text(error: &RedisError) -> String {
-    let mut text = match error.code() {
-        Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
-        None => error.to_string(),
+    let mut text = match (error.code(), error.kind()) {
+        (Some(code), _) => format!("{code} {}", error.detail().unwrap_or_default()),
+        // The parser's own text quotes the bytes it stumbled over, and these may be a value's.
+        (None, ErrorKind::Parse) => "what the server sent is no Redis reply".to_owned(),
+        (None, _) => error.to_string(),
     };
     if let Some(at) = text.find(", with args beginning with") {
         text.truncate(at);

@@ -219,6 +219,21 @@ async fn a_server_that_repeats_the_handshake_does_not_make_us_repeat_the_passwor
 }
 
 #[tokio::test]
+async fn what_is_no_reply_is_not_quoted() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((mut client, _)) = listener.accept() {
+            let _ = client.read(&mut [0; 1_024]);
+            let _ = client.write_all(b"HTTP/1.1 200 s3cret\r\n\r\n");
+        }
+    });
+    let (store, _lane) = open_with(&url, SETTINGS);
+    let why = why_away(&store).await;
+    assert!(why.contains("no Redis reply") && !why.contains("s3cret"), "{why}");
+}
+
+#[tokio::test]
 async fn an_outage_is_logged_once_when_it_begins_and_once_when_it_ends() {
     let log = Log::default();
     let _listening = log.listen();
