@@ -141,6 +141,23 @@ async fn a_black_hole_is_given_up_after_three_silent_commands_and_left_behind() 
 }
 
 #[tokio::test]
+async fn a_pause_that_is_long_for_reads_but_not_for_commands_keeps_the_connection() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    let limits = Limits { read: Duration::from_millis(20), ..SETTINGS.limits };
+    let (store, lane) = open_with(&server.url(), Settings { limits, ..SETTINGS });
+    store.ready(PATIENCE).await.unwrap();
+    let before = plain.others().await;
+    server.signal("STOP");
+    for _ in 0..10 {
+        assert!(matches!(store.read("k").await, Err(Fault::Unanswered(_))));
+    }
+    server.signal("CONT");
+    assert!(lane.bump(&keys(&["k"]), Seq(0)).await.is_ok());
+    assert_eq!(plain.others().await, before, "the same connection throughout");
+}
+
+#[tokio::test]
 async fn silence_counts_only_in_a_row() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
