@@ -1,24 +1,26 @@
 //! One multiplexed connection, kept: made, watched, replaced when it breaks or falls silent, ended with its last handle.
 //! Owns the limits of time and the meaning of errors; what is sent over it is `store`'s and `lane`'s.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use ::redis::{AsyncConnectionConfig, Client, Cmd, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value};
+use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::error::Elapsed;
 
-use crate::clock::millis;
+use crate::clock::{Clock, Millis, millis};
 use crate::error::Fault;
 
 use super::script::Script;
 use super::{RedisUrl, Settings};
 
-/// After how many commands in a row without an answer a connection is given up. The client library would keep it for ever.
+/// After how many commands in a row without an answer a connection is given up, if the silence has lasted for the limit of a
+/// whole command as well: reads have a shorter one, and a server that pauses for as long as that is no black hole. The client
+/// library would keep the connection for ever.
 const SILENT: u32 = 3;
 
 /// Between two attempts to connect: at most this, doubling from the first to the last.
@@ -96,6 +98,8 @@ pub(super) struct Link {
 struct Shared {
     /// Read by every command, written by the keeper and by the command that finds the connection lost.
     state: watch::Sender<State>,
+    clock: Clock,
+    command_limit: Duration,
 }
 
 #[derive(Debug)]
@@ -109,8 +113,47 @@ struct State {
 #[derive(Clone, Debug)]
 struct Line {
     connection: MultiplexedConnection,
-    /// Commands in a row without an answer. Also tells this connection from its successors.
-    silent: Arc<AtomicU32>,
+    /// Also tells this connection from its successors.
+    pulse: Arc<Pulse>,
+}
+
+/// Whether a connection still answers.
+#[derive(Debug, Default)]
+struct Pulse {
+    /// Whether there is a silence: all that a command which was answered looks at.
+    silent: AtomicBool,
+    silence: Mutex<Option<Silence>>,
+}
+
+/// Commands in a row without an answer.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    count: u32,
+    /// When the first of them was sent.
+    since: Millis,
+}
+
+impl Pulse {
+    fn answered(&self) {
+        // Read first: every command passes here, and only the one after a silence has something to write.
+        if self.silent.load(Ordering::Relaxed) {
+            let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+            *silence = None;
+            self.silent.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a command that was sent at `sent` and has no answer.
+    fn unanswered(&self, sent: Millis) -> Silence {
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        self.silent.store(true, Ordering::Relaxed);
+        let longer = silence.map_or(Silence { count: 1, since: sent }, |silence| Silence {
+            count: silence.count.saturating_add(1),
+            since: silence.since.min(sent),
+        });
+        *silence = Some(longer);
+        longer
+    }
 }
 
 impl Link {
@@ -118,7 +161,7 @@ impl Link {
     pub(super) fn open(dial: Dial) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
         let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into() });
-        let shared = Arc::new(Shared { state });
+        let shared = Arc::new(Shared { state, clock: Clock::system(), command_limit: dial.settings.limits.command });
         // Weak: a task that held its own link would keep it for ever.
         let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, dial)).abort_handle();
         Ok(Self { shared, keeper })
@@ -163,16 +206,13 @@ impl Shared {
 
     fn judge(&self, line: &Line, reply: Result<RedisResult<Value>, Elapsed>, limit: Duration) -> Result<Value, Fault> {
         match &reply {
-            Ok(Ok(_)) => {
-                // Read first: every command passes here, and only the one after a silence has something to write.
-                if line.silent.load(Ordering::Relaxed) != 0 {
-                    line.silent.store(0, Ordering::Relaxed);
-                }
-            }
+            Ok(Ok(_)) => line.pulse.answered(),
             Ok(Err(error)) => self.lose(line, &bounded(&text(error))),
             Err(_) => {
-                if line.silent.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= SILENT {
-                    self.lose(line, &bounded(&format!("{SILENT} commands in a row had no answer")));
+                let now = self.clock.now();
+                let silence = line.pulse.unanswered(Millis(now.0.saturating_sub(millis(limit))));
+                if silence.count >= SILENT && silence.since.until(now) >= self.command_limit {
+                    self.lose(line, &bounded(&format!("{} commands in a row had no answer", silence.count)));
                 }
             }
         }
@@ -183,7 +223,7 @@ impl Shared {
     fn lose(&self, line: &Line, why: &Arc<str>) {
         let mut lost = None;
         self.state.send_if_modified(|state| {
-            let present = state.line.as_ref().is_some_and(|present| Arc::ptr_eq(&present.silent, &line.silent));
+            let present = state.line.as_ref().is_some_and(|present| Arc::ptr_eq(&present.pulse, &line.pulse));
             if present {
                 // Taken out of the closure: the connection's end must not run under the lock.
                 lost = state.line.take();
@@ -223,9 +263,11 @@ pub(super) fn misread(expected: &str) -> Fault {
 /// What an error says, as the server wrote it. One that does not know a command repeats its arguments (keys, values, or the
 /// password of the handshake): these are cut off.
 fn text(error: &RedisError) -> String {
-    let mut text = match error.code() {
-        Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
-        None => error.to_string(),
+    let mut text = match (error.code(), error.kind()) {
+        (Some(code), _) => format!("{code} {}", error.detail().unwrap_or_default()),
+        // The parser's own text quotes the bytes it stumbled over, and these may be a value's.
+        (None, ErrorKind::Parse) => "what the server sent is no Redis reply".to_owned(),
+        (None, _) => error.to_string(),
     };
     if let Some(at) = text.find(", with args beginning with") {
         text.truncate(at);
@@ -244,7 +286,7 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial
     loop {
         let why = match dial.connect().await {
             Ok((connection, pushes)) => {
-                let line = Line { connection, silent: Arc::new(AtomicU32::new(0)) };
+                let line = Line { connection, pulse: Arc::default() };
                 let Some(shared) = owner.upgrade() else { return };
                 shared.state.send_modify(|state| state.line = Some(line.clone()));
                 drop(shared);
@@ -281,7 +323,7 @@ async fn until_lost(
     tries: &mut u32,
 ) -> Option<Arc<str>> {
     // Only the mark is kept: a connection ends with its last clone.
-    let silent = line.silent;
+    let pulse = line.pulse;
     drop(line.connection);
     loop {
         tokio::select! {
@@ -290,12 +332,12 @@ async fn until_lost(
                     let shared = owner.upgrade()?;
                     // Bound first: the borrow would otherwise outlive it into the write below.
                     let present = shared.state.borrow().line.clone();
-                    if let Some(present) = present.filter(|present| Arc::ptr_eq(&present.silent, &silent)) {
+                    if let Some(present) = present.filter(|present| Arc::ptr_eq(&present.pulse, &pulse)) {
                         shared.lose(&present, &"the connection was closed".into());
                     }
                 }
             }
-            lost = state.wait_for(|state| state.line.as_ref().is_none_or(|line| !Arc::ptr_eq(&line.silent, &silent))) => {
+            lost = state.wait_for(|state| state.line.as_ref().is_none_or(|line| !Arc::ptr_eq(&line.pulse, &pulse))) => {
                 return lost.ok().map(|state| Arc::clone(&state.why));
             }
             () = tokio::time::sleep(STEADY), if *tries > 0 => *tries = 0,
@@ -303,7 +345,8 @@ async fn until_lost(
     }
 }
 
-fn ceiling(tries: u32) -> Duration {
+/// The longest pause before the next attempt, after `tries` in a row.
+pub(super) fn ceiling(tries: u32) -> Duration {
     let (first, last) = BACKOFF;
     first.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX).max(1)).min(last)
 }

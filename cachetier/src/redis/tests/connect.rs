@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::lane::keys;
@@ -11,11 +11,25 @@ use crate::error::Fault;
 use crate::l2::Limits;
 use crate::l2::Store as _;
 use crate::l2::lane::Lane as _;
-use crate::redis::{RedisUrl, Settings, open};
+use crate::redis::connect::ceiling;
+use crate::redis::{RedisStore, RedisUrl, Settings, open};
 use crate::rule::seq::Seq;
 
-const LIMIT: Duration = Duration::from_millis(200);
+const LIMIT: Duration = Duration::from_millis(400);
 const SHORT: Settings = Settings { limits: Limits { read: LIMIT, command: LIMIT }, ..SETTINGS };
+
+/// Why the store's calls are not sent, once an attempt to connect has failed.
+async fn why_away(store: &RedisStore) -> Arc<str> {
+    let mut found = None;
+    eventually("a failed attempt", async || {
+        let Err(Fault::Away(why)) = store.read("k").await else { return false };
+        let failed = !why.contains("not connected yet");
+        found = failed.then_some(why);
+        failed
+    })
+    .await;
+    found.unwrap()
+}
 
 #[tokio::test]
 async fn a_server_that_comes_later_is_found() {
@@ -24,11 +38,31 @@ async fn a_server_that_comes_later_is_found() {
     assert!(matches!(store.read("k").await, Err(Fault::Away(_))), "at once, without a server");
     assert!(matches!(lane.bump(&keys(&["k"]), Seq(0)).await, Err(Fault::Away(_))));
     assert!(matches!(lane.subscribe().await.map(|_| ()), Err(Fault::Away(_))));
-    let Err(Fault::Away(why)) = store.ready(Duration::from_millis(300)).await else { panic!("nobody is there") };
+    let why = why_away(&store).await;
     assert!(why.contains("No such file"), "{why}");
+    assert_eq!(store.ready(Duration::ZERO).await, Err(Fault::Away(why)));
     server.again().await;
     assert_eq!(store.ready(PATIENCE).await, Ok(()));
     assert_eq!(store.read("k").await, Ok(None));
+}
+
+#[tokio::test]
+async fn an_attempt_to_connect_ends_with_the_last_handle() {
+    let server = Server::start().await;
+    server.signal("STOP");
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let (before, patient) = (tasks(), Settings { connect_limit: PATIENCE * 2, ..SETTINGS });
+    let handles = open_with(&server.url(), patient);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(tasks() > before);
+    drop(handles);
+    eventually("its task ends", async || tasks() == before).await;
+}
+
+#[test]
+fn pauses_between_attempts_double_up_to_the_longest() {
+    let ceilings: Vec<u128> = [0, 1, 2, 6, 7, 31, 32, u32::MAX].map(|tries| ceiling(tries).as_millis()).to_vec();
+    assert_eq!(ceilings, [50, 100, 200, 3_200, 5_000, 5_000, 5_000, 5_000]);
 }
 
 #[test]
@@ -77,11 +111,13 @@ async fn a_connection_that_breaks_under_a_command_leaves_it_unanswered() {
     let mut server = Server::start().await;
     let (store, _lane) = server.open().await;
     server.signal("STOP");
-    let (read, ()) = tokio::join!(store.read("k"), async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        server.kill();
-    });
-    assert!(matches!(read, Err(Fault::Unanswered(_))), "{read:?}");
+    // A task of its own: it goes on before the one that keeps the connection, and must not send into what it found broken.
+    let reads = tokio::spawn(async move { (store.read("k").await, store.read("k").await) });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.kill();
+    let (first, second) = reads.await.unwrap();
+    assert!(matches!(first, Err(Fault::Unanswered(_))), "{first:?}");
+    assert!(matches!(second, Err(Fault::Away(_))), "{second:?}");
 }
 
 #[tokio::test]
@@ -102,6 +138,23 @@ async fn a_black_hole_is_given_up_after_three_silent_commands_and_left_behind() 
     store.ready(PATIENCE).await.unwrap();
     assert_eq!(store.read("k").await, Ok(None));
     eventually("the old connection is gone", async || !plain.others().await.contains(&before[0])).await;
+}
+
+#[tokio::test]
+async fn a_pause_that_is_long_for_reads_but_not_for_commands_keeps_the_connection() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    let limits = Limits { read: Duration::from_millis(20), ..SETTINGS.limits };
+    let (store, lane) = open_with(&server.url(), Settings { limits, ..SETTINGS });
+    store.ready(PATIENCE).await.unwrap();
+    let before = plain.others().await;
+    server.signal("STOP");
+    for _ in 0..10 {
+        assert!(matches!(store.read("k").await, Err(Fault::Unanswered(_))));
+    }
+    server.signal("CONT");
+    assert!(lane.bump(&keys(&["k"]), Seq(0)).await.is_ok());
+    assert_eq!(plain.others().await, before, "the same connection throughout");
 }
 
 #[tokio::test]
@@ -150,7 +203,7 @@ async fn the_adapter_works_over_tcp() {
 async fn a_wrong_password_is_the_reason_and_is_not_repeated() {
     let server = Server::start_with(&["--requirepass", "s3cret"]).await;
     let (store, _lane) = open_with(&format!("{}?pass=hunter2", server.url()), SETTINGS);
-    let Err(Fault::Away(why)) = store.ready(Duration::from_millis(500)).await else { panic!("the password is wrong") };
+    let why = why_away(&store).await;
     assert!(why.contains("WRONGPASS") && !why.contains("hunter2"), "{why}");
     let (store, _lane) = open_with(&format!("{}?pass=s3cret", server.url()), SETTINGS);
     assert_eq!(store.ready(PATIENCE).await, Ok(()));
@@ -158,7 +211,10 @@ async fn a_wrong_password_is_the_reason_and_is_not_repeated() {
 
 #[tokio::test]
 async fn a_server_that_repeats_the_handshake_does_not_make_us_repeat_the_password() {
-    for echo in ["ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'me' 's3cr", "ERR what is s3cret s3cret?"] {
+    let wordy = format!("ERR {}", "\u{e9}".repeat(300));
+    let cut = "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'me' 's3cr";
+    for echo in [cut, "ERR what is s3cret s3cret?", &wordy] {
+        let echo = echo.to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
@@ -168,27 +224,44 @@ async fn a_server_that_repeats_the_handshake_does_not_make_us_repeat_the_passwor
             }
         });
         let log = Log::default();
-        let _guard = tracing::subscriber::set_default(log.clone());
+        let _listening = log.listen();
         let url = RedisUrl::parse(&format!("redis://me:s3cret@{address}/")).unwrap();
         let (store, _lane) = open(url, SETTINGS, names()).unwrap();
-        let Err(Fault::Away(why)) = store.ready(Duration::from_millis(500)).await else { panic!("that is no Redis server") };
-        assert!(why.starts_with("ERR "), "{why}");
+        let why = why_away(&store).await;
+        assert!(why.starts_with("ERR ") && why.len() <= 200, "{why}");
+        eventually("it is logged", async || log.count("redis is away") == 1).await;
         let said = format!("{why} {:?}", log.0.lock().unwrap());
         assert!(said.contains("redis is away") && !said.contains("s3cr") && !said.contains("me:"), "{said}");
     }
 }
 
 #[tokio::test]
+async fn what_is_no_reply_is_not_quoted() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((mut client, _)) = listener.accept() {
+            let _ = client.read(&mut [0; 1_024]);
+            let _ = client.write_all(b"HTTP/1.1 200 s3cret\r\n\r\n");
+        }
+    });
+    let (store, _lane) = open_with(&url, SETTINGS);
+    let why = why_away(&store).await;
+    assert!(why.contains("no Redis reply") && !why.contains("s3cret"), "{why}");
+}
+
+#[tokio::test]
 async fn an_outage_is_logged_once_when_it_begins_and_once_when_it_ends() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _listening = log.listen();
     let mut server = Server::start().await;
     let (store, _lane) = open_with(&server.url(), SETTINGS);
     store.ready(PATIENCE).await.unwrap();
     for outage in 1..=2 {
         server.kill();
+        eventually("the loss is logged", async || log.count("redis is away") == outage).await;
         // Long enough for several attempts.
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(log.count("redis is away"), outage);
         assert_eq!(log.count("redis is back"), outage - 1);
         server.again().await;
@@ -240,6 +313,15 @@ fn what_is_no_address_is_told_without_its_secrets() {
 struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
+    /// Collects what this thread logs, until the guard is dropped.
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        // While there is one subscriber only, a call site first passed by another test's thread is taken for one that nobody
+        // listens to, and stays silent here too. So there are always two.
+        static ANOTHER: OnceLock<tracing::Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| tracing::Dispatch::new(Log::default()));
+        tracing::subscriber::set_default(self.clone())
+    }
+
     fn count(&self, text: &str) -> usize {
         self.0.lock().unwrap().iter().filter(|line| line.contains(text)).count()
     }

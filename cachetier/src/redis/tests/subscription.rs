@@ -1,5 +1,7 @@
 //! The reading end of the lane: nothing is missed unseen.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use super::lane::{keys, parse, tags};
@@ -88,6 +90,43 @@ async fn a_killed_subscription_says_so_and_proves_nothing() {
 }
 
 #[tokio::test]
+async fn an_ended_subscription_proves_nothing_though_its_connection_answers() {
+    // No server ends a subscription so, of its own accord: a stand-in does.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut said) = (client.unwrap(), [0; 4_096]);
+            std::thread::spawn(move || {
+                while let Ok(length @ 1..) = client.read(&mut said) {
+                    let said = String::from_utf8_lossy(&said[..length]);
+                    let answer = match () {
+                        () if said.contains("HELLO") => "%0\r\n+OK\r\n+OK\r\n",
+                        () if said.contains("SUBSCRIBE") => {
+                            ">3\r\n+subscribe\r\n+bus\r\n:1\r\n>3\r\n+unsubscribe\r\n+bus\r\n:0\r\n"
+                        }
+                        () => "*3\r\n:1\r\n:2\r\n:3\r\n",
+                    };
+                    client.write_all(answer.as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+    let (_store, lane) = open_with(&url, SETTINGS);
+    for ready_first in [false, true] {
+        let mut subscription = lane.subscribe().await.unwrap();
+        assert!(subscription.check().await.is_ok(), "the stand-in answers");
+        if ready_first {
+            assert_eq!(subscription.ready(), None);
+        } else {
+            assert!(subscription.next().await.is_err());
+        }
+        assert!(subscription.check().await.is_err());
+        assert!(subscription.next().await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn the_subscription_is_a_connection_of_its_own_that_ends_with_it() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
@@ -156,7 +195,12 @@ async fn a_table_of_many_slices_is_read_whole_and_no_further_than_written() {
     for length in [8, 256 << 10, (256 << 10) + 8, 512 << 10, whole] {
         let table: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
         plain.set(&names.table(), &table).await;
+        plain.say::<()>("CONFIG RESETSTAT").await;
         assert_eq!(subscription.table().await.as_deref(), Ok(&table[..]), "{length} bytes");
+        let stats: String = plain.say("INFO commandstats").await;
+        // A slice that comes short is the last.
+        let slices = if length == whole { whole.div_ceil(256 << 10) } else { length / (256 << 10) + 1 };
+        assert!(stats.contains(&format!("cmdstat_getrange:calls={slices},")), "{length} bytes in {slices} slices: {stats}");
     }
     plain.set(&names.table(), &vec![1; whole + 8]).await;
     assert_eq!(subscription.table().await.map(|table| table.len()), Ok(whole), "a longer one is another's");
