@@ -81,21 +81,6 @@ pub(crate) struct LaneNames {
 }
 
 impl LaneNames {
-    /// The hash that holds era and seq.
-    pub(crate) fn state(&self) -> String {
-        format!("ct:{{{}}}:lane", self.namespace)
-    }
-
-    /// The string that holds the tag table.
-    pub(crate) fn table(&self) -> String {
-        format!("ct:{{{}}}:tags", self.namespace)
-    }
-
-    /// The channel on which bumps are told.
-    pub(crate) fn channel(&self) -> String {
-        format!("ct:{{{}}}:bus", self.namespace)
-    }
-
     /// The key under which the shared tier holds the entry of a logical key.
     pub(crate) fn value(&self, key: &str) -> String {
         format!("ct:{}:v:{key}", self.namespace)

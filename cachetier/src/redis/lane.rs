@@ -51,6 +51,23 @@ struct Place {
     check: Script,
 }
 
+impl LaneNames {
+    /// The hash that holds era and seq.
+    pub(super) fn state(&self) -> String {
+        format!("ct:{{{}}}:lane", self.namespace)
+    }
+
+    /// The string that holds the tag table.
+    pub(super) fn table(&self) -> String {
+        format!("ct:{{{}}}:tags", self.namespace)
+    }
+
+    /// The channel on which bumps are told.
+    pub(super) fn channel(&self) -> String {
+        format!("ct:{{{}}}:bus", self.namespace)
+    }
+}
+
 impl RedisLane {
     pub(super) fn new(link: Arc<Link>, dial: Dial, names: LaneNames, database: i64) -> Self {
         let mut channel = names.channel();
