@@ -23,9 +23,6 @@ impl Millis {
     }
 }
 
-/// A time on the clock of the store, which is not ours: named only to be passed over.
-pub(crate) type StoreInstant = std::time::Instant;
-
 /// Whole milliseconds of a duration, saturating.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

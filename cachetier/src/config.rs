@@ -56,6 +56,8 @@ pub(crate) struct Config {
     /// How many unconfirmed invalidations are kept one by one; more become one of everything.
     pub(crate) outbox: usize,
     pub(crate) shards: usize,
+    /// How often the memory of expired entries is given back.
+    pub(crate) sweep_interval: Duration,
 }
 
 impl Config {
@@ -80,6 +82,7 @@ impl Config {
             cells: 1 << 18,
             outbox: 100_000,
             shards: 64,
+            sweep_interval: Duration::from_secs(60),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::SipHasher13;
 
 use crate::error::KeyError;
 
@@ -26,9 +26,7 @@ impl KeyHasher {
     }
 
     pub(crate) fn hash(&self, key: &str) -> KeyHash {
-        let mut hasher = self.0;
-        hasher.write(key.as_bytes());
-        KeyHash(hasher.finish128().as_u128())
+        KeyHash(self.0.hash(key.as_bytes()).as_u128())
     }
 }
 

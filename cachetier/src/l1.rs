@@ -1,5 +1,6 @@
 //! L1: this instance's own copies, typed, bounded, by hashed key. moka stores, admits and evicts; whether an entry may be
-//! *served* is decided here, by our clock and the lane's view. moka's own expiry only gives memory back.
+//! *served* is decided here, by our clock and the lane's view. moka is told of no expiry, which would cost each hit a tenth: what is
+//! past its end goes when it is asked for, when it is in the way, or with the next [sweep](L1::sweep).
 
 use std::any::Any;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 
-use crate::clock::{Millis, StoreInstant};
+use crate::clock::Millis;
 use crate::config::{Capacity, Eviction};
 use crate::key::{BuildUnhashed, KeyHash, TagHash};
 use crate::observe::stats::Counters;
@@ -20,6 +21,9 @@ use crate::view::View;
 
 /// What an entry costs beside its value, about: the entry, its tags and its place in the store.
 const OVERHEAD: usize = 192;
+
+/// After how many entries a sweep lets others run.
+const SWEEP_STEP: u32 = 256;
 
 /// One entry: what the rules need to judge it, then the value, all behind one `Arc`.
 #[derive(Debug)]
@@ -49,8 +53,6 @@ pub(crate) struct Facts {
     /// Until when no proof is needed: it was loaded here so lately that it cannot be older than the bound allows.
     pub(crate) self_evident_until: Millis,
     pub(crate) idle_limit: Option<Duration>,
-    /// When its memory may be given back.
-    pub(crate) life: Duration,
     /// Bytes of the encoded value.
     pub(crate) size: usize,
     pub(crate) type_name: &'static str,
@@ -66,8 +68,7 @@ impl Entry {
     /// Says whether the entry may be served now. Everything is a comparison with one number, unless the table has moved since the
     /// entry was last looked at.
     pub(crate) fn serves(&self, now: Millis, view: &View) -> bool {
-        let idle = self.facts.idle_limit.map(|limit| (Millis(self.read_at.load(Ordering::Relaxed)), limit));
-        if judge(now, self.facts.deadline, idle) == Freshness::Gone {
+        if self.freshness(now) == Freshness::Gone {
             return false;
         }
         let proven = self.facts.epoch == view.epoch() && view.proven(now);
@@ -82,10 +83,15 @@ impl Entry {
             }
             self.unmoved_at.store(generation.0, Ordering::Relaxed);
         }
-        if idle.is_some() {
+        if self.facts.idle_limit.is_some() {
             self.read_at.store(now.0, Ordering::Relaxed);
         }
         true
+    }
+
+    fn freshness(&self, now: Millis) -> Freshness {
+        let idle = self.facts.idle_limit.map(|limit| (Millis(self.read_at.load(Ordering::Relaxed)), limit));
+        judge(now, self.facts.deadline, idle)
     }
 
     /// Loaded here so lately that it cannot be older than the bound on staleness allows. Its seq says so only within its era.
@@ -108,6 +114,7 @@ impl Entry {
 pub(crate) struct L1 {
     store: moka::sync::Cache<KeyHash, Arc<Entry>, BuildUnhashed>,
     capacity: Capacity,
+    counters: Arc<Counters>,
 }
 
 impl L1 {
@@ -116,19 +123,18 @@ impl L1 {
             Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
             Eviction::Lru => EvictionPolicy::lru(),
         };
-        let builder = moka::sync::Cache::builder().eviction_policy(policy).expire_after(Reclaim).eviction_listener(
-            move |_, _: Arc<Entry>, cause| match cause {
-                RemovalCause::Size => counters.evicted_by_size.one(),
-                RemovalCause::Expired => counters.evicted_by_age.one(),
-                RemovalCause::Explicit => counters.evicted_by_invalidation.one(),
-                RemovalCause::Replaced => {}
-            },
-        );
+        let evicted = Arc::clone(&counters);
+        let builder =
+            moka::sync::Cache::builder().eviction_policy(policy).eviction_listener(move |_, _: Arc<Entry>, cause| match cause {
+                RemovalCause::Size => evicted.evicted_by_size.one(),
+                // Counted where it is done.
+                RemovalCause::Expired | RemovalCause::Explicit | RemovalCause::Replaced => {}
+            });
         let builder = match capacity {
             Capacity::Entries(entries) => builder.max_capacity(entries),
             Capacity::Bytes(bytes) => builder.max_capacity(bytes).weigher(|_, entry: &Arc<Entry>| entry.weight()),
         };
-        Self { store: builder.build_with_hasher(BuildUnhashed::default()), capacity }
+        Self { store: builder.build_with_hasher(BuildUnhashed::default()), capacity, counters }
     }
 
     /// Whether capacity is counted in bytes, so that a value's size must be known.
@@ -160,7 +166,31 @@ impl L1 {
         if spare.is_some() && self.store.get(&key).is_some_and(|entry| entry.facts.stamp == spare) {
             return;
         }
-        self.store.invalidate(&key);
+        if self.store.remove(&key).is_some() {
+            self.counters.evicted_by_invalidation.one();
+        }
+    }
+
+    /// Gives the memory of all entries back that are past their end: a little at a time, so that nobody waits for it.
+    pub(crate) async fn sweep(&self, now: impl Fn() -> Millis) {
+        let gone = |entry: &Arc<Entry>| entry.freshness(now()) == Freshness::Gone;
+        let mut seen = 0_u32;
+        let mut keys = Vec::new();
+        for (key, entry) in &self.store {
+            if gone(&entry) {
+                keys.push(*key);
+            }
+            seen = seen.wrapping_add(1);
+            if seen.is_multiple_of(SWEEP_STEP) {
+                tokio::task::yield_now().await;
+            }
+        }
+        for key in keys {
+            // Looked at again: a fresh one may have taken its place.
+            if self.store.get(&key).is_some_and(|entry| gone(&entry)) && self.store.remove(&key).is_some() {
+                self.counters.evicted_by_age.one();
+            }
+        }
     }
 
     /// Gives the memory of everything back. What makes the entries unusable is the view's table.
@@ -180,18 +210,5 @@ impl L1 {
 impl std::fmt::Debug for L1 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("L1").field("capacity", &self.capacity).field("entries", &self.entries()).finish_non_exhaustive()
-    }
-}
-
-/// Tells moka when an entry's memory may be given back.
-struct Reclaim;
-
-impl moka::Expiry<KeyHash, Arc<Entry>> for Reclaim {
-    fn expire_after_create(&self, _: &KeyHash, entry: &Arc<Entry>, _: StoreInstant) -> Option<Duration> {
-        Some(entry.facts.life)
-    }
-
-    fn expire_after_update(&self, _: &KeyHash, entry: &Arc<Entry>, _: StoreInstant, _: Option<Duration>) -> Option<Duration> {
-        Some(entry.facts.life)
     }
 }

@@ -215,7 +215,6 @@ impl TieredCache {
             deadline: now.after(local),
             self_evident_until: Millis::default(),
             idle_limit: policy.and_then(Policy::idle_limit),
-            life: local,
             size: opened.payload.len(),
             type_name: std::any::type_name::<A::Value>(),
         };

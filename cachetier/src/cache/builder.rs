@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Shared, TieredCache};
 use crate::clock::{Clock, Millis};
@@ -210,7 +210,7 @@ impl CacheBuilder {
             outbox: Outbox::new(config.outbox),
             counters: Arc::clone(&counters),
         });
-        let mut background = Vec::new();
+        let mut background = vec![runtime.spawn(sweep(Arc::clone(&instance), config.sweep_interval)).abort_handle()];
         let tier = match tier {
             None => {
                 // Nobody else can invalidate anything: there is nothing to prove.
@@ -233,6 +233,14 @@ impl CacheBuilder {
         let stamps = Stamps::new(RandomState::new().build_hasher().finish());
         let closed = AtomicBool::new(false);
         Ok(TieredCache { shared: Arc::new(Shared { config, instance, tier, stamps, tasks, background, closed }) })
+    }
+}
+
+/// Gives back the memory of what is past its end, now and then; runs until it is dropped.
+async fn sweep(instance: Arc<Instance>, every: Duration) {
+    loop {
+        sleep(every).await;
+        instance.l1.sweep(|| instance.now()).await;
     }
 }
 

@@ -166,7 +166,6 @@ impl TieredCache {
             deadline: self.now().after(life),
             self_evident_until: begun.noted.at.after(self.shared.config.max_staleness),
             idle_limit: rules.policy().idle_limit(),
-            life,
             size,
             type_name: std::any::type_name::<A::Value>(),
         }
