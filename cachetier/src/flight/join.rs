@@ -63,7 +63,10 @@ impl<O: Clone, B, N> Future for Join<O, B, N> {
                 if place == next {
                     state.next += 1;
                 }
-                state.waiting.insert(place, context.waker().clone());
+                let old = state.waiting.insert(place, context.waker().clone());
+                drop(state);
+                // Possibly the last hold on a task that waits here as well.
+                drop(old);
                 Poll::Pending
             }
         }
