@@ -87,7 +87,7 @@ impl<O: Clone, B, N> Drop for Join<O, B, N> {
         let stowed = if nobody { state.stowed.take() } else { None };
         drop(state);
         if nobody {
-            self.flight.leave(&mut flights);
+            self.flight.leave(&mut flights, || {});
         }
         drop(flights);
         drop(own);

@@ -141,14 +141,16 @@ impl<O: Clone, B, N> Flights<O, B, N> {
     /// Registers a flight in the place of whatever flight the key has, which is detached; `with` runs in the same step.
     pub(crate) fn supersede(&self, key: KeyHash, plan: Plan<N>, with: impl FnOnce()) -> Lead<O, B, N> {
         let flight = Arc::new(Flight::led(key, plan));
+        // Made first: should `with` panic, the flight does not stand there without a leader.
+        let lead = Lead::new(Arc::clone(&self.shards), Arc::clone(&flight));
         let old = self.shard(key).and_then(|shard| {
             let mut flights = lock(shard);
-            let old = flights.insert(key, Arc::clone(&flight));
+            let old = flights.insert(key, flight);
             with();
             old
         });
         old.iter().for_each(Flight::detach);
-        Lead::new(Arc::clone(&self.shards), flight)
+        lead
     }
 
     /// Detaches the key's flight unless `spare` says otherwise; `with` runs in the same step, so that no flight can enter L1
@@ -199,13 +201,12 @@ impl<O: Clone, B, N> Flight<O, B, N> {
         woken.into_values().for_each(Waker::wake);
     }
 
-    /// Removes the flight from the registry if it still stands there. Called with the shard locked.
-    fn leave(self: &Arc<Self>, flights: &mut HashMap<KeyHash, Arc<Self>, BuildUnhashed>) -> bool {
-        let attached = flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self));
-        if attached {
+    /// Removes the flight from the registry if it still stands there, after `last`. Called with the shard locked.
+    fn leave(self: &Arc<Self>, flights: &mut HashMap<KeyHash, Arc<Self>, BuildUnhashed>, last: impl FnOnce()) {
+        if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self)) {
+            last();
             flights.remove(&self.key);
         }
-        attached
     }
 }
 
@@ -244,13 +245,13 @@ impl<O: Clone, B, N> Lead<O, B, N> {
 
     /// Ends the flight: `enter` runs if it is still attached, in one step with its leaving the registry; then all are woken.
     pub(crate) fn finish(mut self, outcome: O, enter: impl FnOnce()) {
-        let Some(flight) = self.flight.take() else { return };
-        if let Some(shard) = shard(&self.shards, flight.key) {
-            let mut flights = lock(shard);
-            if flight.leave(&mut flights) {
-                enter();
-            }
+        // Taken only afterwards: should `enter` panic, the lead passes on as if it had been dropped.
+        if let Some(flight) = &self.flight
+            && let Some(shard) = shard(&self.shards, flight.key)
+        {
+            flight.leave(&mut lock(shard), enter);
         }
+        let Some(flight) = self.flight.take() else { return };
         let mut state = lock(&flight.state);
         let woken = std::mem::take(&mut state.waiting);
         let stowed = state.stowed.take();
@@ -279,7 +280,7 @@ impl<O: Clone, B, N> Drop for Lead<O, B, N> {
         let stowed = if nobody { state.stowed.take() } else { None };
         drop(state);
         if nobody {
-            flight.leave(&mut flights);
+            flight.leave(&mut flights, || {});
         }
         drop(flights);
         drop(stowed);
