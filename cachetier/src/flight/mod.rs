@@ -10,7 +10,7 @@
 //!   Led --finish--> Done(outcome)            everybody is woken
 //!   Led --leader dropped--> Vacant           one waiter is woken; the first to poll leads
 //!   Vacant --waiter polls--> Led             or, if detached meanwhile: all are woken and begin anew
-//!   Vacant, Led --nobody left--> removed     what the leader had stowed is dropped with it
+//!   Vacant, Led --nobody left--> removed     what the leader had stowed is dropped with it, also where all begin anew
 //! ```
 //!
 //! Lock order: a shard, then a flight's state. Wakers are woken, and what was stowed is dropped, outside of both.
@@ -196,8 +196,11 @@ impl<O: Clone, B, N> Flight<O, B, N> {
     fn detach(self: &Arc<Self>) {
         let mut state = lock(&self.state);
         state.detached = true;
-        let woken = if matches!(state.phase, Phase::Vacant) { std::mem::take(&mut state.waiting) } else { BTreeMap::new() };
+        let vacant = matches!(state.phase, Phase::Vacant);
+        let woken = if vacant { std::mem::take(&mut state.waiting) } else { BTreeMap::new() };
+        let stowed = if vacant { state.stowed.take() } else { None };
         drop(state);
+        drop(stowed);
         woken.into_values().for_each(Waker::wake);
     }
 
@@ -277,7 +280,7 @@ impl<O: Clone, B, N> Drop for Lead<O, B, N> {
         } else {
             state.waiting.pop_first().map(|(_, waker)| waker).into_iter().collect()
         };
-        let stowed = if nobody { state.stowed.take() } else { None };
+        let stowed = if nobody || state.detached { state.stowed.take() } else { None };
         drop(state);
         if nobody {
             flight.leave(&mut flights, || {});
