@@ -232,7 +232,10 @@ impl TieredCache {
         let counters = &self.instance().counters;
         counters.l2_foreign.one();
         if counters.told.foreign.first() {
-            tracing::warn!(key = key.text, "the shared tier holds something under this key that this release did not write: left alone");
+            tracing::warn!(
+                key = key.text,
+                "the shared tier holds something under this key that this release did not write: left alone"
+            );
         }
     }
 

@@ -191,7 +191,8 @@ impl CacheBuilder {
     pub async fn build(self) -> Result<TieredCache, ConfigError> {
         let Self { config, clock, over } = self;
         config.check()?;
-        let runtime = Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
+        let runtime =
+            Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
         let names = LaneNames { namespace: config.namespace.clone(), cells: config.cells };
         let tier = over.open(&config, &names)?;
         if tier.is_some() && config.codec.is_none() {

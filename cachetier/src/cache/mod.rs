@@ -22,9 +22,9 @@ pub use rules::{Rules, Tagged, Tags};
 pub use write::{Delivery, Removed};
 
 use crate::clock::Millis;
+use crate::coherence::instance::Instance;
 use crate::config::Config;
 use crate::error::CacheError;
-use crate::coherence::instance::Instance;
 use crate::key::{KeyHash, TagHash};
 use crate::l2::guarded::Guarded;
 use crate::observe::stats::Stats;
@@ -128,10 +128,9 @@ impl TieredCache {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(limit, finished).await.map_err(|_| CacheError::Unfinished {
-            writes: self.shared.tasks.open(),
-            invalidations: self.instance().outbox.len(),
-        })
+        timeout(limit, finished)
+            .await
+            .map_err(|_| CacheError::Unfinished { writes: self.shared.tasks.open(), invalidations: self.instance().outbox.len() })
     }
 
     /// Flushes for at most `limit`, then ends the cache for all its handles: its connections and tasks are gone, and from then on

@@ -88,12 +88,7 @@ impl TieredCache {
     /// # Errors
     ///
     /// As [`TieredCache::get_or_load`].
-    pub async fn get_or_load_optional<V, E, F, Fut>(
-        &self,
-        key: &str,
-        rules: impl Rules,
-        load: F,
-    ) -> Result<Option<V>, LoadError<E>>
+    pub async fn get_or_load_optional<V, E, F, Fut>(&self, key: &str, rules: impl Rules, load: F) -> Result<Option<V>, LoadError<E>>
     where
         V: Value,
         E: Send + Sync + 'static,
@@ -254,7 +249,8 @@ impl TieredCache {
     fn take<A: Answer>(&self, entry: &Entry, begun: &Begun, called: (Token, Tick)) -> Option<A> {
         let (view, noted) = (&self.instance().view, &begun.noted);
         let as_late = called == (noted.born, noted.tick);
-        let taken = if as_late || view.unmoved_since(entry.facts.born, entry.facts.tick, &entry.facts.tags) { A::of(entry) } else { None };
+        let taken =
+            if as_late || view.unmoved_since(entry.facts.born, entry.facts.tick, &entry.facts.tags) { A::of(entry) } else { None };
         if taken.is_some() {
             self.instance().counters.coalesced.one();
         }

@@ -13,8 +13,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::clock::Millis;
 use crate::coherence::instance::Instance;
-use crate::l2::lane::{Lane, Subscription};
 use crate::error::Fault;
+use crate::l2::lane::{Lane, Subscription};
 use crate::rule::seq::Token;
 use crate::wire::message;
 

@@ -76,7 +76,9 @@ impl Outbox {
             return false;
         }
         let waiting = lock(&self.waiting);
-        waiting.all.is_some() || waiting.keys.contains_key(key) || prefixes.iter().any(|prefix| waiting.prefixes.contains_key(prefix))
+        waiting.all.is_some()
+            || waiting.keys.contains_key(key)
+            || prefixes.iter().any(|prefix| waiting.prefixes.contains_key(prefix))
     }
 
     /// Whether one of the tags waits to be invalidated.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Claimed, Filled, Store};
-use crate::l2::lane::{Bumped, Lane, LaneNames, Seized};
 use crate::error::Fault;
+use crate::l2::lane::{Bumped, Lane, LaneNames, Seized};
 use crate::observe::stats::Counters;
 use crate::rule::seq::Seq;
 use crate::rule::stamp::Stamp;

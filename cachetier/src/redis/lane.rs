@@ -7,8 +7,8 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, PushInfo, PushKind, Value};
 use async_trait::async_trait;
 
-use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
 use crate::error::Fault;
+use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::{Targets, body};

@@ -12,8 +12,8 @@ mod url;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::l2::lane::LaneNames;
 use crate::error::Fault;
+use crate::l2::lane::LaneNames;
 
 use self::connect::{Dial, Link};
 pub(crate) use self::lane::RedisLane;

@@ -14,13 +14,13 @@ use super::faults::{Call, CallKind};
 use super::hub::{Deliveries, Hub, State, Stray};
 use super::keys::expiry;
 use super::room::{Content, Parcel, ReaderId};
-use crate::wire::message::{body, head};
-use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
 use crate::error::Fault;
 use crate::key::TagHash;
+use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
 use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
+use crate::wire::message::{body, head};
 
 /// The writing end.
 #[derive(Debug)]

@@ -21,9 +21,9 @@ use self::keys::expiry;
 use self::lane::MemoryLane;
 use self::store::MemoryStore;
 use crate::clock::{Clock, Millis};
-use crate::l2::lane::{Lane, LaneNames};
 use crate::error::Fault;
 use crate::l2::Store;
+use crate::l2::lane::{Lane, LaneNames};
 use crate::wire::slot;
 
 /// How long a check proves that no message was missed, once a script may lose some: the default bound of staleness.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::lane::keys;
 use super::server::{PATIENCE, SETTINGS, Server, eventually, names, open_with, stamp};
-use crate::l2::lane::Lane as _;
 use crate::error::Fault;
 use crate::l2::Store as _;
+use crate::l2::lane::Lane as _;
 use crate::redis::{RedisUrl, Settings, open};
 use crate::rule::seq::Seq;
 

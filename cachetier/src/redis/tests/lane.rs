@@ -1,9 +1,9 @@
 //! The writing end of the lane: what a bump and a seizure do in one step.
 
 use super::server::{CELLS, HELD, LEASE, Plain, Server, names, open_with, stamp, ticket, value};
-use crate::l2::lane::{Bumped, Lane as _, Seized};
 use crate::error::Fault;
 use crate::key::TagHash;
+use crate::l2::lane::{Bumped, Lane as _, Seized};
 use crate::redis::RedisUrl;
 use crate::rule::seq::Seq;
 use crate::wire::message::{Targets, body};

@@ -1,9 +1,9 @@
 //! The lane: seqs, eras, the table, and what every subscriber gets in which order.
 
 use super::*;
-use crate::l2::lane::{Bumped, Seized};
 use crate::error::Fault;
 use crate::key::TagHash;
+use crate::l2::lane::{Bumped, Seized};
 
 const NOW_MICROS: u64 = 1_000_000_000;
 

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use super::{Call, CallKind, InProcess, Plan};
 use crate::clock::{Clock, ManualClock};
-use crate::l2::lane::{Lane, LaneNames, Subscription};
 use crate::l2::Store;
+use crate::l2::lane::{Lane, LaneNames, Subscription};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
