@@ -19,7 +19,8 @@ mod join;
 // What this cache's flights end with is not the registry's: where its interleavings are tried, they end with something else.
 #[cfg(not(cachetier_shuttle))]
 pub(crate) mod outcome;
-#[cfg(all(test, not(cachetier_shuttle)))]
+#[cfg(test)]
+#[cfg(not(cachetier_shuttle))]
 mod tests;
 
 use std::any::TypeId;
