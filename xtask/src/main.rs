@@ -12,6 +12,7 @@ mod msrv;
 mod package;
 mod redis;
 mod run;
+mod shuttle;
 mod source;
 mod test;
 mod tools;
@@ -31,6 +32,8 @@ cargo xtask COMMAND
   imports                 checks that imports point down the layers
   coverage                line coverage of the crate by the tests of the workspace
   fuzz SECONDS [TARGET]   runs each fuzz target, or that one, for so long
+  shuttle [ITERATIONS]    tries so many interleavings of the flight registry for each of its tests, others each time;
+                          `test` and `ci` try a few, always the same
 ";
 
 fn main() -> ExitCode {
@@ -43,6 +46,8 @@ fn main() -> ExitCode {
         ["coverage"] => coverage::coverage(),
         ["fuzz", seconds] => fuzz::fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz::fuzz(seconds, Some(target)),
+        ["shuttle"] => shuttle::shuttle(None),
+        ["shuttle", iterations] => shuttle::shuttle(Some(iterations)),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

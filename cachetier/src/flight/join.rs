@@ -63,7 +63,10 @@ impl<O: Clone, B, N> Future for Join<O, B, N> {
                 if place == next {
                     state.next += 1;
                 }
-                state.waiting.insert(place, context.waker().clone());
+                let old = state.waiting.insert(place, context.waker().clone());
+                drop(state);
+                // Possibly the last hold on a task that waits here as well.
+                drop(old);
                 Poll::Pending
             }
         }
@@ -84,7 +87,7 @@ impl<O: Clone, B, N> Drop for Join<O, B, N> {
         let stowed = if nobody { state.stowed.take() } else { None };
         drop(state);
         if nobody {
-            self.flight.leave(&mut flights);
+            self.flight.leave(&mut flights, || {});
         }
         drop(flights);
         drop(own);

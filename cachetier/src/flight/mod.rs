@@ -10,13 +10,18 @@
 //!   Led --finish--> Done(outcome)            everybody is woken
 //!   Led --leader dropped--> Vacant           one waiter is woken; the first to poll leads
 //!   Vacant --waiter polls--> Led             or, if detached meanwhile: all are woken and begin anew
-//!   Vacant, Led --nobody left--> removed     what the leader had stowed is dropped with it
+//!   Vacant, Led --nobody left--> removed     what the leader had stowed is dropped with it, also where all begin anew
 //! ```
 //!
 //! Lock order: a shard, then a flight's state. Wakers are woken, and what was stowed is dropped, outside of both.
 
 mod join;
+// What this cache's flights end with is not the registry's: where its interleavings are tried, they end with something else.
+#[cfg(not(cachetier_shuttle))]
 pub(crate) mod outcome;
+#[cfg(test)]
+#[cfg(not(cachetier_shuttle))]
+mod tests;
 
 use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap};
@@ -119,14 +124,16 @@ impl<O: Clone, B, N> Flights<O, B, N> {
     /// Registers a flight in the place of whatever flight the key has, which is detached; `with` runs in the same step.
     pub(crate) fn supersede(&self, key: KeyHash, plan: Plan<N>, with: impl FnOnce()) -> Lead<O, B, N> {
         let flight = Arc::new(Flight::led(key, plan));
+        // Made first: should `with` panic, the flight does not stand there without a leader.
+        let lead = Lead::new(Arc::clone(&self.shards), Arc::clone(&flight));
         let old = self.shard(key).and_then(|shard| {
             let mut flights = lock(shard);
-            let old = flights.insert(key, Arc::clone(&flight));
+            let old = flights.insert(key, flight);
             with();
             old
         });
         old.iter().for_each(Flight::detach);
-        Lead::new(Arc::clone(&self.shards), flight)
+        lead
     }
 
     /// Detaches the key's flight unless `spare` says otherwise; `with` runs in the same step, so that no flight can enter L1
@@ -172,18 +179,20 @@ impl<O: Clone, B, N> Flight<O, B, N> {
     fn detach(self: &Arc<Self>) {
         let mut state = lock(&self.state);
         state.detached = true;
-        let woken = if matches!(state.phase, Phase::Vacant) { std::mem::take(&mut state.waiting) } else { BTreeMap::new() };
+        let vacant = matches!(state.phase, Phase::Vacant);
+        let woken = if vacant { std::mem::take(&mut state.waiting) } else { BTreeMap::new() };
+        let stowed = if vacant { state.stowed.take() } else { None };
         drop(state);
+        drop(stowed);
         woken.into_values().for_each(Waker::wake);
     }
 
-    /// Removes the flight from the registry if it still stands there. Called with the shard locked.
-    fn leave(self: &Arc<Self>, flights: &mut HashMap<KeyHash, Arc<Self>, BuildUnhashed>) -> bool {
-        let attached = flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self));
-        if attached {
+    /// Removes the flight from the registry if it still stands there, after `last`. Called with the shard locked.
+    fn leave(self: &Arc<Self>, flights: &mut HashMap<KeyHash, Arc<Self>, BuildUnhashed>, last: impl FnOnce()) {
+        if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self)) {
+            last();
             flights.remove(&self.key);
         }
-        attached
     }
 }
 
@@ -230,13 +239,13 @@ impl<O: Clone, B, N> Lead<O, B, N> {
 
     /// Ends the flight: `enter` runs if it is still attached, in one step with its leaving the registry; then all are woken.
     pub(crate) fn finish(mut self, outcome: O, enter: impl FnOnce()) {
-        let Some(flight) = self.flight.take() else { return };
-        if let Some(shard) = shard(&self.shards, flight.key) {
-            let mut flights = lock(shard);
-            if flight.leave(&mut flights) {
-                enter();
-            }
+        // Taken only afterwards: should `enter` panic, the lead passes on as if it had been dropped.
+        if let Some(flight) = &self.flight
+            && let Some(shard) = shard(&self.shards, flight.key)
+        {
+            flight.leave(&mut lock(shard), enter);
         }
+        let Some(flight) = self.flight.take() else { return };
         let mut state = lock(&flight.state);
         let woken = std::mem::take(&mut state.waiting);
         let stowed = state.stowed.take();
@@ -262,10 +271,10 @@ impl<O: Clone, B, N> Drop for Lead<O, B, N> {
         } else {
             state.waiting.pop_first().map(|(_, waker)| waker).into_iter().collect()
         };
-        let stowed = if nobody { state.stowed.take() } else { None };
+        let stowed = if nobody || state.detached { state.stowed.take() } else { None };
         drop(state);
         if nobody {
-            flight.leave(&mut flights);
+            flight.leave(&mut flights, || {});
         }
         drop(flights);
         drop(stowed);

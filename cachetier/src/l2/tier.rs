@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::lane::{Bumped, Lane, LaneNames, Seized};
 use super::{Claimed, Filled, Store};
 use crate::error::Fault;
+use crate::l2::lane::{Bumped, Lane, LaneNames, Seized};
 use crate::observe::stats::Counters;
 use crate::rule::seq::Seq;
 use crate::rule::stamp::Stamp;
