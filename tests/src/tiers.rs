@@ -77,6 +77,12 @@ impl Tier {
         Self::new(Over::Redis(server))
     }
 
+    /// Returns this server, under a namespace of its own.
+    #[must_use]
+    pub fn over(server: RedisServer) -> Self {
+        Self::new(Over::Redis(Arc::new(server)))
+    }
+
     /// Whether several caches over it share anything.
     #[must_use]
     pub fn is_shared(&self) -> bool {
@@ -192,7 +198,7 @@ fn first_byte(server: &RedisServer, name: &str) -> Option<u8> {
 /// Returns settings that no delay of the machine makes impatient.
 fn patient(namespace: &str) -> CacheBuilder {
     let builder = TieredCache::builder(namespace).connect_limit(PATIENCE).command_limit(PATIENCE).read_limit(PATIENCE);
-    builder.load_limit(PATIENCE).lease(PATIENCE).wait_budget(PATIENCE).max_staleness(2 * PATIENCE)
+    builder.load_limit(PATIENCE).lease(PATIENCE).wait_budget(PATIENCE).max_staleness(120 * PATIENCE).tag_cells(1 << 12)
 }
 
 async fn built(builder: CacheBuilder) -> TieredCache {
