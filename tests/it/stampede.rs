@@ -5,10 +5,11 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cachetier::{LoadError, Policy, TieredCache};
-use cachetier_tests::{Gate, Oops, Origin, eventually_async, over_each};
+use cachetier::{Call, CallKind, InProcess, LoadError, Plan, Policy, TieredCache};
+use cachetier_tests::{Gate, Oops, Origin, Tier, eventually_async, over_each, over_shared};
 use tokio::task::JoinHandle;
 
 const CALLERS: u64 = 1_000;
@@ -220,7 +221,7 @@ async fn a_loader_that_hangs_is_ended_by_the_load_limit_and_the_key_is_usable_ag
 
 #[tokio::test]
 async fn two_instances_load_a_cold_key_once() {
-    cachetier_tests::over_shared(async |tier| {
+    over_shared(async |tier| {
         let (a, b) = tier.pair().await;
         let loads = Loads::that(Then::Succeed);
         let leader = loads.call(&a);
@@ -232,4 +233,30 @@ async fn two_instances_load_a_cold_key_once() {
         assert_eq!(loads.origin.loads(), 1);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_load_that_outlasts_its_lease_keeps_the_right_to_fill() {
+    let (memory, extended) = (InProcess::new(), Arc::new(AtomicUsize::new(0)));
+    memory.script_calls({
+        let extended = Arc::clone(&extended);
+        move |call: &Call<'_>| {
+            if call.kind == CallKind::Extend {
+                extended.fetch_add(1, Ordering::SeqCst);
+            }
+            Plan::go()
+        }
+    });
+    let tier = Tier::in_process(&memory);
+    let lease = Duration::from_millis(90);
+    let (a, b) = (tier.builder().lease(lease).build().await.expect("built"), tier.cache().await);
+    let loads = Loads::that(Then::Succeed);
+    let leader = loads.call(&a);
+    loads.gate.arrived(1).await;
+    let other = loads.call(&b);
+    // A third of the lease apart each.
+    eventually_async(LONG, "twice the lease has gone by", async || extended.load(Ordering::SeqCst) >= 7).await;
+    loads.gate.open();
+    assert!(answers(vec![leader, other]).await.iter().all(|answer| matches!(answer, Ok(1))));
+    assert_eq!((loads.origin.loads(), a.stats().fills), (1, 1));
 }
