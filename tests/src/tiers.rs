@@ -167,6 +167,16 @@ impl Tier {
         }
     }
 
+    /// Returns the bytes under `key`, where there is a server to ask.
+    #[must_use]
+    #[track_caller]
+    pub fn bytes(&self, key: &str) -> Option<Vec<u8>> {
+        match self.server()?.command(&["GET", &self.name(key)]) {
+            Reply::Bulk(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// Makes `key` hold a list, as a foreign program would.
     #[track_caller]
     pub fn put_list(&self, key: &str) {
