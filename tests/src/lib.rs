@@ -8,8 +8,10 @@ mod eventually;
 mod gate;
 mod process;
 mod server;
+mod tiers;
 
 pub use client::{Client, Reply};
 pub use eventually::{eventually, eventually_async};
 pub use gate::Gate;
 pub use server::{RedisServer, ServerBuilder};
+pub use tiers::{Oops, Origin, Tier, over_each, over_shared};

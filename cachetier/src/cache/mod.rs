@@ -142,6 +142,9 @@ impl TieredCache {
         let flushed = self.flush(limit).await;
         self.shared.closed.store(true, Ordering::Release);
         self.shared.background.iter().for_each(AbortHandle::abort);
+        if let Some(tier) = &self.shared.tier {
+            tier.close();
+        }
         self.instance().lose();
         self.instance().l1.drop_all();
         flushed

@@ -62,4 +62,7 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Gives the ticket back: the key is empty again if it still held it.
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault>;
+
+    /// Ends what it keeps open, for good: every later call finds the tier away. Nothing to do where nothing is kept open.
+    fn close(&self) {}
 }

@@ -43,6 +43,11 @@ impl Tier {
         &self.tasks
     }
 
+    /// Ends its connections.
+    pub(crate) fn close(&self) {
+        self.store.close();
+    }
+
     fn counted<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
         if answer.is_err() {
             self.counters.l2_faults.one();

@@ -107,6 +107,8 @@ struct State {
     line: Option<Line>,
     /// Why there is no line.
     why: Arc<str>,
+    /// No line will ever be there again.
+    closed: bool,
 }
 
 /// One connection, for as long as it lasts.
@@ -160,7 +162,7 @@ impl Link {
     /// Begins to connect.
     pub(super) fn open(dial: Dial) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
-        let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into() });
+        let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into(), closed: false });
         let shared = Arc::new(Shared { state, clock: Clock::system(), command_limit: dial.settings.limits.command });
         // Weak: a task that held its own link would keep it for ever.
         let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, dial)).abort_handle();
@@ -189,6 +191,18 @@ impl Link {
         let mut line = self.shared.line()?;
         let reply = tokio::time::timeout(limit, script.run(&mut line.connection, keys, args)).await;
         self.shared.judge(&line, reply, limit)
+    }
+
+    /// Ends the connection for good. What is under way keeps it for as long as its own limit.
+    pub(super) fn close(&self) {
+        self.keeper.abort();
+        let mut lost = None;
+        self.shared.state.send_modify(|state| {
+            state.closed = true;
+            state.why = "closed".into();
+            lost = state.line.take();
+        });
+        drop(lost);
     }
 }
 
@@ -288,7 +302,8 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial
             Ok((connection, pushes)) => {
                 let line = Line { connection, pulse: Arc::default() };
                 let Some(shared) = owner.upgrade() else { return };
-                shared.state.send_modify(|state| state.line = Some(line.clone()));
+                // Once closed it stays so: the abort of this task takes hold only at its next await.
+                shared.state.send_modify(|state| state.line = (!state.closed).then(|| line.clone()));
                 drop(shared);
                 if std::mem::take(&mut away) {
                     tracing::info!(server = %dial.url, "redis is back");

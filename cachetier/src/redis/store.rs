@@ -105,6 +105,10 @@ impl Store for RedisStore {
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
         self.swap(&self.abandon, key, &[&ticket.0], self.limits.command).await.map(|_| ())
     }
+
+    fn close(&self) {
+        self.link.close();
+    }
 }
 
 /// A life in whole milliseconds that a server accepts: it takes none for an error.

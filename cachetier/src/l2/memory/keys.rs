@@ -104,9 +104,10 @@ impl Keys {
         Ok(())
     }
 
-    /// Removes what the key holds, unless a write guard holds it; says whether something went.
+    /// Removes what the key holds, unless a write guard holds it; says whether a ticket or a value went.
     pub(super) fn drop_unless_held(&mut self, key: &str, now: Millis) -> bool {
-        !self.on_hold(key, now) && self.remove(key, now)
+        let ours = matches!(self.first(key, now), Some(slot::TICKET | slot::VALUE));
+        !self.on_hold(key, now) && self.remove(key, now) && ours
     }
 
     /// Says whether a write guard holds the key.

@@ -1,0 +1,123 @@
+//! What an instance keeps when it cannot keep everything.
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
+
+use std::time::Duration;
+
+use cachetier::{Eviction, Policy, TieredCache};
+use cachetier_tests::{Oops, Tier, eventually_async, over_each};
+
+const LONG: Duration = Duration::from_secs(20);
+const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
+
+/// Loads a text of that many bytes.
+async fn load(cache: &TieredCache, key: &str, bytes: usize) -> String {
+    cache.get_or_load(key, POLICY, async || Ok::<_, Oops>("x".repeat(bytes))).await.expect("loaded")
+}
+
+/// Which of these keys the instance still holds. It looks, and so counts as a reader.
+async fn held(cache: &TieredCache, keys: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut held = Vec::new();
+    for key in keys {
+        let hits = cache.stats().l1_hits;
+        let _ = cache.get::<String>(&key).await;
+        if cache.stats().l1_hits > hits {
+            held.push(key);
+        }
+    }
+    held
+}
+
+#[tokio::test]
+async fn a_value_above_the_whole_capacity_is_returned_counted_and_not_kept_here() {
+    over_each(async |tier| {
+        let cache = tier.builder().l1_max_bytes(10_000).build().await.expect("built");
+        for times in 1..=2 {
+            assert_eq!(load(&cache, "large", 20_000).await.len(), 20_000);
+            let stats = cache.stats();
+            assert_eq!((stats.not_stored, stats.l1_hits, stats.l1_entries), (times, 0, 0));
+        }
+        // It is what this instance can keep that is small.
+        assert_eq!(tier.holds_value("large"), tier.is_shared());
+        assert_eq!(cache.stats().loads, if tier.is_shared() { 1 } else { 2 });
+        assert_eq!(load(&cache, "small", 1_000).await, load(&cache, "small", 1_000).await);
+        assert_eq!(cache.stats().l1_hits, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_value_that_has_become_too_large_takes_its_old_copy_with_it() {
+    let cache = Tier::alone().builder().l1_max_bytes(10_000).build().await.expect("built");
+    cache.set("k", "small".to_owned(), POLICY).await.expect("put");
+    assert_eq!(cache.get("k").await, Some("small".to_owned()));
+    cache.set("k", "x".repeat(20_000), POLICY).await.expect("put");
+    assert_eq!(cache.get::<String>("k").await, None);
+    assert_eq!(cache.stats().not_stored, 1);
+}
+
+#[tokio::test]
+async fn what_is_evicted_is_counted_and_the_bound_holds() {
+    for eviction in [Eviction::TinyLfu, Eviction::Lru] {
+        let bytes = Tier::alone().builder().eviction(eviction).l1_max_bytes(20_000).build().await.expect("built");
+        let entries = Tier::alone().builder().eviction(eviction).l1_max_entries(50).build().await.expect("built");
+        for cache in [&bytes, &entries] {
+            for key in 0..500 {
+                load(cache, &key.to_string(), 200).await;
+            }
+        }
+        for (cache, bound) in [(&bytes, 20_000), (&entries, 50)] {
+            // The store does its housekeeping in passing: a read now and then lets it.
+            let settled = async || {
+                let _ = cache.get::<String>("none").await;
+                let stats = cache.stats();
+                stats.evicted_by_size > 0 && stats.l1_weight <= bound && stats.l1_entries > 0
+            };
+            eventually_async(LONG, "the bound holds", settled).await;
+            let stats = cache.stats();
+            assert_eq!((stats.evicted_by_age, stats.evicted_by_invalidation), (0, 0), "{eviction:?}");
+        }
+        assert!(bytes.stats().l1_weight > 10_000 && entries.stats().l1_entries > 25, "{eviction:?}: it is used");
+    }
+}
+
+/// Reads two keys again and again among others, then only others, each once, and says how many of the two are left.
+async fn left_after_a_scan(eviction: Eviction) -> usize {
+    let cache = Tier::alone().builder().eviction(eviction).l1_max_entries(64).build().await.expect("built");
+    let favourites = ["favourite:1", "favourite:2"].map(str::to_owned);
+    for key in 0..600 {
+        load(&cache, &format!("once:{key}"), 10).await;
+        if key < 300 {
+            for favourite in &favourites {
+                load(&cache, favourite, 10).await;
+            }
+        }
+    }
+    let settled = async || {
+        let _ = cache.get::<String>("none").await;
+        cache.stats().l1_entries <= 64
+    };
+    eventually_async(LONG, "the bound holds", settled).await;
+    held(&cache, favourites).await.len()
+}
+
+#[tokio::test]
+async fn tiny_lfu_keeps_what_is_asked_for_often_and_lru_what_was_asked_for_last() {
+    assert_eq!(left_after_a_scan(Eviction::TinyLfu).await, 2);
+    assert_eq!(left_after_a_scan(Eviction::Lru).await, 0);
+}
+
+#[tokio::test]
+async fn what_was_evicted_here_is_found_in_the_shared_tier() {
+    cachetier_tests::over_shared(async |tier| {
+        let cache = tier.builder().l1_max_entries(10).build().await.expect("built");
+        for round in 0..2 {
+            for key in 0..100 {
+                assert_eq!(load(&cache, &key.to_string(), 10).await.len(), 10);
+            }
+            assert_eq!(cache.stats().loads, 100, "in round {round}");
+        }
+        assert!(cache.stats().l2_hits >= 80);
+    })
+    .await;
+}
