@@ -221,7 +221,7 @@ impl History {
                 Mutation::Many(_) => on.invalidate_many(names).await,
                 Mutation::Tag(tag) => on.invalidate_tag(tag).await,
                 Mutation::Prefix(prefix) => on.invalidate_prefix(prefix).await,
-                Mutation::Clear => Ok(on.clear().await),
+                Mutation::Clear => on.clear().await,
                 Mutation::Set(key) => {
                     let rules = KEYS[key].policy.tags(KEYS[key].tags);
                     on.set(KEYS[key].name, present[key], rules).await
@@ -335,7 +335,8 @@ impl History {
         for (cache, of) in self.world.caches().iter().enumerate() {
             let (pending, flights) = (of.stats().pending, of.stats().flights);
             if pending + flights > 0 {
-                let what = format!("cache {cache} has {pending} invalidations pending and {flights} loads running, and all is quiet");
+                let what =
+                    format!("cache {cache} has {pending} invalidations pending and {flights} loads running, and all is quiet");
                 self.ledger().violation.get_or_insert(what);
             }
         }
@@ -348,11 +349,14 @@ impl History {
     }
 
     fn read_all(&mut self, quiet: bool) {
+        self.say(|| "every cache begins get_or_load of every key".to_owned());
+        let story = self.story.take();
         for cache in 0..CACHES {
             for key in 0..KEYS.len() {
                 self.load(cache, key, &[], false, End::Well, quiet);
             }
         }
+        self.story = story;
     }
 
     fn all_done(&self, what: &str) {

@@ -10,6 +10,7 @@
 
 mod history;
 mod ledger;
+mod mended;
 mod shrink;
 mod step;
 mod wire;

@@ -18,11 +18,13 @@ pub(crate) struct Key {
 
 const LONG: Policy = Policy::ttl(Duration::from_secs(60));
 const SHORT: Policy = Policy::ttl(Duration::from_secs(5)).l1_ttl(Duration::from_secs(1));
+/// Soon gone here and not there: what is read again comes from the shared tier.
+const SHARED: Policy = LONG.l1_ttl(Duration::from_millis(20));
 
 pub(crate) const KEYS: [Key; 4] = [
     Key { name: "p:a", tags: &["t"], policy: LONG },
     Key { name: "q", tags: &[], policy: SHORT },
-    Key { name: "p:b", tags: &["t", "u"], policy: LONG },
+    Key { name: "p:b", tags: &["t", "u"], policy: SHARED },
     Key { name: "r:s:x", tags: &["u"], policy: LONG },
 ];
 
@@ -156,9 +158,9 @@ pub(crate) enum Step {
     Flush,
 }
 
-/// The first keys are asked for more often.
-fn hot(rng: &mut fastrand::Rng, keys: usize) -> usize {
-    rng.usize(..keys).min(rng.usize(..keys))
+/// The first caches and keys are used more often.
+fn hot(rng: &mut fastrand::Rng, of: usize) -> usize {
+    rng.usize(..of).min(rng.usize(..of))
 }
 
 /// Draws the steps of one history.
@@ -166,7 +168,7 @@ pub(crate) fn draw(seed: u64) -> Vec<Step> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let rng = &mut rng;
     let keys = rng.usize(2..=KEYS.len());
-    let length = rng.usize(20..=60);
+    let length = rng.usize(20..=80);
     // Half of all caches hear of what others do only when a step says so.
     let mut steps: Vec<Step> = (0..CACHES).filter(|_| rng.bool()).map(|cache| Step::Hold { cache }).collect();
     steps.extend((0..length).map(|_| step(rng, keys)));
@@ -174,15 +176,15 @@ pub(crate) fn draw(seed: u64) -> Vec<Step> {
 }
 
 fn step(rng: &mut fastrand::Rng, keys: usize) -> Step {
-    let cache = rng.usize(..CACHES);
+    let cache = hot(rng, CACHES);
     let pick = rng.usize(..8);
     let mut calls = [Fate::WELL; 3];
-    // In half of the calls everything goes well: else nothing would ever be stored.
-    if rng.bool() {
+    // In most operations everything goes well: else nothing would ever be stored.
+    if rng.u32(..100) < 40 {
         calls = std::array::from_fn(|_| Fate::draw(rng));
     }
     match rng.u32(..1_000) {
-        0..330 => {
+        0..420 => {
             let end = match rng.u32(..100) {
                 0..92 => End::Well,
                 92..96 => End::Fails,
@@ -190,23 +192,23 @@ fn step(rng: &mut fastrand::Rng, keys: usize) -> Step {
             };
             Step::Load { cache, key: hot(rng, keys), calls, held: rng.u32(..100) < 30, end }
         }
-        330..430 => Step::Get { cache, key: hot(rng, keys), calls },
-        430..560 => Step::Mutate { cache, what: Mutation::draw(rng, keys), commits: rng.u32(..100) < 90, calls },
-        560..590 => Step::Background { cache, fate: Fate::draw(rng) },
-        590..600 => Step::Ask { cache, fate: Fate::draw(rng) },
-        600..700 => Step::Release { pick },
-        700..770 => Step::Open { pick },
-        770..795 => Step::Land { pick },
-        795..810 => Step::Hold { cache },
-        810..860 => Step::Deliver { cache },
-        860..885 => Step::DeliverAll { cache },
-        885..891 => Step::Lose { cache },
-        891..905 => Step::Evict { key: hot(rng, keys) },
-        905..917 => Step::Foreign { key: hot(rng, keys) },
-        917..945 => Step::Drop { pick },
-        945..980 => Step::Wait { millis: [10, 60, 250, 600, 1_200, 3_000][rng.usize(..6)] },
-        980..990 => Step::Suspend { millis: [300, 1_100, 2_500, 6_000, 61_000][rng.usize(..5)] },
-        990..996 => Step::Break,
+        420..520 => Step::Get { cache, key: hot(rng, keys), calls },
+        520..620 => Step::Mutate { cache, what: Mutation::draw(rng, keys), commits: rng.u32(..100) < 90, calls },
+        620..645 => Step::Background { cache, fate: Fate::draw(rng) },
+        645..652 => Step::Ask { cache, fate: Fate::draw(rng) },
+        652..745 => Step::Release { pick },
+        745..805 => Step::Open { pick },
+        805..830 => Step::Land { pick },
+        830..845 => Step::Hold { cache },
+        845..890 => Step::Deliver { cache },
+        890..915 => Step::DeliverAll { cache },
+        915..920 => Step::Lose { cache },
+        920..931 => Step::Evict { key: hot(rng, keys) },
+        931..941 => Step::Foreign { key: hot(rng, keys) },
+        941..962 => Step::Drop { pick },
+        962..988 => Step::Wait { millis: [10, 60, 250, 600, 1_200, 3_000][rng.usize(..6)] },
+        988..993 => Step::Suspend { millis: [300, 1_100, 2_500, 6_000, 61_000][rng.usize(..5)] },
+        993..997 => Step::Break,
         _ => Step::Flush,
     }
 }
