@@ -1,4 +1,5 @@
-//! The ground of the integration tests: real servers with an owner, a gate to hold tasks at, one helper that polls.
+//! The ground of the integration tests: real servers with an owner, worlds of caches in one process, a gate to hold tasks at, one
+//! helper that polls.
 //! What is tested, and against which caches, is the tests' own.
 #![forbid(unsafe_code)]
 #![expect(clippy::panic, reason = "whatever fails here is a test that has failed")]
@@ -9,9 +10,11 @@ mod gate;
 mod process;
 mod server;
 mod tiers;
+mod world;
 
 pub use client::{Client, Reply};
 pub use eventually::{eventually, eventually_async};
 pub use gate::Gate;
 pub use server::{RedisServer, ServerBuilder};
 pub use tiers::{Oops, Origin, Tier, over_each, over_shared};
+pub use world::{Database, End, Failed, Loader, PANIC, World};

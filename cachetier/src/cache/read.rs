@@ -16,11 +16,18 @@ use crate::flight::{Entered, Landed, Plan, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
 use crate::lease::Ticket;
-use crate::rule::seq::{Tick, Token};
+use crate::view::Noted;
 use crate::wire::slot::Slot;
 
 /// How often a caller waits for flights whose outcome it cannot use before it loads for itself.
 const MAX_WAITS: u32 = 16;
+
+/// What was known when a call began to wait for a flight.
+struct Called {
+    noted: Noted,
+    /// That nothing had been missed by then.
+    proven: bool,
+}
 
 /// Builds a value from what a loader that cannot fail returned.
 async fn infallible<V>(load: impl Future<Output = V>) -> Result<Just<V>, Infallible> {
@@ -138,8 +145,7 @@ impl TieredCache {
             return Err(LoadError::Recursive(key.text.into()));
         }
         for _ in 0..MAX_WAITS {
-            // Known before the wait begins: a load that began knowing as much may answer.
-            let called = self.instance().view.known();
+            let called = self.called();
             match self.instance().flights.enter(key.hash, self.plan::<A>(key, Purpose::Load)) {
                 Entered::Lead(flight) => return self.lead(flight, key, rules, load).await,
                 Entered::Apart => break,
@@ -150,7 +156,7 @@ impl TieredCache {
                     // It only read, and found nothing, or was left: the next one is for loading.
                     Landed::Lead(flight) => flight.finish(Outcome::Nothing, || {}),
                     Landed::Outcome(Outcome::Entry(entry), flight) => {
-                        if let Some(answer) = self.take(&entry, flight.noted(), called) {
+                        if let Some(answer) = self.take(&entry, flight.noted(), &called) {
                             return Ok(answer);
                         }
                     }
@@ -257,16 +263,24 @@ impl TieredCache {
         instance.l1.probe(key.hash, instance.now(), &instance.view)
     }
 
+    /// What is known here before a caller begins to wait.
+    fn called(&self) -> Called {
+        let (view, now) = (&self.instance().view, self.now());
+        // The proof after the epoch: an epoch that ended in between has taken the proof with it.
+        let noted = view.note(now);
+        Called { noted, proven: view.proven(now) }
+    }
+
     /// Takes what a flight ended with: only if none of its tags has moved since the flight began, or if nothing had been told between
-    /// the flight's begin and the call.
-    fn take<A: Answer>(&self, entry: &Entry, begun: &Begun, called: (Token, Tick)) -> Option<A> {
-        let (view, noted) = (&self.instance().view, &begun.noted);
-        let as_late = called == (noted.born, noted.tick);
-        let taken = if as_late || view.unmoved_since(entry.facts.born.seq, entry.facts.tick, &entry.facts.tags) {
-            A::of(entry)
-        } else {
-            None
-        };
+    /// the flight's begin and the call; and only if the caller knew then that it had missed nothing that would have detached the flight,
+    /// or if the flight began so shortly before that it cannot matter.
+    fn take<A: Answer>(&self, entry: &Entry, begun: &Begun, called: &Called) -> Option<A> {
+        let noted = &begun.noted;
+        let proven = called.proven && called.noted.epoch == noted.epoch;
+        let bounded = proven || called.noted.at < noted.at.after(self.shared.config.max_staleness);
+        let as_late = (called.noted.born, called.noted.tick) == (noted.born, noted.tick);
+        let unmoved = || self.instance().view.unmoved_since(entry.facts.born.seq, entry.facts.tick, &entry.facts.tags);
+        let taken = if bounded && (as_late || unmoved()) { A::of(entry) } else { None };
         if taken.is_some() {
             self.instance().counters.coalesced.one();
         }
@@ -280,7 +294,7 @@ impl TieredCache {
             return None;
         }
         for _ in 0..MAX_WAITS {
-            let called = self.instance().view.known();
+            let called = self.called();
             let flight = match self.instance().flights.enter(key.hash, self.plan::<A>(key, Purpose::Read)) {
                 Entered::Lead(flight) => flight,
                 // A load is under way: this call does not wait for it, and what it reads enters nothing.
@@ -290,7 +304,7 @@ impl TieredCache {
                 }
                 Entered::Join(flight) => match flight.await {
                     Landed::Lead(flight) => flight,
-                    Landed::Outcome(Outcome::Entry(entry), flight) => match self.take(&entry, flight.noted(), called) {
+                    Landed::Outcome(Outcome::Entry(entry), flight) => match self.take(&entry, flight.noted(), &called) {
                         Some(answer) => return Some(answer),
                         None => continue,
                     },
