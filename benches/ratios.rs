@@ -7,6 +7,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use cachetier::TieredCache;
 use cachetier_benches::{
     Body, Ground, List, Outcome, Page, Pinned, SIZES, Subject, fill, fill_raw, forget, get_each, get_raw_each, interleave, median,
     moka_future_each, moka_sync_each, prefill, prefill_raw, ratio, read_each, zipf,
@@ -24,7 +25,7 @@ const FILL_LIMIT: f64 = 1.2;
 const L1_KEYS: u32 = 10_000;
 const EXPONENT: f64 = 0.99;
 const L1_OPS: u32 = 20_000;
-/// Enough for L1 never to hold the key that is asked for next.
+/// What the plain `GET`s ask for.
 const L2_KEYS: u32 = 1_000;
 const L2_OPS: u32 = 100;
 const FILL_OPS: u32 = 50;
@@ -131,41 +132,45 @@ fn hits<T: Body>(
     table: &mut Table,
 ) -> Outcome {
     let namespace = ground.namespace();
-    let (keys, value) = (names("user", L2_KEYS), T::of(bytes));
+    // One key for each read, and for those of the round that is not counted: nothing is read twice by anybody.
+    let count = L2_OPS * u32::try_from(rounds + 1)?;
+    let (keys, value) = (names("user", count), T::of(bytes));
     // As long as the names under which the cache stores its values.
     let raw_keys = names(&format!("ct:{namespace}:r:user"), L2_KEYS);
-    let (cache, raw) = runtime.block_on(async {
-        let other = ground.instance(&namespace).await?;
-        prefill(&other, &keys, &value).await?;
+    let (raw, caches) = runtime.block_on(async {
+        prefill(&ground.instance(&namespace).await?, &keys, &value).await?;
         let mut raw = ground.raw().await?;
         prefill_raw(&mut raw, &raw_keys, &value).await?;
-        Outcome::Ok((ground.forgetful(&namespace).await?, raw))
+        let (one, two) = (ground.instance(&namespace).await?, ground.instance(&namespace).await?);
+        Outcome::Ok((raw, [one, two, ground.forgetful(&namespace).await?, ground.keepless(&namespace).await?]))
     })?;
-    let before = cache.stats();
+    let [by_load, by_get, full, keepless] = &caches;
+    let read = |name: &str, cache: &'_ TieredCache| {
+        let (cache, mut at) = (cache.clone(), Turn::new(&keys, L2_OPS));
+        Subject::new(name, L2_OPS, move || runtime.block_on(read_each::<T>(&cache, at.next())))
+    };
     let mut subjects = [
         {
             let (mut raw, mut at) = (raw, Turn::new(&raw_keys, L2_OPS));
             Subject::new("GET and decode", L2_OPS, move || runtime.block_on(get_raw_each::<T>(&mut raw, at.next())))
         },
+        read("get_or_load, L2 hit", by_load),
         {
             let mut at = Turn::new(&keys, L2_OPS);
-            let cache = &cache;
-            Subject::new("get_or_load, L2 hit", L2_OPS, move || runtime.block_on(read_each::<T>(cache, at.next())))
+            Subject::new("get, L2 hit", L2_OPS, move || runtime.block_on(get_each::<T>(by_get, at.next())))
         },
-        {
-            // Half a turn apart, so that neither finds what the other has just kept.
-            let mut at = Turn::new(&keys, L2_OPS).half_way();
-            let cache = &cache;
-            Subject::new("get, L2 hit", L2_OPS, move || runtime.block_on(get_each::<T>(cache, at.next())))
-        },
+        read("  and L1 evicts another", full),
+        read("  and L1 keeps nothing", keepless),
     ];
     let times = interleave(rounds, &mut subjects)?;
-    let after = cache.stats();
-    if after.l1_hits != before.l1_hits || after.l2_faults != before.l2_faults {
-        return Err(format!("expected hits in L2 alone, found otherwise:\n{after}").into());
+    for cache in &caches {
+        let stats = cache.stats();
+        if stats.l1_hits > 0 || stats.l2_hits != u64::from(count) {
+            return Err(format!("expected {count} hits in L2 and none in L1, found otherwise:\n{stats}").into());
+        }
     }
     table.line(&format!("\nL2 hit, {size}, one after the other"));
-    table.compare(&subjects, &times, &[limit, limit]);
+    table.compare(&subjects, &times, &[limit, limit, None, None]);
     Ok(())
 }
 
@@ -221,11 +226,6 @@ struct Turn<'a> {
 impl<'a> Turn<'a> {
     fn new(keys: &'a [String], take: u32) -> Self {
         Self { keys, at: 0, take: usize::try_from(take).unwrap_or(usize::MAX) }
-    }
-
-    fn half_way(mut self) -> Self {
-        self.at = self.keys.len() / 2;
-        self
     }
 
     fn next(&mut self) -> impl Iterator<Item = &'a str> + use<'a> {

@@ -71,14 +71,22 @@ impl Ground {
     }
 
     /// An instance that keeps so few entries, the latest, that keys which are read in turn are never found in its own tier. Each
-    /// read still pays for keeping what it brings and for the eviction of another, as in a service whose cache is full; with a
-    /// capacity too small for any entry it would pay for neither.
+    /// read still pays for keeping what it brings and for the eviction of another, as in a service whose cache is full.
     ///
     /// # Errors
     ///
     /// If it cannot be built.
     pub async fn forgetful(&self, namespace: &str) -> Outcome<TieredCache> {
         Ok(self.builder(namespace).l1_max_entries(FEW).eviction(Eviction::Lru).build().await?)
+    }
+
+    /// An instance in whose own tier nothing fits: every read goes to the server, and what it brings is not kept.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be built.
+    pub async fn keepless(&self, namespace: &str) -> Outcome<TieredCache> {
+        Ok(self.builder(namespace).l1_max_bytes(1).build().await?)
     }
 
     /// Limits that a busy machine does not reach: a call that was given up would be measured as a cheap one.
