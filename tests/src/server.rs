@@ -56,7 +56,11 @@ impl ServerBuilder {
         }
     }
 
-    fn try_start(self) -> Result<RedisServer, String> {
+    /// Starts the server as [`ServerBuilder::start`] does, for callers that can say why it cannot be had.
+    ///
+    /// # Errors
+    /// Where that panics, with the same text.
+    pub fn try_start(self) -> Result<RedisServer, String> {
         let program = program()?;
         let mut tried = 0;
         loop {

@@ -1,0 +1,274 @@
+//! What a read costs, divided by what it stands on: `cargo bench --bench ratios`, with `-- --check` against the limits below.
+//! The two sides of a ratio are measured in one run, in turns, so it holds on a busy machine where the times themselves do not.
+//!
+//! `-- --tcp` puts the server on a loopback port; the default, a unix socket, is the harder case for the ratios.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use cachetier::TieredCache;
+use cachetier_benches::{
+    Body, Ground, List, Outcome, Page, Pinned, SIZES, Subject, fill, fill_raw, forget, get_each, get_raw_each, interleave, median,
+    moka_future_each, moka_sync_each, prefill, prefill_raw, ratio, read_each, zipf,
+};
+use tokio::runtime::{Builder, Runtime};
+
+/// A hit in L1 against `get` of moka's asynchronous cache.
+const L1_LIMIT: f64 = 1.0;
+/// A hit in L2 against `GET` and decoding.
+const L2_LIMIT: f64 = 1.12;
+/// A miss and its fill against `GET`, encoding and `SET PX`.
+const FILL_LIMIT: f64 = 1.2;
+
+/// What is in L1, and how it is asked for.
+const L1_KEYS: u32 = 10_000;
+const EXPONENT: f64 = 0.99;
+const L1_OPS: u32 = 20_000;
+/// What the plain `GET`s ask for.
+const L2_KEYS: u32 = 1_000;
+const L2_OPS: u32 = 100;
+const FILL_OPS: u32 = 50;
+
+/// How often each side of a ratio is measured.
+struct Rounds {
+    l1: usize,
+    l2: usize,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    // Without it cargo runs this as a test: then it shows that it runs, and its numbers mean nothing.
+    let measure = given("--bench");
+    let rounds = if measure { Rounds { l1: 201, l2: 101 } } else { Rounds { l1: 1, l2: 1 } };
+    let ground = if given("--tcp") { Ground::start_tcp() } else { Ground::start() };
+    match ground.and_then(|ground| run(&ground, &rounds)) {
+        Ok(table) => {
+            println!("{}", table.text);
+            if !measure {
+                println!("(not measured: run it with `cargo bench --bench ratios`)");
+            }
+            if given("--check") && measure && table.above > 0 {
+                eprintln!("{} ratios are above their limit", table.above);
+                return ExitCode::FAILURE;
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("ratios: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(ground: &Ground, rounds: &Rounds) -> Outcome<Table> {
+    let mut table = Table::new();
+    l1(ground, rounds.l1, &mut table)?;
+    match Pinned::with(ground.server()) {
+        Ok(pinned) => {
+            table.line(&format!("\nclient and server on core {}", pinned.core()));
+            l2(ground, rounds.l2, &mut table)?;
+        }
+        Err(why) => {
+            table.line(&format!("\nclient and server are not on one core ({why}): the ratios below are those of two cores"));
+            l2(ground, rounds.l2, &mut table)?;
+        }
+    }
+    Ok(table)
+}
+
+/// Hits in L1, with a server attached: on this thread, the cache's own tasks on another.
+fn l1(ground: &Ground, rounds: usize, table: &mut Table) -> Outcome {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let keys = names("user", L1_KEYS);
+    let order = zipf(L1_KEYS, EXPONENT, usize::try_from(L1_OPS)?);
+    let asked: Vec<&str> = order.iter().filter_map(|index| keys.get(*index)).map(String::as_str).collect();
+    let value = Page::of(1_024);
+    // Plain: neither a time to live nor a listener.
+    let moka_future = moka::future::Cache::new(u64::from(L1_KEYS) * 2);
+    let moka_sync = moka::sync::Cache::new(u64::from(L1_KEYS) * 2);
+    let cache = runtime.block_on(async {
+        let cache = ground.instance(&ground.namespace()).await?;
+        prefill(&cache, &keys, &value).await?;
+        for key in &keys {
+            moka_future.insert(key.clone(), Arc::clone(&value)).await;
+            moka_sync.insert(key.clone(), Arc::clone(&value));
+        }
+        Outcome::Ok(cache)
+    })?;
+    let each = || asked.iter().copied();
+    let mut subjects = [
+        Subject::new("moka future get", L1_OPS, || runtime.block_on(moka_future_each::<Page>(&moka_future, each()))),
+        Subject::new("get_or_load, L1 hit", L1_OPS, || runtime.block_on(read_each::<Page>(&cache, each()))),
+        Subject::new("get, L1 hit", L1_OPS, || runtime.block_on(get_each::<Page>(&cache, each()))),
+        Subject::new("moka sync get", L1_OPS, || runtime.block_on(moka_sync_each::<Page>(&moka_sync, each()))),
+    ];
+    let times = interleave(rounds, &mut subjects)?;
+    table.line(&format!("{L1_KEYS} keys, Zipf {EXPONENT}, V = Arc<T>, a server attached"));
+    table.compare(&subjects, &times, &[Some(L1_LIMIT), Some(L1_LIMIT), None]);
+    Ok(())
+}
+
+/// Hits in L2, and misses that are filled: client, cache and their tasks on this thread.
+fn l2(ground: &Ground, rounds: usize, table: &mut Table) -> Outcome {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    for (size, bytes) in SIZES {
+        hits::<Page>(ground, &runtime, rounds, (size, bytes), Some(L2_LIMIT), table)?;
+    }
+    for (size, bytes) in SIZES {
+        fills(ground, &runtime, rounds, (size, bytes), table)?;
+    }
+    // A body whose elements serde hands over one by one: what the bounds on decoding cost shows most here.
+    hits::<List>(ground, &runtime, rounds, ("Vec<u8> of 1 KiB", 1_024), None, table)
+}
+
+fn hits<T: Body>(
+    ground: &Ground,
+    runtime: &Runtime,
+    rounds: usize,
+    (size, bytes): (&str, usize),
+    limit: Option<f64>,
+    table: &mut Table,
+) -> Outcome {
+    let namespace = ground.namespace();
+    // One key for each read, and for those of the round that is not counted: nothing is read twice by anybody.
+    let count = L2_OPS * u32::try_from(rounds + 1)?;
+    let (keys, value) = (names("user", count), T::of(bytes));
+    // As long as the names under which the cache stores its values.
+    let raw_keys = names(&format!("ct:{namespace}:r:user"), L2_KEYS);
+    let (raw, caches) = runtime.block_on(async {
+        prefill(&ground.instance(&namespace).await?, &keys, &value).await?;
+        let mut raw = ground.raw().await?;
+        prefill_raw(&mut raw, &raw_keys, &value).await?;
+        let (one, two) = (ground.instance(&namespace).await?, ground.instance(&namespace).await?);
+        Outcome::Ok((raw, [one, two, ground.forgetful(&namespace).await?, ground.keepless(&namespace).await?]))
+    })?;
+    let [by_load, by_get, full, keepless] = &caches;
+    let read = |name: &str, cache: &'_ TieredCache| {
+        let (cache, mut at) = (cache.clone(), Turn::new(&keys, L2_OPS));
+        Subject::new(name, L2_OPS, move || runtime.block_on(read_each::<T>(&cache, at.next())))
+    };
+    let mut subjects = [
+        {
+            let (mut raw, mut at) = (raw, Turn::new(&raw_keys, L2_OPS));
+            Subject::new("GET and decode", L2_OPS, move || runtime.block_on(get_raw_each::<T>(&mut raw, at.next())))
+        },
+        read("get_or_load, L2 hit", by_load),
+        {
+            let mut at = Turn::new(&keys, L2_OPS);
+            Subject::new("get, L2 hit", L2_OPS, move || runtime.block_on(get_each::<T>(by_get, at.next())))
+        },
+        read("  and L1 evicts another", full),
+        read("  and L1 keeps nothing", keepless),
+    ];
+    let times = interleave(rounds, &mut subjects)?;
+    for cache in &caches {
+        let stats = cache.stats();
+        if stats.l1_hits > 0 || stats.l2_hits != u64::from(count) {
+            return Err(format!("expected {count} hits in L2 and none in L1, found otherwise:\n{stats}").into());
+        }
+    }
+    table.line(&format!("\nL2 hit, {size}, one after the other"));
+    table.compare(&subjects, &times, &[limit, limit, None, None]);
+    Ok(())
+}
+
+fn fills(ground: &Ground, runtime: &Runtime, rounds: usize, (size, bytes): (&str, usize), table: &mut Table) -> Outcome {
+    let (namespace, value) = (ground.namespace(), Page::of(bytes));
+    let (cache, raw) = runtime.block_on(async { Outcome::Ok((ground.forgetful(&namespace).await?, ground.raw().await?)) })?;
+    let before = cache.stats();
+    let mut subjects = [
+        {
+            let (mut raw, mut client, mut fresh) = (raw, ground.client(), 0);
+            let (value, namespace) = (&value, &namespace);
+            Subject::new("GET, encode and SET PX", FILL_OPS, move || {
+                fresh += 1;
+                let keys = names(&format!("ct:{namespace}:r:user:{fresh}"), FILL_OPS);
+                let time = runtime.block_on(fill_raw(&mut raw, &keys, value))?;
+                forget(&mut client, &keys)?;
+                Ok(time)
+            })
+        },
+        {
+            let (mut client, mut fresh) = (ground.client(), 0);
+            let (cache, value, namespace) = (&cache, &value, &namespace);
+            Subject::new("get_or_load, miss and fill", FILL_OPS, move || {
+                fresh += 1;
+                let keys = names(&format!("user:{fresh}"), FILL_OPS);
+                let time = runtime.block_on(fill(cache, &keys, value))?;
+                forget(&mut client, &keys.iter().map(|key| format!("ct:{namespace}:v:{key}")).collect::<Vec<_>>())?;
+                Ok(time)
+            })
+        },
+    ];
+    let times = interleave(rounds, &mut subjects)?;
+    let (loads, fills) = (cache.stats().loads - before.loads, cache.stats().fills - before.fills);
+    if loads != fills {
+        return Err(format!("expected every load to be stored, found {loads} loads and {fills} fills").into());
+    }
+    table.line(&format!("\nmiss and fill, {size}, a loader that has the value at hand"));
+    table.compare(&subjects, &times, &[Some(FILL_LIMIT)]);
+    Ok(())
+}
+
+fn names(prefix: &str, count: u32) -> Vec<String> {
+    (0..count).map(|index| format!("{prefix}:{index}")).collect()
+}
+
+/// Hands the keys out in turn, a round's worth at a time, so that one is asked for again only after all the others.
+struct Turn<'a> {
+    keys: &'a [String],
+    at: usize,
+    take: usize,
+}
+
+impl<'a> Turn<'a> {
+    fn new(keys: &'a [String], take: u32) -> Self {
+        Self { keys, at: 0, take: usize::try_from(take).unwrap_or(usize::MAX) }
+    }
+
+    fn next(&mut self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let from = self.at % self.keys.len().max(1);
+        self.at = from + self.take;
+        self.keys.iter().cycle().skip(from).take(self.take).map(String::as_str)
+    }
+}
+
+/// The lines that are printed at the end.
+struct Table {
+    text: String,
+    /// How many ratios are above their limit.
+    above: usize,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self { text: String::new(), above: 0 }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// Sets every subject against the first one; `limits` are those of the others.
+    fn compare(&mut self, subjects: &[Subject<'_>], times: &[Vec<f64>], limits: &[Option<f64>]) {
+        let Some((base, rest)) = times.split_first() else { return };
+        if let Some(first) = subjects.first() {
+            self.line(&format!("  {:<28} {:>10.1} ns", first.name(), median(base)));
+        }
+        for ((subject, times), limit) in subjects.iter().skip(1).zip(rest).zip(limits) {
+            let ratio = ratio(times, base);
+            let verdict = match limit {
+                None => String::new(),
+                Some(limit) if ratio <= *limit => format!("limit {limit:.2}  ok"),
+                Some(limit) => {
+                    self.above += 1;
+                    format!("limit {limit:.2}  ABOVE")
+                }
+            };
+            self.line(&format!("  {:<28} {:>10.1} ns  x {ratio:.3}  {verdict}", subject.name(), median(times)));
+        }
+    }
+}

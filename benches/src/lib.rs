@@ -1,0 +1,23 @@
+//! The ground of the benches: values of a given size, a server of their own, connections, cores, the subjects they time.
+//! What is compared with what, and what it may cost, is the benches' own.
+#![forbid(unsafe_code)]
+
+mod cores;
+mod ground;
+mod payload;
+mod rounds;
+mod subjects;
+mod zipf;
+
+pub use cores::Pinned;
+pub use ground::{Ground, POLICY};
+pub use payload::{Body, List, Page, SIZES};
+pub use rounds::{Subject, interleave, median, ratio};
+pub use subjects::{
+    Missing, fill, fill_raw, forget, get_each, get_raw_each, moka_future_each, moka_sync_each, prefill, prefill_raw,
+    read_each,
+};
+pub use zipf::zipf;
+
+/// What can go wrong in a bench: anything, and then it ends with a line that says so.
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;

@@ -1,0 +1,157 @@
+//! What each tier costs a reader: `cargo bench --bench tiers`. The server is the bench's own; the last line says it all.
+//!
+//! Times of a machine: for what holds on any, see the bench `ratios`.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cachetier::TieredCache;
+use cachetier_benches::{Body as _, Ground, Missing, Outcome, POLICY, Page, SIZES, median, prefill};
+use criterion::{BenchmarkId, Criterion};
+use tokio::runtime::{Builder, Runtime};
+
+/// How long a loader takes: a query of a database nearby.
+const QUERY: Duration = Duration::from_millis(1);
+/// How many keys are read in turn in L2: far more than the instance that reads them keeps.
+const KEYS: usize = 2_000;
+/// The size whose numbers are the last line's.
+const SHOWN: usize = 1_024;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("tiers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Outcome<String> {
+    let ground = Ground::start()?;
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let mut criterion = Criterion::default()
+        .without_plots()
+        .sample_size(20)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
+    let mut shown = Shown::default();
+    let mut group = criterion.benchmark_group("tiers");
+    for (size, bytes) in SIZES {
+        let keys: Vec<String> = (0..KEYS).map(|index| format!("page:{index}")).collect();
+        let namespace = ground.namespace();
+        let (warm, cold) = runtime.block_on(prepare(&ground, &namespace, &keys, bytes))?;
+
+        let mut times = Vec::new();
+        group.bench_function(BenchmarkId::new("L1 hit", size), |bencher| {
+            bencher.iter_custom(|count| {
+                let time = timed(&runtime, async {
+                    for _ in 0..count {
+                        read(&warm, "page:0").await?;
+                    }
+                    Ok(())
+                });
+                note(&mut times, time, count)
+            });
+        });
+        shown.take(bytes, |shown| &mut shown.l1, &times);
+
+        let (mut times, mut next) = (Vec::new(), 0);
+        group.bench_function(BenchmarkId::new("L2 hit", size), |bencher| {
+            // The instance keeps the latest few dozen entries and the keys are read in turn, so none of them is found in L1, and a
+            // read still pays for keeping what it brings. Fresh keys for every read would be millions; an instance that keeps
+            // nothing would be spared the insertion.
+            bencher.iter_custom(|count| {
+                let before = cold.stats();
+                let time = timed(&runtime, async {
+                    for _ in 0..count {
+                        next = (next + 1) % KEYS;
+                        read(&cold, keys.get(next).ok_or(Missing)?).await?;
+                    }
+                    Ok(())
+                });
+                let after = cold.stats();
+                assert_eq!((after.l2_hits - before.l2_hits, after.l1_hits), (count, before.l1_hits), "these were no hits in L2");
+                note(&mut times, time, count)
+            });
+        });
+        shown.take(bytes, |shown| &mut shown.l2, &times);
+
+        let value = Page::of(bytes);
+        let mut fresh = 0_u64;
+        group.bench_function(BenchmarkId::new("loader of 1 ms", size), |bencher| {
+            bencher.iter_custom(|count| {
+                let time = timed(&runtime, async {
+                    for _ in 0..count {
+                        fresh += 1;
+                        let load = async || {
+                            tokio::time::sleep(QUERY).await;
+                            Ok::<_, std::convert::Infallible>(Arc::clone(&value))
+                        };
+                        cold.get_or_load(&format!("fresh:{fresh}"), POLICY, load).await?;
+                    }
+                    Ok(())
+                });
+                note(&mut Vec::new(), time, count)
+            });
+        });
+    }
+    group.finish();
+    criterion.final_summary();
+    Ok(shown.line())
+}
+
+/// Fills the shared tier; returns an instance that holds the first key, and one that holds none of them for long.
+async fn prepare(ground: &Ground, namespace: &str, keys: &[String], bytes: usize) -> Outcome<(TieredCache, TieredCache)> {
+    let warm = ground.instance(namespace).await?;
+    prefill(&warm, keys, &Page::of(bytes)).await?;
+    Ok((warm, ground.forgetful(namespace).await?))
+}
+
+/// Reads a key that some tier holds.
+async fn read(cache: &TieredCache, key: &str) -> Outcome {
+    std::hint::black_box(cache.get_or_load(key, POLICY, async || Err::<Arc<Page>, _>(Missing)).await?);
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures the machine's time")]
+fn timed(runtime: &Runtime, call: impl Future<Output = Outcome>) -> Outcome<Duration> {
+    let begun = Instant::now();
+    runtime.block_on(call)?;
+    Ok(begun.elapsed())
+}
+
+/// Notes the nanoseconds of one read, for the last line, and hands the time on to criterion.
+#[expect(clippy::panic, reason = "criterion takes no errors")]
+fn note(times: &mut Vec<f64>, time: Outcome<Duration>, count: u64) -> Duration {
+    let time = time.unwrap_or_else(|error| panic!("{error}"));
+    #[expect(clippy::cast_precision_loss, reason = "for display")]
+    times.push(time.as_secs_f64() * 1e9 / count.max(1) as f64);
+    time
+}
+
+/// The nanoseconds of the last line.
+#[derive(Default)]
+struct Shown {
+    l1: f64,
+    l2: f64,
+}
+
+impl Shown {
+    fn take(&mut self, bytes: usize, which: impl FnOnce(&mut Self) -> &mut f64, times: &[f64]) {
+        if bytes == SHOWN {
+            *which(self) = median(times);
+        }
+    }
+
+    fn line(&self) -> String {
+        let (l1, l2) = (self.l1, self.l2);
+        format!("L1 {l1:.0} ns, L2 {:.1} us, ratio {:.1}", l2 / 1e3, if l1 > 0.0 { l2 / l1 } else { 0.0 })
+    }
+}
