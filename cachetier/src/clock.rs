@@ -58,6 +58,16 @@ impl Clock {
     }
 
     /// Returns a clock that stands still, and the hand that moves it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cachetier::Clock;
+    ///
+    /// let (clock, hand) = Clock::manual();
+    /// // `clock` goes into a builder; `hand` stays with the test.
+    /// hand.advance(Duration::from_secs(60));
+    /// # drop(clock);
+    /// ```
     #[must_use]
     pub fn manual() -> (Self, ManualClock) {
         // Not zero: a time of zero would hide a deadline that was never set.

@@ -14,6 +14,12 @@ pub(crate) enum Capacity {
 }
 
 /// Which entries L1 keeps when it is full. Which to choose is told in `docs/choosing-eviction.md`.
+///
+/// ```
+/// # use cachetier::{Eviction, TieredCache};
+/// let builder = TieredCache::builder("shop").l1_max_entries(10_000).eviction(Eviction::Lru);
+/// # drop(builder);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Eviction {

@@ -99,6 +99,17 @@ impl std::fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// Why a mutation was not even tried.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use cachetier::{CacheError, KeyError, TieredCache};
+///
+/// let cache = TieredCache::builder("shop").build().await?;
+/// assert_eq!(cache.invalidate("").await, Err(CacheError::Key(KeyError::Empty)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheError {
@@ -166,6 +177,24 @@ impl From<KeyError> for CacheError {
 }
 
 /// Why there is no value. All who waited for the same load get the same one.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use cachetier::{Policy, TieredCache};
+///
+/// let cache = TieredCache::builder("shop").build().await?;
+/// let policy = Policy::ttl(Duration::from_secs(60));
+///
+/// let failed = cache.get_or_load("k", policy, || async { Err::<u32, _>("no such row") }).await;
+/// assert_eq!(failed.unwrap_err().into_loader().ok(), Some("no such row"));
+///
+/// let panicked = cache.get_or_compute("k", policy, || async { if true { panic!("a bug") } else { 1 } }).await;
+/// assert!(panicked.unwrap_err().is_panic());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LoadError<E> {

@@ -1,4 +1,127 @@
 //! A typed in-process cache over Redis, coherent across every instance of a service.
+//!
+//! A [`TieredCache`] answers a read from this process's own copy (L1), else from a shared tier (L2, a Redis server), else from a
+//! loader that runs once however many callers ask. What one instance invalidates, no instance serves for longer than a stated
+//! bound, and no load that began before can bring it back.
+//!
+//! # A first look
+//!
+//! Two instances of a service over one shared tier; here it lives in this process, so that nothing needs to be installed. With
+//! `.redis("redis://127.0.0.1/")` in the place of `.in_process(&tier)` it is a server.
+//!
+//! ```
+//! use std::time::Duration;
+//! use cachetier::{InProcess, Policy, TieredCache};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+//! struct User {
+//!     name: String,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let tier = InProcess::new();
+//! let here = TieredCache::builder("shop").in_process(&tier).build().await?;
+//! let there = TieredCache::builder("shop").in_process(&tier).build().await?;
+//!
+//! let policy = Policy::ttl(Duration::from_secs(300));
+//! let load = || async { Ok::<_, std::io::Error>(User { name: "Ada".into() }) };
+//!
+//! // A miss in both tiers: the loader runs, and both tiers keep what it brings.
+//! let user = here.get_or_load("user:42", policy.tags(["users", "org:7"]), load).await?;
+//! assert_eq!(user.name, "Ada");
+//!
+//! // The other instance finds it in the shared tier.
+//! assert_eq!(there.get::<User>("user:42").await, Some(user));
+//! assert_eq!(there.stats().loads, 0);
+//!
+//! // After the write has been committed: every entry that carries the tag, in one step.
+//! here.invalidate_tag("org:7").await?;
+//! assert_eq!(here.get::<User>("user:42").await, None);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it guarantees
+//!
+//! - **G1.** Once `invalidate` has returned [`Delivery::Applied`], no load begun before it can be stored in the shared tier, however
+//!   late it ends.
+//! - **G2.** A value served at some time is not older than the last invalidation applied [`max_staleness`] before (2 s unless set
+//!   otherwise; while the server can be reached, as long as a message takes). An instance that cannot prove this asks the loader.
+//! - **G3.** In the instance that invalidated, the next read sees it, whether the server could be reached or not.
+//! - A fault of the shared tier never fails a read: it is counted, and the loader answers.
+//! - Loads are not repeated: within an instance one runs at a time for a key and all who ask share its outcome; across instances,
+//!   as long as the server can be reached.
+//!
+//! They rest on one duty: *invalidate after the write has been committed*, and load from a source that shows committed writes (a
+//! lagging replica does not). They do not cover a process that dies after its commit and before its invalidation: the old value then
+//! lives as long as its policy says.
+//!
+//! [`max_staleness`]: CacheBuilder::max_staleness
+//!
+//! # Keys, types and tags
+//!
+//! A key is a string; segments are divided by `:`, and the first four can be invalidated as a
+//! [prefix](TieredCache::invalidate_prefix). One handle holds values of any type, but a key holds one type: a value of another type
+//! than the one asked for is left alone, counted and logged, and the loader answers. The full path of the type stands for it in the
+//! shared tier, so renaming or moving a type makes its values misses; *changing its fields does not*: put a version into the key when
+//! you do that (`user:v2:42`).
+//!
+//! A hit clones the value. Where that is dear, cache an `Arc`: `get_or_load::<Arc<Report>, ..>`.
+//!
+//! # Cancel safety
+//!
+//! Reads and writes may be dropped at any time.
+//!
+//! | dropped while it runs | what follows |
+//! |---|---|
+//! | a read that waits for another's load | nothing |
+//! | a read whose loader runs | the loader is dropped too; somebody who waits runs theirs, and inherits the right to fill |
+//! | an invalidation | it is carried out all the same, in the background |
+//! | a [`set`](TieredCache::set) | it counts as an invalidation of the key |
+//! | [`flush`](TieredCache::flush) | what is under way goes on |
+//! | [`close`](TieredCache::close) | if it was still flushing, the cache stays open |
+//!
+//! A loader runs in the task of its caller, so it may borrow. A loader that must end once begun spawns its work itself.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds | cost |
+//! |---|---|---|---|
+//! | `postcard` | yes | [`Codec`]`::Postcard`, the codec that is used unless told otherwise | 4 crates |
+//! | `redis` | yes | the shared tier over a Redis server, 7.0 or newer | about 50 crates |
+//! | `bincode` | no | [`Codec`]`::Bincode`, at its last usable release | 2 crates |
+//!
+//! Without any of them the crate brings about 40 crates, and the cache is one tier: this process alone. A shared tier needs a codec.
+//!
+//! # Testing a service that uses it
+//!
+//! [`InProcess`] is a shared tier without a server, and every cache built over it is an instance of its own. It also loses, delays and
+//! refuses calls as a script says. [`Clock::manual`] makes time stand still until the test moves it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use cachetier::{CallKind, Clock, InProcess, Policy, TieredCache};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (clock, hand) = Clock::manual();
+//! let tier = InProcess::with_clock(clock.clone());
+//! let cache = TieredCache::builder("test").in_process(&tier).clock(clock).build().await?;
+//! let policy = Policy::ttl(Duration::from_secs(60));
+//!
+//! // The shared tier fails, and the caller does not notice.
+//! tier.fail_next(CallKind::Probe);
+//! assert_eq!(cache.get_or_compute("k", policy, || async { 1 }).await?, 1);
+//! assert_eq!(cache.stats().l2_faults, 1);
+//!
+//! // A minute later the value is gone.
+//! hand.advance(Duration::from_secs(60));
+//! assert_eq!(cache.get_or_compute("k", policy, || async { 2 }).await?, 2);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod cache;
@@ -32,3 +155,8 @@ pub use observe::stats::Stats;
 pub use rule::policy::Policy;
 pub use rule::seq::{Era, Seq, Token};
 pub use wire::codec::Codec;
+
+/// The code in the README, as a test that it compiles.
+#[cfg(all(doctest, feature = "redis", feature = "postcard"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

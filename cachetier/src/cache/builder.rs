@@ -33,6 +33,29 @@ use crate::view::View;
 use crate::wire::codec::Codec;
 
 /// The settings of a [`TieredCache`] to be: begun by [`TieredCache::builder`], ended by [`CacheBuilder::build`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use cachetier::{Eviction, InProcess, TieredCache};
+///
+/// let cache = TieredCache::builder("shop")
+///     .in_process(&InProcess::new())
+///     .l1_max_bytes(64 << 20)
+///     .eviction(Eviction::Lru)
+///     .load_limit(Duration::from_secs(2))
+///     .build()
+///     .await?;
+///
+/// // A setting that cannot be used has a name.
+/// let error = TieredCache::builder("shop").tag_cells(1).build().await.unwrap_err();
+/// assert_eq!(error.field(), "tag_cells");
+/// assert_eq!(error.to_string(), "tag_cells is 1, expected 256 to 67108864");
+/// # drop(cache);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct CacheBuilder {

@@ -93,12 +93,41 @@ impl TieredCache {
     }
 
     /// Returns the policy the cache was built with, if it was given one.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// let cache = TieredCache::builder("shop").policy(policy).build().await?;
+    /// assert_eq!(cache.policy(), Some(policy));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn policy(&self) -> Option<Policy> {
         self.shared.config.policy
     }
 
     /// Returns what the cache has done so far, and what it holds now.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.get_or_compute("k", policy, || async { 1 }).await?;
+    /// cache.get_or_compute("k", policy, || async { 1 }).await?;
+    /// let stats = cache.stats();
+    /// assert_eq!((stats.l1_hits, stats.l1_misses, stats.loads), (1, 1, 1));
+    /// println!("{stats}");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         let instance = self.instance();
@@ -113,6 +142,20 @@ impl TieredCache {
     }
 
     /// Waits until every write under way has had its answer and every invalidation is confirmed, for at most `limit`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.invalidate("user:42").await?;
+    /// cache.flush(Duration::from_secs(1)).await?;
+    /// assert_eq!(cache.stats().pending, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// Cancel safety: a dropped flush leaves everything under way as it was.
     ///
@@ -134,6 +177,20 @@ impl TieredCache {
 
     /// Flushes for at most `limit`, then ends the cache for all its handles: its connections and tasks are gone, and from then on
     /// every read runs its loader and stores nothing.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.close(Duration::from_secs(1)).await?;
+    /// assert_eq!(cache.get_or_compute("k", policy, || async { 1 }).await?, 1);
+    /// assert_eq!(cache.invalidate("k").await, Err(CacheError::Closed));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -37,6 +37,20 @@ async fn infallible<V>(load: impl Future<Output = V>) -> Result<Just<V>, Infalli
 impl TieredCache {
     /// Returns the value of `key` from this instance or the shared tier, and loads nothing. A fault of the shared tier is a miss.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// assert_eq!(cache.get::<u64>("price:9").await, None);
+    /// cache.set("price:9", 42_u64, policy).await?;
+    /// assert_eq!(cache.get::<u64>("price:9").await, Some(42));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// Cancel safety: a dropped call leaves no trace.
     pub async fn get<V: Value>(&self, key: &str) -> Option<V> {
         let key = self.key(key);
@@ -51,6 +65,28 @@ impl TieredCache {
     /// [tags](crate::Policy::tags) if wanted.
     ///
     /// A fault of the shared tier never fails the call: the loader answers.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// async fn fetch(id: u64) -> Result<String, std::io::Error> {
+    ///     Ok(format!("user {id}"))
+    /// }
+    ///
+    /// let user = cache.get_or_load("user:42", policy.tags(["users"]), || fetch(42)).await?;
+    /// assert_eq!(user, "user 42");
+    ///
+    /// // A failure is the caller's to see, and is not remembered.
+    /// let failed = cache.get_or_load("user:7", policy, || async { Err::<String, _>("no such table") }).await;
+    /// assert!(matches!(failed, Err(LoadError::Loader(why)) if *why == "no such table"));
+    /// assert_eq!(cache.get_or_load("user:7", policy, || fetch(7)).await?, "user 7");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// Cancel safety: dropped while it waits, it leaves no trace; dropped while it loads, somebody who waits takes over.
     ///
@@ -75,6 +111,19 @@ impl TieredCache {
 
     /// [`TieredCache::get_or_load`] for a loader that cannot fail.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// let primes: Vec<u32> = cache.get_or_compute("primes", policy, || async { vec![2, 3, 5, 7] }).await?;
+    /// assert_eq!(primes, [2, 3, 5, 7]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Still: a panic, the load limit, or a loader that asked for its own key.
@@ -93,6 +142,22 @@ impl TieredCache {
 
     /// [`TieredCache::get_or_load`] for a loader that may find nothing. That there is none is remembered for the policy's
     /// [`negative_ttl`](crate::Policy::negative_ttl), if it has one.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// let policy = policy.negative_ttl(Duration::from_secs(5));
+    /// let nobody = || async { Ok::<Option<String>, std::io::Error>(None) };
+    /// assert_eq!(cache.get_or_load_optional("user:0", policy, nobody).await?, None);
+    /// assert_eq!(cache.get_or_load_optional("user:0", policy, nobody).await?, None);
+    /// assert_eq!(cache.stats().loads, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

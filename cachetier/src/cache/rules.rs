@@ -43,6 +43,23 @@ impl Policy {
 }
 
 /// A list of tags.
+///
+/// ```
+/// use cachetier::{Policy, Tags};
+///
+/// struct Orgs(Vec<u64>);
+///
+/// impl Tags for Orgs {
+///     fn each(&self, tag: &mut dyn FnMut(&str)) {
+///         for org in &self.0 {
+///             tag(&format!("org:{org}"));
+///         }
+///     }
+/// }
+///
+/// let rules = Policy::ttl(std::time::Duration::from_secs(60)).tags(Orgs(vec![7, 8]));
+/// # drop(rules);
+/// ```
 pub trait Tags {
     /// Hands each tag to `tag`.
     fn each(&self, tag: &mut dyn FnMut(&str));

@@ -74,6 +74,21 @@ impl TieredCache {
     /// Invalidates a key in both tiers of every instance: no value loaded before this call is served after it has returned, by this
     /// instance; by the others as soon as they have heard of it. Call it after the write has been committed.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.set("user:42", "Ada".to_owned(), policy).await?;
+    /// let delivery = cache.invalidate("user:42").await?;
+    /// assert!(matches!(delivery, Delivery::Applied(_)));
+    /// assert_eq!(cache.get::<String>("user:42").await, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// Cancel safety: a dropped call is carried out all the same.
     ///
     /// # Errors
@@ -84,6 +99,19 @@ impl TieredCache {
     }
 
     /// [`TieredCache::invalidate`] for many keys, in one step.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.invalidate_many(["user:42", "user:43"]).await?;
+    /// cache.invalidate_many((0..3).map(|id| format!("user:{id}"))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -99,6 +127,20 @@ impl TieredCache {
 
     /// [`TieredCache::invalidate`] that also says whether the shared tier held something; without one, whether this instance did.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.set("cart:1", 3_u32, policy).await?;
+    /// assert!(cache.remove("cart:1").await?.held);
+    /// assert!(!cache.remove("cart:1").await?.held);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`TieredCache::invalidate`].
@@ -108,6 +150,22 @@ impl TieredCache {
     }
 
     /// Invalidates every entry that carries the tag, however many there are, in one step.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.set("user:42", 1_u32, policy.tags(["org:7"])).await?;
+    /// cache.set("user:43", 2_u32, policy.tags(["org:8"])).await?;
+    /// cache.invalidate_tag("org:7").await?;
+    /// assert_eq!(cache.get::<u32>("user:42").await, None);
+    /// assert_eq!(cache.get::<u32>("user:43").await, Some(2));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// Cancel safety and errors as for [`TieredCache::invalidate`].
     ///
@@ -119,6 +177,18 @@ impl TieredCache {
     }
 
     /// [`TieredCache::invalidate_tag`] for many tags, in one step.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.invalidate_tags(["org:7", "prices"]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -135,6 +205,23 @@ impl TieredCache {
     /// Invalidates every key below a prefix of whole segments: `"user:7:"` covers `user:7:name` and `user:7:mail:2`. The first four
     /// segments of a key can be used; it costs the same however many keys there are.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.set("user:7:name", "Ada".to_owned(), policy).await?;
+    /// cache.invalidate_prefix("user:7:").await?;
+    /// assert_eq!(cache.get::<String>("user:7:name").await, None);
+    ///
+    /// // Whole segments only.
+    /// assert!(cache.invalidate_prefix("user:7").await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// Cancel safety as for [`TieredCache::invalidate`].
     ///
     /// # Errors
@@ -147,6 +234,20 @@ impl TieredCache {
     }
 
     /// Invalidates everything in the namespace, in one step.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.set("a", 1_u32, policy).await?;
+    /// cache.clear().await?;
+    /// assert_eq!(cache.get::<u32>("a").await, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// Cancel safety as for [`TieredCache::invalidate`].
     ///
@@ -162,6 +263,19 @@ impl TieredCache {
     /// between, this value is not stored either.
     ///
     /// Prefer [`TieredCache::invalidate`] after a write, and let the next read load what is true then.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.set("rate:eur", 1.07_f64, policy.tags(["rates"])).await?;
+    /// assert_eq!(cache.get::<f64>("rate:eur").await, Some(1.07));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// Cancel safety: dropped, it counts as an invalidation of the key.
     ///

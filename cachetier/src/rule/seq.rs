@@ -9,6 +9,21 @@ pub struct Seq(pub(crate) u64);
 pub struct Era(pub(crate) u32);
 
 /// A point on the lane that another instance can be asked to have reached.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use cachetier::{Delivery, TieredCache};
+///
+/// let cache = TieredCache::builder("shop").build().await?;
+/// let (first, second) = (cache.invalidate("a").await?, cache.invalidate("b").await?);
+/// if let (Delivery::Applied(first), Delivery::Applied(second)) = (first, second) {
+///     assert_eq!(first.era, second.era);
+///     assert!(first.seq < second.seq);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Token {
     /// The life of the lane that `seq` belongs to.

@@ -11,6 +11,16 @@ use crate::wire::bounded;
 ///
 /// Neither describes itself: what was written as one type is not to be read as another. Both refuse types that ask the bytes
 /// what they are, such as untagged enums.
+///
+/// ```
+/// # #[cfg(feature = "postcard")]
+/// # {
+/// use cachetier::{Codec, TieredCache};
+///
+/// let builder = TieredCache::builder("shop").codec(Codec::Postcard);
+/// # drop(builder);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Codec {

@@ -159,3 +159,16 @@ fn the_fingerprint_of_a_type_is_what_it_ever_was() {
     assert_eq!(Fingerprint::of::<u64>(), Fingerprint(0xd319_3e8d_66f2));
     assert_eq!(Fingerprint::of::<String>(), Fingerprint(0x6e91_21e0_2e46));
 }
+
+/// The worked examples of `docs/wire.md`, there for programs in other languages.
+#[test]
+fn the_hash_of_a_tag_and_its_cells_are_what_they_ever_were() {
+    for (hash, expected, cells) in [
+        (TagHash::of("shop", "users"), 0xfe93_fe81_9e6f_ff9a, [262_042, 261_659, 261_276, 260_893]),
+        (TagHash::of_prefix("shop", "user:"), 0x5672_c26f_edf3_31b6, [209_334, 128_037, 46_740, 227_587]),
+        (TagHash::of_prefix("shop", "user:7:"), 0x7483_3561_4aa0_ce6e, [52_846, 975, 211_248, 159_377]),
+    ] {
+        assert_eq!(hash, TagHash(expected));
+        assert_eq!(hash.cells(1 << 18).collect::<Vec<_>>(), cells);
+    }
+}
