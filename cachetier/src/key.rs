@@ -67,7 +67,7 @@ pub(crate) fn check_key(key: &str) -> Result<(), KeyError> {
 }
 
 /// A tag, or an implicit one, as everybody on the lane knows it. Two tags that share a hash are invalidated together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TagHash(pub(crate) u64);
 
 /// How many cells of the table a tag has.
@@ -77,8 +77,12 @@ impl TagHash {
     /// The hash of a tag: 64-bit FNV-1a over the namespace, a zero byte and the tag, then mixed. Fixed, because other programs
     /// and languages compute it too; simple, for the same reason.
     pub(crate) fn of(namespace: &str, tag: &str) -> Self {
+        Self::of_bytes(namespace.bytes().chain([0]).chain(tag.bytes()))
+    }
+
+    fn of_bytes(bytes: impl Iterator<Item = u8>) -> Self {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in namespace.bytes().chain([0]).chain(tag.bytes()) {
+        for byte in bytes {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
         // The finaliser of MurmurHash3: FNV alone leaves the upper bits of short tags poor, and the cells take from both halves.
@@ -89,10 +93,7 @@ impl TagHash {
 
     /// The hash of the implicit tag that all keys below `prefix` (its last `:` included) carry.
     pub(crate) fn of_prefix(namespace: &str, prefix: &str) -> Self {
-        let mut tag = String::with_capacity(prefix.len() + 1);
-        tag.push('^');
-        tag.push_str(prefix);
-        Self::of(namespace, &tag)
+        Self::of_bytes(namespace.bytes().chain(*b"\0^").chain(prefix.bytes()))
     }
 
     /// The cells of a table of `cells` that a bump of this tag is written into.
@@ -105,8 +106,34 @@ impl TagHash {
 }
 
 /// The prefixes of a key that can be invalidated: up to and with each of its first [`PREFIX_DEPTH`] colons.
-pub(crate) fn prefixes(key: &str) -> impl Iterator<Item = &str> {
+fn prefixes(key: &str) -> impl Iterator<Item = &str> {
     key.match_indices(':').take(PREFIX_DEPTH).filter_map(|(at, _)| key.get(..=at))
+}
+
+/// The implicit tags of a key: one for each prefix that it can be invalidated by. In place: a miss makes them, and copies them about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Prefixes {
+    hashes: [TagHash; PREFIX_DEPTH],
+    count: usize,
+}
+
+impl Prefixes {
+    pub(crate) fn of(namespace: &str, key: &str) -> Self {
+        let mut all = Self::default();
+        for (place, prefix) in all.hashes.iter_mut().zip(prefixes(key)) {
+            *place = TagHash::of_prefix(namespace, prefix);
+            all.count += 1;
+        }
+        all
+    }
+}
+
+impl std::ops::Deref for Prefixes {
+    type Target = [TagHash];
+
+    fn deref(&self) -> &[TagHash] {
+        self.hashes.get(..self.count).unwrap_or_default()
+    }
 }
 
 /// Says whether a prefix is one that [`prefixes`] yields.

@@ -10,14 +10,20 @@ use crate::rule::stamp::Stamp;
 #[must_use = "a dropped ticket is given back"]
 pub(crate) struct Ticket {
     tier: Arc<Tier>,
-    name: Arc<str>,
+    name: String,
     stamp: Stamp,
     spent: bool,
 }
 
 impl Ticket {
-    pub(crate) fn new(tier: Arc<Tier>, name: Arc<str>, stamp: Stamp) -> Self {
-        Self { tier, name, stamp, spent: false }
+    /// A ticket of `key`, to be planted.
+    pub(crate) fn new(tier: &Arc<Tier>, key: &str, stamp: Stamp) -> Self {
+        Self { tier: Arc::clone(tier), name: tier.name(key), stamp, spent: false }
+    }
+
+    /// The name under which the tier knows its key.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -26,7 +32,7 @@ impl Ticket {
 
     /// Lets it live for another lease, in the background.
     pub(crate) fn extend(&self) {
-        let (tier, name, stamp) = (Arc::clone(&self.tier), Arc::clone(&self.name), self.stamp);
+        let (tier, name, stamp) = (Arc::clone(&self.tier), self.name.clone(), self.stamp);
         self.tier.tasks().spawn(async move {
             // Without an answer it may end: then the fill is refused.
             let _ = tier.extend(&name, stamp).await;
@@ -44,7 +50,7 @@ impl Drop for Ticket {
         if self.spent {
             return;
         }
-        let (tier, name, stamp) = (Arc::clone(&self.tier), Arc::clone(&self.name), self.stamp);
+        let (tier, name, stamp) = (Arc::clone(&self.tier), std::mem::take(&mut self.name), self.stamp);
         self.tier.tasks().spawn(async move {
             // Without an answer the lease ends it.
             let _ = tier.abandon(&name, stamp).await;

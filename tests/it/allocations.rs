@@ -152,7 +152,8 @@ fn a_miss_and_a_hit_in_the_shared_tier_allocate_a_bounded_number() {
     let hits = middle((0..101).map(|index| {
         let key = format!("user:{index}");
         let mut found = None;
-        let info = measure(|| found = runtime.block_on(two.get_or_load(&key, POLICY, async || Err::<Arc<User>, _>(std::fmt::Error))).ok());
+        let info =
+            measure(|| found = runtime.block_on(two.get_or_load(&key, POLICY, async || Err::<Arc<User>, _>(std::fmt::Error))).ok());
         assert_eq!(found, Some(user()));
         info.count_total
     }));

@@ -70,12 +70,11 @@ impl TieredCache {
             flight.stow(ticket);
             return Asked::Load(Keep::Shared);
         }
-        let name = tier.name(key.text);
         let (mut looks, mut waited, mut pause) = (0, Duration::ZERO, POLL.0);
         loop {
             // A new one each time: a token is sent once. Whatever the way out of here, it is given back unless it is spent.
-            let ticket = self.ticket(tier, &name);
-            let held = match tier.probe(&name, ticket.stamp()).await {
+            let ticket = self.ticket(tier, key);
+            let held = match tier.probe(ticket.name(), ticket.stamp()).await {
                 Ok(None) => {
                     self.instance().counters.l2_misses.one();
                     flight.stow(ticket);
@@ -117,7 +116,7 @@ impl TieredCache {
                     Opened::LeftAlone => return Asked::Load(Keep::Local),
                     Opened::Unusable => {
                         looks += 1;
-                        match self.claim(tier, &name, stamp, flight).await {
+                        match self.claim(tier, key, stamp, flight).await {
                             Some(keep) => return Asked::Load(keep),
                             None if looks >= MAX_LOOKS => return Asked::Load(Keep::Nothing),
                             None => {}
@@ -129,9 +128,9 @@ impl TieredCache {
     }
 
     /// Swaps an unusable value for our ticket, so that one instance loads and not all. `None` if the key has moved on.
-    async fn claim(&self, tier: &Arc<Tier>, name: &Arc<str>, seen: Stamp, flight: &Flight) -> Option<Keep> {
-        let ticket = self.ticket(tier, name);
-        match tier.claim(name, seen, ticket.stamp()).await {
+    async fn claim(&self, tier: &Arc<Tier>, key: Key<'_>, seen: Stamp, flight: &Flight) -> Option<Keep> {
+        let ticket = self.ticket(tier, key);
+        match tier.claim(ticket.name(), seen, ticket.stamp()).await {
             Ok(Claimed::Yes) => {
                 flight.stow(ticket);
                 Some(Keep::Shared)
@@ -156,8 +155,8 @@ impl TieredCache {
         (instance.view.proven(self.now()) && !instance.outbox.covers(key.text, &begun.prefixes)).then_some(tier)
     }
 
-    fn ticket(&self, tier: &Arc<Tier>, name: &Arc<str>) -> Ticket {
-        Ticket::new(Arc::clone(tier), Arc::clone(name), self.shared.stamps.next())
+    fn ticket(&self, tier: &Arc<Tier>, key: Key<'_>) -> Ticket {
+        Ticket::new(tier, key.text, self.shared.stamps.next())
     }
 
     /// Judges a value of the shared tier and decodes it.
@@ -189,7 +188,7 @@ impl TieredCache {
         if instance.outbox.covers_tags(&own) {
             return Opened::LeftAlone;
         }
-        let tags: Box<[TagHash]> = own.iter().chain(&begun.prefixes).copied().collect();
+        let tags: Box<[TagHash]> = own.iter().chain(begun.prefixes.iter()).copied().collect();
         let view = &instance.view;
         let life = left(head.created, head.hard, view.server_millis(now)).filter(|_| !head.expired);
         let unmoved = head.born.era == view.era() && view.unmoved_since(head.born.seq, begun.noted.tick, &tags);

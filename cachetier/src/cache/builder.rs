@@ -241,7 +241,7 @@ impl CacheBuilder {
                 None
             }
             Some((store, lane)) => {
-                let tier = Arc::new(Tier::new((store, Arc::clone(&lane)), names, config.lease, counters, tasks.clone()));
+                let tier = Arc::new(Tier::new((store, Arc::clone(&lane)), &names, config.lease, counters, tasks.clone()));
                 let (synced, mut in_step) = watch::channel(false);
                 let limit = config.connect_limit.saturating_add(config.command_limit);
                 let pace = Pace { interval: config.check_interval, limit };

@@ -58,7 +58,7 @@ impl TieredCache {
         let keep = if self.instance().outbox.covers_tags(&parcel.tags) && keep != Keep::Nothing { Keep::Local } else { keep };
         let (keep, stamp, longest) = match (keep, self.shared.tier.as_ref(), ticket) {
             (Keep::Shared, Some(tier), Some(ticket)) => {
-                let filled = tier.fill(&tier.name(key.text), ticket.stamp(), &parcel.bytes, parcel.life.shared).await;
+                let filled = tier.fill(ticket.name(), ticket.stamp(), &parcel.bytes, parcel.life.shared).await;
                 let counters = &self.instance().counters;
                 match filled {
                     Ok(Filled::Stored) => {
@@ -161,7 +161,7 @@ impl TieredCache {
             epoch: begun.noted.epoch,
             born: begun.noted.born,
             tick: begun.noted.tick,
-            tags: tags.iter().chain(&begun.prefixes).copied().collect(),
+            tags: tags.iter().chain(begun.prefixes.iter()).copied().collect(),
             stamp,
             deadline: self.now().after(life),
             self_evident_until: begun.noted.at.after(self.shared.config.max_staleness),

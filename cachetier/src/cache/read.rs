@@ -210,8 +210,9 @@ impl TieredCache {
             return Err(LoadError::Recursive(key.text.into()));
         }
         for _ in 0..MAX_WAITS {
-            let called = self.called();
-            match self.instance().flights.enter(key.hash, self.plan::<A>(key, Purpose::Load)) {
+            let begun = self.begin(key);
+            let called = self.called(&begun);
+            match self.instance().flights.enter(key.hash, plan::<A>(Purpose::Load, begun)) {
                 Entered::Lead(flight) => return self.lead(flight, key, rules, load).await,
                 Entered::Apart => break,
                 Entered::Join(flight) => match flight.await {
@@ -250,7 +251,7 @@ impl TieredCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
-        let Some(begun) = flight.noted().cloned() else { return self.load(key, load).await };
+        let Some(begun) = flight.noted().copied() else { return self.load(key, load).await };
         // Another flight may have landed between our look at L1 and our registration.
         if let Some(entry) = self.landed(key) {
             if let Some(answer) = A::of(&entry) {
@@ -329,11 +330,10 @@ impl TieredCache {
     }
 
     /// What is known here before a caller begins to wait.
-    fn called(&self) -> Called {
-        let (view, now) = (&self.instance().view, self.now());
+    fn called(&self, begun: &Begun) -> Called {
+        let noted = begun.noted;
         // The proof after the epoch: an epoch that ended in between has taken the proof with it.
-        let noted = view.note(now);
-        Called { noted, proven: view.proven(now) }
+        Called { noted, proven: self.instance().view.proven(noted.at) }
     }
 
     /// Takes what a flight ended with: only if none of its tags has moved since the flight began, or if nothing had been told between
@@ -359,12 +359,12 @@ impl TieredCache {
             return None;
         }
         for _ in 0..MAX_WAITS {
-            let called = self.called();
-            let flight = match self.instance().flights.enter(key.hash, self.plan::<A>(key, Purpose::Read)) {
+            let begun = self.begin(key);
+            let called = self.called(&begun);
+            let flight = match self.instance().flights.enter(key.hash, plan::<A>(Purpose::Read, begun)) {
                 Entered::Lead(flight) => flight,
                 // A load is under way: this call does not wait for it, and what it reads enters nothing.
                 Entered::Apart => {
-                    let begun = self.begin(key);
                     return self.read::<A>(key, &begun).await.map(|(_, answer)| answer);
                 }
                 Entered::Join(flight) => match flight.await {
@@ -377,7 +377,7 @@ impl TieredCache {
                     Landed::Anew => continue,
                 },
             };
-            let begun = flight.noted().cloned()?;
+            let begun = flight.noted().copied()?;
             match self.read::<A>(key, &begun).await {
                 Some((entry, answer)) => {
                     self.land(flight, key, entry, true);
@@ -418,10 +418,6 @@ impl TieredCache {
         }
     }
 
-    fn plan<A: Answer>(&self, key: Key<'_>, purpose: Purpose) -> Plan<Begun> {
-        Plan { purpose, kind: TypeId::of::<A::Value>(), noted: self.begin(key) }
-    }
-
     /// What a read notes before it reads anything.
     pub(super) fn begin(&self, key: Key<'_>) -> Begun {
         let instance = self.instance();
@@ -437,6 +433,11 @@ impl TieredCache {
             self.tell_wrong_type::<A::Value>(key, "this instance");
         }
     }
+}
+
+/// A flight to be.
+fn plan<A: Answer>(purpose: Purpose, noted: Begun) -> Plan<Begun> {
+    Plan { purpose, kind: TypeId::of::<A::Value>(), noted }
 }
 
 /// What those who wait are told.

@@ -295,7 +295,7 @@ impl TieredCache {
         // A value always lives: only the knowledge that there is none may not be remembered.
         let Some(parcel) = parcel else { return Ok(Delivery::Pending) };
 
-        let plan = Plan { purpose: Purpose::Write, kind: TypeId::of::<V>(), noted: begun.clone() };
+        let plan = Plan { purpose: Purpose::Write, kind: TypeId::of::<V>(), noted: begun };
         let instance = self.instance();
         // Whoever asks from now on waits for this flight; what invalidates the key detaches it, except the bump that announces it.
         let flight = instance.flights.supersede(key.hash, plan, || instance.l1.drop_entry(key.hash, None));
@@ -348,10 +348,9 @@ impl TieredCache {
 
     /// Stores the value where the first half has planted the ticket. `None`: nobody knows.
     async fn second_half(&self, tier: &Arc<Tier>, key: Key<'_>, stamp: Stamp, parcel: &Parcel) -> Option<Filled> {
-        let name = tier.name(key.text);
         // Given back unless the fill has an answer.
-        let ticket = Ticket::new(Arc::clone(tier), Arc::clone(&name), stamp);
-        let filled = tier.fill(&name, stamp, &parcel.bytes, parcel.life.shared).await.ok()?;
+        let ticket = Ticket::new(tier, key.text, stamp);
+        let filled = tier.fill(ticket.name(), stamp, &parcel.bytes, parcel.life.shared).await.ok()?;
         ticket.spend();
         Some(filled)
     }

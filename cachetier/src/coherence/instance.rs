@@ -6,7 +6,7 @@ use crate::clock::{Clock, Millis};
 use crate::coherence::outbox::Outbox;
 use crate::flight::Flights;
 use crate::flight::outcome::{Begun, Outcome};
-use crate::key::{KeyHash, KeyHasher, TagHash, prefixes};
+use crate::key::{KeyHash, KeyHasher, Prefixes};
 use crate::l1::L1;
 use crate::lease::Ticket;
 use crate::observe::stats::Counters;
@@ -38,8 +38,8 @@ impl Instance {
     }
 
     /// The implicit tags of a key.
-    pub(crate) fn prefixes(&self, key: &str) -> Box<[TagHash]> {
-        prefixes(key).map(|prefix| TagHash::of_prefix(&self.namespace, prefix)).collect()
+    pub(crate) fn prefixes(&self, key: &str) -> Prefixes {
+        Prefixes::of(&self.namespace, key)
     }
 
     // --- what others did

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::LoadError;
-use crate::key::TagHash;
+use crate::key::Prefixes;
 use crate::l1::Entry;
 use crate::rule::stamp::Stamp;
 use crate::view::Noted;
@@ -41,11 +41,11 @@ impl Failure {
 }
 
 /// What a flight notes before it reads anything.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Begun {
     pub(crate) noted: Noted,
     /// The implicit tags of its key: a bump of one detaches it.
-    pub(crate) prefixes: Box<[TagHash]>,
+    pub(crate) prefixes: Prefixes,
     /// The stamp of the value that it puts itself: the bump that announces this one does not detach it.
     pub(crate) writes: Option<Stamp>,
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::lane::{Bumped, Lane, LaneNames, Seized};
 use super::{Claimed, Filled, Store};
 use crate::error::Fault;
-use crate::l2::lane::{Bumped, Lane, LaneNames, Seized};
 use crate::observe::stats::Counters;
 use crate::rule::seq::Seq;
 use crate::rule::stamp::Stamp;
@@ -17,7 +16,8 @@ use crate::wire::message::Targets;
 pub(crate) struct Tier {
     store: Arc<dyn Store>,
     lane: Arc<dyn Lane>,
-    names: LaneNames,
+    /// What stands before a key in its name.
+    head: String,
     lease: Duration,
     counters: Arc<Counters>,
     tasks: Tasks,
@@ -26,17 +26,17 @@ pub(crate) struct Tier {
 impl Tier {
     pub(crate) fn new(
         (store, lane): (Arc<dyn Store>, Arc<dyn Lane>),
-        names: LaneNames,
+        names: &LaneNames,
         lease: Duration,
         counters: Arc<Counters>,
         tasks: Tasks,
     ) -> Self {
-        Self { store, lane, names, lease, counters, tasks }
+        Self { store, lane, head: names.value(""), lease, counters, tasks }
     }
 
     /// The name under which the tier knows a key.
-    pub(crate) fn name(&self, key: &str) -> Arc<str> {
-        self.names.value(key).into()
+    pub(crate) fn name(&self, key: &str) -> String {
+        [self.head.as_str(), key].concat()
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {
@@ -90,6 +90,6 @@ impl Tier {
 
 impl std::fmt::Debug for Tier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tier").field("names", &self.names).field("lease", &self.lease).finish_non_exhaustive()
+        f.debug_struct("Tier").field("head", &self.head).field("lease", &self.lease).finish_non_exhaustive()
     }
 }
