@@ -12,7 +12,7 @@ use moka::policy::EvictionPolicy;
 
 use crate::clock::Millis;
 use crate::config::{Capacity, Eviction};
-use crate::key::{BuildUnhashed, KeyHash, TagHash};
+use crate::key::{BuildUnhashed, KeyHash, Prefixes, TagHash};
 use crate::observe::stats::Counters;
 use crate::rule::policy::{Content, Freshness, judge};
 use crate::rule::seq::{Epoch, Tick, Token};
@@ -45,8 +45,9 @@ pub(crate) struct Facts {
     /// The highest point told when its *load* began, wherever that was.
     pub(crate) born: Token,
     pub(crate) tick: Tick,
-    /// Its own tags and the prefixes of its key.
     pub(crate) tags: Box<[TagHash]>,
+    /// The implicit tags of its key.
+    pub(crate) prefixes: Prefixes,
     /// The state of the key in the shared tier that it is a copy of, if there is one.
     pub(crate) stamp: Option<Stamp>,
     pub(crate) deadline: Millis,
@@ -56,6 +57,13 @@ pub(crate) struct Facts {
     /// Bytes of the encoded value.
     pub(crate) size: usize,
     pub(crate) type_name: &'static str,
+}
+
+impl Facts {
+    /// Rule T: neither its tags nor its prefixes have been bumped since its load began.
+    pub(crate) fn unmoved(&self, view: &View) -> bool {
+        view.unmoved_since(self.born.seq, self.tick, &self.tags) && view.unmoved_since(self.born.seq, self.tick, &self.prefixes)
+    }
 }
 
 impl<V: Any + Send + Sync> Entry<V> {
@@ -78,7 +86,7 @@ impl Entry {
         // The generation before the cells: a bump between the two is then seen at the next look.
         let generation = view.generation();
         if self.unmoved_at.load(Ordering::Relaxed) != generation.0 {
-            if !view.unmoved_since(self.facts.born.seq, self.facts.tick, &self.facts.tags) {
+            if !self.facts.unmoved(view) {
                 return false;
             }
             self.unmoved_at.store(generation.0, Ordering::Relaxed);
@@ -145,6 +153,11 @@ impl L1 {
     /// Returns the entry if it may be served now.
     pub(crate) fn probe(&self, key: KeyHash, now: Millis, view: &View) -> Option<Arc<Entry>> {
         self.store.get(&key).filter(|entry| entry.serves(now, view))
+    }
+
+    /// [`L1::probe`] for a key that has just been missed: most likely it is missing still, and finding that out should cost little.
+    pub(crate) fn probe_again(&self, key: KeyHash, now: Millis, view: &View) -> Option<Arc<Entry>> {
+        if self.store.contains_key(&key) { self.probe(key, now, view) } else { None }
     }
 
     /// Keeps the entry; `false` if it alone is larger than everything that may be kept.

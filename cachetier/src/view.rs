@@ -211,8 +211,10 @@ impl View {
                 own.tags.remove(tag);
             }
         }
-        if targets.all && own.all.is_some_and(|tick| tick <= upto) {
-            own.all = None;
+        if targets.all {
+            // Everything includes them.
+            own.tags.retain(|_, tick| *tick > upto);
+            own.all = own.all.filter(|tick| *tick > upto);
         }
         self.count_unanswered(&own);
     }

@@ -184,38 +184,37 @@ impl TieredCache {
             return Opened::LeftAlone;
         };
         let now = self.now();
-        let own: Vec<TagHash> = opened.tags.collect();
-        if instance.outbox.covers_tags(&own) {
+        let tags: Box<[TagHash]> = opened.tags.collect();
+        if instance.outbox.covers_tags(&tags) {
             return Opened::LeftAlone;
         }
-        let tags: Box<[TagHash]> = own.iter().chain(begun.prefixes.iter()).copied().collect();
         let view = &instance.view;
         let life = left(head.created, head.hard, view.server_millis(now)).filter(|_| !head.expired);
-        let unmoved = head.born.era == view.era() && view.unmoved_since(head.born.seq, begun.noted.tick, &tags);
-        // Last: had an epoch ended while the table was read, the table may have been another era's.
-        let current = view.proven(now) && view.epoch() == begun.noted.epoch;
-        if !current {
-            return Opened::LeftAlone;
-        }
-        let decoded = if head.negative { Some(None) } else { codec.decode(opened.payload).ok().map(Some) };
-        let (Some(left), true, Some(value)) = (life, unmoved, decoded) else {
-            counters.l2_unusable.one();
-            return Opened::Unusable;
-        };
-        let content = if head.negative { Content::Nothing } else { Content::Value };
-        let local = policy.map_or(left, |policy| policy.local_part(left, fastrand::u32(..)));
+        let local = life.map_or(Duration::ZERO, |left| policy.map_or(left, |policy| policy.local_part(left, fastrand::u32(..))));
         let facts = Facts {
-            content,
+            content: if head.negative { Content::Nothing } else { Content::Value },
             epoch: begun.noted.epoch,
             born: head.born,
             tick: begun.noted.tick,
             tags,
+            prefixes: begun.prefixes,
             stamp: Some(opened.stamp),
             deadline: now.after(local),
             self_evident_until: Millis::default(),
             idle_limit: policy.and_then(Policy::idle_limit),
             size: opened.payload.len(),
             type_name: std::any::type_name::<A::Value>(),
+        };
+        let unmoved = head.born.era == view.era() && facts.unmoved(view);
+        // Last: had an epoch ended while the table was read, the table may have been another era's.
+        let current = view.proven(now) && view.epoch() == begun.noted.epoch;
+        if !current {
+            return Opened::LeftAlone;
+        }
+        let decoded = if head.negative { Some(None) } else { codec.decode(opened.payload).ok().map(Some) };
+        let (Some(_), true, Some(value)) = (life, unmoved, decoded) else {
+            counters.l2_unusable.one();
+            return Opened::Unusable;
         };
         let answer = A::from(value.clone());
         let entry = entry(facts, now, value);

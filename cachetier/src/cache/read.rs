@@ -326,7 +326,7 @@ impl TieredCache {
     /// An entry that entered L1 just now, of whatever type.
     fn landed(&self, key: Key<'_>) -> Option<Arc<Entry>> {
         let instance = self.instance();
-        instance.l1.probe(key.hash, instance.now(), &instance.view)
+        instance.l1.probe_again(key.hash, instance.now(), &instance.view)
     }
 
     /// What is known here before a caller begins to wait.
@@ -344,8 +344,7 @@ impl TieredCache {
         let proven = called.proven && called.noted.epoch == noted.epoch;
         let bounded = proven || called.noted.at < noted.at.after(self.shared.config.max_staleness);
         let as_late = (called.noted.born, called.noted.tick) == (noted.born, noted.tick);
-        let unmoved = || self.instance().view.unmoved_since(entry.facts.born.seq, entry.facts.tick, &entry.facts.tags);
-        let taken = if bounded && (as_late || unmoved()) { A::of(entry) } else { None };
+        let taken = if bounded && (as_late || entry.facts.unmoved(&self.instance().view)) { A::of(entry) } else { None };
         if taken.is_some() {
             self.instance().counters.coalesced.one();
         }

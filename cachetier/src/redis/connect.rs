@@ -193,6 +193,21 @@ impl Link {
         self.shared.judge(&line, reply, limit)
     }
 
+    /// Sends a command with a script behind it, and returns the script's answer, within the limit of one command.
+    /// Cancel safety: as [`Link::send`].
+    pub(super) async fn run_behind(
+        &self,
+        first: Cmd,
+        script: &Script,
+        keys: &[&[u8]],
+        args: &[&[u8]],
+        limit: Duration,
+    ) -> Result<Value, Fault> {
+        let mut line = self.shared.line()?;
+        let reply = tokio::time::timeout(limit, script.run_behind(first, &mut line.connection, keys, args)).await;
+        self.shared.judge(&line, reply, limit)
+    }
+
     /// Ends the connection for good. What is under way keeps it for as long as its own limit.
     pub(super) fn close(&self) {
         self.keeper.abort();
