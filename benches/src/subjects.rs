@@ -112,7 +112,10 @@ pub async fn moka_sync_each<T: Body>(
 /// # Errors
 ///
 /// [`Missing`], or what the server or the codec says.
-pub async fn get_raw_each<T: Body>(connection: &mut MultiplexedConnection, keys: impl IntoIterator<Item = &str>) -> Outcome<Duration> {
+pub async fn get_raw_each<T: Body>(
+    connection: &mut MultiplexedConnection,
+    keys: impl IntoIterator<Item = &str>,
+) -> Outcome<Duration> {
     timed(async {
         for key in keys {
             let bytes: Option<Vec<u8>> = connection.get(key).await?;
