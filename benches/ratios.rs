@@ -29,8 +29,6 @@ const L1_ASKED: usize = 200_000;
 const L1_OPS: u32 = 2_000;
 const L2_OPS: u32 = 20;
 const FILL_OPS: u32 = 10;
-/// What the plain `GET`s ask for.
-const L2_KEYS: u32 = 1_000;
 
 /// How often each side of a ratio is measured.
 struct Rounds {
@@ -142,7 +140,7 @@ fn hits<T: Body>(
     let count = L2_OPS * u32::try_from(rounds + 1)?;
     let (keys, value) = (names("user", count), T::of(bytes));
     // As long as the names under which the cache stores its values.
-    let raw_keys = names(&format!("ct:{namespace}:r:user"), L2_KEYS);
+    let raw_keys = names(&format!("ct:{namespace}:r:user"), count);
     let (raw, caches) = runtime.block_on(async {
         prefill(&ground.instance(&namespace).await?, &keys, &value).await?;
         let mut raw = ground.raw().await?;
@@ -152,8 +150,10 @@ fn hits<T: Body>(
         Outcome::Ok((raw, [one, two, room, ground.keepless(&namespace).await?]))
     })?;
     let [by_load, by_get, room, keepless] = &caches;
-    let read = |name: &str, cache: &'_ TieredCache| {
-        let (cache, mut at) = (cache.clone(), Turn::new(&keys, L2_OPS));
+    // Each begins elsewhere: what one has just asked for, the server's processor would find sooner for the next.
+    let turn = |fifth: usize| Turn::new(&keys, L2_OPS).from(fifth * keys.len() / 5);
+    let read = |name: &str, cache: &TieredCache, fifth: usize| {
+        let (cache, mut at) = (cache.clone(), turn(fifth));
         Subject::new(name, L2_OPS, move || runtime.block_on(read_each::<T>(&cache, at.next())))
     };
     let mut subjects = [
@@ -161,13 +161,13 @@ fn hits<T: Body>(
             let (mut raw, mut at) = (raw, Turn::new(&raw_keys, L2_OPS));
             Subject::new("GET and decode", L2_OPS, move || runtime.block_on(get_raw_each::<T>(&mut raw, at.next())))
         },
-        read("get_or_load, L2 hit", by_load),
+        read("get_or_load, L2 hit", by_load, 1),
         {
-            let mut at = Turn::new(&keys, L2_OPS);
+            let mut at = turn(2);
             Subject::new("get, L2 hit", L2_OPS, move || runtime.block_on(get_each::<T>(by_get, at.next())))
         },
-        read("  L1 has room for it", room),
-        read("  L1 keeps nothing", keepless),
+        read("  L1 has room for it", room, 3),
+        read("  L1 keeps nothing", keepless, 4),
     ];
     let times = interleave(rounds, &mut subjects)?;
     for cache in &caches {

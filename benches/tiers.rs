@@ -22,7 +22,9 @@ const SHOWN: usize = 1_024;
 fn main() -> ExitCode {
     match run() {
         Ok(line) => {
-            line.into_iter().for_each(|line| println!("{line}"));
+            if let Some(line) = line {
+                println!("{line}");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
