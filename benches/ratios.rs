@@ -24,11 +24,11 @@ const FILL_LIMIT: f64 = 1.2;
 /// What is in L1, and how it is asked for.
 const L1_KEYS: u32 = 10_000;
 const EXPONENT: f64 = 0.99;
-const L1_OPS: u32 = 20_000;
-/// What the plain `GET`s ask for.
-const L2_KEYS: u32 = 1_000;
-const L2_OPS: u32 = 100;
-const FILL_OPS: u32 = 50;
+const L1_ASKED: usize = 200_000;
+/// What one round does: less than a millisecond's worth, so that on a busy machine most rounds are not interrupted.
+const L1_OPS: u32 = 2_000;
+const L2_OPS: u32 = 20;
+const FILL_OPS: u32 = 10;
 
 /// How often each side of a ratio is measured.
 struct Rounds {
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
     // Without it cargo runs this as a test: then it shows that it runs, and its numbers mean nothing.
     let measure = given("--bench");
-    let rounds = if measure { Rounds { l1: 201, l2: 101 } } else { Rounds { l1: 1, l2: 1 } };
+    let rounds = if measure { Rounds { l1: 1_001, l2: 401 } } else { Rounds { l1: 1, l2: 1 } };
     let ground = if given("--tcp") { Ground::start_tcp() } else { Ground::start() };
     match ground.and_then(|ground| run(&ground, &rounds)) {
         Ok(table) => {
@@ -82,7 +82,7 @@ fn run(ground: &Ground, rounds: &Rounds) -> Outcome<Table> {
 fn l1(ground: &Ground, rounds: usize, table: &mut Table) -> Outcome {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let keys = names("user", L1_KEYS);
-    let order = zipf(L1_KEYS, EXPONENT, usize::try_from(L1_OPS)?);
+    let order = zipf(L1_KEYS, EXPONENT, L1_ASKED);
     let asked: Vec<&str> = order.iter().filter_map(|index| keys.get(*index)).map(String::as_str).collect();
     let value = Page::of(1_024);
     // Plain: neither a time to live nor a listener.
@@ -97,12 +97,14 @@ fn l1(ground: &Ground, rounds: usize, table: &mut Table) -> Outcome {
         }
         Outcome::Ok(cache)
     })?;
-    let each = || asked.iter().copied();
+    // Each begins elsewhere: the third reads the same entries as the second, and would else find them in the processor's cache.
+    let turn = |quarter: usize| Turn::new(&asked, L1_OPS).from(quarter * L1_ASKED / 4);
+    let (mut one, mut two, mut three, mut four) = (turn(0), turn(1), turn(2), turn(3));
     let mut subjects = [
-        Subject::new("moka future get", L1_OPS, || runtime.block_on(moka_future_each::<Page>(&moka_future, each()))),
-        Subject::new("get_or_load, L1 hit", L1_OPS, || runtime.block_on(read_each::<Page>(&cache, each()))),
-        Subject::new("get, L1 hit", L1_OPS, || runtime.block_on(get_each::<Page>(&cache, each()))),
-        Subject::new("moka sync get", L1_OPS, || runtime.block_on(moka_sync_each::<Page>(&moka_sync, each()))),
+        Subject::new("moka future get", L1_OPS, || runtime.block_on(moka_future_each::<Page>(&moka_future, one.next()))),
+        Subject::new("get_or_load, L1 hit", L1_OPS, || runtime.block_on(read_each::<Page>(&cache, two.next()))),
+        Subject::new("get, L1 hit", L1_OPS, || runtime.block_on(get_each::<Page>(&cache, three.next()))),
+        Subject::new("moka sync get", L1_OPS, || runtime.block_on(moka_sync_each::<Page>(&moka_sync, four.next()))),
     ];
     let times = interleave(rounds, &mut subjects)?;
     table.line(&format!("{L1_KEYS} keys, Zipf {EXPONENT}, V = Arc<T>, a server attached"));
@@ -123,6 +125,8 @@ fn l2(ground: &Ground, rounds: usize, table: &mut Table) -> Outcome {
     hits::<List>(ground, &runtime, rounds, ("Vec<u8> of 1 KiB", 1_024), None, table)
 }
 
+/// What is checked is the hit of a service whose L1 is full: what is read is kept and something else goes. The rows below it say
+/// how much of the time that is: with room left, where the memory is new each time, and with nothing kept at all.
 fn hits<T: Body>(
     ground: &Ground,
     runtime: &Runtime,
@@ -136,17 +140,20 @@ fn hits<T: Body>(
     let count = L2_OPS * u32::try_from(rounds + 1)?;
     let (keys, value) = (names("user", count), T::of(bytes));
     // As long as the names under which the cache stores its values.
-    let raw_keys = names(&format!("ct:{namespace}:r:user"), L2_KEYS);
+    let raw_keys = names(&format!("ct:{namespace}:r:user"), count);
     let (raw, caches) = runtime.block_on(async {
         prefill(&ground.instance(&namespace).await?, &keys, &value).await?;
         let mut raw = ground.raw().await?;
         prefill_raw(&mut raw, &raw_keys, &value).await?;
-        let (one, two) = (ground.instance(&namespace).await?, ground.instance(&namespace).await?);
-        Outcome::Ok((raw, [one, two, ground.forgetful(&namespace).await?, ground.keepless(&namespace).await?]))
+        let (one, two) = (ground.forgetful(&namespace).await?, ground.forgetful(&namespace).await?);
+        let room = ground.instance(&namespace).await?;
+        Outcome::Ok((raw, [one, two, room, ground.keepless(&namespace).await?]))
     })?;
-    let [by_load, by_get, full, keepless] = &caches;
-    let read = |name: &str, cache: &'_ TieredCache| {
-        let (cache, mut at) = (cache.clone(), Turn::new(&keys, L2_OPS));
+    let [by_load, by_get, room, keepless] = &caches;
+    // Each begins elsewhere: what one has just asked for, the server's processor would find sooner for the next.
+    let turn = |fifth: usize| Turn::new(&keys, L2_OPS).from(fifth * keys.len() / 5);
+    let read = |name: &str, cache: &TieredCache, fifth: usize| {
+        let (cache, mut at) = (cache.clone(), turn(fifth));
         Subject::new(name, L2_OPS, move || runtime.block_on(read_each::<T>(&cache, at.next())))
     };
     let mut subjects = [
@@ -154,13 +161,13 @@ fn hits<T: Body>(
             let (mut raw, mut at) = (raw, Turn::new(&raw_keys, L2_OPS));
             Subject::new("GET and decode", L2_OPS, move || runtime.block_on(get_raw_each::<T>(&mut raw, at.next())))
         },
-        read("get_or_load, L2 hit", by_load),
+        read("get_or_load, L2 hit", by_load, 1),
         {
-            let mut at = Turn::new(&keys, L2_OPS);
+            let mut at = turn(2);
             Subject::new("get, L2 hit", L2_OPS, move || runtime.block_on(get_each::<T>(by_get, at.next())))
         },
-        read("  and L1 evicts another", full),
-        read("  and L1 keeps nothing", keepless),
+        read("  L1 has room for it", room, 3),
+        read("  L1 keeps nothing", keepless, 4),
     ];
     let times = interleave(rounds, &mut subjects)?;
     for cache in &caches {
@@ -217,21 +224,25 @@ fn names(prefix: &str, count: u32) -> Vec<String> {
 }
 
 /// Hands the keys out in turn, a round's worth at a time, so that one is asked for again only after all the others.
-struct Turn<'a> {
-    keys: &'a [String],
-    at: usize,
+struct Turn<'a, K> {
+    chunks: std::iter::Cycle<std::slice::ChunksExact<'a, K>>,
     take: usize,
 }
 
-impl<'a> Turn<'a> {
-    fn new(keys: &'a [String], take: u32) -> Self {
-        Self { keys, at: 0, take: usize::try_from(take).unwrap_or(usize::MAX) }
+impl<'a, K: AsRef<str>> Turn<'a, K> {
+    fn new(keys: &'a [K], take: u32) -> Self {
+        let take = usize::try_from(take).unwrap_or(usize::MAX);
+        Self { chunks: keys.chunks_exact(take).cycle(), take }
     }
 
-    fn next(&mut self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let from = self.at % self.keys.len().max(1);
-        self.at = from + self.take;
-        self.keys.iter().cycle().skip(from).take(self.take).map(String::as_str)
+    /// The same from the key at `from` on.
+    fn from(mut self, from: usize) -> Self {
+        self.chunks.by_ref().take(from / self.take).for_each(drop);
+        self
+    }
+
+    fn next(&mut self) -> impl Iterator<Item = &'a str> + use<'a, K> {
+        self.chunks.next().unwrap_or_default().iter().map(AsRef::as_ref)
     }
 }
 

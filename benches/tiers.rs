@@ -22,7 +22,9 @@ const SHOWN: usize = 1_024;
 fn main() -> ExitCode {
     match run() {
         Ok(line) => {
-            println!("{line}");
+            if let Some(line) = line {
+                println!("{line}");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Outcome<String> {
+fn run() -> Outcome<Option<String>> {
     let ground = Ground::start()?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut criterion = Criterion::default()
@@ -150,8 +152,9 @@ impl Shown {
         }
     }
 
-    fn line(&self) -> String {
+    /// The last line; none if a filter on the command line has left one of the two out.
+    fn line(&self) -> Option<String> {
         let (l1, l2) = (self.l1, self.l2);
-        format!("L1 {l1:.0} ns, L2 {:.1} us, ratio {:.1}", l2 / 1e3, if l1 > 0.0 { l2 / l1 } else { 0.0 })
+        (l1 > 0.0 && l2 > 0.0).then(|| format!("L1 {l1:.0} ns, L2 {:.1} us, ratio {:.1}", l2 / 1e3, l2 / l1))
     }
 }

@@ -106,22 +106,9 @@ impl Ground {
         // Nothing is pushed to it; closed, the channel would be found closed and no more.
         drop(pushes);
         let config = AsyncConnectionConfig::new().set_push_sender(sender).set_connection_timeout(None).set_response_timeout(None);
-        self.connect(&config).await
-    }
-
-    /// A connection with the client library's own settings: RESP3 and a place for pushes left out, its limits left in.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be made.
-    pub async fn raw_by_default(&self) -> Outcome<MultiplexedConnection> {
-        Ok(Client::open(self.server.url())?.get_multiplexed_async_connection().await?)
-    }
-
-    async fn connect(&self, config: &AsyncConnectionConfig) -> Outcome<MultiplexedConnection> {
         let info = self.server.url().into_connection_info()?;
         let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let info = info.set_redis_settings(login).set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        Ok(Client::open(info)?.get_multiplexed_async_connection_with_config(config).await?)
+        Ok(Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?)
     }
 }
