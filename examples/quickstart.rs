@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let other = instance(&inside).build().await?;
     let database = Arc::new(Database::default());
     // What an earlier run may have left on a server.
-    cache.clear().await;
+    cache.clear().await?;
 
     let begun = Instant::now();
     let user = load_user(&cache, &database, 42).await?;
@@ -99,6 +99,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("                              {} (loaded again: user {})", user.name, user.id);
 
     println!("\nwhat the first instance did:\n{}", cache.stats());
-    cache.clear().await;
+    cache.clear().await?;
     Ok(())
 }

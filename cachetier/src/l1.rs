@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 
 use crate::clock::Millis;
@@ -123,6 +122,9 @@ pub(crate) struct L1 {
     store: moka::sync::Cache<KeyHash, Arc<Entry>, BuildUnhashed>,
     capacity: Capacity,
     counters: Arc<Counters>,
+    /// Entries that were put in, less those taken out or overwritten: what is not there of them was displaced. Counted in this way
+    /// because a listener would take a lock of the key at each insertion.
+    held: AtomicU64,
 }
 
 impl L1 {
@@ -131,18 +133,12 @@ impl L1 {
             Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
             Eviction::Lru => EvictionPolicy::lru(),
         };
-        let evicted = Arc::clone(&counters);
-        let builder =
-            moka::sync::Cache::builder().eviction_policy(policy).eviction_listener(move |_, _: Arc<Entry>, cause| match cause {
-                RemovalCause::Size => evicted.evicted_by_size.one(),
-                // Counted where it is done.
-                RemovalCause::Expired | RemovalCause::Explicit | RemovalCause::Replaced => {}
-            });
+        let builder = moka::sync::Cache::builder().eviction_policy(policy);
         let builder = match capacity {
             Capacity::Entries(entries) => builder.max_capacity(entries),
             Capacity::Bytes(bytes) => builder.max_capacity(bytes).weigher(|_, entry: &Arc<Entry>| entry.weight()),
         };
-        Self { store: builder.build_with_hasher(BuildUnhashed::default()), capacity, counters }
+        Self { store: builder.build_with_hasher(BuildUnhashed::default()), capacity, counters, held: AtomicU64::new(0) }
     }
 
     /// Whether capacity is counted in bytes, so that a value's size must be known.
@@ -167,9 +163,12 @@ impl L1 {
             Capacity::Bytes(bytes) => u64::from(entry.weight()) <= bytes,
         };
         if fits {
+            if !self.store.contains_key(&key) {
+                self.held.fetch_add(1, Ordering::Relaxed);
+            }
             self.store.insert(key, entry);
         } else {
-            self.store.invalidate(&key);
+            self.take_out(key);
         }
         fits
     }
@@ -179,9 +178,17 @@ impl L1 {
         if spare.is_some() && self.store.get(&key).is_some_and(|entry| entry.facts.stamp == spare) {
             return;
         }
-        if self.store.remove(&key).is_some() {
+        if self.take_out(key) {
             self.counters.evicted_by_invalidation.one();
         }
+    }
+
+    fn take_out(&self, key: KeyHash) -> bool {
+        let taken = self.store.remove(&key).is_some();
+        if taken {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken
     }
 
     /// Gives the memory of all entries back that are past their end: a little at a time, so that nobody waits for it.
@@ -200,7 +207,7 @@ impl L1 {
         }
         for key in keys {
             // Looked at again: a fresh one may have taken its place.
-            if self.store.get(&key).is_some_and(|entry| gone(&entry)) && self.store.remove(&key).is_some() {
+            if self.store.get(&key).is_some_and(|entry| gone(&entry)) && self.take_out(key) {
                 self.counters.evicted_by_age.one();
             }
         }
@@ -208,10 +215,26 @@ impl L1 {
 
     /// Gives the memory of everything back. What makes the entries unusable is the view's table.
     pub(crate) fn drop_all(&self) {
+        self.settle();
+        self.counters.evicted_by_invalidation.add(self.store.entry_count());
         self.store.invalidate_all();
+        self.store.run_pending_tasks();
+        self.held.store(self.store.entry_count(), Ordering::Relaxed);
     }
 
+    /// Lets the store catch up with itself, and counts what it has displaced. Never on the way of a read: done at each, it costs hits.
+    fn settle(&self) {
+        self.store.run_pending_tasks();
+        let present = self.store.entry_count();
+        // Insertions that run meanwhile may be in one number and not in the other: they even out with the next look.
+        let displaced = self.held.load(Ordering::Relaxed).saturating_sub(present);
+        self.held.fetch_sub(displaced, Ordering::Relaxed);
+        self.counters.evicted_by_size.add(displaced);
+    }
+
+    /// How many entries there are. Counts also what has been displaced up to now.
     pub(crate) fn entries(&self) -> u64 {
+        self.settle();
         self.store.entry_count()
     }
 
@@ -222,6 +245,6 @@ impl L1 {
 
 impl std::fmt::Debug for L1 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("L1").field("capacity", &self.capacity).field("entries", &self.entries()).finish_non_exhaustive()
+        f.debug_struct("L1").field("capacity", &self.capacity).field("entries", &self.store.entry_count()).finish_non_exhaustive()
     }
 }

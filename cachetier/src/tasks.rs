@@ -1,5 +1,5 @@
-//! What goes on in the background for a short while: tickets given back after their holder was dropped. Counted, so that a flush
-//! can wait for it.
+//! What goes on in the background: for a short while, such as tickets given back after their holder was dropped, counted, so that a
+//! flush can wait for it; and for as long as the cache does.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 /// The background work of one cache.
 #[derive(Clone, Debug)]
@@ -73,5 +74,25 @@ impl Tasks {
             }
             done.await;
         }
+    }
+}
+
+/// Tasks that go on for as long as the cache does, and end with this.
+#[derive(Debug, Default)]
+pub(crate) struct Background(Vec<AbortHandle>);
+
+impl Background {
+    pub(crate) fn spawn(&mut self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.push(runtime.spawn(task).abort_handle());
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -90,7 +90,6 @@ impl Tier {
     }
 
     /// Returns the settings of a cache over this tier that no delay of the machine makes impatient.
-    #[must_use]
     pub fn builder(&self) -> CacheBuilder {
         let builder = patient(&self.namespace);
         match &self.over {
@@ -155,6 +154,10 @@ impl Tier {
     }
 
     /// Writes `bytes` under `key`, as a foreign program would.
+    ///
+    /// # Panics
+    ///
+    /// If the server does not take them.
     #[track_caller]
     pub fn put(&self, key: &str, bytes: &[u8]) {
         match &self.over {
@@ -178,6 +181,10 @@ impl Tier {
     }
 
     /// Makes `key` hold a list, as a foreign program would.
+    ///
+    /// # Panics
+    ///
+    /// If the server does not take it.
     #[track_caller]
     pub fn put_list(&self, key: &str) {
         match &self.over {

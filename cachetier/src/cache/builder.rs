@@ -28,7 +28,7 @@ use crate::l2::{Limits, Store};
 use crate::observe::stats::Counters;
 use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamps;
-use crate::tasks::Tasks;
+use crate::tasks::{Background, Tasks};
 use crate::view::View;
 use crate::wire::codec::Codec;
 
@@ -207,6 +207,8 @@ impl CacheBuilder {
     /// Builds the cache and waits until it is in step with the shared tier, for at most the connect and the command limit together.
     /// If the tier cannot be reached by then, the cache begins without it and goes on trying.
     ///
+    /// Cancel safety: dropped, it leaves no task and no connection.
+    ///
     /// # Errors
     ///
     /// [`ConfigError`] names the setting that cannot be used, what it was and what was expected. A server that cannot be reached is
@@ -233,7 +235,8 @@ impl CacheBuilder {
             outbox: Outbox::new(config.outbox),
             counters: Arc::clone(&counters),
         });
-        let mut background = vec![runtime.spawn(sweep(Arc::clone(&instance), config.sweep_interval)).abort_handle()];
+        let mut background = Background::default();
+        background.spawn(&runtime, sweep(Arc::clone(&instance), config.sweep_interval));
         let tier = match tier {
             None => {
                 // Nobody else can invalidate anything: there is nothing to prove.
@@ -245,8 +248,8 @@ impl CacheBuilder {
                 let (synced, mut in_step) = watch::channel(false);
                 let limit = config.connect_limit.saturating_add(config.command_limit);
                 let pace = Pace { interval: config.check_interval, limit };
-                background.push(runtime.spawn(follow(Arc::clone(&instance), lane, pace, synced)).abort_handle());
-                background.push(runtime.spawn(carry(Arc::clone(&instance), Arc::clone(&tier))).abort_handle());
+                background.spawn(&runtime, follow(Arc::clone(&instance), lane, pace, synced));
+                background.spawn(&runtime, carry(Arc::clone(&instance), Arc::clone(&tier)));
                 if timeout(limit, in_step.wait_for(|in_step| *in_step)).await.is_err() {
                     tracing::warn!(namespace = %config.namespace, "the shared tier cannot be reached yet: the cache begins without it");
                 }

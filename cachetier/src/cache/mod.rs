@@ -1,10 +1,13 @@
-//! The handle and its verbs. `read.rs` is the story of a read, `write.rs` that of an invalidation.
+//! The handle and its verbs. `read.rs` holds the verbs of reading and the hit, `fetch.rs` the story of a miss, `write.rs` that of an
+//! invalidation.
 
 mod answer;
 mod ask;
 mod builder;
+mod fetch;
 mod fill;
 mod load;
+mod look_up;
 mod read;
 mod rules;
 mod write;
@@ -13,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 pub use answer::Value;
@@ -30,7 +32,7 @@ use crate::l2::tier::Tier;
 use crate::observe::stats::Stats;
 use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamps;
-use crate::tasks::Tasks;
+use crate::tasks::{Background, Tasks};
 
 /// A cache of two tiers: this process's own copies over a shared one. Cheap to clone; all clones are one cache. One handle holds
 /// values of any type.
@@ -69,14 +71,8 @@ struct Shared {
     stamps: Stamps,
     tasks: Tasks,
     /// The tasks that end with the cache.
-    background: Vec<AbortHandle>,
+    background: Background,
     closed: AtomicBool,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.background.iter().for_each(AbortHandle::abort);
-    }
 }
 
 /// A key on its way through a call: checked, hashed once.
@@ -198,7 +194,7 @@ impl TieredCache {
     pub async fn close(&self, limit: Duration) -> Result<(), CacheError> {
         let flushed = self.flush(limit).await;
         self.shared.closed.store(true, Ordering::Release);
-        self.shared.background.iter().for_each(AbortHandle::abort);
+        self.shared.background.end();
         if let Some(tier) = &self.shared.tier {
             tier.close();
         }

@@ -1,0 +1,81 @@
+//! `get`: a read that loads nothing, from a miss in L1 on.
+
+use std::sync::Arc;
+
+use super::answer::Answer;
+use super::ask::Opened;
+use super::fetch::{MAX_WAITS, plan};
+use super::{Key, TieredCache};
+use crate::flight::outcome::{Begun, Outcome};
+use crate::flight::{Entered, Landed, Purpose};
+use crate::key::check_key;
+use crate::l1::Entry;
+use crate::wire::slot::Slot;
+
+impl TieredCache {
+    /// `get` after a miss in L1: reads the shared tier.
+    pub(super) async fn look_up<A: Answer>(&self, key: Key<'_>) -> Option<A> {
+        self.instance().counters.l1_misses.one();
+        if check_key(key.text).is_err() || self.closed() || self.shared.tier.is_none() {
+            return None;
+        }
+        for _ in 0..MAX_WAITS {
+            let begun = self.begin(key);
+            let called = self.called(&begun);
+            let flight = match self.instance().flights.enter(key.hash, plan::<A>(Purpose::Read, begun)) {
+                Entered::Lead(flight) => flight,
+                // A load is under way: this call does not wait for it, and what it reads enters nothing.
+                Entered::Apart => {
+                    return self.read::<A>(key, &begun).await.map(|(_, answer)| answer);
+                }
+                Entered::Join(flight) => match flight.await {
+                    Landed::Lead(flight) => flight,
+                    Landed::Outcome(Outcome::Entry(entry), flight) => match self.take(&entry, flight.noted(), &called) {
+                        Some(answer) => return Some(answer),
+                        None => continue,
+                    },
+                    Landed::Outcome(..) => return None,
+                    Landed::Anew => continue,
+                },
+            };
+            let begun = flight.noted().copied()?;
+            match self.read::<A>(key, &begun).await {
+                Some((entry, answer)) => {
+                    self.land(flight, key, entry, true);
+                    return Some(answer);
+                }
+                None => flight.finish(Outcome::Nothing, || {}),
+            }
+            return None;
+        }
+        None
+    }
+
+    /// Reads the shared tier and plants nothing.
+    async fn read<A: Answer>(&self, key: Key<'_>, begun: &Begun) -> Option<(Arc<Entry>, A)> {
+        let tier = self.readable_tier(key, begun)?;
+        let counters = &self.instance().counters;
+        let held = tier.read(&tier.name(key.text)).await.ok()?;
+        let Some(held) = held else {
+            counters.l2_misses.one();
+            return None;
+        };
+        match Slot::of(&held) {
+            Slot::Value { bytes, .. } => match self.open(key, bytes, self.shared.config.policy.as_ref(), begun) {
+                Opened::Usable(entry, answer) => {
+                    counters.l2_hits.one();
+                    Some((entry, answer))
+                }
+                Opened::Unusable | Opened::LeftAlone => None,
+            },
+            Slot::Foreign => {
+                self.tell_foreign(key);
+                None
+            }
+            Slot::Ticket(_) | Slot::Hold => {
+                counters.l2_misses.one();
+                None
+            }
+        }
+    }
+}
