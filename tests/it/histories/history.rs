@@ -304,9 +304,10 @@ impl History {
             let found = self.watch.get::<u64>(of.name).await;
             self.ledger().tier_holds(key, found);
         }
-        let (done, running) = std::mem::take(&mut self.running).into_iter().partition(|(_, task)| task.is_finished());
+        let (done, running): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.running).into_iter().partition(|(_, task)| task.is_finished());
         self.running = running;
-        for (op, task) in Vec::<(Op, JoinHandle<()>)>::from(done) {
+        for (op, task) in done {
             if let Err(error) = task.await {
                 self.ledger().violation.get_or_insert(format!("#{op} came to no end: {error}"));
             }

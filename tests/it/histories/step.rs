@@ -17,9 +17,9 @@ pub(crate) struct Key {
 }
 
 const LONG: Policy = Policy::ttl(Duration::from_secs(60));
-const SHORT: Policy = Policy::ttl(Duration::from_secs(5)).l1_ttl(Duration::from_secs(1));
+const SHORT: Policy = Policy::ttl(Duration::from_secs(5)).l1_ttl(Duration::from_millis(15));
 /// Soon gone here and not there: what is read again comes from the shared tier.
-const SHARED: Policy = LONG.l1_ttl(Duration::from_millis(20));
+const SHARED: Policy = LONG.l1_ttl(Duration::from_millis(6));
 
 pub(crate) const KEYS: [Key; 4] = [
     Key { name: "p:a", tags: &["t"], policy: LONG },
@@ -63,15 +63,16 @@ impl Fate {
     fn draw(rng: &mut fastrand::Rng) -> Self {
         let of = |held, run, answer_held| Self { held, run, answer_held };
         match rng.u32(..100) {
-            0..64 => Self::WELL,
-            64..76 => of(true, Run::Well, false),
-            76..85 => of(false, Run::Well, true),
-            85..87 => of(true, Run::Well, true),
-            87..90 => of(false, Run::Unanswered, false),
-            90..91 => of(true, Run::Unanswered, false),
-            91..93 => of(false, Run::Lost, false),
-            93..96 => of(false, Run::Late, false),
-            96..98 => of(true, Run::Late, false),
+            0..60 => Self::WELL,
+            60..71 => of(true, Run::Well, false),
+            71..79 => of(false, Run::Well, true),
+            79..81 => of(true, Run::Well, true),
+            81..84 => of(false, Run::Unanswered, false),
+            84..87 => of(true, Run::Unanswered, false),
+            87..89 => of(false, Run::Lost, false),
+            89..92 => of(true, Run::Lost, false),
+            92..94 => of(false, Run::Late, false),
+            94..97 => of(true, Run::Late, false),
             _ => of(false, Run::Refused, false),
         }
     }
@@ -88,14 +89,14 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    fn draw(rng: &mut fastrand::Rng, keys: usize) -> Self {
+    fn draw(rng: &mut fastrand::Rng, key: usize, keys: usize) -> Self {
         match rng.u32(..100) {
-            0..35 => Self::Key(hot(rng, keys)),
-            35..45 => Self::Many(std::array::from_fn(|key| key < keys && rng.bool())),
+            0..35 => Self::Key(key),
+            35..45 => Self::Many(std::array::from_fn(|other| other == key || other < keys && rng.bool())),
             45..62 => Self::Tag(TAGS[rng.usize(..TAGS.len())]),
             62..74 => Self::Prefix(PREFIXES[rng.usize(..PREFIXES.len())]),
             74..80 => Self::Clear,
-            _ => Self::Set(hot(rng, keys)),
+            _ => Self::Set(key),
         }
     }
 
@@ -171,18 +172,25 @@ pub(crate) fn draw(seed: u64) -> Vec<Step> {
     let length = rng.usize(20..=80);
     // Half of all caches hear of what others do only when a step says so.
     let mut steps: Vec<Step> = (0..CACHES).filter(|_| rng.bool()).map(|cache| Step::Hold { cache }).collect();
-    steps.extend((0..length).map(|_| step(rng, keys)));
+    let mut scene = (0, 0);
+    for _ in 0..length {
+        // What goes wrong goes wrong between steps that meet: often the same cache and key again.
+        if rng.u32(..100) < 60 {
+            scene = (hot(rng, CACHES), hot(rng, keys));
+        }
+        steps.push(step(rng, scene, keys));
+    }
     steps
 }
 
-fn step(rng: &mut fastrand::Rng, keys: usize) -> Step {
-    let cache = hot(rng, CACHES);
+fn step(rng: &mut fastrand::Rng, (cache, key): (usize, usize), keys: usize) -> Step {
     let pick = rng.usize(..8);
-    let mut calls = [Fate::WELL; 3];
     // In most operations everything goes well: else nothing would ever be stored.
-    if rng.u32(..100) < 40 {
-        calls = std::array::from_fn(|_| Fate::draw(rng));
-    }
+    let mut calls = |percent: u32| {
+        let badly = rng.u32(..100) < percent;
+        if badly { std::array::from_fn(|_| Fate::draw(rng)) } else { [Fate::WELL; 3] }
+    };
+    let (read, mutated) = (calls(35), calls(70));
     match rng.u32(..1_000) {
         0..420 => {
             let end = match rng.u32(..100) {
@@ -190,10 +198,10 @@ fn step(rng: &mut fastrand::Rng, keys: usize) -> Step {
                 92..96 => End::Fails,
                 _ => End::Panics,
             };
-            Step::Load { cache, key: hot(rng, keys), calls, held: rng.u32(..100) < 30, end }
+            Step::Load { cache, key, calls: read, held: rng.u32(..100) < 30, end }
         }
-        420..520 => Step::Get { cache, key: hot(rng, keys), calls },
-        520..620 => Step::Mutate { cache, what: Mutation::draw(rng, keys), commits: rng.u32(..100) < 90, calls },
+        420..520 => Step::Get { cache, key, calls: read },
+        520..620 => Step::Mutate { cache, what: Mutation::draw(rng, key, keys), commits: rng.u32(..100) < 90, calls: mutated },
         620..645 => Step::Background { cache, fate: Fate::draw(rng) },
         645..652 => Step::Ask { cache, fate: Fate::draw(rng) },
         652..745 => Step::Release { pick },
@@ -203,8 +211,8 @@ fn step(rng: &mut fastrand::Rng, keys: usize) -> Step {
         845..890 => Step::Deliver { cache },
         890..915 => Step::DeliverAll { cache },
         915..920 => Step::Lose { cache },
-        920..931 => Step::Evict { key: hot(rng, keys) },
-        931..941 => Step::Foreign { key: hot(rng, keys) },
+        920..931 => Step::Evict { key },
+        931..941 => Step::Foreign { key },
         941..962 => Step::Drop { pick },
         962..988 => Step::Wait { millis: [10, 60, 250, 600, 1_200, 3_000][rng.usize(..6)] },
         988..993 => Step::Suspend { millis: [300, 1_100, 2_500, 6_000, 61_000][rng.usize(..5)] },
