@@ -90,7 +90,6 @@ impl Tier {
     }
 
     /// Returns the settings of a cache over this tier that no delay of the machine makes impatient.
-    #[must_use]
     pub fn builder(&self) -> CacheBuilder {
         let builder = patient(&self.namespace);
         match &self.over {
@@ -155,6 +154,9 @@ impl Tier {
     }
 
     /// Writes `bytes` under `key`, as a foreign program would.
+    ///
+    /// # Panics
+    /// When the server refuses.
     #[track_caller]
     pub fn put(&self, key: &str, bytes: &[u8]) {
         match &self.over {
@@ -178,6 +180,9 @@ impl Tier {
     }
 
     /// Makes `key` hold a list, as a foreign program would.
+    ///
+    /// # Panics
+    /// When the server refuses, or the key holds something.
     #[track_caller]
     pub fn put_list(&self, key: &str) {
         match &self.over {
