@@ -120,6 +120,12 @@ impl Tier {
         format!("ct:{}:v:{key}", self.namespace)
     }
 
+    /// Returns the names under which a server keeps the lane: its state, then its table of tags.
+    #[must_use]
+    pub fn lane(&self) -> [String; 2] {
+        ["lane", "tags"].map(|what| format!("ct:{{{}}}:{what}", self.namespace))
+    }
+
     /// Says whether the shared tier holds a value of a cache under `key`.
     #[must_use]
     #[track_caller]
