@@ -1,7 +1,5 @@
 //! Keys and tags as numbers: the hash under which L1 knows a key, the hashes under which the lane knows tags.
 
-use std::hash::{BuildHasherDefault, Hasher};
-
 use siphasher::sip128::SipHasher13;
 
 use crate::error::KeyError;
@@ -35,27 +33,6 @@ impl std::fmt::Debug for KeyHasher {
         f.write_str("KeyHasher(..)")
     }
 }
-
-/// Key hashes are evenly spread already: more so than shards and maps need.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Unhashed(u64);
-
-impl Hasher for Unhashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    fn write_u128(&mut self, hash: u128) {
-        self.0 = u64::try_from(hash & u128::from(u64::MAX)).unwrap_or_default();
-    }
-}
-
-/// Builds [`Unhashed`].
-pub(crate) type BuildUnhashed = BuildHasherDefault<Unhashed>;
 
 /// Says whether a key can be cached.
 pub(crate) fn check_key(key: &str) -> Result<(), KeyError> {

@@ -11,11 +11,12 @@ use moka::policy::EvictionPolicy;
 
 use crate::clock::Millis;
 use crate::config::{Capacity, Eviction};
-use crate::key::{BuildUnhashed, KeyHash, Prefixes, TagHash};
+use crate::key::{KeyHash, Prefixes, TagHash};
 use crate::observe::stats::Counters;
 use crate::rule::policy::{Content, Freshness, judge};
 use crate::rule::seq::{Epoch, Tick, Token};
 use crate::rule::stamp::Stamp;
+use crate::unhashed::BuildUnhashed;
 use crate::view::View;
 
 /// What an entry costs beside its value, about: the entry, its tags and its place in the store.

@@ -143,6 +143,7 @@ mod redis;
 mod rule;
 mod sync;
 mod tasks;
+mod unhashed;
 mod view;
 mod wire;
 

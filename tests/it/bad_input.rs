@@ -1,6 +1,5 @@
 //! Input that cannot be used: settings, policies, keys, tags and values are named or counted, and the loader answers.
 #![forbid(unsafe_code)]
-#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;

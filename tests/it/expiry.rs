@@ -11,6 +11,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(20);
 
+/// The last moment before `life` is over.
+fn just_before(life: Duration) -> Duration {
+    life.saturating_sub(MILLI)
+}
+
 /// Two instances over one tier, all on one clock.
 struct World {
     a: TieredCache,
@@ -44,7 +49,7 @@ async fn an_entry_is_served_until_its_ttl_and_not_after() {
     let policy = Policy::ttl(60 * SECOND).jitter(0);
     world.read(&world.a, policy).await;
     world.origin.commit(2);
-    world.clock.advance(60 * SECOND - MILLI);
+    world.clock.advance(just_before(60 * SECOND));
     assert_eq!((world.read(&world.a, policy).await, world.read(&world.b, policy).await), (1, 1));
     world.clock.advance(MILLI);
     assert!(!world.tier.holds_value("k"));
@@ -70,7 +75,7 @@ async fn after_its_l1_ttl_a_copy_is_asked_for_again_and_not_loaded() {
     let world = World::new().await;
     let policy = Policy::ttl(60 * SECOND).l1_ttl(10 * SECOND).jitter(0);
     world.read(&world.a, policy).await;
-    world.clock.advance(10 * SECOND - MILLI);
+    world.clock.advance(just_before(10 * SECOND));
     world.read(&world.a, policy).await;
     assert_eq!((world.a.stats().l1_hits, world.a.stats().l2_hits), (1, 0));
     world.clock.advance(MILLI);
@@ -107,7 +112,7 @@ async fn that_there_is_nothing_is_known_for_the_negative_ttl() {
     let world = World::new().await;
     let policy = Policy::ttl(60 * SECOND).negative_ttl(5 * SECOND).jitter(0);
     assert_eq!(world.read_optional(&world.a, policy).await, None);
-    world.clock.advance(5 * SECOND - MILLI);
+    world.clock.advance(just_before(5 * SECOND));
     assert_eq!(world.read_optional(&world.a, policy).await, None);
     assert_eq!(world.read_optional(&world.b, policy).await, None);
     assert_eq!(world.origin.loads(), 1);
@@ -137,7 +142,7 @@ async fn a_copy_that_nobody_reads_is_forgotten_and_one_that_is_read_stays() {
     let policy = Policy::ttl(3_600 * SECOND).time_to_idle(10 * SECOND).jitter(0);
     world.read(&world.a, policy).await;
     for _ in 0..5 {
-        world.clock.advance(10 * SECOND - MILLI);
+        world.clock.advance(just_before(10 * SECOND));
         world.read(&world.a, policy).await;
     }
     assert_eq!((world.a.stats().l1_hits, world.a.stats().l2_hits), (5, 0));
@@ -168,7 +173,7 @@ async fn jitter_shortens_and_never_lengthens() {
         load(key).await;
     }
     assert_eq!(world.origin.loads(), 200);
-    world.clock.advance(50 * SECOND - MILLI);
+    world.clock.advance(just_before(50 * SECOND));
     for key in 0..200 {
         load(key).await;
     }
@@ -191,7 +196,7 @@ async fn a_put_value_lives_like_a_loaded_one() {
     let world = World::new().await;
     let policy = Policy::ttl(60 * SECOND).jitter(0);
     world.a.set("k", 5_u64, policy).await.expect("put");
-    world.clock.advance(60 * SECOND - MILLI);
+    world.clock.advance(just_before(60 * SECOND));
     assert_eq!((world.a.get("k").await, world.b.get("k").await), (Some(5_u64), Some(5_u64)));
     world.clock.advance(MILLI);
     assert_eq!((world.a.get::<u64>("k").await, world.b.get::<u64>("k").await), (None, None));
@@ -204,7 +209,7 @@ async fn the_longest_life_of_the_cache_bounds_every_policy() {
     for (key, policy) in [("a", Policy::ttl(Duration::MAX)), ("b", Policy::ttl(11 * SECOND).l1_ttl(11 * SECOND))] {
         cache.set(key, 1_u64, policy.jitter(0)).await.expect("put");
     }
-    hand.advance(10 * SECOND - MILLI);
+    hand.advance(just_before(10 * SECOND));
     assert_eq!((cache.get("a").await, cache.get("b").await), (Some(1_u64), Some(1_u64)));
     hand.advance(MILLI);
     assert_eq!((cache.get::<u64>("a").await, cache.get::<u64>("b").await), (None, None));

@@ -3,7 +3,7 @@
 //!
 //! The runtime has one thread here: a caller that was counted as a miss has then also found the load it waits for.
 #![forbid(unsafe_code)]
-#![expect(clippy::expect_used, clippy::panic, reason = "a helper of a test fails the test")]
+#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -258,6 +258,22 @@ async fn a_flush_of_the_whole_server_refuses_the_old_loads_fill() {
             eventually_async(LONG, "a hit in the new era", hit).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_value_whose_lane_was_lost_is_not_believed() {
+    let tier = Tier::redis();
+    let server = tier.server().expect("a server");
+    let (a, origin) = (tier.cache().await, Origin::at(1));
+    assert_eq!(read(&a, KEY, &origin).await, 1);
+    origin.commit(2);
+    Way::Tag.invalidate(&a, KEY, &origin).await;
+    // With the lane goes the memory of what was invalidated; the value is still there.
+    for name in tier.lane() {
+        assert_eq!(server.command(&["DEL", &name]), Reply::Int(1));
+    }
+    assert!(tier.holds_value(KEY));
+    assert_eq!(read(&tier.cache().await, KEY, &origin).await, 2);
 }
 
 /// Does `plan` to the first probe of the first instance.

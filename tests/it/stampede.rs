@@ -74,7 +74,8 @@ impl Loads {
 async fn answers(callers: Vec<Caller>) -> Vec<Answer> {
     let mut answers = Vec::new();
     for caller in callers {
-        answers.push(caller.await.expect("no panic").0);
+        let answer = tokio::time::timeout(LONG, caller).await.expect("a caller was forgotten");
+        answers.push(answer.expect("no panic").0);
     }
     answers
 }

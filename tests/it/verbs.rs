@@ -17,6 +17,7 @@ async fn read(cache: &TieredCache, key: &str, origin: &Origin) -> u64 {
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "it takes what a verb returns")]
 fn applied(delivery: Result<Delivery, CacheError>) {
     assert!(matches!(delivery, Ok(Delivery::Applied(_))), "{delivery:?}");
 }

@@ -120,6 +120,12 @@ impl Tier {
         format!("ct:{}:v:{key}", self.namespace)
     }
 
+    /// Returns the names under which a server keeps the lane: its state, then its table of tags.
+    #[must_use]
+    pub fn lane(&self) -> [String; 2] {
+        ["lane", "tags"].map(|what| format!("ct:{{{}}}:{what}", self.namespace))
+    }
+
     /// Says whether the shared tier holds a value of a cache under `key`.
     #[must_use]
     #[track_caller]
@@ -156,8 +162,7 @@ impl Tier {
     /// Writes `bytes` under `key`, as a foreign program would.
     ///
     /// # Panics
-    ///
-    /// If the server does not take them.
+    /// When the server refuses.
     #[track_caller]
     pub fn put(&self, key: &str, bytes: &[u8]) {
         match &self.over {
@@ -183,8 +188,7 @@ impl Tier {
     /// Makes `key` hold a list, as a foreign program would.
     ///
     /// # Panics
-    ///
-    /// If the server does not take it.
+    /// When the server refuses, or the key holds something.
     #[track_caller]
     pub fn put_list(&self, key: &str) {
         match &self.over {

@@ -33,9 +33,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("redis", &["l2", "wire", "rule", "key", "clock", "error", "sync"]),
     // An invalidation that is applied drops entries and detaches flights; neither of them knows of invalidations.
     ("coherence", &["flight", "lease", "l1", "l2", "view", "wire", "rule", "observe", "key", "clock", "error", "sync"]),
-    ("flight", &["l1", "view", "rule", "key", "error", "sync"]),
+    ("flight", &["l1", "view", "rule", "key", "error", "sync", "unhashed"]),
     ("lease", &["l2", "rule"]),
-    ("l1", &["view", "config", "rule", "observe", "key", "clock"]),
+    ("l1", &["view", "config", "rule", "observe", "key", "clock", "unhashed"]),
     ("l2", &["tasks", "wire", "rule", "observe", "key", "clock", "error"]),
     ("view", &["wire", "rule", "key", "clock", "sync"]),
     ("config", &["wire", "rule", "error"]),
@@ -47,6 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("error", &[]),
     ("sync", &[]),
+    ("unhashed", &[]),
 ];
 
 /// What one file may name beyond its module.

@@ -30,8 +30,9 @@ use std::task::Waker;
 
 pub(crate) use join::{Join, Landed};
 
-use crate::key::{BuildUnhashed, KeyHash};
+use crate::key::KeyHash;
 use crate::sync::{Mutex, lock};
+use crate::unhashed::BuildUnhashed;
 
 /// What a flight is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@
 mod flight;
 #[path = "../../../cachetier/src/sync.rs"]
 mod sync;
+#[path = "../../../cachetier/src/unhashed.rs"]
+mod unhashed;
 
 #[cfg(test)]
 mod crowds;
