@@ -33,7 +33,7 @@ impl Ticket {
     /// Lets it live for another lease, in the background.
     pub(crate) fn extend(&self) {
         let (tier, name, stamp) = (Arc::clone(&self.tier), self.name.clone(), self.stamp);
-        self.tier.tasks().spawn(async move {
+        self.tier.tasks().begin(async move {
             // Without an answer it may end: then the fill is refused.
             let _ = tier.extend(&name, stamp).await;
         });
@@ -51,7 +51,7 @@ impl Drop for Ticket {
             return;
         }
         let (tier, name, stamp) = (Arc::clone(&self.tier), std::mem::take(&mut self.name), self.stamp);
-        self.tier.tasks().spawn(async move {
+        self.tier.tasks().begin(async move {
             // Without an answer the lease ends it.
             let _ = tier.abandon(&name, stamp).await;
         });

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -38,12 +39,18 @@ impl Tasks {
         Self { runtime, open: Arc::default() }
     }
 
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// Begins `work` at once, so that it is sent before whatever the caller does next, and leaves the rest to the runtime.
+    pub(crate) fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
         let counted = self.count();
-        self.runtime.spawn(async move {
+        let mut work = Box::pin(async move {
             let _counted = counted;
             work.await;
         });
+        // Timers and tasks of the work are the runtime's, whatever thread drops the ticket.
+        let _inside = self.runtime.enter();
+        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.runtime.spawn(work);
+        }
     }
 
     /// Counts something that its owner does itself.

@@ -176,13 +176,13 @@ impl<O: Clone, B, N> Flight<O, B, N> {
         Self { key, plan, state: Mutex::new(state) }
     }
 
-    /// After the flight has left the registry. Who leads it goes on; if nobody does, those who wait begin anew.
+    /// After the flight has left the registry. Who leads it goes on, without what was stowed; if nobody does, those who wait begin anew.
     fn detach(self: &Arc<Self>) {
         let mut state = lock(&self.state);
         state.detached = true;
         let vacant = matches!(state.phase, Phase::Vacant);
         let woken = if vacant { std::mem::take(&mut state.waiting) } else { BTreeMap::new() };
-        let stowed = if vacant { state.stowed.take() } else { None };
+        let stowed = state.stowed.take();
         drop(state);
         drop(stowed);
         woken.into_values().for_each(Waker::wake);
@@ -219,10 +219,14 @@ impl<O: Clone, B, N> Lead<O, B, N> {
         self.flight.as_ref().map(|flight| flight.plan.purpose)
     }
 
-    /// Keeps `baggage` for whoever leads next. It is dropped with the flight if nobody takes it.
+    /// Keeps `baggage` for whoever leads next. It is dropped as soon as nobody can take it any more: with the flight, and when the
+    /// flight is detached, for then whoever comes next begins anew.
     pub(crate) fn stow(&self, baggage: B) {
-        let old = self.flight.as_ref().and_then(|flight| lock(&flight.state).stowed.replace(baggage));
-        drop(old);
+        let Some(flight) = &self.flight else { return };
+        let mut state = lock(&flight.state);
+        let dropped = if state.detached { Some(baggage) } else { state.stowed.replace(baggage) };
+        drop(state);
+        drop(dropped);
     }
 
     /// Looks at what is stowed.
