@@ -21,7 +21,7 @@ use crate::history::{Outcome, run};
 use crate::shrink::shrink;
 
 /// How many histories are tried unless the environment says otherwise: what takes seconds without optimisation.
-const HISTORIES: u64 = 2_500;
+const HISTORIES: u64 = 1_500;
 
 #[test]
 fn no_history_breaks_a_promise() {
