@@ -103,8 +103,14 @@ impl History {
             Step::Load { cache, key, calls, held, end } => self.load(cache, key, &calls, held, end, false),
             Step::Get { cache, key, calls } => self.get(cache, key, &calls),
             Step::Mutate { cache, what, commits, calls } => self.mutate(cache, what, commits, &calls),
-            Step::Background { cache, fate } => self.wire.background(cache, fate),
-            Step::Ask { cache, fate } => self.wire.asking(cache, fate),
+            Step::Background { cache, fate } => {
+                self.wire.background(cache, fate);
+                self.say(|| format!("the next call that cache {cache} makes for nobody fares: {fate}"));
+            }
+            Step::Ask { cache, fate } => {
+                self.wire.asking(cache, fate);
+                self.say(|| format!("the next question of cache {cache} on its subscription fares: {fate}"));
+            }
             Step::Release { pick } => {
                 if let Some(what) = self.wire.release(pick) {
                     self.say(|| format!("{what} is released"));

@@ -91,11 +91,11 @@ pub(crate) enum Mutation {
 impl Mutation {
     fn draw(rng: &mut fastrand::Rng, key: usize, keys: usize) -> Self {
         match rng.u32(..100) {
-            0..35 => Self::Key(key),
-            35..45 => Self::Many(std::array::from_fn(|other| other == key || other < keys && rng.bool())),
-            45..62 => Self::Tag(TAGS[rng.usize(..TAGS.len())]),
-            62..74 => Self::Prefix(PREFIXES[rng.usize(..PREFIXES.len())]),
-            74..80 => Self::Clear,
+            0..28 => Self::Key(key),
+            28..36 => Self::Many(std::array::from_fn(|other| other == key || other < keys && rng.bool())),
+            36..57 => Self::Tag(TAGS[rng.usize(..TAGS.len())]),
+            57..72 => Self::Prefix(PREFIXES[rng.usize(..PREFIXES.len())]),
+            72..80 => Self::Clear,
             _ => Self::Set(key),
         }
     }
@@ -200,9 +200,9 @@ fn step(rng: &mut fastrand::Rng, (cache, key): (usize, usize), keys: usize) -> S
             };
             Step::Load { cache, key, calls: read, held: rng.u32(..100) < 30, end }
         }
-        420..520 => Step::Get { cache, key, calls: read },
-        520..620 => Step::Mutate { cache, what: Mutation::draw(rng, key, keys), commits: rng.u32(..100) < 90, calls: mutated },
-        620..645 => Step::Background { cache, fate: Fate::draw(rng) },
+        420..505 => Step::Get { cache, key, calls: read },
+        505..610 => Step::Mutate { cache, what: Mutation::draw(rng, key, keys), commits: rng.u32(..100) < 90, calls: mutated },
+        610..645 => Step::Background { cache, fate: Fate::draw(rng) },
         645..652 => Step::Ask { cache, fate: Fate::draw(rng) },
         652..745 => Step::Release { pick },
         745..805 => Step::Open { pick },

@@ -56,6 +56,15 @@ struct Side {
     doubtful: bool,
 }
 
+impl Side {
+    /// Forgets messages that nobody waits for: their subscription has ended, and what it had taken in may have ended with it.
+    fn sweep(&mut self) {
+        let before = self.letters.len();
+        self.letters.retain(|letter| !letter.is_closed());
+        self.doubtful |= self.letters.len() < before;
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asks {
     Sent,
@@ -130,7 +139,7 @@ impl Wire {
         let letter = {
             let mut inner = self.lock();
             let side = &mut inner.sides[cache];
-            side.letters.retain(|letter| !letter.is_closed());
+            side.sweep();
             side.letters.pop_front()
         };
         letter.is_some_and(|letter| letter.send(()).is_ok())
@@ -157,7 +166,7 @@ impl Wire {
     pub(crate) fn applied(&self, cache: usize) -> Vec<Op> {
         let mut inner = self.lock();
         let side = &mut inner.sides[cache];
-        side.letters.retain(|letter| !letter.is_closed());
+        side.sweep();
         // Answers wait for the messages before them, and what has arrived waits with the answer.
         if side.asks == Some(Asks::Answered) && side.letters.is_empty() {
             side.asks = None;
@@ -235,6 +244,7 @@ impl Faults for Wire {
             if call.kind == CallKind::Subscribe {
                 // What the subscription before this one had taken in was perhaps not applied.
                 side.arrived.clear();
+                side.letters.clear();
                 side.doubtful = false;
             }
         }
