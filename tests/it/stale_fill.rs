@@ -362,16 +362,26 @@ async fn a_fill_is_refused_although_its_instance_has_not_heard_of_the_invalidati
 #[tokio::test]
 async fn a_fill_without_an_answer_is_not_kept_once_its_instance_has_heard_of_the_invalidation() {
     let memory = InProcess::new();
+    let answered = Gate::new();
+    memory.script_calls({
+        let answered = answered.clone();
+        move |call: &Call<'_>| {
+            let answered = answered.clone();
+            let fill = call.kind == CallKind::Fill && call.instance == 0;
+            if fill { Plan::lost_reply().reply_after(async move { answered.wait().await }) } else { Plan::go() }
+        }
+    });
     let tier = Tier::in_process(&memory);
     let (a, b) = tier.pair().await;
     let (origin, gate) = (Arc::new(Origin::at(1)), Gate::new());
     let old = old_load(&a, KEY, &origin, &gate).await;
+    gate.open();
+    answered.arrived(1).await;
     origin.commit(2);
     let before = a.stats().invalidations_applied;
     Way::Key.invalidate(&b, KEY, &origin).await;
     heard(&tier, &a, before).await;
-    memory.lose_reply_next(CallKind::Fill);
-    gate.open();
+    answered.open();
     assert_eq!(old.await.expect("no panic"), 1);
     assert_eq!(a.stats().fills_unanswered, 1);
     serve_the_new_version(KEY, &a, &b, &origin, None).await;
