@@ -46,6 +46,13 @@ pub(super) enum Keep {
     Nothing,
 }
 
+/// What one look at a key came to.
+enum Look {
+    Held(Vec<u8>),
+    Absent,
+    Load(Keep),
+}
+
 /// What bytes in the shared tier are to a caller.
 pub(super) enum Opened<A> {
     Usable(Arc<Entry>, A),
@@ -71,25 +78,18 @@ impl TieredCache {
             return Asked::Load(Keep::Shared);
         }
         let (mut looks, mut waited, mut pause) = (0, Duration::ZERO, POLL.0);
+        let mut plainly = self.shared.habit.expects_a_value();
         loop {
-            // A new one each time: a token is sent once. Whatever the way out of here, it is given back unless it is spent.
-            let ticket = self.ticket(tier, key);
-            let held = match tier.probe(ticket.name(), ticket.stamp()).await {
-                Ok(None) => {
-                    self.instance().counters.l2_misses.one();
-                    flight.stow(ticket);
-                    return Asked::Load(Keep::Shared);
+            let look = if plainly { self.read_first(tier, key).await } else { self.probe(tier, key, flight).await };
+            let held = match look {
+                Look::Held(held) => held,
+                // Only absent: it takes a probe to plant a ticket.
+                Look::Absent => {
+                    plainly = false;
+                    continue;
                 }
-                Ok(Some(held)) => held,
-                // The probe may still arrive: it must not count as seen, so the fill is forfeited.
-                Err(Fault::Unanswered(_)) => return Asked::Load(Keep::Briefly),
-                Err(Fault::Foreign) => {
-                    self.tell_foreign(key);
-                    return not_planted(ticket, Keep::Local);
-                }
-                Err(Fault::Away(_) | Fault::Refused(_)) => return not_planted(ticket, Keep::Local),
+                Look::Load(keep) => return Asked::Load(keep),
             };
-            ticket.spend();
             match Slot::of(&held) {
                 Slot::Hold => return Asked::Load(Keep::Nothing),
                 Slot::Foreign => {
@@ -111,6 +111,7 @@ impl TieredCache {
                 Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun) {
                     Opened::Usable(entry, answer) => {
                         self.instance().counters.l2_hits.one();
+                        self.shared.habit.note(true);
                         return Asked::Answer(entry, answer);
                     }
                     Opened::LeftAlone => return Asked::Load(Keep::Local),
@@ -124,6 +125,46 @@ impl TieredCache {
                     }
                 },
             }
+        }
+    }
+
+    /// Reads the key, and plants our ticket where it holds nothing.
+    async fn probe(&self, tier: &Arc<Tier>, key: Key<'_>, flight: &Flight) -> Look {
+        // A new one each time: a token is sent once. Whatever the way out of here, it is given back unless it is spent.
+        let ticket = self.ticket(tier, key);
+        match tier.probe(ticket.name(), ticket.stamp()).await {
+            Ok(None) => {
+                self.instance().counters.l2_misses.one();
+                self.shared.habit.note(false);
+                flight.stow(ticket);
+                Look::Load(Keep::Shared)
+            }
+            // The probe may still arrive: it must not count as seen, so the fill is forfeited.
+            Err(Fault::Unanswered(_)) => Look::Load(Keep::Briefly),
+            answer => {
+                ticket.spend();
+                self.looked(key, answer)
+            }
+        }
+    }
+
+    /// Reads the key and plants nothing: the cheaper way where it most likely holds a value.
+    async fn read_first(&self, tier: &Arc<Tier>, key: Key<'_>) -> Look {
+        let answer = tier.read(&tier.name(key.text)).await;
+        self.looked(key, answer)
+    }
+
+    /// What an answer that planted nothing comes to.
+    fn looked(&self, key: Key<'_>, answer: Result<Option<Vec<u8>>, Fault>) -> Look {
+        match answer {
+            Ok(Some(held)) => Look::Held(held),
+            Ok(None) => Look::Absent,
+            Err(Fault::Unanswered(_)) => Look::Load(Keep::Briefly),
+            Err(Fault::Foreign) => {
+                self.tell_foreign(key);
+                Look::Load(Keep::Local)
+            }
+            Err(Fault::Away(_) | Fault::Refused(_)) => Look::Load(Keep::Local),
         }
     }
 
@@ -244,11 +285,6 @@ impl TieredCache {
             tracing::error!(key = key.text, asked, tier, "a key holds values of two types: use another key for one of them");
         }
     }
-}
-
-fn not_planted<A>(ticket: Ticket, keep: Keep) -> Asked<A> {
-    ticket.spend();
-    Asked::Load(keep)
 }
 
 /// An entry of a value, or of the knowledge that there is none.

@@ -26,6 +26,7 @@ use crate::l2::memory::InProcess;
 use crate::l2::tier::Tier;
 use crate::l2::{Limits, Store};
 use crate::observe::stats::Counters;
+use crate::rule::habit::Habit;
 use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamps;
 use crate::tasks::{Background, Tasks};
@@ -258,7 +259,9 @@ impl CacheBuilder {
         };
         let stamps = Stamps::new(RandomState::new().build_hasher().finish());
         let closed = AtomicBool::new(false);
-        Ok(TieredCache { shared: Arc::new(Shared { config, instance, tier, stamps, tasks, background, closed }) })
+        Ok(TieredCache {
+            shared: Arc::new(Shared { config, instance, tier, stamps, habit: Habit::default(), tasks, background, closed }),
+        })
     }
 }
 

@@ -30,6 +30,7 @@ use crate::error::CacheError;
 use crate::key::{KeyHash, TagHash};
 use crate::l2::tier::Tier;
 use crate::observe::stats::Stats;
+use crate::rule::habit::Habit;
 use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamps;
 use crate::tasks::{Background, Tasks};
@@ -69,6 +70,8 @@ struct Shared {
     /// The shared tier, if there is one.
     tier: Option<Arc<Tier>>,
     stamps: Stamps,
+    /// Whether the shared tier mostly has what it is asked for.
+    habit: Habit,
     tasks: Tasks,
     /// The tasks that end with the cache.
     background: Background,
