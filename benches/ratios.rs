@@ -25,10 +25,10 @@ const FILL_LIMIT: f64 = 1.2;
 const L1_KEYS: u32 = 10_000;
 const EXPONENT: f64 = 0.99;
 const L1_ASKED: usize = 200_000;
-/// What one round does: less than a millisecond's worth, so that on a busy machine most rounds are not interrupted.
+/// What one round does: enough that what it begins with, the other side having just run, does not count.
 const L1_OPS: u32 = 2_000;
-const L2_OPS: u32 = 20;
-const FILL_OPS: u32 = 10;
+const L2_OPS: u32 = 200;
+const FILL_OPS: u32 = 100;
 
 /// How often each side of a ratio is measured.
 struct Rounds {
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
     // Without it cargo runs this as a test: then it shows that it runs, and its numbers mean nothing.
     let measure = given("--bench");
-    let rounds = if measure { Rounds { l1: 1_001, l2: 401 } } else { Rounds { l1: 1, l2: 1 } };
+    let rounds = if measure { Rounds { l1: 1_001, l2: 61 } } else { Rounds { l1: 1, l2: 1 } };
     let ground = if given("--tcp") { Ground::start_tcp() } else { Ground::start() };
     match ground.and_then(|ground| run(&ground, &rounds)) {
         Ok(table) => {
