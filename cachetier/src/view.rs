@@ -2,6 +2,7 @@
 //!
 //! Everything that a hit compares stands here as one number each. Orders that matter:
 //! - the table's cells are written *before* the generation moves, and a reader loads the generation before the cells;
+//! - an answered bump is written into the cells *before* its tick goes, and a reader looks at the ticks before the cells;
 //! - an epoch ends *before* anything of the next one is applied;
 //! - what a load notes, it notes before it reads: epoch, then seq, then tick.
 
@@ -101,7 +102,9 @@ impl View {
 
     /// Rule T: none of `tags`, nor everything, was bumped after `since`, by anybody; nor, after `tick`, by this process.
     pub(crate) fn unmoved_since(&self, since: Seq, tick: Tick, tags: &[TagHash]) -> bool {
-        self.table.unmoved_since(since, tags) && self.no_own_bump_after(tick, tags)
+        // The ticks before the cells: a bump that is answered leaves the ticks when it stands in the cells, so looked at in this order
+        // it is found in one of them.
+        self.no_own_bump_after(tick, tags) && self.table.unmoved_since(since, tags)
     }
 
     fn no_own_bump_after(&self, tick: Tick, tags: &[TagHash]) -> bool {
@@ -238,4 +241,42 @@ impl View {
 
 fn moves_table(targets: &Targets) -> bool {
     targets.all || !targets.tags.is_empty() || !targets.prefixes.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn whoever_judges_while_the_seq_takes_the_place_of_the_tick_sees_one_of_them() {
+        const ROUNDS: u64 = 1_000;
+        // Many other tags behind the one that is bumped: what is looked at last is looked at late.
+        let others: Vec<TagHash> = (1_000..5_000).map(TagHash).collect();
+        let (view, bumped, overlooked) = (View::new(1 << 16), AtomicU64::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    let targets = Targets { tags: vec![TagHash(u64::MAX / round)], ..Targets::default() };
+                    let tick = view.begin_own(&targets);
+                    bumped.store(round, Ordering::Release);
+                    std::thread::yield_now();
+                    view.end_own(&targets, tick, Token { era: Era::default(), seq: Seq(round) });
+                }
+                bumped.store(u64::MAX, Ordering::Release);
+            });
+            loop {
+                let round = bumped.load(Ordering::Acquire);
+                if round == u64::MAX {
+                    break;
+                }
+                let tags: Vec<TagHash> = [TagHash(u64::MAX / round.max(1))].into_iter().chain(others.iter().copied()).collect();
+                if round > 0 && view.unmoved_since(Seq(0), Tick(0), &tags) {
+                    overlooked.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        assert!(!overlooked.into_inner(), "a bump that had begun was seen neither as a tick nor as a seq");
+    }
 }
