@@ -35,7 +35,11 @@ impl<V: Value> Answer for Just<V> {
     type Value = V;
 
     fn of(entry: &Entry) -> Option<Self> {
-        entry.value::<V>().cloned().map(Self)
+        match entry.facts.content {
+            Content::Value => entry.value::<V>().cloned().map(Self),
+            // Whatever stands in the value's place: it is none, also where it is of the same type.
+            Content::Nothing => None,
+        }
     }
 
     fn from(value: Option<V>) -> Option<Self> {

@@ -89,15 +89,16 @@ impl TieredCache {
 
     /// Waits for the answer of somebody else's load, or for the turn to load.
     async fn turn<A: Answer, E: Send + Sync + 'static>(&self, key: Key<'_>) -> Result<Turn<A>, LoadError<E>> {
+        // First: who loads for itself alone would otherwise do so within itself, again and again, until the stack ends.
+        if is_running(self.load_id(key)) {
+            return Err(LoadError::Recursive(key.text.into()));
+        }
         if let Err(error) = check_key(key.text) {
             self.tell_not_stored(key, &CacheError::Key(error));
             return Ok(Turn::Alone);
         }
         if self.closed() {
             return Ok(Turn::Alone);
-        }
-        if is_running(self.load_id(key)) {
-            return Err(LoadError::Recursive(key.text.into()));
         }
         for _ in 0..MAX_WAITS {
             let begun = self.begin(key);
