@@ -3,6 +3,7 @@
 //! Everything that a hit compares stands here as one number each. Orders that matter:
 //! - the table's cells are written *before* the generation moves, and a reader loads the generation before the cells;
 //! - an answered bump is written into the cells *before* its tick goes, and a reader looks at the ticks before the cells;
+//! - a new era is known *before* the epoch ends in which it is met, for a load notes the epoch first;
 //! - an epoch ends *before* anything of the next one is applied;
 //! - what a load notes, it notes before it reads: epoch, then seq, then tick.
 
@@ -134,16 +135,21 @@ impl View {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes the lane's state over after a loss: its point, which may be of a new era, and its table.
-    pub(crate) fn take_over(&self, told: Token, table: &[u8], now: Millis, server_millis: u64) {
-        self.set_server_clock(now, server_millis);
-        self.table.merge(table);
-        self.moved();
+    /// Takes the lane's point over, which may be of a new era. *Before* the epoch ends: who notes the next one has then met the era that
+    /// it is proven by.
+    pub(crate) fn meet(&self, told: Token) {
         let mut known = lock(&self.known);
         // The highest point known belongs to an era: a new one begins with what it has told.
         if known.era != told.era || known.seq < told.seq {
             *known = told;
         }
+    }
+
+    /// Takes the lane's table over, once the epoch has ended.
+    pub(crate) fn take_over(&self, table: &[u8], now: Millis, server_millis: u64) {
+        self.set_server_clock(now, server_millis);
+        self.table.merge(table);
+        self.moved();
     }
 
     /// Renews the proof: all up to the lane's present point is applied here.

@@ -113,6 +113,33 @@ async fn a_thousand_callers_on_several_threads_get_the_value_of_one_load() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_long_load_is_joined_and_kept_while_the_lane_is_tried_again_and_again() {
+    let (tier, loads) = (InProcess::new(), Loads::that(Then::Succeed));
+    let cache = Tier::in_process(&tier).cache().await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    tier.script_calls(move |call: &Call<'_>| match call.kind {
+        CallKind::Subscribe => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Plan::away()
+        }
+        _ => Plan::go(),
+    });
+    tier.break_subscriptions();
+    eventually_async(LONG, "the loss is noticed", async || cache.stats().lane_lost == 1).await;
+    let leader = loads.call(&cache);
+    loads.gate.arrived(1).await;
+    let before = tries.load(Ordering::SeqCst);
+    eventually_async(LONG, "several tries fail", async || tries.load(Ordering::SeqCst) >= before + 5).await;
+    let other = loads.call(&cache);
+    eventually_async(LONG, "the other one has missed", async || cache.stats().l1_misses == 2).await;
+    loads.gate.open();
+    assert!(answers(vec![leader, other]).await.iter().all(|answer| matches!(answer, Ok(1))));
+    assert_eq!(cache.get::<u64>(KEY).await, Some(1), "kept, for it was loaded just now");
+    assert_eq!(loads.origin.loads(), 1);
+}
+
 #[tokio::test]
 async fn when_the_leader_is_dropped_one_of_those_who_wait_loads_for_all() {
     over_each(async |tier| {

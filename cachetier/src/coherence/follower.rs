@@ -35,13 +35,14 @@ pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: P
     let mut rest = REST.0;
     let mut episode = false;
     loop {
-        let end = session(&instance, &*lane, pace, &synced).await;
-        instance.lose();
-        let fault = match end {
+        let fault = match session(&instance, &*lane, pace, &synced).await {
             Ok(never) => match never {},
             Err(fault) => fault,
         };
+        // A session that did not come into step has proven nothing. The loads that have begun since the last one that did go on being
+        // joined: a try that fails tells nothing new of them.
         if synced.send_replace(false) {
+            instance.lose();
             instance.counters.lane_lost.one();
             rest = REST.0;
             episode = false;
@@ -63,43 +64,51 @@ async fn session(
     synced: &watch::Sender<bool>,
 ) -> Result<std::convert::Infallible, Fault> {
     let mut subscription = limited(pace.limit, lane.subscribe()).await?;
+    let begun = limited(pace.limit, subscription.check()).await?;
+    let table = limited(pace.limit, subscription.table()).await?;
+    // Once more: a lane that has begun anew since the first check has lost its table before, or while, it was read.
     let asked = instance.now();
     let state = limited(pace.limit, subscription.check()).await?;
-    let table = limited(pace.limit, subscription.table()).await?;
-    // Always a new epoch, also when the seq is the one known: messages may have come and gone unseen before the confirmation.
-    instance.lose();
-    instance.view.take_over(state.token, &table, instance.now(), state.server_millis);
-    let mut applied = state.token;
-    while let Some(bytes) = subscription.ready() {
-        applied = hear(instance, &bytes, applied)?;
+    if state.token.era != begun.token.era {
+        return Err(Fault::Refused("the lane began another era".into()));
     }
+    instance.begin_epoch(begun.token, &table, state.server_millis);
+    let mut applied = catch_up(instance, &mut *subscription, begun.token, state.token)?;
     prove(instance, asked, &*subscription);
     synced.send_replace(true);
     tracing::info!(namespace = %instance.namespace, "in step with the lane");
 
     let mut checks = interval(pace.interval);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first one is done.
+    checks.reset();
     loop {
         tokio::select! {
             message = subscription.next() => applied = hear(instance, &message?, applied)?,
             _ = checks.tick() => {
                 let asked = instance.now();
-                let before = applied;
                 let state = limited(pace.limit, subscription.check()).await?;
-                while let Some(bytes) = subscription.ready() {
-                    applied = hear(instance, &bytes, applied)?;
-                }
-                if state.token.era != applied.era || state.token.seq < before.seq {
-                    return Err(Fault::Refused("the lane went back, or began another era".into()));
-                }
-                if state.token.seq > applied.seq {
-                    return Err(Fault::Refused("a message is missing".into()));
-                }
+                applied = catch_up(instance, &mut *subscription, applied, state.token)?;
                 instance.view.checked(instance.now(), state.server_millis);
                 prove(instance, asked, &*subscription);
             }
         }
     }
+}
+
+/// Applies what had arrived before a check was answered with `told`, and returns the point reached: all of that, or an error.
+fn catch_up(instance: &Instance, subscription: &mut dyn Subscription, before: Token, told: Token) -> Result<Token, Fault> {
+    let mut applied = before;
+    while let Some(bytes) = subscription.ready() {
+        applied = hear(instance, &bytes, applied)?;
+    }
+    if told.era != applied.era || told.seq < before.seq {
+        return Err(Fault::Refused("the lane went back, or began another era".into()));
+    }
+    if told.seq > applied.seq {
+        return Err(Fault::Refused("a message is missing".into()));
+    }
+    Ok(applied)
 }
 
 /// Applies one message and returns the point reached.
@@ -125,4 +134,72 @@ fn prove(instance: &Instance, asked: Millis, subscription: &dyn Subscription) {
 
 async fn limited<T>(limit: Duration, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     timeout(limit, call).await.unwrap_or_else(|_| Err(Fault::Unanswered("out of time".into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::coherence::instance::tests::instance;
+    use crate::l2::lane::{Bumped, LaneState, Seized};
+    use crate::rule::seq::{Era, Seq};
+    use crate::rule::stamp::Stamp;
+    use crate::wire::message::Targets;
+
+    const PACE: Pace = Pace { interval: Duration::from_millis(500), limit: Duration::from_secs(20) };
+
+    /// A lane whose table is lost after each first check, so that the next one begins another era.
+    struct Torn;
+
+    struct TornSubscription {
+        era: u32,
+    }
+
+    #[async_trait]
+    impl Lane for Torn {
+        async fn bump(&self, _: &Targets, _: Seq) -> Result<Bumped, Fault> {
+            Err(Fault::Away("not of this test".into()))
+        }
+
+        async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Seq) -> Result<Seized, Fault> {
+            Err(Fault::Away("not of this test".into()))
+        }
+
+        async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
+            Ok(Box::new(TornSubscription { era: 1 }))
+        }
+    }
+
+    #[async_trait]
+    impl Subscription for TornSubscription {
+        async fn next(&mut self) -> Result<Vec<u8>, Fault> {
+            std::future::pending().await
+        }
+
+        fn ready(&mut self) -> Option<Vec<u8>> {
+            None
+        }
+
+        async fn check(&mut self) -> Result<LaneState, Fault> {
+            Ok(LaneState { token: Token { era: Era(self.era), seq: Seq(7) }, server_millis: 1_000_000 })
+        }
+
+        async fn table(&mut self) -> Result<Vec<u8>, Fault> {
+            self.era += 1;
+            Ok(Vec::new())
+        }
+
+        fn proves_for(&self) -> Option<Duration> {
+            Some(Duration::from_secs(2))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_table_lost_before_it_was_read_proves_nothing() {
+        let (instance, (synced, in_step)) = (instance(), watch::channel(false));
+        let end = timeout(PACE.limit, session(&instance, &Torn, PACE, &synced)).await.expect("it ends");
+        assert!(matches!(end, Err(Fault::Refused(_))), "{end:?}");
+        assert!(!*in_step.borrow() && !instance.view.proven(instance.now()));
+    }
 }
