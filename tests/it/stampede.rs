@@ -288,3 +288,65 @@ async fn a_load_that_outlasts_its_lease_keeps_the_right_to_fill() {
     assert!(answers(vec![leader, other]).await.iter().all(|answer| matches!(answer, Ok(1))));
     assert_eq!((loads.origin.loads(), a.stats().fills), (1, 1));
 }
+
+#[tokio::test]
+async fn who_waits_for_a_load_that_nobody_polls_any_more_loads_for_itself_in_the_end() {
+    over_each(async |tier| {
+        let limit = Duration::from_millis(100);
+        let builder = tier.builder().load_limit(limit).wait_budget(Duration::ZERO).command_limit(limit).read_limit(limit);
+        let (cache, loads) = (builder.build().await.expect("built"), Loads::that(Then::Succeed));
+        let mut left = Box::pin(cache.get_or_load(KEY, POLICY, || loads.clone().run()));
+        tokio::select! {
+            _ = &mut left => panic!("the gate is shut"),
+            () = loads.gate.arrived(1) => {}
+        }
+        let other = tokio::time::timeout(LONG, next_call(&cache, &loads.origin)).await;
+        assert_eq!(other.expect("it does not wait for ever"), 1);
+        drop(left);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_get_that_waits_for_one_that_nobody_polls_any_more_ends_without_an_answer() {
+    let tier = InProcess::new();
+    let cache = Tier::in_process(&tier).builder().read_limit(Duration::from_millis(100)).build().await.expect("built");
+    tier.hang(CallKind::Read);
+    let mut left = Box::pin(cache.get::<u64>(KEY));
+    let polled = tokio::time::timeout(Duration::from_millis(1), &mut left).await;
+    assert!(polled.is_err() && cache.stats().flights == 1);
+    assert_eq!(tokio::time::timeout(LONG, cache.get::<u64>(KEY)).await, Ok(None));
+    drop(left);
+}
+
+#[tokio::test]
+async fn a_ticket_is_extended_while_others_come_to_wait() {
+    let (tier, loads) = (InProcess::new(), Loads::that(Then::Succeed));
+    let cache = Tier::in_process(&tier).builder().lease(Duration::from_millis(30)).build().await.expect("built");
+    let (done, joined) = std::sync::mpsc::channel();
+    let (other, runtime, joined) = (cache.clone(), tokio::runtime::Handle::current(), std::sync::Mutex::new(joined));
+    let (came, come) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&came);
+    tier.script_calls(move |call: &Call<'_>| {
+        if call.kind == CallKind::Extend && come.fetch_add(1, Ordering::SeqCst) == 0 {
+            let (other, runtime, done) = (other.clone(), runtime.clone(), done.clone());
+            std::thread::spawn(move || {
+                let _inside = runtime.enter();
+                let mut waiting = Box::pin(other.get_or_load(KEY, POLICY, async || Ok::<u64, Oops>(2)));
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                let _ = done.send(Future::poll(waiting.as_mut(), &mut context).is_pending());
+            });
+            // It comes to wait for the very load whose ticket is being extended.
+            let waits = joined.lock().expect("no panic").recv_timeout(Duration::from_secs(5));
+            counted.store(usize::from(waits == Ok(true)) + 1, Ordering::SeqCst);
+        }
+        Plan::go()
+    });
+    let leader = loads.call(&cache);
+    loads.gate.arrived(1).await;
+    eventually_async(LONG, "the ticket is extended", async || came.load(Ordering::SeqCst) > 0).await;
+    loads.gate.open();
+    assert!(matches!(answers(vec![leader]).await[0], Ok(1)));
+    assert_eq!(came.load(Ordering::SeqCst), 2, "nobody could come to wait meanwhile");
+    tier.clear_script();
+}
