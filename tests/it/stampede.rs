@@ -325,10 +325,10 @@ async fn a_ticket_is_extended_while_others_come_to_wait() {
     let cache = Tier::in_process(&tier).builder().lease(Duration::from_millis(30)).build().await.expect("built");
     let (done, joined) = std::sync::mpsc::channel();
     let (other, runtime, joined) = (cache.clone(), tokio::runtime::Handle::current(), std::sync::Mutex::new(joined));
-    let (came, come) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (came, extensions) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&came);
     tier.script_calls(move |call: &Call<'_>| {
-        if call.kind == CallKind::Extend && come.fetch_add(1, Ordering::SeqCst) == 0 {
+        if call.kind == CallKind::Extend && extensions.fetch_add(1, Ordering::SeqCst) == 0 {
             let (other, runtime, done) = (other.clone(), runtime.clone(), done.clone());
             std::thread::spawn(move || {
                 let _inside = runtime.enter();

@@ -30,12 +30,16 @@ pub(crate) struct Pace {
 /// The shortest and the longest rest before another try.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
+/// How many checks a session must last for its loss to be met with the shortest rest again: each begin reads the whole table.
+const STEADY: u32 = 20;
+
 /// Runs until it is dropped. `synced` tells when the instance is in step with the lane.
 pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: Pace, synced: watch::Sender<bool>) {
     let mut rest = REST.0;
     let mut episode = false;
     loop {
-        let fault = match session(&instance, &*lane, pace, &synced).await {
+        let mut proofs = 0;
+        let fault = match session(&instance, &*lane, pace, &synced, &mut proofs).await {
             Ok(never) => match never {},
             Err(fault) => fault,
         };
@@ -44,8 +48,10 @@ pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: P
         if synced.send_replace(false) {
             instance.lose();
             instance.counters.lane_lost.one();
-            rest = REST.0;
             episode = false;
+        }
+        if proofs >= STEADY {
+            rest = REST.0;
         }
         if !std::mem::replace(&mut episode, true) {
             tracing::warn!(namespace = %instance.namespace, %fault, "lost the lane: copies are not trusted until it is back");
@@ -56,12 +62,13 @@ pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: P
     }
 }
 
-/// One subscription, from its begin to the fault that ended it.
+/// One subscription, from its begin to the fault that ended it. `proofs` counts the checks after the one it begins with.
 async fn session(
     instance: &Instance,
     lane: &dyn Lane,
     pace: Pace,
     synced: &watch::Sender<bool>,
+    proofs: &mut u32,
 ) -> Result<std::convert::Infallible, Fault> {
     let mut subscription = limited(pace.limit, lane.subscribe()).await?;
     let begun = limited(pace.limit, subscription.check()).await?;
@@ -91,6 +98,7 @@ async fn session(
                 applied = catch_up(instance, &mut *subscription, applied, state.token)?;
                 instance.view.checked(instance.now(), state.server_millis);
                 prove(instance, asked, &*subscription);
+                *proofs = proofs.saturating_add(1);
             }
         }
     }
@@ -138,6 +146,8 @@ async fn limited<T>(limit: Duration, call: impl Future<Output = Result<T, Fault>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use async_trait::async_trait;
 
     use super::*;
@@ -152,8 +162,13 @@ mod tests {
     /// A lane whose table is lost after each first check, so that the next one begins another era.
     struct Torn;
 
-    struct TornSubscription {
+    /// A lane whose subscriptions end as soon as they are in step, and how often one was begun.
+    #[derive(Default)]
+    struct Flapping(AtomicU32);
+
+    struct Short {
         era: u32,
+        torn: bool,
     }
 
     #[async_trait]
@@ -167,14 +182,30 @@ mod tests {
         }
 
         async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
-            Ok(Box::new(TornSubscription { era: 1 }))
+            Ok(Box::new(Short { era: 1, torn: true }))
         }
     }
 
     #[async_trait]
-    impl Subscription for TornSubscription {
+    impl Lane for Flapping {
+        async fn bump(&self, _: &Targets, _: Seq) -> Result<Bumped, Fault> {
+            Err(Fault::Away("not of this test".into()))
+        }
+
+        async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Seq) -> Result<Seized, Fault> {
+            Err(Fault::Away("not of this test".into()))
+        }
+
+        async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(Short { era: 1, torn: false }))
+        }
+    }
+
+    #[async_trait]
+    impl Subscription for Short {
         async fn next(&mut self) -> Result<Vec<u8>, Fault> {
-            std::future::pending().await
+            Err(Fault::Away("ended".into()))
         }
 
         fn ready(&mut self) -> Option<Vec<u8>> {
@@ -186,7 +217,7 @@ mod tests {
         }
 
         async fn table(&mut self) -> Result<Vec<u8>, Fault> {
-            self.era += 1;
+            self.era += u32::from(self.torn);
             Ok(Vec::new())
         }
 
@@ -198,8 +229,17 @@ mod tests {
     #[tokio::test]
     async fn a_table_lost_before_it_was_read_proves_nothing() {
         let (instance, (synced, in_step)) = (instance(), watch::channel(false));
-        let end = timeout(PACE.limit, session(&instance, &Torn, PACE, &synced)).await.expect("it ends");
+        let end = timeout(PACE.limit, session(&instance, &Torn, PACE, &synced, &mut 0)).await.expect("it ends");
         assert!(matches!(end, Err(Fault::Refused(_))), "{end:?}");
         assert!(!*in_step.borrow() && !instance.view.proven(instance.now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_is_lost_again_and_again_is_begun_anew_less_and_less_often() {
+        let (lane, (synced, _in_step)) = (Arc::new(Flapping::default()), watch::channel(false));
+        let following = follow(Arc::new(instance()), Arc::clone(&lane) as Arc<dyn Lane>, PACE, synced);
+        assert!(timeout(Duration::from_secs(60), following).await.is_err());
+        let begun = lane.0.load(Ordering::Relaxed);
+        assert!(begun < 200, "{begun} in a minute");
     }
 }
