@@ -2,6 +2,8 @@
 //!
 //! Everything that a hit compares stands here as one number each. Orders that matter:
 //! - the table's cells are written *before* the generation moves, and a reader loads the generation before the cells;
+//! - an answered bump is written into the cells *before* its tick goes, and a reader looks at the ticks before the cells;
+//! - a new era is known *before* the epoch ends in which it is met, for a load notes the epoch first;
 //! - an epoch ends *before* anything of the next one is applied;
 //! - what a load notes, it notes before it reads: epoch, then seq, then tick.
 
@@ -101,7 +103,9 @@ impl View {
 
     /// Rule T: none of `tags`, nor everything, was bumped after `since`, by anybody; nor, after `tick`, by this process.
     pub(crate) fn unmoved_since(&self, since: Seq, tick: Tick, tags: &[TagHash]) -> bool {
-        self.table.unmoved_since(since, tags) && self.no_own_bump_after(tick, tags)
+        // The ticks before the cells: a bump that is answered leaves the ticks when it stands in the cells, so looked at in this order
+        // it is found in one of them.
+        self.no_own_bump_after(tick, tags) && self.table.unmoved_since(since, tags)
     }
 
     fn no_own_bump_after(&self, tick: Tick, tags: &[TagHash]) -> bool {
@@ -131,16 +135,21 @@ impl View {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes the lane's state over after a loss: its point, which may be of a new era, and its table.
-    pub(crate) fn take_over(&self, told: Token, table: &[u8], now: Millis, server_millis: u64) {
-        self.set_server_clock(now, server_millis);
-        self.table.merge(table);
-        self.moved();
+    /// Takes the lane's point over, which may be of a new era. *Before* the epoch ends: who notes the next one has then met the era that
+    /// it is proven by.
+    pub(crate) fn meet(&self, told: Token) {
         let mut known = lock(&self.known);
         // The highest point known belongs to an era: a new one begins with what it has told.
         if known.era != told.era || known.seq < told.seq {
             *known = told;
         }
+    }
+
+    /// Takes the lane's table over, once the epoch has ended.
+    pub(crate) fn take_over(&self, table: &[u8], now: Millis, server_millis: u64) {
+        self.set_server_clock(now, server_millis);
+        self.table.merge(table);
+        self.moved();
     }
 
     /// Renews the proof: all up to the lane's present point is applied here.
@@ -238,4 +247,42 @@ impl View {
 
 fn moves_table(targets: &Targets) -> bool {
     targets.all || !targets.tags.is_empty() || !targets.prefixes.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn whoever_judges_while_the_seq_takes_the_place_of_the_tick_sees_one_of_them() {
+        const ROUNDS: u64 = 1_000;
+        // Many other tags behind the one that is bumped: what is looked at last is looked at late.
+        let others: Vec<TagHash> = (1_000..5_000).map(TagHash).collect();
+        let (view, bumped, overlooked) = (View::new(1 << 16), AtomicU64::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    let targets = Targets { tags: vec![TagHash(u64::MAX / round)], ..Targets::default() };
+                    let tick = view.begin_own(&targets);
+                    bumped.store(round, Ordering::Release);
+                    std::thread::yield_now();
+                    view.end_own(&targets, tick, Token { era: Era::default(), seq: Seq(round) });
+                }
+                bumped.store(u64::MAX, Ordering::Release);
+            });
+            loop {
+                let round = bumped.load(Ordering::Acquire);
+                if round == u64::MAX {
+                    break;
+                }
+                let tags: Vec<TagHash> = [TagHash(u64::MAX / round.max(1))].into_iter().chain(others.iter().copied()).collect();
+                if round > 0 && view.unmoved_since(Seq(0), Tick(0), &tags) {
+                    overlooked.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        assert!(!overlooked.into_inner(), "a bump that had begun was seen neither as a tick nor as a seq");
+    }
 }

@@ -116,6 +116,18 @@ async fn a_loader_that_asks_for_its_own_key_through_others_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_loader_that_asks_for_its_own_key_is_told_so_also_where_nothing_is_kept() {
+    let cache = Tier::alone().cache().await;
+    let told = async |key: &'static str| {
+        let error = in_a_ring(&cache, &[key], 0).await.expect_err("a ring");
+        assert!(matches!(&*error, LoadError::Loader(error) if error.0 == "recursive"), "{error:?}");
+    };
+    told("").await;
+    cache.close(LONG).await.expect("closed");
+    told("k").await;
+}
+
+#[tokio::test]
 async fn a_loader_may_ask_for_other_keys() {
     over_each(async |tier| {
         let cache = tier.cache().await;
@@ -196,6 +208,17 @@ async fn that_there_is_nothing_is_remembered_only_where_the_policy_says_so() {
         assert_eq!(cache.get_or_load("remembered", remembered, async || Ok::<_, Oops>(5_u64)).await.ok(), Some(5));
         assert_eq!(cache.get_or_load_optional("remembered", remembered, nothing).await.ok(), Some(Some(5)));
         assert_eq!(origin.loads(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn that_there_is_nothing_is_no_value_whatever_its_type() {
+    over_each(async |tier| {
+        let (cache, policy) = (tier.cache().await, POLICY.negative_ttl(LONG));
+        assert_eq!(cache.get_or_load_optional("k", policy, async || Ok::<Option<()>, Oops>(None)).await.ok(), Some(None));
+        assert_eq!(cache.get::<()>("k").await, None);
+        assert!(cache.get_or_load("k", policy, async || Err::<(), _>(Oops("still nothing"))).await.is_err());
     })
     .await;
 }

@@ -113,6 +113,33 @@ async fn a_thousand_callers_on_several_threads_get_the_value_of_one_load() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_long_load_is_joined_and_kept_while_the_lane_is_tried_again_and_again() {
+    let (tier, loads) = (InProcess::new(), Loads::that(Then::Succeed));
+    let cache = Tier::in_process(&tier).cache().await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    tier.script_calls(move |call: &Call<'_>| match call.kind {
+        CallKind::Subscribe => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Plan::away()
+        }
+        _ => Plan::go(),
+    });
+    tier.break_subscriptions();
+    eventually_async(LONG, "the loss is noticed", async || cache.stats().lane_lost == 1).await;
+    let leader = loads.call(&cache);
+    loads.gate.arrived(1).await;
+    let before = tries.load(Ordering::SeqCst);
+    eventually_async(LONG, "several tries fail", async || tries.load(Ordering::SeqCst) >= before + 5).await;
+    let other = loads.call(&cache);
+    eventually_async(LONG, "the other one has missed", async || cache.stats().l1_misses == 2).await;
+    loads.gate.open();
+    assert!(answers(vec![leader, other]).await.iter().all(|answer| matches!(answer, Ok(1))));
+    assert_eq!(cache.get::<u64>(KEY).await, Some(1), "kept, for it was loaded just now");
+    assert_eq!(loads.origin.loads(), 1);
+}
+
 #[tokio::test]
 async fn when_the_leader_is_dropped_one_of_those_who_wait_loads_for_all() {
     over_each(async |tier| {
@@ -260,4 +287,66 @@ async fn a_load_that_outlasts_its_lease_keeps_the_right_to_fill() {
     loads.gate.open();
     assert!(answers(vec![leader, other]).await.iter().all(|answer| matches!(answer, Ok(1))));
     assert_eq!((loads.origin.loads(), a.stats().fills), (1, 1));
+}
+
+#[tokio::test]
+async fn who_waits_for_a_load_that_nobody_polls_any_more_loads_for_itself_in_the_end() {
+    over_each(async |tier| {
+        let limit = Duration::from_millis(100);
+        let builder = tier.builder().load_limit(limit).wait_budget(Duration::ZERO).command_limit(limit).read_limit(limit);
+        let (cache, loads) = (builder.build().await.expect("built"), Loads::that(Then::Succeed));
+        let mut left = Box::pin(cache.get_or_load(KEY, POLICY, || loads.clone().run()));
+        tokio::select! {
+            _ = &mut left => panic!("the gate is shut"),
+            () = loads.gate.arrived(1) => {}
+        }
+        let other = tokio::time::timeout(LONG, next_call(&cache, &loads.origin)).await;
+        assert_eq!(other.expect("it does not wait for ever"), 1);
+        drop(left);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_get_that_waits_for_one_that_nobody_polls_any_more_ends_without_an_answer() {
+    let tier = InProcess::new();
+    let cache = Tier::in_process(&tier).builder().read_limit(Duration::from_millis(100)).build().await.expect("built");
+    tier.hang(CallKind::Read);
+    let mut left = Box::pin(cache.get::<u64>(KEY));
+    let polled = tokio::time::timeout(Duration::from_millis(1), &mut left).await;
+    assert!(polled.is_err() && cache.stats().flights == 1);
+    assert_eq!(tokio::time::timeout(LONG, cache.get::<u64>(KEY)).await, Ok(None));
+    drop(left);
+}
+
+#[tokio::test]
+async fn a_ticket_is_extended_while_others_come_to_wait() {
+    let (tier, loads) = (InProcess::new(), Loads::that(Then::Succeed));
+    let cache = Tier::in_process(&tier).builder().lease(Duration::from_millis(30)).build().await.expect("built");
+    let (done, joined) = std::sync::mpsc::channel();
+    let (other, runtime, joined) = (cache.clone(), tokio::runtime::Handle::current(), std::sync::Mutex::new(joined));
+    let (came, extensions) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&came);
+    tier.script_calls(move |call: &Call<'_>| {
+        if call.kind == CallKind::Extend && extensions.fetch_add(1, Ordering::SeqCst) == 0 {
+            let (other, runtime, done) = (other.clone(), runtime.clone(), done.clone());
+            std::thread::spawn(move || {
+                let _inside = runtime.enter();
+                let mut waiting = Box::pin(other.get_or_load(KEY, POLICY, async || Ok::<u64, Oops>(2)));
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                let _ = done.send(Future::poll(waiting.as_mut(), &mut context).is_pending());
+            });
+            // It comes to wait for the very load whose ticket is being extended.
+            let waits = joined.lock().expect("no panic").recv_timeout(Duration::from_secs(5));
+            counted.store(usize::from(waits == Ok(true)) + 1, Ordering::SeqCst);
+        }
+        Plan::go()
+    });
+    let leader = loads.call(&cache);
+    loads.gate.arrived(1).await;
+    eventually_async(LONG, "the ticket is extended", async || came.load(Ordering::SeqCst) > 0).await;
+    loads.gate.open();
+    assert!(matches!(answers(vec![leader]).await[0], Ok(1)));
+    assert_eq!(came.load(Ordering::SeqCst), 2, "nobody could come to wait meanwhile");
+    tier.clear_script();
 }

@@ -7,6 +7,9 @@ use crate::l1::Entry;
 use crate::rule::policy::Content;
 
 /// What can be cached. Implemented for every type that can.
+///
+/// A value is dropped wherever the last hold on it goes, within the cache's own locks included: its `Drop`, should it have one, must not
+/// call the cache, nor wait for somebody who does.
 pub trait Value: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
 
 impl<V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for V {}
@@ -35,7 +38,11 @@ impl<V: Value> Answer for Just<V> {
     type Value = V;
 
     fn of(entry: &Entry) -> Option<Self> {
-        entry.value::<V>().cloned().map(Self)
+        match entry.facts.content {
+            Content::Value => entry.value::<V>().cloned().map(Self),
+            // Whatever stands in the value's place: it is none, also where it is of the same type.
+            Content::Nothing => None,
+        }
     }
 
     fn from(value: Option<V>) -> Option<Self> {

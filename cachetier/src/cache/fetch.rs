@@ -3,6 +3,9 @@
 use std::any::{Any, TypeId};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::ask::{Asked, Flight};
@@ -89,6 +92,10 @@ impl TieredCache {
 
     /// Waits for the answer of somebody else's load, or for the turn to load.
     async fn turn<A: Answer, E: Send + Sync + 'static>(&self, key: Key<'_>) -> Result<Turn<A>, LoadError<E>> {
+        // First: who loads for itself alone would otherwise do so within itself, again and again, until the stack ends.
+        if is_running(self.load_id(key)) {
+            return Err(LoadError::Recursive(key.text.into()));
+        }
         if let Err(error) = check_key(key.text) {
             self.tell_not_stored(key, &CacheError::Key(error));
             return Ok(Turn::Alone);
@@ -96,39 +103,47 @@ impl TieredCache {
         if self.closed() {
             return Ok(Turn::Alone);
         }
-        if is_running(self.load_id(key)) {
-            return Err(LoadError::Recursive(key.text.into()));
-        }
         for _ in 0..MAX_WAITS {
             let begun = self.begin(key);
             let called = self.called(&begun);
             match self.instance().flights.enter(key.hash, plan::<A>(Purpose::Load, begun)) {
                 Entered::Lead(flight) => return Ok(Turn::Lead(flight)),
                 Entered::Apart => break,
-                Entered::Join(flight) => match flight.await {
-                    Landed::Lead(flight) if flight.purpose() == Some(Purpose::Load) => return Ok(Turn::Lead(flight)),
-                    // It only read, and found nothing, or was left: the next one is for loading.
-                    Landed::Lead(flight) => flight.finish(Outcome::Nothing, || {}),
-                    Landed::Outcome(Outcome::Entry(entry), flight) => {
-                        if let Some(answer) = self.take(&entry, flight.noted(), &called) {
-                            return Ok(Turn::Answer(answer));
+                Entered::Join(flight) => {
+                    let Ok(landed) = timeout(self.patience(), flight).await else { break };
+                    match landed {
+                        Landed::Lead(flight) if flight.purpose() == Some(Purpose::Load) => return Ok(Turn::Lead(flight)),
+                        // It only read, and found nothing, or was left: the next one is for loading.
+                        Landed::Lead(flight) => flight.finish(Outcome::Nothing, || {}),
+                        Landed::Outcome(Outcome::Entry(entry), flight) => {
+                            if let Some(answer) = self.take(&entry, flight.noted(), &called) {
+                                return Ok(Turn::Answer(answer));
+                            }
                         }
-                    }
-                    Landed::Outcome(Outcome::Failed(failure), _) => {
-                        if let Some(error) = failure.of_type() {
-                            self.instance().counters.coalesced.one();
-                            return Err(error);
+                        Landed::Outcome(Outcome::Failed(failure), _) => {
+                            if let Some(error) = failure.of_type() {
+                                self.instance().counters.coalesced.one();
+                                return Err(error);
+                            }
                         }
+                        Landed::Outcome(Outcome::Nothing, _) | Landed::Anew => {}
                     }
-                    Landed::Outcome(Outcome::Nothing, _) | Landed::Anew => {}
-                },
+                }
             }
             if let Some(answer) = self.hit(key) {
                 return Ok(Turn::Answer(answer));
             }
         }
-        // A value of another type is under way, or one invalidation chases the other.
+        // A value of another type is under way, one invalidation chases the other, or nobody polls who leads.
         Ok(Turn::Alone)
+    }
+
+    /// For how long somebody else's load is waited for: twice what it can take, for a leader that is neither dropped nor polled comes
+    /// to no limit of its own.
+    fn patience(&self) -> Duration {
+        let config = &self.shared.config;
+        let limits = [config.wait_budget, config.load_limit, config.command_limit, config.read_limit];
+        limits.iter().fold(Duration::ZERO, |sum, limit| sum.saturating_add(*limit)).saturating_mul(2)
     }
 
     /// Runs the loader. While it lasts it keeps the ticket of its flight alive, if it has one.
@@ -140,7 +155,11 @@ impl TieredCache {
         let counters = &self.instance().counters;
         counters.loads.one();
         let config = &self.shared.config;
-        let extend = || flight.into_iter().for_each(|flight| flight.with_stowed(Ticket::extend));
+        let extend = || {
+            if let Some(extension) = flight.and_then(|flight| flight.with_stowed(Ticket::extension)) {
+                extension();
+            }
+        };
         let beat = Beat { pace: config.lease / 3, call: extend };
         let loaded = run(self.load_id(key), config.load_limit, beat, load).await;
         match &loaded {

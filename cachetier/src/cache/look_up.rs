@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::timeout;
+
 use super::answer::Answer;
 use super::ask::Opened;
 use super::fetch::{MAX_WAITS, plan};
@@ -28,15 +30,19 @@ impl TieredCache {
                 Entered::Apart => {
                     return self.read::<A>(key, &begun).await.map(|(_, answer)| answer);
                 }
-                Entered::Join(flight) => match flight.await {
-                    Landed::Lead(flight) => flight,
-                    Landed::Outcome(Outcome::Entry(entry), flight) => match self.take(&entry, flight.noted(), &called) {
-                        Some(answer) => return Some(answer),
-                        None => continue,
-                    },
-                    Landed::Outcome(..) => return None,
-                    Landed::Anew => continue,
-                },
+                Entered::Join(flight) => {
+                    // Twice what its leader can take, who comes to no limit of its own when nobody polls it.
+                    let Ok(landed) = timeout(self.shared.config.read_limit.saturating_mul(2), flight).await else { return None };
+                    match landed {
+                        Landed::Lead(flight) => flight,
+                        Landed::Outcome(Outcome::Entry(entry), flight) => match self.take(&entry, flight.noted(), &called) {
+                            Some(answer) => return Some(answer),
+                            None => continue,
+                        },
+                        Landed::Outcome(..) => return None,
+                        Landed::Anew => continue,
+                    }
+                }
             };
             let begun = flight.noted().copied()?;
             match self.read::<A>(key, &begun).await {

@@ -66,7 +66,8 @@ impl TieredCache {
     /// # }
     /// ```
     ///
-    /// Cancel safety: dropped while it waits, it leaves no trace; dropped while it loads, somebody who waits takes over.
+    /// Cancel safety: dropped while it waits, it leaves no trace; dropped while it loads, somebody who waits takes over. Kept and no
+    /// longer polled while it loads, it holds up who waits: they load for themselves, and keep nothing, after twice the limits of a load.
     ///
     /// # Errors
     ///

@@ -58,6 +58,14 @@ impl Instance {
         self.flights.detach(|_| true);
     }
 
+    /// Begins an epoch with what the lane has told: its point and its table. Not proven yet.
+    pub(crate) fn begin_epoch(&self, told: Token, table: &[u8], server_millis: u64) {
+        self.view.meet(told);
+        // Also when the point is the one known: messages may have come and gone unseen.
+        self.lose();
+        self.view.take_over(table, self.now(), server_millis);
+    }
+
     // --- what this instance does: locally before it is sent, and again at every outcome
 
     /// Before an own bump is sent.
@@ -96,5 +104,50 @@ impl Instance {
             self.flights.detach(|_| true);
             self.l1.drop_all();
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::rule::seq::{Epoch, Era, Seq};
+
+    pub(in crate::coherence) fn instance() -> Instance {
+        let (config, counters) = (Config::new("shop"), Arc::new(Counters::default()));
+        Instance {
+            namespace: config.namespace,
+            hasher: KeyHasher::new([0; 16]),
+            clock: Clock::system(),
+            l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
+            flights: Flights::new(config.shards),
+            view: View::new(config.cells),
+            outbox: Outbox::new(config.outbox),
+            counters,
+        }
+    }
+
+    #[test]
+    fn who_notes_an_epoch_has_met_its_era() {
+        const ERAS: u32 = 200;
+        let (instance, over) = (instance(), AtomicBool::new(false));
+        let Epoch(first) = instance.view.epoch();
+        let table = vec![0; 1 << 18];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for era in 1..=ERAS {
+                    instance.begin_epoch(Token { era: Era(era), seq: Seq(1) }, &table, 0);
+                }
+                over.store(true, Ordering::Release);
+            });
+            while !over.load(Ordering::Acquire) {
+                let noted = instance.view.note(instance.now());
+                let Epoch(epoch) = noted.epoch;
+                let Era(era) = noted.born.era;
+                assert!(u64::from(era) >= epoch - first, "epoch {epoch} began with era {}, noted with {era}", epoch - first);
+            }
+        });
     }
 }

@@ -26,6 +26,10 @@ const SILENT: u32 = 3;
 /// Between two attempts to connect: at most this, doubling from the first to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
+/// The longest time that the system is asked to wait for an acknowledgement: it takes more than 24 days for an error.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 3_600);
+
 /// How long a connection must last for the next loss to be met with the shortest pause again.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -81,7 +85,7 @@ fn tcp(settings: &Settings) -> TcpSettings {
     let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
     // What the other end has not acknowledged by then breaks the connection, so that a cut cable is found without commands.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let tcp = tcp.set_user_timeout(settings.limits.command.saturating_mul(2).max(Duration::from_secs(1)));
+    let tcp = tcp.set_user_timeout(settings.limits.command.saturating_mul(2).clamp(Duration::from_secs(1), LONGEST_SILENCE));
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = settings;
     tcp

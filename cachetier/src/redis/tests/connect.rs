@@ -200,6 +200,15 @@ async fn the_adapter_works_over_tcp() {
 }
 
 #[tokio::test]
+async fn the_longest_limit_that_can_be_set_does_not_keep_a_connection_from_being_made() {
+    let server = Server::start().await;
+    let longest = Duration::from_millis(u32::MAX.into());
+    let settings = Settings { limits: Limits { read: longest, command: longest }, ..SETTINGS };
+    let (store, _lane) = open_with(&format!("redis://{}", server.over_tcp()), settings);
+    assert_eq!(store.ready(Duration::from_secs(5)).await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_the_reason_and_is_not_repeated() {
     let server = Server::start_with(&["--requirepass", "s3cret"]).await;
     let (store, _lane) = open_with(&format!("{}?pass=hunter2", server.url()), SETTINGS);
