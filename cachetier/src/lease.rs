@@ -30,13 +30,16 @@ impl Ticket {
         self.stamp
     }
 
-    /// Lets it live for another lease, in the background.
-    pub(crate) fn extend(&self) {
+    /// What lets it live for another lease, in the background, once it is called: not under a lock, for the tier may call back.
+    pub(crate) fn extension(&self) -> impl FnOnce() + use<> {
         let (tier, name, stamp) = (Arc::clone(&self.tier), self.name.clone(), self.stamp);
-        self.tier.tasks().begin(async move {
-            // Without an answer it may end: then the fill is refused.
-            let _ = tier.extend(&name, stamp).await;
-        });
+        move || {
+            let tasks = tier.tasks().clone();
+            tasks.begin(async move {
+                // Without an answer it may end: then the fill is refused.
+                let _ = tier.extend(&name, stamp).await;
+            });
+        }
     }
 
     /// The key holds it no longer, or never did.

@@ -140,7 +140,7 @@ impl TieredCache {
         let counters = &self.instance().counters;
         counters.loads.one();
         let config = &self.shared.config;
-        let extend = || flight.into_iter().for_each(|flight| flight.with_stowed(Ticket::extend));
+        let extend = || flight.and_then(|flight| flight.with_stowed(Ticket::extension)).into_iter().for_each(|extend| extend());
         let beat = Beat { pace: config.lease / 3, call: extend };
         let loaded = run(self.load_id(key), config.load_limit, beat, load).await;
         match &loaded {

@@ -229,12 +229,10 @@ impl<O: Clone, B, N> Lead<O, B, N> {
         drop(dropped);
     }
 
-    /// Looks at what is stowed.
-    pub(crate) fn with_stowed(&self, look: impl FnOnce(&B)) {
-        let Some(flight) = &self.flight else { return };
-        if let Some(baggage) = &lock(&flight.state).stowed {
-            look(baggage);
-        }
+    /// Looks at what is stowed, under the flight's lock: what is to be done with it is returned, and done afterwards.
+    pub(crate) fn with_stowed<T>(&self, look: impl FnOnce(&B) -> T) -> Option<T> {
+        let flight = self.flight.as_ref()?;
+        lock(&flight.state).stowed.as_ref().map(look)
     }
 
     /// Takes what was stowed, by this leader or the one before.
