@@ -281,7 +281,7 @@ impl Over {
             #[cfg(feature = "redis")]
             Self::Redis(url) => {
                 let url = crate::redis::RedisUrl::parse(&url)
-                    .map_err(|bad| ConfigError::new("redis", "an address that cannot be used", &bad.to_string()))?;
+                    .map_err(|bad| ConfigError::new("redis", &bad.to_string(), crate::redis::EXPECTED))?;
                 let settings =
                     crate::redis::Settings { connect_limit: config.connect_limit, limits, max_staleness: config.max_staleness };
                 let (store, lane) = crate::redis::open(url, settings, names.clone())
