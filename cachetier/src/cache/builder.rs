@@ -273,6 +273,10 @@ async fn sweep(instance: Arc<Instance>, every: Duration) {
 type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
 
 impl Over {
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(clippy::unnecessary_wraps, reason = "an address may be unusable, a tier in the process not")
+    )]
     fn open(self, config: &Config, names: &LaneNames) -> Result<Option<Ends>, ConfigError> {
         let limits = Limits { read: config.read_limit, command: config.command_limit };
         match self {
