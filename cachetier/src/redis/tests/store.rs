@@ -151,6 +151,27 @@ async fn an_abandoned_ticket_is_gone_and_nothing_else_is() {
 }
 
 #[tokio::test]
+async fn an_extended_ticket_lives_for_another_lease_and_nothing_else_does() {
+    let server = Server::start().await;
+    let ((store, _lane), mut plain) = (server.open().await, server.plain().await);
+    assert_eq!(store.extend(KEY, stamp(1), LEASE).await, Ok(()));
+    assert_eq!(plain.get(KEY).await, None, "what has ended stays so");
+    for (now, extended) in [
+        (ticket(1), true),
+        ([ticket(1), vec![9; 32]].concat(), true),
+        (ticket(2), false),
+        (value(1, "seven"), false),
+        (HELD.to_vec(), false),
+        (b"foreign".to_vec(), false),
+    ] {
+        plain.ask::<()>(&[b"SET", KEY.as_bytes(), &now, b"PX", b"10000"]).await;
+        assert_eq!(store.extend(KEY, stamp(1), LEASE).await, Ok(()));
+        assert_eq!(plain.life(KEY).await > 10_000, extended, "{now:?}");
+        assert_eq!(plain.get(KEY).await, Some(now));
+    }
+}
+
+#[tokio::test]
 async fn a_key_of_another_type_is_foreign_to_every_verb() {
     let server = Server::start().await;
     let ((store, _lane), mut plain) = (server.open().await, server.plain().await);
