@@ -51,8 +51,8 @@
 //!   otherwise; while the server can be reached, as long as a message takes). An instance that cannot prove this asks the loader.
 //! - **G3.** In the instance that invalidated, the next read sees it, whether the server could be reached or not.
 //! - A fault of the shared tier never fails a read: it is counted, and the loader answers.
-//! - Loads are not repeated: within an instance one runs at a time for a key and all who ask share its outcome; across instances,
-//!   as long as the server can be reached.
+//! - Loads are not repeated: within an instance one runs at a time for a key and all who ask share its outcome, but for a load that
+//!   an invalidation has overtaken; across instances, as long as the server can be reached.
 //!
 //! They rest on one duty: *invalidate after the write has been committed*, and load from a source that shows committed writes (a
 //! lagging replica does not). They do not cover a process that dies after its commit and before its invalidation: the old value then
@@ -123,6 +123,7 @@
 //! # }
 //! ```
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod cache;
 mod clock;
@@ -159,5 +160,5 @@ pub use wire::codec::Codec;
 
 /// The code in the README, as a test that it compiles.
 #[cfg(all(doctest, feature = "redis", feature = "postcard"))]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

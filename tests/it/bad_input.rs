@@ -63,6 +63,9 @@ async fn an_address_that_cannot_be_used_is_an_error_that_does_not_repeat_it() {
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains(SECRET), "{shown}");
     }
+    let error = shop().redis("rediss://localhost/").build().await.expect_err("no TLS yet");
+    let expected = "redis://[user:password@]host[:port][/database] or redis+unix:///path[?db=..&user=..&pass=..]";
+    assert_eq!(error.to_string(), format!("redis is an address for TLS, which is not built in yet, expected {expected}"));
 }
 
 #[tokio::test]

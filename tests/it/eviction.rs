@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cachetier::{Eviction, Policy, TieredCache};
+use cachetier::{Clock, Eviction, Policy, TieredCache};
 use cachetier_tests::{Oops, Tier, eventually_async, over_each};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -120,4 +120,41 @@ async fn what_was_evicted_here_is_found_in_the_shared_tier() {
         assert!(cache.stats().l2_hits >= 80);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_past_its_end_is_swept_and_counted_though_nobody_asks_for_it() {
+    let (clock, hand) = Clock::manual();
+    let cache = Tier::alone().builder().clock(clock).build().await.expect("built");
+    for key in 0..1_000 {
+        let life = Duration::from_secs(if key < 10 { 3_600 } else { 1 });
+        cache.set(&key.to_string(), key, Policy::ttl(life)).await.expect("put");
+    }
+    hand.advance(Duration::from_secs(2));
+    let counts = || (cache.stats().l1_entries, cache.stats().evicted_by_age);
+    assert_eq!(counts(), (1_000, 0));
+    // The sweep begins to wait when it is first polled.
+    tokio::task::yield_now().await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    eventually_async(LONG, "the sweep has gone by", async || counts() == (10, 990)).await;
+    assert_eq!((cache.get("9").await, cache.get::<i32>("10").await), (Some(9), None));
+    let stats = cache.stats();
+    assert_eq!((stats.evicted_by_size, stats.evicted_by_invalidation), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_displaced_is_counted_once_each() {
+    let cache = Tier::alone().builder().l1_max_entries(50).build().await.expect("built");
+    for key in 0..500 {
+        cache.set(&key.to_string(), key, POLICY).await.expect("put");
+        if key % 7 == 0 {
+            cache.invalidate(&key.to_string()).await.expect("invalidated");
+        }
+    }
+    let settled = async || {
+        let stats = cache.stats();
+        stats.l1_entries + stats.evicted_by_size + stats.evicted_by_invalidation == 500
+    };
+    eventually_async(LONG, "every entry is somewhere", settled).await;
+    assert!(cache.stats().l1_entries <= 50 && cache.stats().evicted_by_size >= 350, "{}", cache.stats());
 }

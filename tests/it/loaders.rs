@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cachetier::{LoadError, Policy, TieredCache};
-use cachetier_tests::{Gate, Oops, Origin, Tier, eventually_async, over_each};
+use cachetier_tests::{Gate, Oops, Origin, Tier, eventually_async, over_each, over_shared};
 
 const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -19,6 +19,23 @@ async fn a_lone_callers_error_is_its_own() {
         assert_eq!(error.to_string(), "the loader failed: gone");
         assert_eq!(std::error::Error::source(&error).expect("a source").to_string(), "gone");
         assert_eq!(error.into_unshared_loader().expect("nobody else waited"), Oops("gone"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_failure_the_next_read_finds_the_key_free() {
+    over_shared(async |tier| {
+        let cache = tier.cache().await;
+        let fail = async || assert!(cache.get_or_load::<u64, _, _, _>("k", POLICY, async || Err(Oops("gone"))).await.is_err());
+        fail().await;
+        // The first time a server is told what to run, which takes it one more turn.
+        eventually_async(LONG, "the ticket is given back", async || !tier.holds_ticket("k")).await;
+        for _ in 0..10 {
+            fail().await;
+        }
+        // The ticket is given back before anything else is asked: no read finds that of the one before it.
+        assert_eq!((cache.stats().loads, cache.stats().ticket_polls), (11, 0));
     })
     .await;
 }

@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 
 const LONG: Duration = Duration::from_secs(20);
 const L1_LIFE: Duration = Duration::from_secs(10);
+/// How long a copy is trusted without proof, where it is to end.
+const BOUND: Duration = Duration::from_secs(2);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600)).l1_ttl(L1_LIFE).jitter(0);
 const KEY: &str = "user:7:name";
 
@@ -331,6 +333,31 @@ async fn a_probe_whose_answer_came_too_late_forfeits_the_fill() {
     assert_eq!(old.await.expect("no panic"), 1);
     assert!(!tier.holds_value(KEY));
     serve_the_new_version(KEY, &b, &b, &origin, None).await;
+}
+
+#[tokio::test]
+async fn what_may_not_have_been_stored_is_served_no_longer_than_the_bound() {
+    for kind in [CallKind::Probe, CallKind::Fill] {
+        let (memory, first) = (InProcess::new(), AtomicBool::new(true));
+        memory.script_calls(move |call: &Call<'_>| {
+            let lost = call.kind == kind && first.swap(false, Ordering::SeqCst);
+            if lost { Plan::lost_reply() } else { Plan::go() }
+        });
+        let (tier, (clock, hand)) = (Tier::in_process(&memory), Clock::manual());
+        let a = tier.builder().clock(clock).max_staleness(BOUND).build().await.expect("built");
+        let (origin, gate) = (Arc::new(Origin::at(1)), Gate::new());
+        let old = old_load(&a, KEY, &origin, &gate).await;
+        // Nobody is told of this one, and the answer that would have told of it is lost.
+        origin.commit(2);
+        tier.evict(KEY);
+        gate.open();
+        assert_eq!(old.await.expect("no panic"), 1);
+        assert!(!tier.holds_value(KEY));
+        hand.advance(BOUND.saturating_sub(Duration::from_millis(1)));
+        assert_eq!(read(&a, KEY, &origin).await, 1, "{kind:?}: within the bound it is as good as any");
+        hand.advance(Duration::from_millis(1));
+        assert_eq!(read(&a, KEY, &origin).await, 2, "{kind:?}");
+    }
 }
 
 #[tokio::test]

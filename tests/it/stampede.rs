@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper of a test fails the test")]
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use cachetier::{Call, CallKind, InProcess, LoadError, Plan, Policy, TieredCache};
@@ -266,18 +268,21 @@ async fn two_instances_load_a_cold_key_once() {
 #[tokio::test]
 async fn a_load_that_outlasts_its_lease_keeps_the_right_to_fill() {
     let (memory, extended) = (InProcess::new(), Arc::new(AtomicUsize::new(0)));
+    let tier = Tier::in_process(&memory);
+    let lease = Duration::from_millis(90);
+    let (a, b) = (tier.builder().lease(lease).build().await.expect("built"), tier.cache().await);
     memory.script_calls({
-        let extended = Arc::clone(&extended);
+        let (extended, a) = (Arc::clone(&extended), a.clone());
         move |call: &Call<'_>| {
             if call.kind == CallKind::Extend {
                 extended.fetch_add(1, Ordering::SeqCst);
+                // No lock is held here: whoever carries a call out may use the cache, the same key included.
+                let another = pin!(a.get_or_load(KEY, POLICY, async || Err::<u64, _>(Oops("it waits"))));
+                assert!(another.poll(&mut Context::from_waker(Waker::noop())).is_pending());
             }
             Plan::go()
         }
     });
-    let tier = Tier::in_process(&memory);
-    let lease = Duration::from_millis(90);
-    let (a, b) = (tier.builder().lease(lease).build().await.expect("built"), tier.cache().await);
     let loads = Loads::that(Then::Succeed);
     let leader = loads.call(&a);
     loads.gate.arrived(1).await;
@@ -287,6 +292,8 @@ async fn a_load_that_outlasts_its_lease_keeps_the_right_to_fill() {
     loads.gate.open();
     assert!(answers(vec![leader, other]).await.iter().all(|answer| matches!(answer, Ok(1))));
     assert_eq!((loads.origin.loads(), a.stats().fills), (1, 1));
+    // The script holds the cache, which holds the tier.
+    memory.clear_script();
 }
 
 #[tokio::test]

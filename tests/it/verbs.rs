@@ -5,7 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachetier::{CacheError, Call, CallKind, Delivery, InProcess, KeyError, Plan, Policy, TieredCache};
+use cachetier::{
+    CacheBuilder, CacheError, Call, CallKind, Clock, Codec, ConfigError, Delivery, Eviction, InProcess, KeyError, LoadError,
+    ManualClock, Plan, Policy, Removed, Stats, Tagged, TieredCache, Token,
+};
 use cachetier_tests::{Gate, Oops, Origin, RedisServer, Tier, eventually_async, over_each, over_shared};
 use tokio::runtime::Handle;
 
@@ -350,4 +353,30 @@ async fn a_load_under_way_survives_the_end_of_its_cache() {
         assert_eq!(cache.get::<u64>("k").await, None);
     })
     .await;
+}
+
+/// Compiles or not: there is nothing to run.
+#[test]
+fn what_is_public_goes_from_thread_to_thread_and_so_does_every_call() {
+    fn both<T: Send + Sync + 'static>() {}
+    fn sent<F: Future + Send>(_: impl FnOnce(&'static TieredCache) -> F) {}
+    both::<(TieredCache, CacheBuilder, Policy, Tagged<Vec<String>>, Codec, Eviction, Stats)>();
+    both::<(CacheError, ConfigError, KeyError, LoadError<Oops>)>();
+    both::<(Delivery, Removed, Token)>();
+    both::<(Clock, ManualClock, InProcess, CallKind, Call<'static>)>();
+    sent(|_| TieredCache::builder("n").build());
+    sent(|cache| cache.get::<u64>("k"));
+    sent(|cache| cache.get_or_load("k", POLICY.tags(["t"]), || async { Ok::<_, Oops>(1_u64) }));
+    sent(|cache| cache.get_or_load_optional("k", POLICY, || async { Ok::<_, Oops>(Some(1_u64)) }));
+    sent(|cache| cache.get_or_compute("k", POLICY, || async { 1_u64 }));
+    sent(|cache| cache.set("k", 1_u64, POLICY));
+    sent(|cache| cache.remove("k"));
+    sent(|cache| cache.invalidate("k"));
+    sent(|cache| cache.invalidate_many(["k"]));
+    sent(|cache| cache.invalidate_tag("t"));
+    sent(|cache| cache.invalidate_tags(["t"]));
+    sent(|cache| cache.invalidate_prefix("p:"));
+    sent(TieredCache::clear);
+    sent(|cache| cache.flush(LONG));
+    sent(|cache| cache.close(LONG));
 }

@@ -7,7 +7,10 @@ use crate::workspace::Workspace;
 
 const CRATE: &str = "cachetier";
 
-/// Packs the crate and builds it from the package.
+/// What the package must hold beside the code.
+const HELD: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+
+/// Packs the crate, builds it from the package, and looks for what it must hold.
 pub(crate) fn package() -> Outcome {
     let workspace = Workspace::load()?;
     let mut command = cargo();
@@ -18,7 +21,12 @@ pub(crate) fn package() -> Outcome {
         eprintln!("the work tree has changes: packing them as they are (--allow-dirty)");
         command.arg("--allow-dirty");
     }
-    run(&mut command)
+    run(&mut command)?;
+    let listed = output(cargo().args(["package", "-p", CRATE, "--list", "--allow-dirty"]))?;
+    match HELD.iter().find(|held| listed.lines().all(|file| file != **held)) {
+        Some(missing) => Err(format!("expected `{missing}` in the package, found none")),
+        None => Ok(()),
+    }
 }
 
 /// Builds the benches as they are measured, and not the other targets, which no bench needs in that profile.

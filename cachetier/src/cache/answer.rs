@@ -6,7 +6,21 @@ use serde::de::DeserializeOwned;
 use crate::l1::Entry;
 use crate::rule::policy::Content;
 
-/// What can be cached. Implemented for every type that can.
+/// What can be cached. Implemented for every type that can: serde's traits, `Clone` for a hit, and nothing borrowed.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Serialize, Deserialize)]
+/// struct User {
+///     name: String,
+/// }
+///
+/// fn is_value<V: cachetier::Value>() {}
+/// is_value::<User>();
+/// // A hit then clones a pointer.
+/// is_value::<std::sync::Arc<User>>();
+/// ```
 ///
 /// A value is dropped wherever the last hold on it goes, within the cache's own locks included: its `Drop`, should it have one, must not
 /// call the cache, nor wait for somebody who does.

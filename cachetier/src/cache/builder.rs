@@ -276,6 +276,10 @@ async fn sweep(instance: Arc<Instance>, every: Duration) {
 type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
 
 impl Over {
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(clippy::unnecessary_wraps, reason = "an address may be unusable, a tier in the process not")
+    )]
     fn open(self, config: &Config, names: &LaneNames) -> Result<Option<Ends>, ConfigError> {
         let limits = Limits { read: config.read_limit, command: config.command_limit };
         match self {
@@ -284,7 +288,7 @@ impl Over {
             #[cfg(feature = "redis")]
             Self::Redis(url) => {
                 let url = crate::redis::RedisUrl::parse(&url)
-                    .map_err(|bad| ConfigError::new("redis", "an address that cannot be used", &bad.to_string()))?;
+                    .map_err(|bad| ConfigError::new("redis", &bad.to_string(), crate::redis::EXPECTED))?;
                 let settings =
                     crate::redis::Settings { connect_limit: config.connect_limit, limits, max_staleness: config.max_staleness };
                 let (store, lane) = crate::redis::open(url, settings, names.clone())

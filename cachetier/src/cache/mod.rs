@@ -110,7 +110,8 @@ impl TieredCache {
         self.shared.config.policy
     }
 
-    /// Returns what the cache has done so far, and what it holds now.
+    /// Returns what the cache has done so far, and what it holds now. It makes the store of this instance catch up with itself: for now
+    /// and then, not for each read.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -4,7 +4,34 @@ use crate::rule::policy::Policy;
 
 /// The life and the tags of what a call stores.
 ///
-/// A [`Policy`] alone is one without tags; [`Policy::tags`] adds them.
+/// A [`Policy`] alone is one without tags; [`Policy::tags`] adds them. A type of one's own can say both for a kind of entries:
+///
+/// ```
+/// use std::time::Duration;
+/// use cachetier::{Policy, Rules, TieredCache};
+///
+/// struct OfOrg(u64);
+///
+/// impl Rules for OfOrg {
+///     fn policy(&self) -> &Policy {
+///         const POLICY: &Policy = &Policy::ttl(Duration::from_secs(300));
+///         POLICY
+///     }
+///
+///     fn each_tag(&self, tag: &mut dyn FnMut(&str)) {
+///         tag(&format!("org:{}", self.0));
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = TieredCache::builder("shop").build().await?;
+/// cache.set("user:42", 1_u32, OfOrg(7)).await?;
+/// cache.invalidate_tag("org:7").await?;
+/// assert_eq!(cache.get::<u32>("user:42").await, None);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Rules {
     /// The entry's life.
     fn policy(&self) -> &Policy;
@@ -22,6 +49,13 @@ impl Rules for Policy {
 }
 
 /// A [`Policy`] with tags: see [`Policy::tags`].
+///
+/// ```
+/// use std::time::Duration;
+/// use cachetier::{Policy, Tagged};
+///
+/// const USERS: Tagged<[&str; 1]> = Policy::ttl(Duration::from_secs(300)).tags(["users"]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Tagged<T> {
     policy: Policy,
@@ -37,7 +71,8 @@ impl Policy {
     /// # use cachetier::Policy;
     /// let rules = Policy::ttl(Duration::from_secs(60)).tags(["users", "org:7"]);
     /// ```
-    pub fn tags<T: Tags>(self, tags: T) -> Tagged<T> {
+    #[must_use]
+    pub const fn tags<T: Tags>(self, tags: T) -> Tagged<T> {
         Tagged { policy: self, tags }
     }
 }

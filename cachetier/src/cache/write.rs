@@ -23,6 +23,20 @@ use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
 
 /// How far a mutation has come.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use cachetier::{CallKind, Delivery, InProcess, TieredCache};
+///
+/// let tier = InProcess::new();
+/// let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+/// assert!(matches!(cache.invalidate("k").await?, Delivery::Applied(_)));
+/// tier.lose_next(CallKind::Bump);
+/// assert_eq!(cache.invalidate("k").await?, Delivery::Pending);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delivery {
@@ -32,7 +46,7 @@ pub enum Delivery {
     Pending,
 }
 
-/// What a removal came to.
+/// What a removal came to: see [`TieredCache::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removed {

@@ -13,11 +13,27 @@ macro_rules! stats {
         }
 
         /// What a cache has done so far, and what it holds now. `Display` prints it as a table.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use std::time::Duration;
+        /// use cachetier::{Policy, TieredCache};
+        ///
+        /// let cache = TieredCache::builder("shop").build().await?;
+        /// let before = cache.stats();
+        /// cache.get_or_compute("k", Policy::ttl(Duration::from_secs(60)), || async { 1 }).await?;
+        /// let after = cache.stats();
+        /// assert_eq!((after.loads - before.loads, after.l1_entries), (1, 1));
+        /// assert!(after.to_string().starts_with("L1 hits "));
+        /// # Ok(())
+        /// # }
+        /// ```
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats {
             $($(#[doc = $doc])+ pub $name: u64,)+
-            /// Entries that this instance holds, about: its store counts lazily.
+            /// Entries that this instance holds, those past their end included until they are swept.
             pub l1_entries: u64,
             /// Their weight: bytes where the capacity is in bytes, entries where it is in entries.
             pub l1_weight: u64,

@@ -19,7 +19,7 @@ use crate::l2::lane::LaneNames;
 use self::connect::{Dial, Link};
 pub(crate) use self::lane::RedisLane;
 pub(crate) use self::store::RedisStore;
-pub(crate) use self::url::RedisUrl;
+pub(crate) use self::url::{EXPECTED, RedisUrl};
 
 /// How long a server may take. The defaults are `config`'s.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 
 use ::redis::{ConnectionAddr, ConnectionInfo};
 
-/// Why a text is not the address of a server. A fixed text: it cannot repeat a secret.
+/// Why a text is not the address of a server, as an error says what it found. A fixed text: it cannot repeat a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadUrl(&'static str);
 
@@ -14,7 +14,10 @@ impl std::fmt::Display for BadUrl {
 
 impl std::error::Error for BadUrl {}
 
-const EXPECTED: &str = "expected redis://[user:password@]host[:port][/database] or redis+unix:///path[?db=..&user=..&pass=..]";
+/// What an address looks like.
+pub(crate) const EXPECTED: &str = "redis://[user:password@]host[:port][/database] or redis+unix:///path[?db=..&user=..&pass=..]";
+
+const OTHER: BadUrl = BadUrl("no address of a server");
 
 /// The address of a standalone server.
 #[derive(Clone)]
@@ -24,15 +27,15 @@ impl RedisUrl {
     /// Reads `redis://[user:password@]host[:port][/database]`, `redis+unix:///path[?db=..&user=..&pass=..]` or the same as
     /// `unix://`. A `protocol` in the query is left aside: it is always RESP3.
     pub(crate) fn parse(url: &str) -> Result<Self, BadUrl> {
-        let (scheme, _) = url.split_once("://").ok_or(BadUrl(EXPECTED))?;
+        let (scheme, _) = url.split_once("://").ok_or(OTHER)?;
         match scheme {
             "redis" | "redis+unix" | "unix" | "valkey" | "valkey+unix" => {}
-            "rediss" | "valkeys" => return Err(BadUrl("TLS is not built in yet; use redis:// or a unix socket")),
-            _ => return Err(BadUrl(EXPECTED)),
+            "rediss" | "valkeys" => return Err(BadUrl("an address for TLS, which is not built in yet")),
+            _ => return Err(OTHER),
         }
         let info: ConnectionInfo = url.parse().map_err(|error| explain(&error))?;
         if info.redis_settings().db() < 0 {
-            return Err(BadUrl("the database is negative, expected 0 or more"));
+            return Err(BadUrl("an address whose database is negative"));
         }
         Ok(Self(info))
     }
@@ -58,13 +61,13 @@ impl RedisUrl {
 fn explain(error: &::redis::RedisError) -> BadUrl {
     let text = error.to_string();
     let reasons = [
-        ("Invalid database number", "the database is not a number"),
-        ("Missing hostname", "the host is missing; expected redis://host"),
-        ("Missing path", "the path of the socket is missing; expected redis+unix:///path"),
-        ("wildcard", "the host is a wildcard address, expected one that can be connected to"),
-        ("not valid UTF-8", "user or password is not UTF-8 after percent-decoding"),
+        ("Invalid database number", "an address whose database is no number"),
+        ("Missing hostname", "an address without a host"),
+        ("Missing path", "an address without the path of a socket"),
+        ("wildcard", "an address whose host is a wildcard, to which nobody can connect"),
+        ("not valid UTF-8", "an address whose user or password is not UTF-8 after percent-decoding"),
     ];
-    BadUrl(reasons.iter().find(|(theirs, _)| text.contains(theirs)).map_or(EXPECTED, |(_, ours)| ours))
+    reasons.iter().find(|(theirs, _)| text.contains(theirs)).map_or(OTHER, |(_, ours)| BadUrl(ours))
 }
 
 impl std::fmt::Display for RedisUrl {

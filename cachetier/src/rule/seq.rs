@@ -25,6 +25,7 @@ pub struct Era(pub(crate) u32);
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Token {
     /// The life of the lane that `seq` belongs to.
     pub era: Era,

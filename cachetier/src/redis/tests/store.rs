@@ -2,12 +2,22 @@
 
 use std::time::Duration;
 
-use super::server::{HELD, LEASE, Server, eventually, stamp, ticket, value};
+use super::server::{HELD, LEASE, Plain, Server, eventually, stamp, ticket, value};
 use crate::error::Fault;
 use crate::l2::{Claimed, Filled, Store as _};
 
 const KEY: &str = "ct:shop:v:user:7";
 const LIFE: Duration = Duration::from_secs(60);
+
+/// One that a script is handed, and one that lies beside its key first.
+fn payloads() -> [String; 2] {
+    ["seven".to_owned(), "seven".repeat(1_000)]
+}
+
+/// What lies beside a key.
+async fn beside(plain: &mut Plain) -> Vec<String> {
+    plain.say("KEYS *#*").await
+}
 
 fn lasts(life: i64, whole: Duration) -> bool {
     let whole = i64::try_from(whole.as_millis()).unwrap();
@@ -39,23 +49,29 @@ async fn a_read_plants_nothing() {
 async fn a_fill_swaps_the_ticket_for_the_value_and_may_come_twice() {
     let server = Server::start().await;
     let ((store, _lane), mut plain) = (server.open().await, server.plain().await);
-    store.probe(KEY, stamp(1), LEASE).await.unwrap();
-    for _ in 0..2 {
-        assert_eq!(store.fill(KEY, stamp(1), &value(1, "seven"), LIFE).await, Ok(Filled::Stored));
-        assert_eq!(plain.get(KEY).await, Some(value(1, "seven")));
-        assert!(lasts(plain.life(KEY).await, LIFE));
+    for payload in payloads() {
+        plain.ask::<()>(&[b"DEL", KEY.as_bytes()]).await;
+        store.probe(KEY, stamp(1), LEASE).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.fill(KEY, stamp(1), &value(1, &payload), LIFE).await, Ok(Filled::Stored));
+            assert_eq!(plain.get(KEY).await, Some(value(1, &payload)));
+            assert!(lasts(plain.life(KEY).await, LIFE));
+            assert!(beside(&mut plain).await.is_empty());
+        }
+        assert_eq!(store.probe(KEY, stamp(2), LEASE).await, Ok(Some(value(1, &payload))));
+        assert!(lasts(plain.life(KEY).await, LIFE), "a probe leaves the life of what it finds");
     }
-    assert_eq!(store.probe(KEY, stamp(2), LEASE).await, Ok(Some(value(1, "seven"))));
-    assert!(lasts(plain.life(KEY).await, LIFE), "a probe leaves the life of what it finds");
 }
 
 #[tokio::test]
 async fn a_fill_finds_its_ticket_in_front_of_the_ids_of_those_who_wait() {
     let server = Server::start().await;
     let ((store, _lane), mut plain) = (server.open().await, server.plain().await);
-    plain.set(KEY, &[ticket(1), vec![9; 32]].concat()).await;
-    assert_eq!(store.fill(KEY, stamp(1), &value(1, "seven"), LIFE).await, Ok(Filled::Stored));
-    assert_eq!(plain.get(KEY).await, Some(value(1, "seven")));
+    for payload in payloads() {
+        plain.set(KEY, &[ticket(1), vec![9; 32]].concat()).await;
+        assert_eq!(store.fill(KEY, stamp(1), &value(1, &payload), LIFE).await, Ok(Filled::Stored));
+        assert_eq!(plain.get(KEY).await, Some(value(1, &payload)));
+    }
 }
 
 #[tokio::test]
@@ -69,8 +85,11 @@ async fn a_fill_is_refused_once_its_ticket_is_deleted_replaced_or_held_over() {
             Some(bytes) => plain.set(KEY, bytes).await,
             None => plain.ask(&[b"DEL", KEY.as_bytes()]).await,
         }
-        assert_eq!(store.fill(KEY, stamp(1), &value(1, "old"), LIFE).await, Ok(Filled::Refused), "{now:?}");
-        assert_eq!(plain.get(KEY).await.unwrap_or_default(), now.unwrap_or_default());
+        for payload in payloads() {
+            assert_eq!(store.fill(KEY, stamp(1), &value(1, &payload), LIFE).await, Ok(Filled::Refused), "{now:?}");
+            assert_eq!(plain.get(KEY).await.unwrap_or_default(), now.clone().unwrap_or_default());
+            assert!(beside(&mut plain).await.is_empty(), "what was refused lies beside the key");
+        }
     }
 }
 
@@ -132,6 +151,27 @@ async fn an_abandoned_ticket_is_gone_and_nothing_else_is() {
 }
 
 #[tokio::test]
+async fn an_extended_ticket_lives_for_another_lease_and_nothing_else_does() {
+    let server = Server::start().await;
+    let ((store, _lane), mut plain) = (server.open().await, server.plain().await);
+    assert_eq!(store.extend(KEY, stamp(1), LEASE).await, Ok(()));
+    assert_eq!(plain.get(KEY).await, None, "what has ended stays so");
+    for (now, extended) in [
+        (ticket(1), true),
+        ([ticket(1), vec![9; 32]].concat(), true),
+        (ticket(2), false),
+        (value(1, "seven"), false),
+        (HELD.to_vec(), false),
+        (b"foreign".to_vec(), false),
+    ] {
+        plain.ask::<()>(&[b"SET", KEY.as_bytes(), &now, b"PX", b"10000"]).await;
+        assert_eq!(store.extend(KEY, stamp(1), LEASE).await, Ok(()));
+        assert_eq!(plain.life(KEY).await > 10_000, extended, "{now:?}");
+        assert_eq!(plain.get(KEY).await, Some(now));
+    }
+}
+
+#[tokio::test]
 async fn a_key_of_another_type_is_foreign_to_every_verb() {
     let server = Server::start().await;
     let ((store, _lane), mut plain) = (server.open().await, server.plain().await);
@@ -154,7 +194,10 @@ async fn a_full_server_reads_claims_and_abandons_but_keeps_nothing_new() {
     assert_eq!(store.probe("value", stamp(9), LEASE).await, Ok(Some(value(1, "here"))));
     let full = |fault: &Fault| matches!(fault, Fault::Refused(why) if why.starts_with("OOM"));
     assert!(store.probe("absent", stamp(9), LEASE).await.is_err_and(|fault| full(&fault)));
-    assert!(store.fill("ticket", stamp(2), &value(2, "new"), LIFE).await.is_err_and(|fault| full(&fault)));
+    for payload in payloads() {
+        assert!(store.fill("ticket", stamp(2), &value(2, &payload), LIFE).await.is_err_and(|fault| full(&fault)));
+    }
+    assert!(beside(&mut plain).await.is_empty());
     assert_eq!(store.abandon("ticket", stamp(2)).await, Ok(()));
     assert_eq!(store.claim("value", stamp(1), stamp(3), LEASE).await, Ok(Claimed::Yes));
     assert_eq!(plain.get("ticket").await, None);
@@ -168,7 +211,10 @@ async fn a_server_that_forgot_its_scripts_is_sent_them_again() {
     for _ in 0..2 {
         plain.set(KEY, &value(1, "corrupt")).await;
         assert_eq!(store.claim(KEY, stamp(1), stamp(2), LEASE).await, Ok(Claimed::Yes));
-        assert_eq!(store.fill(KEY, stamp(2), &value(2, "sound"), LIFE).await, Ok(Filled::Stored));
+        for payload in payloads() {
+            plain.set(KEY, &ticket(2)).await;
+            assert_eq!(store.fill(KEY, stamp(2), &value(2, &payload), LIFE).await, Ok(Filled::Stored));
+        }
         plain.set(KEY, &ticket(3)).await;
         assert_eq!(store.abandon(KEY, stamp(3)).await, Ok(()));
         plain.say::<()>("SCRIPT FLUSH").await;
