@@ -155,6 +155,7 @@ async fn a_full_server_reads_claims_and_abandons_but_keeps_nothing_new() {
     let full = |fault: &Fault| matches!(fault, Fault::Refused(why) if why.starts_with("OOM"));
     assert!(store.probe("absent", stamp(9), LEASE).await.is_err_and(|fault| full(&fault)));
     assert!(store.fill("ticket", stamp(2), &value(2, "new"), LIFE).await.is_err_and(|fault| full(&fault)));
+    assert!(store.fill("ticket", stamp(2), &value(2, &"large ".repeat(1_000)), LIFE).await.is_err_and(|fault| full(&fault)));
     assert_eq!(store.abandon("ticket", stamp(2)).await, Ok(()));
     assert_eq!(store.claim("value", stamp(1), stamp(3), LEASE).await, Ok(Claimed::Yes));
     assert_eq!(plain.get("ticket").await, None);
