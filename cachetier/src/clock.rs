@@ -96,9 +96,12 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// Moves the clock forward.
+    /// Moves the clock forward, at most to the end of its time.
     pub fn advance(&self, by: Duration) {
-        self.millis.fetch_add(millis(by), Ordering::AcqRel);
+        let last = Millis::NEVER.0 - 1;
+        let moved = |now: u64| Some(now.saturating_add(millis(by)).min(last));
+        // It always moves.
+        let _ = self.millis.fetch_update(Ordering::AcqRel, Ordering::Acquire, moved);
     }
 }
 
@@ -116,4 +119,20 @@ fn system_millis() -> u64 {
 fn system_millis() -> u64 {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     millis(START.get_or_init(std::time::Instant::now).elapsed()).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_never_goes_back() {
+        let (clock, hand) = Clock::manual();
+        hand.advance(Duration::from_secs(1));
+        assert_eq!(clock.now(), Millis(1_001_000));
+        for _ in 0..2 {
+            hand.advance(Duration::MAX);
+            assert_eq!(clock.now(), Millis(u64::MAX - 1));
+        }
+    }
 }

@@ -35,8 +35,10 @@ pub(crate) struct View {
     proof: AtomicU64,
     generation: AtomicU64,
     table: TagTable,
-    /// The highest point that the lane has told. A new era resets it.
+    /// The highest point that the lane has told since it was last met. A new era resets it, and so does a lane that has gone back.
     known: Mutex<Token>,
+    /// The highest seq told in that era: what an own bump must lie above. Written with `known` locked.
+    floor: AtomicU64,
     tick: AtomicU64,
     /// Own bumps that have no seq yet.
     unanswered: Mutex<Unanswered>,
@@ -62,6 +64,7 @@ impl View {
             generation: AtomicU64::new(1),
             table: TagTable::new(cells),
             known: Mutex::new(Token::default()),
+            floor: AtomicU64::new(0),
             tick: AtomicU64::new(1),
             unanswered: Mutex::new(Unanswered::default()),
             unanswered_len: AtomicUsize::new(0),
@@ -95,6 +98,11 @@ impl View {
     pub(crate) fn known(&self) -> (Token, Tick) {
         let known = *lock(&self.known);
         (known, Tick(self.tick.load(Ordering::Acquire)))
+    }
+
+    /// What an own bump must lie above: whatever is kept anywhere by what this instance was told is then older.
+    pub(crate) fn floor(&self) -> Seq {
+        Seq(self.floor.load(Ordering::Acquire))
     }
 
     pub(crate) fn era(&self) -> Era {
@@ -139,10 +147,15 @@ impl View {
     /// it is proven by.
     pub(crate) fn meet(&self, told: Token) {
         let mut known = lock(&self.known);
-        // The highest point known belongs to an era: a new one begins with what it has told.
-        if known.era != told.era || known.seq < told.seq {
-            *known = told;
+        if known.era == told.era {
+            self.floor.fetch_max(told.seq.0, Ordering::AcqRel);
+        } else {
+            // Seqs of two eras do not compare.
+            self.floor.store(told.seq.0, Ordering::Release);
         }
+        // Also if it lies below the one known: where the lane has gone back, the next bumps of others will be told below that as well,
+        // and a load that noted it would count as newer than they are.
+        *known = told;
     }
 
     /// Takes the lane's table over, once the epoch has ended.
@@ -179,8 +192,9 @@ impl View {
     /// Takes note of a point. One of another era is the follower's to take over, with all that belongs to it.
     fn told(&self, token: Token) {
         let mut known = lock(&self.known);
-        if known.era == token.era && known.seq < token.seq {
-            *known = token;
+        if known.era == token.era {
+            self.floor.fetch_max(token.seq.0, Ordering::AcqRel);
+            known.seq = known.seq.max(token.seq);
         }
     }
 
@@ -284,5 +298,22 @@ mod tests {
             }
         });
         assert!(!overlooked.into_inner(), "a bump that had begun was seen neither as a tick nor as a seq");
+    }
+
+    #[test]
+    fn a_lane_that_has_gone_back_lowers_what_loads_note_and_not_what_bumps_lie_above() {
+        let (view, era) = (View::new(1 << 8), Era(1));
+        let targets = Targets { tags: vec![TagHash(7)], ..Targets::default() };
+        view.meet(Token { era, seq: Seq(100) });
+        view.apply(&targets, Token { era, seq: Seq(150) });
+        view.meet(Token { era, seq: Seq(50) });
+        let noted = view.note(Millis(0));
+        assert_eq!((noted.born.seq, view.floor()), (Seq(50), Seq(150)));
+        // Another instance bumps what was loaded since, on the clock that the lane goes by now.
+        let other = Targets { tags: vec![TagHash(u64::MAX / 3)], ..Targets::default() };
+        view.apply(&other, Token { era, seq: Seq(60) });
+        assert!(!view.unmoved_since(noted.born.seq, noted.tick, &other.tags));
+        view.meet(Token { era: Era(2), seq: Seq(20) });
+        assert_eq!((view.note(Millis(0)).born.seq, view.floor()), (Seq(20), Seq(20)), "another era has its own");
     }
 }

@@ -175,7 +175,8 @@ impl TieredCache {
     pub(super) fn land(&self, flight: Flight, key: Key<'_>, entry: Arc<Entry>, keep: bool) {
         let kept = Arc::clone(&entry);
         flight.finish(Outcome::Entry(entry), || {
-            if keep && !self.instance().l1.insert(key.hash, kept) {
+            // Closed is looked at here, with the registry locked: a flight begun too late for the end of the cache to detach it sees it.
+            if keep && !self.closed() && !self.instance().l1.insert(key.hash, kept) {
                 self.instance().counters.not_stored.one();
             }
         });

@@ -323,8 +323,8 @@ impl TieredCache {
         let tick = instance.begin_own(&targets, Some(stamp));
         // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
         let own = OwnBump::new(instance, targets);
-        let (floor, _) = instance.view.known();
-        let token = match tier.seize(key.text, stamp, floor.seq).await {
+        let floor = instance.view.floor();
+        let token = match tier.seize(key.text, stamp, floor).await {
             Ok(Seized::Planted(token)) => token,
             Ok(Seized::Held(token)) => {
                 own.settle(tick, token, None);
@@ -393,10 +393,10 @@ impl TieredCache {
         }
         let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets)) };
         let tick = instance.begin_own(&targets, None);
-        let (floor, _) = instance.view.known();
+        let floor = instance.view.floor();
         // Cancel safety: from here on, a drop gives the bump up.
         let own = OwnBump::new(instance, targets);
-        match tier.bump(&own.targets, floor.seq).await {
+        match tier.bump(&own.targets, floor).await {
             Ok(bumped) => {
                 own.settle(tick, bumped.token, None);
                 Ok(Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 })

@@ -15,7 +15,7 @@ pub(crate) async fn carry(instance: Arc<Instance>, tier: Arc<Tier>) {
         while let Some(batch) = instance.outbox.batch() {
             // Read before the bump is sent: whatever is bumped again meanwhile has a later tick.
             let upto = instance.view.tick();
-            let floor = instance.view.known().0.seq;
+            let floor = instance.view.floor();
             match tier.bump(&batch.targets, floor).await {
                 Ok(bumped) => {
                     // Applied first, readable then.
