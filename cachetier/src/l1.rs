@@ -187,7 +187,8 @@ impl L1 {
     fn take_out(&self, key: KeyHash) -> bool {
         let taken = self.store.remove(&key).is_some();
         if taken {
-            self.held.fetch_sub(1, Ordering::Relaxed);
+            // Not below zero: what is taken out may have been counted as displaced a moment before.
+            let _ = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1));
         }
         taken
     }
@@ -228,8 +229,9 @@ impl L1 {
         self.store.run_pending_tasks();
         let present = self.store.entry_count();
         // Insertions that run meanwhile may be in one number and not in the other: they even out with the next look.
-        let displaced = self.held.load(Ordering::Relaxed).saturating_sub(present);
-        self.held.fetch_sub(displaced, Ordering::Relaxed);
+        // In one step: of two that look at once, one counts.
+        let held = self.held.fetch_min(present, Ordering::Relaxed);
+        let displaced = held.saturating_sub(present);
         self.counters.evicted_by_size.add(displaced);
     }
 
