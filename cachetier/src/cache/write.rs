@@ -112,7 +112,7 @@ impl TieredCache {
         Ok(self.remove(key).await?.delivery)
     }
 
-    /// [`TieredCache::invalidate`] for many keys, in one step.
+    /// [`TieredCache::invalidate`] for many keys, in one step for each thousand of them.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -190,7 +190,7 @@ impl TieredCache {
         self.invalidate_tags([tag]).await
     }
 
-    /// [`TieredCache::invalidate_tag`] for many tags, in one step.
+    /// [`TieredCache::invalidate_tag`] for many tags, in one step for each thousand of them.
     ///
     /// ```
     /// # use std::time::Duration;
