@@ -380,3 +380,39 @@ fn what_is_public_goes_from_thread_to_thread_and_so_does_every_call() {
     sent(|cache| cache.flush(LONG));
     sent(|cache| cache.close(LONG));
 }
+
+#[tokio::test]
+async fn where_nearly_every_look_finds_a_value_a_plain_read_goes_first_and_a_miss_is_still_filled() {
+    let memory = InProcess::new();
+    let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
+    memory.script_calls({
+        let calls = Arc::clone(&calls);
+        move |call: &Call<'_>| {
+            if call.instance == 1 && matches!(call.kind, CallKind::Probe | CallKind::Read | CallKind::Fill) {
+                calls.lock().expect("no panic").push(call.kind);
+            }
+            Plan::go()
+        }
+    });
+    let taken = || std::mem::take(&mut *calls.lock().expect("no panic"));
+    let tier = Tier::in_process(&memory);
+    let (a, b) = tier.pair().await;
+    let origin = Origin::at(1);
+    for each in 0..65 {
+        let key = format!("k{each}");
+        assert_eq!((read(&a, &key, &origin).await, read(&b, &key, &origin).await), (1, 1));
+    }
+    assert_eq!(taken(), [vec![CallKind::Probe; 61], vec![CallKind::Read; 4]].concat());
+
+    // Absent: the read plants nothing, so the probe goes behind it, and the fill has a ticket.
+    assert_eq!(read(&b, "cold", &origin).await, 1);
+    assert_eq!(taken(), [CallKind::Read, CallKind::Probe, CallKind::Fill]);
+    assert!(tier.holds_value("cold"));
+
+    // A caller that is dropped in the middle of the plain read leaves nothing behind.
+    memory.hang(CallKind::Read);
+    assert!(tokio::time::timeout(Duration::from_millis(20), read(&b, "dropped", &origin)).await.is_err());
+    memory.clear_script();
+    assert!(!tier.holds_ticket("dropped"));
+    assert_eq!(read(&b, "dropped", &origin).await, 1);
+}
