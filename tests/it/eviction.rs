@@ -158,3 +158,56 @@ async fn what_is_displaced_is_counted_once_each() {
     eventually_async(LONG, "every entry is somewhere", settled).await;
     assert!(cache.stats().l1_entries <= 50 && cache.stats().evicted_by_size >= 350, "{}", cache.stats());
 }
+
+/// Which keys are asked for, one after the other.
+fn traffic(seed: u64, keys: u32, drift: u32) -> impl Iterator<Item = u32> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    // The inverse of a law of powers: rank r is asked for about as often as 1 / r.
+    let law = move |random: &mut fastrand::Rng| f64::from(keys).powf(random.f64()) as u32;
+    (0..).map(move |at: u32| {
+        let begin = at.checked_div(drift).unwrap_or_default();
+        (law(&mut random) - 1 + begin) % keys
+    })
+}
+
+/// How many of the reads found their key: by the cache, and by its store used alone.
+fn found(eviction: Eviction, capacity: u64, reads: usize, keys: impl Iterator<Item = u32>) -> (u64, u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let cache = TieredCache::builder("shop").l1_max_entries(capacity).eviction(eviction).build().await.expect("a cache");
+        let policy = match eviction {
+            Eviction::Lru => moka::policy::EvictionPolicy::lru(),
+            _ => moka::policy::EvictionPolicy::tiny_lfu(),
+        };
+        let alone = moka::sync::Cache::builder().max_capacity(capacity).eviction_policy(policy).build();
+        let mut found = 0;
+        for key in keys.take(reads) {
+            let text = format!("k:{key}");
+            cache.get_or_compute(&text, POLICY, async || key).await.expect("a load");
+            match alone.get(&text) {
+                Some(_) => found += 1,
+                None => alone.insert(text, key),
+            }
+        }
+        (cache.stats().l1_hits, found)
+    })
+}
+
+/// What is read again and again is found without the store, which is told of it late and in part: this must not cost hits.
+#[test]
+fn what_the_store_does_not_see_of_the_hits_costs_hardly_any() {
+    const READS: usize = 60_000;
+    for eviction in [Eviction::TinyLfu, Eviction::Lru] {
+        for capacity in [200, 2_000] {
+            for (name, drift) in [("steady", 0), ("drifting", 10)] {
+                let (ours, alone) = found(eviction, capacity, READS, traffic(7, 20_000, drift));
+                println!("{eviction:?}, {capacity} of 20000 keys, {name}: {ours} hits of {READS}, the store alone {alone}");
+                assert!(
+                    ours * 100 >= alone * 99,
+                    "{eviction:?}, {capacity} entries, {name}: {ours} hits, the store alone has {alone}"
+                );
+                assert!(alone > 5_000, "nothing is shown by so few hits: {alone}");
+            }
+        }
+    }
+}

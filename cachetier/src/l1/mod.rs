@@ -3,6 +3,9 @@
 //! past its end goes when it is asked for, when it is in the way, or with the next [sweep](L1::sweep).
 
 mod entry;
+mod front;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +22,14 @@ use crate::unhashed::BuildUnhashed;
 use crate::view::View;
 
 pub(crate) use entry::{Entry, Facts};
+use front::Front;
 
 /// After how many entries a sweep lets others run.
 const SWEEP_STEP: u32 = 256;
 
 /// This instance's copies.
 pub(crate) struct L1 {
+    front: Front,
     store: moka::sync::Cache<KeyHash, Arc<Entry>, BuildUnhashed>,
     capacity: Capacity,
     counters: Arc<Counters>,
@@ -44,7 +49,8 @@ impl L1 {
             Capacity::Entries(entries) => builder.max_capacity(entries),
             Capacity::Bytes(bytes) => builder.max_capacity(bytes).weigher(|_, entry: &Arc<Entry>| entry.weight()),
         };
-        Self { store: builder.build_with_hasher(BuildUnhashed::default()), capacity, counters, held: AtomicU64::new(0) }
+        let store = builder.build_with_hasher(BuildUnhashed::default());
+        Self { front: Front::new(), store, capacity, counters, held: AtomicU64::new(0) }
     }
 
     /// Whether capacity is counted in bytes, so that a value's size must be known.
@@ -54,7 +60,13 @@ impl L1 {
 
     /// Returns the entry if it may be served now.
     pub(crate) fn probe(&self, key: KeyHash, now: Millis, view: &View) -> Option<Arc<Entry>> {
-        self.store.get(&key).filter(|entry| entry.serves(now, view))
+        let (cell, found) = self.front.look(key);
+        if let Some(entry) = found.filter(|entry| entry.serves(now, view)) {
+            return Some(entry);
+        }
+        let entry = self.store.get(&key).filter(|entry| entry.serves(now, view))?;
+        self.front.keep(key, cell, &entry);
+        Some(entry)
     }
 
     /// [`L1::probe`] for a key that has just been missed: most likely it is missing still, and finding that out should cost little.
@@ -72,7 +84,9 @@ impl L1 {
             if !self.store.contains_key(&key) {
                 self.held.fetch_add(1, Ordering::Relaxed);
             }
+            self.front.tell(|hit| drop(self.store.get(&hit)));
             self.store.insert(key, entry);
+            self.front.moved(key);
         } else {
             self.take_out(key);
         }
@@ -91,6 +105,8 @@ impl L1 {
 
     fn take_out(&self, key: KeyHash) -> bool {
         let taken = self.store.remove(&key).is_some();
+        // Also if there was nothing: what the store had let go before may be in a front still.
+        self.front.moved(key);
         if taken {
             // Not below zero: what is taken out may have been counted as displaced a moment before.
             let _ = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1));
@@ -125,6 +141,7 @@ impl L1 {
         self.settle();
         self.counters.evicted_by_invalidation.add(self.store.entry_count());
         self.store.invalidate_all();
+        self.front.all_moved();
         self.store.run_pending_tasks();
         self.held.store(self.store.entry_count(), Ordering::Relaxed);
     }
