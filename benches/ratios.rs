@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use cachetier::TieredCache;
 use cachetier_benches::{
-    Body, Ground, List, Outcome, Page, Pinned, SIZES, Subject, fill, fill_raw, forget, get_each, get_raw_each, interleave, median,
-    moka_future_each, moka_sync_each, prefill, prefill_raw, ratio, read_each, zipf,
+    Body, Ground, List, Outcome, Page, Pinned, SIZES, Subject, fill, fill_by_hand, fill_raw, forget, get_by_hand_each, get_each,
+    get_raw_each, interleave, median, moka_future_each, moka_sync_each, prefill, prefill_raw, ratio, read_each, zipf,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -29,6 +29,10 @@ const L1_ASKED: usize = 200_000;
 const L1_OPS: u32 = 2_000;
 const L2_OPS: u32 = 200;
 const FILL_OPS: u32 = 100;
+
+/// The row of what one would write without the cache: the same commands, and the value kept in moka. How far a ratio above it is the
+/// price of what the cache does beyond that, and how far the row itself is above the first one the price of keeping a copy at all.
+const BY_HAND: &str = "  by hand, with moka";
 
 /// How often each side of a ratio is measured.
 struct Rounds {
@@ -141,19 +145,19 @@ fn hits<T: Body>(
     let (keys, value) = (names("user", count), T::of(bytes));
     // As long as the names under which the cache stores its values.
     let raw_keys = names(&format!("ct:{namespace}:r:user"), count);
-    let (raw, caches) = runtime.block_on(async {
+    let (raw, mut by_hand, caches) = runtime.block_on(async {
         prefill(&ground.instance(&namespace).await?, &keys, &value).await?;
         let mut raw = ground.raw().await?;
         prefill_raw(&mut raw, &raw_keys, &value).await?;
         let (one, two) = (ground.forgetful(&namespace).await?, ground.forgetful(&namespace).await?);
         let room = ground.instance(&namespace).await?;
-        Outcome::Ok((raw, [one, two, room, ground.keepless(&namespace).await?]))
+        Outcome::Ok((raw, ground.raw().await?, [one, two, room, ground.keepless(&namespace).await?]))
     })?;
     let [by_load, by_get, room, keepless] = &caches;
     // Each begins elsewhere: what one has just asked for, the server's processor would find sooner for the next.
-    let turn = |fifth: usize| Turn::new(&keys, L2_OPS).from(fifth * keys.len() / 5);
-    let read = |name: &str, cache: &TieredCache, fifth: usize| {
-        let (cache, mut at) = (cache.clone(), turn(fifth));
+    let turn = |sixth: usize| Turn::new(&keys, L2_OPS).from(sixth * keys.len() / 6);
+    let read = |name: &str, cache: &TieredCache, sixth: usize| {
+        let (cache, mut at) = (cache.clone(), turn(sixth));
         Subject::new(name, L2_OPS, move || runtime.block_on(read_each::<T>(&cache, at.next())))
     };
     let mut subjects = [
@@ -168,6 +172,10 @@ fn hits<T: Body>(
         },
         read("  L1 has room for it", room, 3),
         read("  L1 keeps nothing", keepless, 4),
+        {
+            let (local, mut at) = (Ground::few::<Arc<T>>(), Turn::new(&raw_keys, L2_OPS).from(5 * raw_keys.len() / 6));
+            Subject::new(BY_HAND, L2_OPS, move || runtime.block_on(get_by_hand_each::<T>(&mut by_hand, &local, at.next())))
+        },
     ];
     let times = interleave(rounds, &mut subjects)?;
     for cache in &caches {
@@ -177,13 +185,14 @@ fn hits<T: Body>(
         }
     }
     table.line(&format!("\nL2 hit, {size}, one after the other"));
-    table.compare(&subjects, &times, &[limit, limit, None, None]);
+    table.compare(&subjects, &times, &[limit, limit, None, None, None]);
     Ok(())
 }
 
 fn fills(ground: &Ground, runtime: &Runtime, rounds: usize, (size, bytes): (&str, usize), table: &mut Table) -> Outcome {
     let (namespace, value) = (ground.namespace(), Page::of(bytes));
-    let (cache, raw) = runtime.block_on(async { Outcome::Ok((ground.forgetful(&namespace).await?, ground.raw().await?)) })?;
+    let connect = async { Outcome::Ok((ground.forgetful(&namespace).await?, ground.raw().await?, ground.raw().await?)) };
+    let (cache, raw, mut by_hand) = runtime.block_on(connect)?;
     let before = cache.stats();
     let mut subjects = [
         {
@@ -208,6 +217,17 @@ fn fills(ground: &Ground, runtime: &Runtime, rounds: usize, (size, bytes): (&str
                 Ok(time)
             })
         },
+        {
+            let (mut client, local, mut fresh) = (ground.client(), Ground::few(), 0);
+            let (value, namespace) = (&value, &namespace);
+            Subject::new(BY_HAND, FILL_OPS, move || {
+                fresh += 1;
+                let keys = names(&format!("ct:{namespace}:h:user:{fresh}"), FILL_OPS);
+                let time = runtime.block_on(fill_by_hand(&mut by_hand, &local, &keys, value))?;
+                forget(&mut client, &keys)?;
+                Ok(time)
+            })
+        },
     ];
     let times = interleave(rounds, &mut subjects)?;
     let (loads, fills) = (cache.stats().loads - before.loads, cache.stats().fills - before.fills);
@@ -215,7 +235,7 @@ fn fills(ground: &Ground, runtime: &Runtime, rounds: usize, (size, bytes): (&str
         return Err(format!("expected every load to be stored, found {loads} loads and {fills} fills").into());
     }
     table.line(&format!("\nmiss and fill, {size}, a loader that has the value at hand"));
-    table.compare(&subjects, &times, &[Some(FILL_LIMIT)]);
+    table.compare(&subjects, &times, &[Some(FILL_LIMIT), None]);
     Ok(())
 }
 

@@ -80,6 +80,12 @@ impl Ground {
         Ok(self.builder(namespace).l1_max_entries(FEW).eviction(Eviction::Lru).build().await?)
     }
 
+    /// moka alone, as bounded as the own tier of [`Ground::forgetful`].
+    #[must_use]
+    pub fn few<V: Clone + Send + Sync + 'static>() -> moka::sync::Cache<String, V> {
+        moka::sync::Cache::builder().max_capacity(FEW).eviction_policy(moka::policy::EvictionPolicy::lru()).build()
+    }
+
     /// An instance in whose own tier nothing fits: every read goes to the server, and what it brings is not kept.
     ///
     /// # Errors

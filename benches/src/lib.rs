@@ -14,7 +14,8 @@ pub use ground::{Ground, POLICY};
 pub use payload::{Body, List, Page, SIZES};
 pub use rounds::{Subject, interleave, median, ratio};
 pub use subjects::{
-    Missing, fill, fill_raw, forget, get_each, get_raw_each, moka_future_each, moka_sync_each, prefill, prefill_raw, read_each,
+    Missing, fill, fill_by_hand, fill_raw, forget, get_by_hand_each, get_each, get_raw_each, moka_future_each, moka_sync_each,
+    prefill, prefill_raw, read_each,
 };
 pub use zipf::zipf;
 

@@ -11,7 +11,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, SetExpiry, SetOptions};
 
 use crate::rounds::timed;
-use crate::{Body, Outcome, POLICY};
+use crate::{Body, Outcome, POLICY, Page};
 
 /// A key was not where the measurement needs it to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +138,58 @@ pub async fn fill_raw<T: Body>(connection: &mut MultiplexedConnection, keys: &[S
             if bytes.is_none() {
                 let life = SetOptions::default().with_expiration(SetExpiry::PX(3_600_000));
                 let () = connection.set_options(key, postcard::to_stdvec(value)?, life).await?;
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// What one would write by hand for a hit in L2: `GET`, decode, and keep the value in moka, as bounded as the cache's own tier.
+///
+/// # Errors
+///
+/// As [`get_raw_each`].
+pub async fn get_by_hand_each<T: Body>(
+    connection: &mut MultiplexedConnection,
+    local: &moka::sync::Cache<String, Arc<T>>,
+    keys: impl IntoIterator<Item = &str>,
+) -> Outcome<Duration> {
+    timed(async {
+        for key in keys {
+            if local.get(key).is_some() {
+                return Err(Missing.into());
+            }
+            let bytes: Option<Vec<u8>> = connection.get(key).await?;
+            let value = postcard::from_bytes::<Arc<T>>(&bytes.ok_or(Missing)?)?;
+            local.insert(key.to_owned(), Arc::clone(&value));
+            std::hint::black_box(value);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The same for a miss: `GET`, encode, `SET PX`, and keep the value in moka.
+///
+/// # Errors
+///
+/// What the server or the codec says.
+pub async fn fill_by_hand(
+    connection: &mut MultiplexedConnection,
+    local: &moka::sync::Cache<String, Arc<Page>>,
+    keys: &[String],
+    value: &Arc<Page>,
+) -> Outcome<Duration> {
+    timed(async {
+        for key in keys {
+            if local.get(key).is_none() {
+                let bytes: Option<Vec<u8>> = connection.get(key).await?;
+                if bytes.is_none() {
+                    let life = SetOptions::default().with_expiration(SetExpiry::PX(3_600_000));
+                    let () = connection.set_options(key, postcard::to_stdvec(value)?, life).await?;
+                    local.insert(key.clone(), Arc::clone(value));
+                }
             }
         }
         Ok(())

@@ -158,3 +158,59 @@ async fn what_is_displaced_is_counted_once_each() {
     eventually_async(LONG, "every entry is somewhere", settled).await;
     assert!(cache.stats().l1_entries <= 50 && cache.stats().evicted_by_size >= 350, "{}", cache.stats());
 }
+
+/// How many keys there are: a power of two.
+const KEYS: u32 = 1 << LAW;
+const LAW: u32 = 14;
+
+/// Which keys are asked for, one after the other: the key of rank r about as often as 1 / r, and after `drift` reads all ranks move on
+/// by one.
+fn traffic(seed: u64, drift: u32) -> impl Iterator<Item = u32> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    (0..).map(move |at: u32| {
+        let least = 1 << random.u32(0..LAW);
+        (random.u32(least..2 * least) + at.checked_div(drift).unwrap_or_default()) % KEYS
+    })
+}
+
+/// How many of the reads found their key: by the cache, and by its store used alone.
+fn found(eviction: Eviction, capacity: u64, reads: usize, keys: impl Iterator<Item = u32>) -> (u64, u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let cache = TieredCache::builder("shop").l1_max_entries(capacity).eviction(eviction).build().await.expect("a cache");
+        let policy = match eviction {
+            Eviction::Lru => moka::policy::EvictionPolicy::lru(),
+            _ => moka::policy::EvictionPolicy::tiny_lfu(),
+        };
+        let alone = moka::sync::Cache::builder().max_capacity(capacity).eviction_policy(policy).build();
+        let mut found = 0;
+        for key in keys.take(reads) {
+            let text = format!("k:{key}");
+            cache.get_or_compute(&text, POLICY, async || key).await.expect("a load");
+            match alone.get(&text) {
+                Some(_) => found += 1,
+                None => alone.insert(text, key),
+            }
+        }
+        (cache.stats().l1_hits, found)
+    })
+}
+
+/// What is read again and again is found without the store, which is told of it late and in part: this must not cost hits.
+#[test]
+fn what_the_store_does_not_see_of_the_hits_costs_hardly_any() {
+    const READS: usize = 60_000;
+    for eviction in [Eviction::TinyLfu, Eviction::Lru] {
+        for capacity in [200, 2_000] {
+            for (name, drift) in [("steady", 0), ("drifting", 10)] {
+                let (ours, alone) = found(eviction, capacity, READS, traffic(7, drift));
+                println!("{eviction:?}, {capacity} of {KEYS} keys, {name}: {ours} hits of {READS}, the store alone {alone}");
+                assert!(
+                    ours * 100 >= alone * 99,
+                    "{eviction:?}, {capacity} entries, {name}: {ours} hits, the store alone has {alone}"
+                );
+                assert!(alone > 5_000, "nothing is shown by so few hits: {alone}");
+            }
+        }
+    }
+}

@@ -55,5 +55,5 @@ end
 local TICKET, VALUE, HOLD = '\245', '\246', '\247'
 
 local function kind(key)
-  return redis.pcall('GETRANGE', key, 0, 0)
+  return redis.pcall('GETRANGE', key, '0', '0')
 end

@@ -1,7 +1,7 @@
 #!lua
 -- Swaps the ticket ARGV[1] (its stamp) in KEYS[1] for the value that lies in KEYS[2], for ARGV[2] ms. Returns 1 if the value stands
 -- there. The value does not pass through here: an argument of ten kilobytes costs a script more than everything else it does.
-local head = redis.call('GETRANGE', KEYS[1], 0, 16)
+local head = redis.call('GETRANGE', KEYS[1], '0', '16')
 if head == '\245' .. ARGV[1] then
   redis.call('RENAME', KEYS[2], KEYS[1])
   redis.call('PEXPIRE', KEYS[1], ARGV[2])

@@ -2,124 +2,34 @@
 //! *served* is decided here, by our clock and the lane's view. moka is told of no expiry, which would cost each hit a tenth: what is
 //! past its end goes when it is asked for, when it is in the way, or with the next [sweep](L1::sweep).
 
-use std::any::Any;
+mod entry;
+mod front;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 
 use crate::clock::Millis;
 use crate::config::{Capacity, Eviction};
-use crate::key::{KeyHash, Prefixes, TagHash};
+use crate::key::KeyHash;
 use crate::observe::stats::Counters;
-use crate::rule::policy::{Content, Freshness, judge};
-use crate::rule::seq::{Epoch, Tick, Token};
+use crate::rule::policy::Freshness;
 use crate::rule::stamp::Stamp;
 use crate::unhashed::BuildUnhashed;
 use crate::view::View;
 
-/// What an entry costs beside its value, about: the entry, its tags and its place in the store.
-const OVERHEAD: usize = 192;
+pub(crate) use entry::{Entry, Facts};
+use front::Front;
 
 /// After how many entries a sweep lets others run.
 const SWEEP_STEP: u32 = 256;
 
-/// One entry: what the rules need to judge it, then the value, all behind one `Arc`.
-#[derive(Debug)]
-pub(crate) struct Entry<V: ?Sized = dyn Any + Send + Sync> {
-    pub(crate) facts: Facts,
-    /// The table's generation at which the tags were last found unmoved.
-    unmoved_at: AtomicU64,
-    /// When it was last read, if it has an idle limit.
-    read_at: AtomicU64,
-    pub(crate) value: V,
-}
-
-/// What is true of an entry from its begin to its end.
-#[derive(Clone, Debug)]
-pub(crate) struct Facts {
-    pub(crate) content: Content,
-    /// The epoch noted when its load, or the read that found it, began.
-    pub(crate) epoch: Epoch,
-    /// The highest point told when its *load* began, wherever that was.
-    pub(crate) born: Token,
-    pub(crate) tick: Tick,
-    pub(crate) tags: Box<[TagHash]>,
-    /// The implicit tags of its key.
-    pub(crate) prefixes: Prefixes,
-    /// The state of the key in the shared tier that it is a copy of, if there is one.
-    pub(crate) stamp: Option<Stamp>,
-    pub(crate) deadline: Millis,
-    /// Until when no proof is needed: it was loaded here so lately that it cannot be older than the bound allows.
-    pub(crate) self_evident_until: Millis,
-    pub(crate) idle_limit: Option<Duration>,
-    /// Bytes of the encoded value.
-    pub(crate) size: usize,
-    pub(crate) type_name: &'static str,
-}
-
-impl Facts {
-    /// Rule T: neither its tags nor its prefixes have been bumped since its load began.
-    pub(crate) fn unmoved(&self, view: &View) -> bool {
-        view.unmoved_since(self.born.seq, self.tick, &self.tags) && view.unmoved_since(self.born.seq, self.tick, &self.prefixes)
-    }
-}
-
-impl<V: Any + Send + Sync> Entry<V> {
-    pub(crate) fn new(facts: Facts, now: Millis, value: V) -> Arc<Entry> {
-        Arc::new(Self { facts, unmoved_at: AtomicU64::new(0), read_at: AtomicU64::new(now.0), value })
-    }
-}
-
-impl Entry {
-    /// Says whether the entry may be served now. Everything is a comparison with one number, unless the table has moved since the
-    /// entry was last looked at.
-    pub(crate) fn serves(&self, now: Millis, view: &View) -> bool {
-        if self.freshness(now) == Freshness::Gone {
-            return false;
-        }
-        let proven = self.facts.epoch == view.epoch() && view.proven(now);
-        if !proven && !self.is_self_evident(now, view) {
-            return false;
-        }
-        // The generation before the cells: a bump between the two is then seen at the next look.
-        let generation = view.generation();
-        if self.unmoved_at.load(Ordering::Relaxed) != generation.0 {
-            if !self.facts.unmoved(view) {
-                return false;
-            }
-            self.unmoved_at.store(generation.0, Ordering::Relaxed);
-        }
-        if self.facts.idle_limit.is_some() {
-            self.read_at.store(now.0, Ordering::Relaxed);
-        }
-        true
-    }
-
-    fn freshness(&self, now: Millis) -> Freshness {
-        let idle = self.facts.idle_limit.map(|limit| (Millis(self.read_at.load(Ordering::Relaxed)), limit));
-        judge(now, self.facts.deadline, idle)
-    }
-
-    /// Loaded here so lately that it cannot be older than the bound on staleness allows. Its seq says so only within its era.
-    fn is_self_evident(&self, now: Millis, view: &View) -> bool {
-        now < self.facts.self_evident_until && self.facts.born.era == view.era()
-    }
-
-    /// The value, if it is a `V`.
-    pub(crate) fn value<V: Any>(&self) -> Option<&V> {
-        self.value.downcast_ref()
-    }
-
-    fn weight(&self) -> u32 {
-        let tags = self.facts.tags.len().saturating_mul(size_of::<TagHash>());
-        u32::try_from(self.facts.size.saturating_add(tags).saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
-    }
-}
-
 /// This instance's copies.
 pub(crate) struct L1 {
+    front: Front,
     store: moka::sync::Cache<KeyHash, Arc<Entry>, BuildUnhashed>,
     capacity: Capacity,
     counters: Arc<Counters>,
@@ -139,7 +49,8 @@ impl L1 {
             Capacity::Entries(entries) => builder.max_capacity(entries),
             Capacity::Bytes(bytes) => builder.max_capacity(bytes).weigher(|_, entry: &Arc<Entry>| entry.weight()),
         };
-        Self { store: builder.build_with_hasher(BuildUnhashed::default()), capacity, counters, held: AtomicU64::new(0) }
+        let store = builder.build_with_hasher(BuildUnhashed::default());
+        Self { front: Front::new(), store, capacity, counters, held: AtomicU64::new(0) }
     }
 
     /// Whether capacity is counted in bytes, so that a value's size must be known.
@@ -149,7 +60,13 @@ impl L1 {
 
     /// Returns the entry if it may be served now.
     pub(crate) fn probe(&self, key: KeyHash, now: Millis, view: &View) -> Option<Arc<Entry>> {
-        self.store.get(&key).filter(|entry| entry.serves(now, view))
+        let (cell, found) = self.front.look(key);
+        if let Some(entry) = found.filter(|entry| entry.serves(now, view)) {
+            return Some(entry);
+        }
+        let entry = self.store.get(&key).filter(|entry| entry.serves(now, view))?;
+        self.front.keep(key, cell, &entry);
+        Some(entry)
     }
 
     /// [`L1::probe`] for a key that has just been missed: most likely it is missing still, and finding that out should cost little.
@@ -167,7 +84,9 @@ impl L1 {
             if !self.store.contains_key(&key) {
                 self.held.fetch_add(1, Ordering::Relaxed);
             }
+            self.front.tell(|hit| drop(self.store.get(&hit)));
             self.store.insert(key, entry);
+            self.front.moved(key);
         } else {
             self.take_out(key);
         }
@@ -186,6 +105,8 @@ impl L1 {
 
     fn take_out(&self, key: KeyHash) -> bool {
         let taken = self.store.remove(&key).is_some();
+        // Also if there was nothing: what the store had let go before may be in a front still.
+        self.front.moved(key);
         if taken {
             // Not below zero: what is taken out may have been counted as displaced a moment before.
             let _ = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1));
@@ -220,6 +141,7 @@ impl L1 {
         self.settle();
         self.counters.evicted_by_invalidation.add(self.store.entry_count());
         self.store.invalidate_all();
+        self.front.all_moved();
         self.store.run_pending_tasks();
         self.held.store(self.store.entry_count(), Ordering::Relaxed);
     }

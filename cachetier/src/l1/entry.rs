@@ -1,0 +1,109 @@
+//! One entry, and whether it may be served: everything that the rules need stands beside the value.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::Millis;
+use crate::key::{Prefixes, TagHash};
+use crate::rule::policy::{Content, Freshness, judge};
+use crate::rule::seq::{Epoch, Tick, Token};
+use crate::rule::stamp::Stamp;
+use crate::view::View;
+
+/// What an entry costs beside its value, about: the entry, its tags and its place in the store.
+const OVERHEAD: usize = 192;
+
+/// One entry: what the rules need to judge it, then the value, all behind one `Arc`.
+#[derive(Debug)]
+pub(crate) struct Entry<V: ?Sized = dyn Any + Send + Sync> {
+    pub(crate) facts: Facts,
+    /// The table's generation at which the tags were last found unmoved.
+    unmoved_at: AtomicU64,
+    /// When it was last read, if it has an idle limit.
+    read_at: AtomicU64,
+    pub(crate) value: V,
+}
+
+/// What is true of an entry from its begin to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) content: Content,
+    /// The epoch noted when its load, or the read that found it, began.
+    pub(crate) epoch: Epoch,
+    /// The highest point told when its *load* began, wherever that was.
+    pub(crate) born: Token,
+    pub(crate) tick: Tick,
+    pub(crate) tags: Box<[TagHash]>,
+    /// The implicit tags of its key.
+    pub(crate) prefixes: Prefixes,
+    /// The state of the key in the shared tier that it is a copy of, if there is one.
+    pub(crate) stamp: Option<Stamp>,
+    pub(crate) deadline: Millis,
+    /// Until when no proof is needed: it was loaded here so lately that it cannot be older than the bound allows.
+    pub(crate) self_evident_until: Millis,
+    pub(crate) idle_limit: Option<Duration>,
+    /// Bytes of the encoded value.
+    pub(crate) size: usize,
+    pub(crate) type_name: &'static str,
+}
+
+impl Facts {
+    /// Rule T: neither its tags nor its prefixes have been bumped since its load began.
+    pub(crate) fn unmoved(&self, view: &View) -> bool {
+        view.unmoved_since(self.born.seq, self.tick, &self.tags) && view.unmoved_since(self.born.seq, self.tick, &self.prefixes)
+    }
+}
+
+impl<V: Any + Send + Sync> Entry<V> {
+    pub(crate) fn new(facts: Facts, now: Millis, value: V) -> Arc<Entry> {
+        Arc::new(Self { facts, unmoved_at: AtomicU64::new(0), read_at: AtomicU64::new(now.0), value })
+    }
+}
+
+impl Entry {
+    /// Says whether the entry may be served now. Everything is a comparison with one number, unless the table has moved since the
+    /// entry was last looked at.
+    pub(crate) fn serves(&self, now: Millis, view: &View) -> bool {
+        if self.freshness(now) == Freshness::Gone {
+            return false;
+        }
+        let proven = self.facts.epoch == view.epoch() && view.proven(now);
+        if !proven && !self.is_self_evident(now, view) {
+            return false;
+        }
+        // The generation before the cells: a bump between the two is then seen at the next look.
+        let generation = view.generation();
+        if self.unmoved_at.load(Ordering::Relaxed) != generation.0 {
+            if !self.facts.unmoved(view) {
+                return false;
+            }
+            self.unmoved_at.store(generation.0, Ordering::Relaxed);
+        }
+        if self.facts.idle_limit.is_some() {
+            self.read_at.store(now.0, Ordering::Relaxed);
+        }
+        true
+    }
+
+    pub(super) fn freshness(&self, now: Millis) -> Freshness {
+        let idle = self.facts.idle_limit.map(|limit| (Millis(self.read_at.load(Ordering::Relaxed)), limit));
+        judge(now, self.facts.deadline, idle)
+    }
+
+    /// Loaded here so lately that it cannot be older than the bound on staleness allows. Its seq says so only within its era.
+    fn is_self_evident(&self, now: Millis, view: &View) -> bool {
+        now < self.facts.self_evident_until && self.facts.born.era == view.era()
+    }
+
+    /// The value, if it is a `V`.
+    pub(crate) fn value<V: Any>(&self) -> Option<&V> {
+        self.value.downcast_ref()
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        let tags = self.facts.tags.len().saturating_mul(size_of::<TagHash>());
+        u32::try_from(self.facts.size.saturating_add(tags).saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
+    }
+}
