@@ -135,6 +135,7 @@ mod flight;
 #[doc(hidden)]
 pub mod fuzz;
 mod key;
+mod key_part;
 mod l1;
 mod l2;
 mod lease;
@@ -149,9 +150,12 @@ mod view;
 mod wire;
 
 pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCache, Value};
+#[cfg(feature = "macros")]
+pub use cachetier_macros::KeyPart;
 pub use clock::{Clock, ManualClock};
 pub use config::Eviction;
 pub use error::{CacheError, ConfigError, KeyError, LoadError};
+pub use key_part::{KeyPart, KeyText};
 pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan};
 pub use observe::stats::Stats;
 pub use rule::policy::Policy;

@@ -44,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &[]),
     ("tasks", &[]),
     ("key", &["error"]),
+    ("key_part", &[]),
     ("clock", &[]),
     ("error", &[]),
     ("sync", &[]),
