@@ -125,6 +125,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[doc(hidden)]
+pub mod attribute;
 mod cache;
 mod clock;
 mod coherence;
@@ -134,6 +136,7 @@ mod flight;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod installed;
 mod key;
 mod l1;
 mod l2;
@@ -151,7 +154,8 @@ mod wire;
 pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCache, Value};
 pub use clock::{Clock, ManualClock};
 pub use config::Eviction;
-pub use error::{CacheError, ConfigError, KeyError, LoadError};
+pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError};
+pub use installed::{AlreadyInstalled, install, installed, scope};
 pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan};
 pub use observe::stats::Stats;
 pub use rule::policy::Policy;

@@ -1,16 +1,17 @@
-//! Running a loader: in the caller's task, so it may borrow; within a limit; its panics caught; and not inside of itself.
+//! Running a loader: in the caller's task, so it may borrow; up to a limit, at which somebody else decides; its panics caught; and not
+//! inside of itself.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::error::LoadError;
+use super::telling::Failed;
 use crate::key::KeyHash;
 
 /// A load, by the cache it is for and its key.
@@ -30,35 +31,48 @@ pub(super) fn is_running(id: LoadId) -> bool {
     RUNNING.with_borrow(|running| running.contains(&id))
 }
 
-/// Runs the loader to its end or to the limit.
-///
-/// `beat` is called each time a `pace` has gone by: a load that lasts keeps what it holds alive.
-pub(super) async fn run<T, E, F, Fut>(id: LoadId, limit: Duration, beat: Beat<impl Fn()>, load: F) -> Result<T, LoadError<E>>
+/// What goes on beside a load.
+pub(super) trait Beside {
+    /// What stopping a load leaves.
+    type Stopped;
+
+    /// Called each time a `pace` has gone by: a load that lasts keeps what it holds alive.
+    fn beat(&self);
+
+    /// Called once, when the load has come to its limit. With `None` it goes on.
+    fn over_limit(&mut self) -> Option<Self::Stopped>;
+}
+
+/// How long a load may take, and how often it beats meanwhile.
+pub(super) struct Limits {
+    pub(super) limit: Duration,
+    pub(super) pace: Duration,
+}
+
+/// Runs the loader to its end, or to the limit if it is to stop there.
+pub(super) async fn run<T, E, B, F, Fut>(id: LoadId, limits: Limits, beside: &mut B, load: F) -> Result<T, Failed<E, B::Stopped>>
 where
+    B: Beside,
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
     // The closure runs within the guarded poll, too: what it does before its first await is part of the load.
     let load = Guarded { id, load: async move { load().await } };
     tokio::pin!(load);
+    let Limits { limit, pace } = limits;
     let mut left = limit;
     while !left.is_zero() {
-        let step = beat.pace.min(left).max(Duration::from_millis(1));
+        let step = pace.min(left).max(Duration::from_millis(1));
         match timeout(step, load.as_mut()).await {
-            Ok(Ok(Ok(value))) => return Ok(value),
-            Ok(Ok(Err(error))) => return Err(LoadError::Loader(Arc::new(error))),
-            Ok(Err(message)) => return Err(LoadError::Panicked(message)),
-            Err(_) => (beat.call)(),
+            Ok(loaded) => return loaded.map_err(Failed::from),
+            Err(_) => beside.beat(),
         }
         left = left.saturating_sub(step);
     }
-    Err(LoadError::TimedOut(limit))
-}
-
-/// What is done while a load lasts, and how often.
-pub(super) struct Beat<C> {
-    pub(super) pace: Duration,
-    pub(super) call: C,
+    match beside.over_limit() {
+        Some(stopped) => Err(Failed::Stopped(stopped)),
+        None => load.await.map_err(Failed::from),
+    }
 }
 
 pin_project_lite::pin_project! {
@@ -69,8 +83,23 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<Fut: Future> Future for Guarded<Fut> {
-    type Output = Result<Fut::Output, Arc<str>>;
+/// What came out of a loader that brought nothing.
+enum Raised<E> {
+    Error(E),
+    Panic(Box<dyn Any + Send>),
+}
+
+impl<E, S> From<Raised<E>> for Failed<E, S> {
+    fn from(raised: Raised<E>) -> Self {
+        match raised {
+            Raised::Error(error) => Self::Loader(error),
+            Raised::Panic(panic) => Self::Panicked(panic),
+        }
+    }
+}
+
+impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Guarded<Fut> {
+    type Output = Result<T, Raised<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -80,13 +109,8 @@ impl<Fut: Future> Future for Guarded<Fut> {
         let polled = catch_unwind(AssertUnwindSafe(|| load.poll(context)));
         RUNNING.with_borrow_mut(Vec::pop);
         match polled {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(message(&*panic))),
+            Ok(poll) => poll.map_err(Raised::Error),
+            Err(panic) => Poll::Ready(Err(Raised::Panic(panic))),
         }
     }
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").into()
 }

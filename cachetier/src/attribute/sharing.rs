@@ -1,0 +1,157 @@
+//! What those who waited for a load get of its error. It stays the function's own type: cloned, in a form that can be shared, or not at
+//! all.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::error::Error;
+use std::marker::PhantomData;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shape::{Form, Shape};
+use crate::cache::{self, Failed, Failure, Heard};
+use crate::error::SharedError;
+
+/// Begins the question how an `E` can be shared: `(&&&probe).sharing()`.
+#[derive(Debug)]
+pub struct ErrorProbe<E>(PhantomData<fn() -> E>);
+
+impl<E> ErrorProbe<E> {
+    /// Begins the question for the error of a function.
+    #[must_use]
+    pub fn of<F: Form<Error = E>>(_: &Shape<F>) -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// First level: an error that can be cloned.
+pub trait SharesByClone<E> {
+    /// By a clone for each.
+    fn sharing(&self) -> ByCopy<fn(&Arc<E>) -> E>;
+}
+
+impl<E: Clone + Send + Sync + 'static> SharesByClone<E> for &&ErrorProbe<E> {
+    fn sharing(&self) -> ByCopy<fn(&Arc<E>) -> E> {
+        ByCopy(|error| E::clone(error))
+    }
+}
+
+/// Second level: a type that can hold any error, and so also a share of one of its own.
+pub trait SharesAsSource<E> {
+    /// By one that holds a share, for each.
+    fn sharing(&self) -> ByCopy<fn(&Arc<E>) -> E>;
+}
+
+impl<E> SharesAsSource<E> for &ErrorProbe<E>
+where
+    E: AsRef<dyn Error + Send + Sync> + From<SharedError<E>> + Send + Sync + 'static,
+{
+    fn sharing(&self) -> ByCopy<fn(&Arc<E>) -> E> {
+        ByCopy(|error| SharedError::new(error).into())
+    }
+}
+
+/// Last level: every other error.
+pub trait SharesNothing {
+    /// Not at all.
+    fn sharing(&self) -> ByLeaderAlone {
+        ByLeaderAlone
+    }
+}
+
+impl<E> SharesNothing for ErrorProbe<E> {}
+
+/// How `share_error = ..` says.
+pub fn share_by<E, P: Fn(&E) -> E>(path: P) -> ByCopy<impl Fn(&Arc<E>) -> E> {
+    ByCopy(move |error: &Arc<E>| path(error))
+}
+
+/// A way of sharing errors.
+pub trait Sharing<E> {
+    /// Returns the caller's own error, after `end` was called with what those who wait are to share; without it if they share nothing.
+    fn share(&self, error: E, end: impl FnOnce(Option<Arc<dyn Any + Send + Sync>>)) -> E;
+
+    /// The error of one who waited, if it is one that can be shared in this way.
+    fn shared(&self, error: &Arc<dyn Any + Send + Sync>) -> Option<E>;
+}
+
+/// One error, and a copy of it for each who waited.
+#[derive(Clone, Copy, Debug)]
+pub struct ByCopy<C>(C);
+
+impl<E: Send + Sync + 'static, C: Fn(&Arc<E>) -> E> Sharing<E> for ByCopy<C> {
+    fn share(&self, error: E, end: impl FnOnce(Option<Arc<dyn Any + Send + Sync>>)) -> E {
+        let error = Arc::new(error);
+        end(Some(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
+        // Where nobody waited, nobody holds it any more.
+        Arc::try_unwrap(error).unwrap_or_else(|error| (self.0)(&error))
+    }
+
+    fn shared(&self, error: &Arc<dyn Any + Send + Sync>) -> Option<E> {
+        let error = Arc::downcast(Arc::clone(error)).ok()?;
+        Some((self.0)(&error))
+    }
+}
+
+/// The error is its caller's alone, whatever it is; each who waited loads for himself, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct ByLeaderAlone;
+
+impl<E> Sharing<E> for ByLeaderAlone {
+    fn share(&self, error: E, end: impl FnOnce(Option<Arc<dyn Any + Send + Sync>>)) -> E {
+        end(None);
+        error
+    }
+
+    fn shared(&self, _: &Arc<dyn Any + Send + Sync>) -> Option<E> {
+        None
+    }
+}
+
+/// How a cached function tells failures: as it would without a cache.
+pub(super) struct Telling<S, E> {
+    sharing: S,
+    error: PhantomData<fn() -> E>,
+}
+
+impl<S: Sharing<E>, E> Telling<S, E> {
+    pub(super) fn by(sharing: S) -> Self {
+        Self { sharing, error: PhantomData }
+    }
+}
+
+impl<S: Sharing<E>, E> cache::Telling for Telling<S, E> {
+    type Error = E;
+    type Told = E;
+    type Stopped = Infallible;
+
+    /// No limit of the cache's is a reason to leave the function's work half done.
+    fn at_limit(_: Duration) -> Option<Infallible> {
+        None
+    }
+
+    /// It just runs.
+    fn recursive(&self, _: &str) -> Option<E> {
+        None
+    }
+
+    fn failed(&self, failed: Failed<E, Infallible>, end: impl FnOnce(Option<Failure>)) -> E {
+        match failed {
+            Failed::Loader(error) => self.sharing.share(error, |shared| end(shared.map(Failure::Loader))),
+            Failed::Panicked(panic) => {
+                end(None);
+                resume_unwind(panic)
+            }
+            Failed::Stopped(never) => match never {},
+        }
+    }
+
+    fn heard(&self, failure: &Failure) -> Heard<E> {
+        match failure {
+            Failure::Loader(error) => self.sharing.shared(error).map_or(Heard::Again, Heard::Told),
+            Failure::Panicked(_) => Heard::Again,
+            Failure::TimedOut(_) => Heard::Alone,
+        }
+    }
+}
