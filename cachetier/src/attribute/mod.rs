@@ -16,7 +16,7 @@ pub use done::DoneProbe;
 pub use handle::{AsCache, Handle, given, installed};
 pub use invalidate::{Targets, invalidate, invalidate_after};
 pub use shape::{Fallible, Form, Kind, One, OneOrNone, Probe, Shape, Sure};
-pub use sharing::{ByCopy, ByLeaderAlone, ErrorProbe, Sharing, share_by};
+pub use sharing::{ByClone, ByLeaderAlone, ByPath, Copied, Copies, ErrorProbe, Sharing, Within, share_by};
 
 use crate::cache::Tagged;
 use crate::rule::policy::Policy;
@@ -25,7 +25,7 @@ use crate::rule::policy::Policy;
 pub mod probes {
     pub use super::done::{DoneAlways as _, DoneIfOk as _, DoneIfSome as _};
     pub use super::shape::{ReturnsOption as _, ReturnsResult as _, ReturnsResultOption as _, ReturnsValue as _};
-    pub use super::sharing::{SharesAsSource as _, SharesByClone as _, SharesNothing as _};
+    pub use super::sharing::{SharesByClone as _, SharesNothing as _, SharesWithin as _};
 }
 
 /// The policy and the tags of a call.

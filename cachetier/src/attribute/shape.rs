@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::pin::Pin;
 
 use super::handle::Handle;
-use super::sharing::{Sharing, Telling};
+use super::sharing::{AsItsOwn, Sharing};
 use crate::cache::{Answer, Entry, Maybe, Rules, Value};
 
 /// Begins the question what an `R` is: `(&&&&probe).shape()`.
@@ -196,7 +196,7 @@ impl<F: Form> Shape<F> {
         Box::pin(async move {
             let Some(cache) = cache.cache() else { return body.await };
             let load = async move || F::result(body.await).map(Found::<F::Kind>);
-            let result = cache.miss_of(Telling::by(sharing), &key, rules, load).await;
+            let result = cache.miss_of(AsItsOwn(sharing), &key, rules, load).await;
             F::returned(result.map(|Found(brought)| brought))
         })
     }

@@ -2,7 +2,6 @@
 //! all.
 
 use std::any::Any;
-use std::convert::Infallible;
 use std::error::Error;
 use std::marker::PhantomData;
 use std::panic::resume_unwind;
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shape::{Form, Shape};
-use crate::cache::{self, Failed, Failure, Heard};
+use crate::cache::{Failed, Failure, Heard, Telling};
 use crate::error::SharedError;
 
 /// Begins the question how an `E` can be shared: `(&&&probe).sharing()`.
@@ -26,31 +25,24 @@ impl<E> ErrorProbe<E> {
 }
 
 /// First level: an error that can be cloned.
-pub trait SharesByClone<E> {
+pub trait SharesByClone {
     /// By a clone for each.
-    fn sharing(&self) -> ByCopy<fn(&Arc<E>) -> E>;
-}
-
-impl<E: Clone + Send + Sync + 'static> SharesByClone<E> for &&ErrorProbe<E> {
-    fn sharing(&self) -> ByCopy<fn(&Arc<E>) -> E> {
-        ByCopy(|error| E::clone(error))
+    fn sharing(&self) -> Copied<ByClone> {
+        Copied(ByClone)
     }
 }
+
+impl<E: Clone + Send + Sync + 'static> SharesByClone for &&ErrorProbe<E> {}
 
 /// Second level: a type that can hold any error, and so also a share of one of its own.
-pub trait SharesAsSource<E> {
+pub trait SharesWithin {
     /// By one that holds a share, for each.
-    fn sharing(&self) -> ByCopy<fn(&Arc<E>) -> E>;
-}
-
-impl<E> SharesAsSource<E> for &ErrorProbe<E>
-where
-    E: AsRef<dyn Error + Send + Sync> + From<SharedError<E>> + Send + Sync + 'static,
-{
-    fn sharing(&self) -> ByCopy<fn(&Arc<E>) -> E> {
-        ByCopy(|error| SharedError::new(error).into())
+    fn sharing(&self) -> Copied<Within> {
+        Copied(Within)
     }
 }
+
+impl<E> SharesWithin for &ErrorProbe<E> where E: AsRef<dyn Error + Send + Sync> + From<SharedError<E>> + Send + Sync + 'static {}
 
 /// Last level: every other error.
 pub trait SharesNothing {
@@ -63,8 +55,8 @@ pub trait SharesNothing {
 impl<E> SharesNothing for ErrorProbe<E> {}
 
 /// How `share_error = ..` says.
-pub fn share_by<E, P: Fn(&E) -> E>(path: P) -> ByCopy<impl Fn(&Arc<E>) -> E> {
-    ByCopy(move |error: &Arc<E>| path(error))
+pub fn share_by<E, P: Fn(&E) -> E>(path: P) -> Copied<ByPath<P>> {
+    Copied(ByPath(path))
 }
 
 /// A way of sharing errors.
@@ -76,21 +68,57 @@ pub trait Sharing<E> {
     fn shared(&self, error: &Arc<dyn Any + Send + Sync>) -> Option<E>;
 }
 
-/// One error, and a copy of it for each who waited.
+/// One error, and a copy of it for each who has to share it.
 #[derive(Clone, Copy, Debug)]
-pub struct ByCopy<C>(C);
+pub struct Copied<C>(C);
 
-impl<E: Send + Sync + 'static, C: Fn(&Arc<E>) -> E> Sharing<E> for ByCopy<C> {
+/// How an error is copied.
+pub trait Copies<E> {
+    /// Returns a copy.
+    fn copy(&self, error: &Arc<E>) -> E;
+}
+
+impl<E: Send + Sync + 'static, C: Copies<E>> Sharing<E> for Copied<C> {
     fn share(&self, error: E, end: impl FnOnce(Option<Arc<dyn Any + Send + Sync>>)) -> E {
         let error = Arc::new(error);
         end(Some(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
         // Where nobody waited, nobody holds it any more.
-        Arc::try_unwrap(error).unwrap_or_else(|error| (self.0)(&error))
+        Arc::try_unwrap(error).unwrap_or_else(|error| self.0.copy(&error))
     }
 
     fn shared(&self, error: &Arc<dyn Any + Send + Sync>) -> Option<E> {
         let error = Arc::downcast(Arc::clone(error)).ok()?;
-        Some((self.0)(&error))
+        Some(self.0.copy(&error))
+    }
+}
+
+/// By a clone.
+#[derive(Clone, Copy, Debug)]
+pub struct ByClone;
+
+impl<E: Clone> Copies<E> for ByClone {
+    fn copy(&self, error: &Arc<E>) -> E {
+        E::clone(error)
+    }
+}
+
+/// By an error that holds a [`SharedError`].
+#[derive(Clone, Copy, Debug)]
+pub struct Within;
+
+impl<E: From<SharedError<E>>> Copies<E> for Within {
+    fn copy(&self, error: &Arc<E>) -> E {
+        SharedError::new(error).into()
+    }
+}
+
+/// By a function.
+#[derive(Clone, Copy, Debug)]
+pub struct ByPath<P>(P);
+
+impl<E, P: Fn(&E) -> E> Copies<E> for ByPath<P> {
+    fn copy(&self, error: &Arc<E>) -> E {
+        (self.0)(error)
     }
 }
 
@@ -110,46 +138,32 @@ impl<E> Sharing<E> for ByLeaderAlone {
 }
 
 /// How a cached function tells failures: as it would without a cache.
-pub(super) struct Telling<S, E> {
-    sharing: S,
-    error: PhantomData<fn() -> E>,
-}
+pub(super) struct AsItsOwn<S>(pub(super) S);
 
-impl<S: Sharing<E>, E> Telling<S, E> {
-    pub(super) fn by(sharing: S) -> Self {
-        Self { sharing, error: PhantomData }
-    }
-}
-
-impl<S: Sharing<E>, E> cache::Telling for Telling<S, E> {
-    type Error = E;
-    type Told = E;
-    type Stopped = Infallible;
-
-    /// No limit of the cache's is a reason to leave the function's work half done.
-    fn at_limit(_: Duration) -> Option<Infallible> {
-        None
-    }
-
+impl<S: Sharing<E>, E> Telling<E, E> for AsItsOwn<S> {
     /// It just runs.
     fn recursive(&self, _: &str) -> Option<E> {
         None
     }
 
-    fn failed(&self, failed: Failed<E, Infallible>, end: impl FnOnce(Option<Failure>)) -> E {
+    /// No limit of the cache's is a reason to leave the function's work half done.
+    fn stopped(&self, _: Duration) -> Option<E> {
+        None
+    }
+
+    fn failed(&self, failed: Failed<E>, end: impl FnOnce(Option<Failure>)) -> E {
         match failed {
-            Failed::Loader(error) => self.sharing.share(error, |shared| end(shared.map(Failure::Loader))),
+            Failed::Loader(error) => self.0.share(error, |shared| end(shared.map(Failure::Loader))),
             Failed::Panicked(panic) => {
                 end(None);
                 resume_unwind(panic)
             }
-            Failed::Stopped(never) => match never {},
         }
     }
 
     fn heard(&self, failure: &Failure) -> Heard<E> {
         match failure {
-            Failure::Loader(error) => self.sharing.shared(error).map_or(Heard::Again, Heard::Told),
+            Failure::Loader(error) => self.0.shared(error).map_or(Heard::Again, Heard::Told),
             Failure::Panicked(_) => Heard::Again,
             Failure::TimedOut(_) => Heard::Alone,
         }

@@ -16,14 +16,19 @@ impl TieredCache {
     }
 
     /// The way from a miss on.
-    pub(crate) async fn miss_of<A, T, F, Fut>(&self, telling: T, key: &str, rules: impl Rules, load: F) -> Result<A, T::Told>
+    pub(crate) fn miss_of<A, E, T, F, Fut>(
+        &self,
+        telling: impl Telling<E, T>,
+        key: &str,
+        rules: impl Rules,
+        load: F,
+    ) -> impl Future<Output = Result<A, T>>
     where
         A: Answer,
-        T: Telling,
         F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<A, T::Error>>,
+        Fut: Future<Output = Result<A, E>>,
     {
-        self.fetch_as(telling, self.key(key), rules, load).await
+        self.fetch_as(telling, self.key(key), rules, load)
     }
 
     /// Invalidates keys, tags and prefixes in one step, also if some of them cannot be used; those are counted, and the first is logged.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::ask::{Asked, Flight};
-use super::load::{Beside, Limits, LoadId, is_running, run};
+use super::load::{Beside, Limits, LoadId, Lost, is_running, run};
 use super::telling::{AsLoadError, Failed, Heard, Telling};
 use super::{Key, Rules, TieredCache};
 use crate::error::{CacheError, LoadError};
@@ -55,16 +55,21 @@ impl TieredCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
-        self.fetch_as(AsLoadError::new(), key, rules, load)
+        self.fetch_as(AsLoadError, key, rules, load)
     }
 
-    /// The way of a read from a miss in L1 on.
-    pub(super) async fn fetch_as<A, T, F, Fut>(&self, telling: T, key: Key<'_>, rules: impl Rules, load: F) -> Result<A, T::Told>
+    /// The way of a read from a miss in L1 on, with failures told as `telling` says.
+    pub(super) async fn fetch_as<A, E, T, F, Fut>(
+        &self,
+        telling: impl Telling<E, T>,
+        key: Key<'_>,
+        rules: impl Rules,
+        load: F,
+    ) -> Result<A, T>
     where
         A: Answer,
-        T: Telling,
         F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<A, T::Error>>,
+        Fut: Future<Output = Result<A, E>>,
     {
         self.instance().counters.l1_misses.one();
         let flight = match self.turn(key, &telling).await? {
@@ -74,8 +79,7 @@ impl TieredCache {
         };
         let Some((flight, begun)) = flight.and_then(|flight| flight.noted().copied().map(|begun| (flight, begun))) else {
             self.instance().counters.loads_alone.one();
-            let mut watch = Watch::<T>::of(self, None);
-            return self.load(key, &mut watch, load).await.map_err(|failed| telling.failed(failed, |_| {}));
+            return self.load(key, &telling, None, load).await.map(|(answer, _)| answer);
         };
         // Another flight may have landed between our look at L1 and our registration.
         if let Some(entry) = self.landed(key) {
@@ -94,23 +98,17 @@ impl TieredCache {
             Asked::Load(keep) => keep,
         };
         let asked = self.now();
-        let mut watch = Watch::<T>::of(self, Some(flight));
-        let loaded = self.load(key, &mut watch, load).await;
-        // Ended at the limit, the flight had an outcome already: what has come since is the caller's alone, and kept nowhere.
-        let Some(flight) = watch.flight else { return loaded.map_err(|failed| telling.failed(failed, |_| {})) };
-        match loaded {
-            Ok(answer) => {
-                let cost = asked.until(self.now());
-                let filling = self.fill(&flight, key, &rules, &begun, keep, (&answer, cost)).await;
-                self.land(flight, key, filling.entry, filling.keep);
-                Ok(answer)
-            }
-            Err(failed) => Err(telling.failed(failed, |failure| self.fail(flight, failure))),
-        }
+        let (answer, flight) = self.load(key, &telling, Some(flight), load).await?;
+        // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
+        let Some(flight) = flight else { return Ok(answer) };
+        let cost = asked.until(self.now());
+        let filling = self.fill(&flight, key, &rules, &begun, keep, (&answer, cost)).await;
+        self.land(flight, key, filling.entry, filling.keep);
+        Ok(answer)
     }
 
     /// Waits for the answer of somebody else's load, or for the turn to load.
-    async fn turn<A: Answer, T: Telling>(&self, key: Key<'_>, telling: &T) -> Result<Turn<A>, T::Told> {
+    async fn turn<A: Answer, E, T>(&self, key: Key<'_>, telling: &impl Telling<E, T>) -> Result<Turn<A>, T> {
         // First: who loads for itself alone would otherwise do so within itself, again and again, until the stack ends.
         if is_running(self.load_id(key)) {
             self.instance().counters.recursions.one();
@@ -172,29 +170,45 @@ impl TieredCache {
         limits.iter().fold(Duration::ZERO, |sum, limit| sum.saturating_add(*limit)).saturating_mul(2)
     }
 
-    /// Runs the loader, and counts how it ends.
-    async fn load<A, T, F, Fut>(&self, key: Key<'_>, watch: &mut Watch<'_, T>, load: F) -> Result<A, Failed<T::Error, T::Stopped>>
+    /// Runs the loader, and returns what it brought with the flight that leads it, unless the load limit has ended that one. Where it
+    /// brings nothing, those who wait are told, and what the caller is told is returned.
+    async fn load<A, E, T, F, Fut>(
+        &self,
+        key: Key<'_>,
+        telling: &impl Telling<E, T>,
+        flight: Option<Flight>,
+        load: F,
+    ) -> Result<(A, Option<Flight>), T>
     where
-        T: Telling,
         F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<A, T::Error>>,
+        Fut: Future<Output = Result<A, E>>,
     {
         let counters = &self.instance().counters;
         counters.loads.one();
         let config = &self.shared.config;
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
-        let loaded = run(self.load_id(key), limits, watch, load).await;
-        match &loaded {
-            // The watch has counted the limit.
-            Ok(_) | Err(Failed::Stopped(_)) => {}
-            Err(Failed::Panicked(_)) => counters.load_panics.one(),
-            Err(Failed::Loader(_)) => counters.load_errors.one(),
+        let mut watch = Watch { cache: self, telling, flight, of: PhantomData };
+        let loaded = run(self.load_id(key), limits, &mut watch, load).await;
+        let flight = watch.flight;
+        match loaded {
+            Ok(answer) => Ok((answer, flight)),
+            Err(Lost::Stopped(told)) => {
+                self.fail(flight, Some(Failure::TimedOut(config.load_limit)));
+                Err(told)
+            }
+            Err(Lost::Failed(failed)) => {
+                match failed {
+                    Failed::Loader(_) => counters.load_errors.one(),
+                    Failed::Panicked(_) => counters.load_panics.one(),
+                }
+                Err(telling.failed(failed, |failure| self.fail(flight, failure)))
+            }
         }
-        loaded
     }
 
-    /// Ends a flight without a value: with a failure for those who wait, or by leaving it to the first of them.
-    fn fail(&self, flight: Flight, failure: Option<Failure>) {
+    /// Ends a flight without a value, if there still is one: with a failure for those who wait, or by leaving it to the first of them.
+    fn fail(&self, flight: Option<Flight>, failure: Option<Failure>) {
+        let Some(flight) = flight else { return };
         if let Some(failure) = failure {
             // First: who comes next finds the key free.
             drop(flight.unstow());
@@ -271,39 +285,30 @@ impl TieredCache {
 }
 
 /// What a load does beside loading: it keeps the ticket of its flight alive, if it has one, and minds the limit.
-struct Watch<'a, T> {
+struct Watch<'a, E, W> {
     cache: &'a TieredCache,
+    telling: &'a W,
     /// Gone once the limit has ended it.
     flight: Option<Flight>,
-    telling: PhantomData<fn() -> T>,
+    of: PhantomData<fn() -> E>,
 }
 
-impl<'a, T> Watch<'a, T> {
-    fn of(cache: &'a TieredCache, flight: Option<Flight>) -> Self {
-        Self { cache, flight, telling: PhantomData }
-    }
-}
-
-impl<T: Telling> Beside for Watch<'_, T> {
-    type Stopped = T::Stopped;
-
+impl<E, T, W: Telling<E, T>> Beside<T> for Watch<'_, E, W> {
     fn beat(&self) {
         if let Some(extension) = self.flight.as_ref().and_then(|flight| flight.with_stowed(Ticket::extension)) {
             extension();
         }
     }
 
-    fn over_limit(&mut self) -> Option<T::Stopped> {
+    fn over_limit(&mut self) -> Option<T> {
         self.cache.instance().counters.load_timeouts.one();
         let limit = self.cache.shared.config.load_limit;
-        let stopped = T::at_limit(limit);
-        // A loader that stops is dropped first, and its flight ends with what its caller is told.
-        if stopped.is_none()
-            && let Some(flight) = self.flight.take()
-        {
-            self.cache.fail(flight, Some(Failure::TimedOut(limit)));
+        let told = self.telling.stopped(limit);
+        // A loader that stops is dropped first, and then its flight ends.
+        if told.is_none() {
+            self.cache.fail(self.flight.take(), Some(Failure::TimedOut(limit)));
         }
-        stopped
+        told
     }
 }
 

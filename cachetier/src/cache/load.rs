@@ -1,7 +1,6 @@
 //! Running a loader: in the caller's task, so it may borrow; up to a limit, at which somebody else decides; its panics caught; and not
 //! inside of itself.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,16 +30,13 @@ pub(super) fn is_running(id: LoadId) -> bool {
     RUNNING.with_borrow(|running| running.contains(&id))
 }
 
-/// What goes on beside a load.
-pub(super) trait Beside {
-    /// What stopping a load leaves.
-    type Stopped;
-
+/// What goes on beside a load. `T` is what the caller is told if it is stopped.
+pub(super) trait Beside<T> {
     /// Called each time a `pace` has gone by: a load that lasts keeps what it holds alive.
     fn beat(&self);
 
     /// Called once, when the load has come to its limit. With `None` it goes on.
-    fn over_limit(&mut self) -> Option<Self::Stopped>;
+    fn over_limit(&mut self) -> Option<T>;
 }
 
 /// How long a load may take, and how often it beats meanwhile.
@@ -49,12 +45,18 @@ pub(super) struct Limits {
     pub(super) pace: Duration,
 }
 
+/// How a load ended that brought nothing.
+pub(super) enum Lost<E, T> {
+    Failed(Failed<E>),
+    /// At its limit, for which its caller is told this.
+    Stopped(T),
+}
+
 /// Runs the loader to its end, or to the limit if it is to stop there.
-pub(super) async fn run<T, E, B, F, Fut>(id: LoadId, limits: Limits, beside: &mut B, load: F) -> Result<T, Failed<E, B::Stopped>>
+pub(super) async fn run<V, E, T, F, Fut>(id: LoadId, limits: Limits, beside: &mut impl Beside<T>, load: F) -> Result<V, Lost<E, T>>
 where
-    B: Beside,
     F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
+    Fut: Future<Output = Result<V, E>>,
 {
     // The closure runs within the guarded poll, too: what it does before its first await is part of the load.
     let load = Guarded { id, load: async move { load().await } };
@@ -64,15 +66,15 @@ where
     while !left.is_zero() {
         let step = pace.min(left).max(Duration::from_millis(1));
         match timeout(step, load.as_mut()).await {
-            Ok(loaded) => return loaded.map_err(Failed::from),
+            Ok(loaded) => return loaded.map_err(Lost::Failed),
             Err(_) => beside.beat(),
         }
         left = left.saturating_sub(step);
     }
-    match beside.over_limit() {
-        Some(stopped) => Err(Failed::Stopped(stopped)),
-        None => load.await.map_err(Failed::from),
+    if let Some(told) = beside.over_limit() {
+        return Err(Lost::Stopped(told));
     }
+    load.await.map_err(Lost::Failed)
 }
 
 pin_project_lite::pin_project! {
@@ -83,23 +85,8 @@ pin_project_lite::pin_project! {
     }
 }
 
-/// What came out of a loader that brought nothing.
-enum Raised<E> {
-    Error(E),
-    Panic(Box<dyn Any + Send>),
-}
-
-impl<E, S> From<Raised<E>> for Failed<E, S> {
-    fn from(raised: Raised<E>) -> Self {
-        match raised {
-            Raised::Error(error) => Self::Loader(error),
-            Raised::Panic(panic) => Self::Panicked(panic),
-        }
-    }
-}
-
 impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Guarded<Fut> {
-    type Output = Result<T, Raised<E>>;
+    type Output = Result<T, Failed<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -109,8 +96,8 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Guarded<Fut> {
         let polled = catch_unwind(AssertUnwindSafe(|| load.poll(context)));
         RUNNING.with_borrow_mut(Vec::pop);
         match polled {
-            Ok(poll) => poll.map_err(Raised::Error),
-            Err(panic) => Poll::Ready(Err(Raised::Panic(panic))),
+            Ok(poll) => poll.map_err(Failed::Loader),
+            Err(panic) => Poll::Ready(Err(Failed::Panicked(panic))),
         }
     }
 }

@@ -2,21 +2,18 @@
 //! differs between them is said here and nowhere else.
 
 use std::any::Any;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::LoadError;
 use crate::flight::outcome::Failure;
 
-/// Why a loader brought nothing. `S` is what stopping it at the load limit leaves: a type without values where it is not stopped.
-pub(crate) enum Failed<E, S> {
+/// Why a loader brought nothing.
+pub(crate) enum Failed<E> {
     /// It says so itself.
     Loader(E),
     /// It panicked, with this.
     Panicked(Box<dyn Any + Send>),
-    /// It was dropped at the load limit.
-    Stopped(S),
 }
 
 /// What the failure of a load is to somebody who waited for it.
@@ -29,53 +26,39 @@ pub(crate) enum Heard<T> {
     Alone,
 }
 
-/// A way of telling failures.
-pub(crate) trait Telling {
-    /// What the loader fails with.
-    type Error;
-    /// What a caller gets instead of a value.
-    type Told;
-    /// What stopping a loader at the load limit leaves.
-    type Stopped;
-
-    /// Whether a loader is stopped when the load limit is over. It goes on otherwise, for its caller alone; the flight ends in either
-    /// case.
-    fn at_limit(limit: Duration) -> Option<Self::Stopped>;
-
+/// A way of telling failures: what a loader fails with is an `E`, what a caller gets instead of a value a `T`.
+///
+/// The two are parameters because associated types would show in the futures, where the compiler cannot prove them to be `Send` if an
+/// error names a lifetime, be it `'static`.
+pub(crate) trait Telling<E, T> {
     /// What a caller is told that asks for a key from within the load of that key; `None` lets it load, for itself alone.
-    fn recursive(&self, key: &str) -> Option<Self::Told>;
+    fn recursive(&self, key: &str) -> Option<T>;
+
+    /// What a caller is told whose loader is stopped at the load limit. With `None` it goes on, for its caller alone; the flight ends in
+    /// either case.
+    fn stopped(&self, limit: Duration) -> Option<T>;
 
     /// Ends the flight of a loader that failed, by `end`, and returns what its caller is told. `end` is called once at most: with what
     /// those who wait are told, or with `None`, which leaves the flight to the first of them; so does not calling it.
-    fn failed(&self, failed: Failed<Self::Error, Self::Stopped>, end: impl FnOnce(Option<Failure>)) -> Self::Told;
+    fn failed(&self, failed: Failed<E>, end: impl FnOnce(Option<Failure>)) -> T;
 
     /// What somebody who waited makes of it.
-    fn heard(&self, failure: &Failure) -> Heard<Self::Told>;
+    fn heard(&self, failure: &Failure) -> Heard<T>;
 }
 
 /// As a [`LoadError`], the same for all: the way of the verbs.
-pub(super) struct AsLoadError<E>(PhantomData<fn() -> E>);
+pub(super) struct AsLoadError;
 
-impl<E> AsLoadError<E> {
-    pub(super) fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<E: Send + Sync + 'static> Telling for AsLoadError<E> {
-    type Error = E;
-    type Told = LoadError<E>;
-    type Stopped = Duration;
-
-    fn at_limit(limit: Duration) -> Option<Duration> {
-        Some(limit)
-    }
-
+impl<E: Send + Sync + 'static> Telling<E, LoadError<E>> for AsLoadError {
     fn recursive(&self, key: &str) -> Option<LoadError<E>> {
         Some(LoadError::Recursive(key.into()))
     }
 
-    fn failed(&self, failed: Failed<E, Duration>, end: impl FnOnce(Option<Failure>)) -> LoadError<E> {
+    fn stopped(&self, limit: Duration) -> Option<LoadError<E>> {
+        Some(LoadError::TimedOut(limit))
+    }
+
+    fn failed(&self, failed: Failed<E>, end: impl FnOnce(Option<Failure>)) -> LoadError<E> {
         let (failure, error) = match failed {
             Failed::Loader(error) => {
                 let error = Arc::new(error);
@@ -85,7 +68,6 @@ impl<E: Send + Sync + 'static> Telling for AsLoadError<E> {
                 let message = message(&*panic);
                 (Failure::Panicked(Arc::clone(&message)), LoadError::Panicked(message))
             }
-            Failed::Stopped(limit) => (Failure::TimedOut(limit), LoadError::TimedOut(limit)),
         };
         end(Some(failure));
         error
