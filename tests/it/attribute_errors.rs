@@ -362,9 +362,7 @@ async fn a_body_over_the_load_limit_that_is_dropped_leaves_nothing_behind() {
 
 /// Asks for its own key until `left` is zero.
 fn recursive(cache: &TieredCache, left: u64) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {
-    Box::pin(async move {
-        cached!(cache, u64, if left == 0 { 0 } else { recursive(cache, left - 1).await + 1 })
-    })
+    Box::pin(async move { cached!(cache, u64, if left == 0 { 0 } else { recursive(cache, left - 1).await + 1 }) })
 }
 
 #[tokio::test]
