@@ -230,9 +230,49 @@ async fn the_first_to_succeed_after_errors_that_cannot_be_shared_does_so_for_all
         let answers = herd(&cache, &body, || by_nobody(cache.clone(), body.clone())).await;
         assert_eq!(answers.iter().filter(|answer| **answer == Ok(3)).count(), CALLERS - 3);
         assert_eq!((body.ran(), cache.stats().failures_unshared), ((4, 1), 3));
-        // The right to fill was handed on with the flight.
-        assert_eq!(tier.holds_value(KEY), tier.is_shared());
+        // The right to fill was handed on with the flight: the shared tier was asked once.
+        assert_eq!((tier.holds_value(KEY), cache.stats().l2_misses), (tier.is_shared(), u64::from(tier.is_shared())));
         assert_eq!(cache.get(KEY).await, Some(3_u64));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_error_that_cannot_be_shared_lets_one_load_at_a_time_also_on_several_threads() {
+    over_each(async |tier| {
+        let (cache, body) = (tier.cache().await, Body::failing(usize::MAX));
+        body.gate.open();
+        let callers: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(by_nobody(cache.clone(), body.clone()))).collect();
+        for caller in callers {
+            assert_eq!(timeout(LONG, caller).await.expect("a caller was forgotten").expect("no panic"), Err(Oops("gone")));
+        }
+        assert_eq!(body.ran(), (CALLERS, 1));
+        check_free(&cache, tier).await;
+    })
+    .await;
+}
+
+/// Fails ten times, each time after a while.
+async fn slow_to_succeed(cache: TieredCache, body: Arc<Body>) -> Result<u64, Oops> {
+    cached!(&cache, Result<u64, Oops>, {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        body.run().await
+    })
+}
+
+#[tokio::test]
+async fn the_right_to_fill_lives_for_each_who_inherits_it() {
+    over_each(async |tier| {
+        // None of the loads lasts for a third of the lease, all of them together outlast it.
+        let cache = tier.builder().lease(Duration::from_millis(400)).build().await.expect("built");
+        let body = Body::failing(10);
+        body.gate.open();
+        let callers: Vec<_> = (0..=10).map(|_| tokio::spawn(slow_to_succeed(cache.clone(), body.clone()))).collect();
+        for caller in callers {
+            let _ = timeout(LONG, caller).await.expect("a caller was forgotten").expect("no panic");
+        }
+        assert_eq!((body.ran(), cache.get(KEY).await), ((11, 1), Some(10_u64)));
+        assert_eq!(tier.holds_value(KEY), tier.is_shared());
     })
     .await;
 }

@@ -208,6 +208,7 @@ async fn a_cache_is_named_directly_or_through_what_points_to_one() {
     check(&NONE, false);
     assert!(NAMED.set(cache.clone()).is_ok());
     check(&NAMED, true);
+    check(&tokio::sync::OnceCell::new_with(Some(cache.clone())), true);
 
     let table = Table::of(Arc::new(User { name: "Ada".to_owned() }));
     for _ in 0..2 {

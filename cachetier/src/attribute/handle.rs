@@ -63,7 +63,7 @@ fn say_once_that_there_is_none() {
     if TOLD.first() {
         tracing::warn!(
             "a `#[cached]` or `#[invalidates]` function was called and no cache is installed: until there is one, such functions \
-             just run, and invalidate nothing; call `cachetier::install`, or name a cache with `cache = ..`"
+             just run, uncached, and invalidate nothing; call `cachetier::install`, or name a cache with `cache = ..`"
         );
     }
 }
@@ -72,7 +72,7 @@ fn say_once_that_there_is_none() {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a cache",
     label = "expected a `TieredCache`",
-    note = "`cache = ..` takes a `TieredCache`, or a reference, `Arc`, `Rc`, `Box`, `LazyLock`, `OnceLock` or `Option` of one"
+    note = "`cache = ..` takes a `TieredCache`, or a reference, `Arc`, `Rc`, `Box`, `LazyLock`, `OnceLock`, `OnceCell` or `Option` of one"
 )]
 pub trait AsCache {
     /// The cache; `None` where there is none, or none yet: the function then just runs.
@@ -109,13 +109,18 @@ impl<C: AsCache> AsCache for Option<C> {
     }
 }
 
-/// Not set yet is none yet.
-impl<C: AsCache> AsCache for OnceLock<C> {
-    fn as_cache(&self) -> Option<&TieredCache> {
-        let cache = self.get().and_then(C::as_cache);
-        if cache.is_none() {
-            say_once_that_there_is_none();
+macro_rules! as_what_it_will_hold {
+    ($($cell:ty),+) => {$(
+        impl<C: AsCache> AsCache for $cell {
+            fn as_cache(&self) -> Option<&TieredCache> {
+                let cache = self.get().and_then(C::as_cache);
+                if cache.is_none() {
+                    say_once_that_there_is_none();
+                }
+                cache
+            }
         }
-        cache
-    }
+    )+};
 }
+
+as_what_it_will_hold!(OnceLock<C>, tokio::sync::OnceCell<C>);
