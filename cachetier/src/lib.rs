@@ -83,6 +83,9 @@
 //! | [`flush`](TieredCache::flush) | what is under way goes on |
 //! | [`close`](TieredCache::close) | if it was still flushing, the cache stays open |
 //!
+//! The body of a `#[cached]` function is a loader in this; once it is over the [load limit](CacheBuilder::load_limit), nobody waits for it
+//! any more.
+//!
 //! A loader runs in the task of its caller, so it may borrow. A loader that must end once begun spawns its work itself.
 //!
 //! # Features

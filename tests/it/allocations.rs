@@ -86,11 +86,12 @@ fn check_hits(cache: &TieredCache, runtime: &Runtime) {
 }
 
 /// What the attribute makes of a function, with a key as it is at hand.
+#[expect(clippy::needless_borrow, reason = "how many are needed depends on the type")]
 async fn cached(cache: &TieredCache, runs: &mut u32) -> Result<Arc<User>, Infallible> {
     use cachetier::attribute::probes::*;
     use cachetier::attribute::{ErrorProbe, Probe, given, rules};
     let handle = given(cache);
-    let shape = (&&&&Probe::<Result<Arc<User>, Infallible>>::new()).shape();
+    let shape = (&&(&&&&Probe::<Result<Arc<User>, Infallible>>::new()).shape()).checked();
     if let Some(answer) = shape.hit(&handle, KEY) {
         return answer;
     }

@@ -30,7 +30,7 @@ macro_rules! cached {
     ($cache:expr, $returns:ty, $body:expr $(, $share:expr)?) => {{
         use cachetier::attribute::probes::*;
         let handle = given($cache);
-        let shape = (&&&&Probe::<$returns>::new()).shape();
+        let shape = (&&(&&&&Probe::<$returns>::new()).shape()).checked();
         if let Some(answer) = shape.hit(&handle, KEY) {
             return answer;
         }
@@ -131,10 +131,11 @@ async fn by_nobody(cache: TieredCache, body: Arc<Body>) -> Result<u64, Oops> {
 }
 
 /// Neither `Clone` nor `Send`, and it may borrow.
-struct Local<'a>(Rc<&'a str>);
+#[derive(Debug)]
+struct Local<'a>(Rc<(&'a str,)>);
 
 async fn by_nobody_and_local<'a>(cache: &TieredCache, body: &Body, text: &'a str) -> Result<u64, Local<'a>> {
-    cached!(cache, Result<u64, Local<'a>>, body.run().await.map_err(|_| Local(Rc::new(text))))
+    cached!(cache, Result<u64, Local<'a>>, body.run().await.map_err(|_| Local(Rc::new((text,)))))
 }
 
 /// Has nothing left behind: no flight, no ticket, no value.
@@ -179,6 +180,13 @@ async fn an_error_that_can_hold_any_error_is_shared_within_itself() {
     .await;
 }
 
+async fn by_path_of_any(cache: TieredCache, body: Arc<Body>) -> Result<u64, BoxError> {
+    fn copy(error: &BoxError) -> BoxError {
+        error.to_string().into()
+    }
+    cached!(&cache, Result<u64, BoxError>, Ok(body.run().await?), copy)
+}
+
 #[tokio::test]
 async fn an_error_is_shared_by_the_function_that_is_named() {
     over_each(async |tier| {
@@ -187,6 +195,11 @@ async fn an_error_is_shared_by_the_function_that_is_named() {
         assert!(answers.into_iter().all(|answer| answer == Err(Oops("gone"))));
         assert_eq!(body.ran(), (1, 1));
         check_free(&cache, tier).await;
+
+        let (cache, body) = (tier.cache().await, Body::failing(usize::MAX));
+        let answers = herd(&cache, &body, || by_path_of_any(cache.clone(), body.clone())).await;
+        assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(|error| !error.is::<SharedError<BoxError>>())));
+        assert_eq!(body.ran(), (1, 1));
     })
     .await;
 }
@@ -284,8 +297,8 @@ async fn an_error_may_be_of_any_type() {
     }
     let (cache, body, text) = (Tier::alone().cache().await, Body::failing(1), String::from("borrowed"));
     body.gate.open();
-    let error = is_send(by_nobody_and_local(&cache, &body, &text)).await.err().expect("it failed");
-    assert_eq!(*error.0, "borrowed");
+    let error = is_send(by_nobody_and_local(&cache, &body, &text)).await.expect_err("it failed");
+    assert_eq!(*error.0, ("borrowed",));
     assert_eq!(by_nobody_and_local(&cache, &body, &text).await.ok(), Some(1));
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use done::DoneProbe;
 pub use handle::{AsCache, Handle, given, installed};
 pub use invalidate::{Targets, invalidate, invalidate_after};
-pub use shape::{Fallible, Form, Kind, One, OneOrNone, Probe, Shape, Sure};
+pub use shape::{Fallible, Form, Kind, One, OneOrNone, Probe, Shape, Shaped, Sure, Uncacheable};
 pub use sharing::{ByClone, ByLeaderAlone, ByPath, Copied, Copies, ErrorProbe, Sharing, Within, share_by};
 
 use crate::cache::Tagged;
@@ -24,7 +24,9 @@ use crate::rule::policy::Policy;
 /// The traits whose methods decide, without names: `use ::cachetier::attribute::probes::*;`.
 pub mod probes {
     pub use super::done::{DoneAlways as _, DoneIfOk as _, DoneIfSome as _};
-    pub use super::shape::{ReturnsOption as _, ReturnsResult as _, ReturnsResultOption as _, ReturnsValue as _};
+    pub use super::shape::{
+        IsCacheable as _, IsNotCacheable as _, ReturnsOption as _, ReturnsResult as _, ReturnsResultOption as _, ReturnsValue as _,
+    };
     pub use super::sharing::{SharesByClone as _, SharesNothing as _, SharesWithin as _};
 }
 

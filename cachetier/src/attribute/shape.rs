@@ -202,6 +202,63 @@ impl<F: Form> Shape<F> {
     }
 }
 
+/// Something of a form.
+pub trait Shaped {
+    /// The form.
+    type Form: Form;
+}
+
+impl<F: Form> Shaped for Shape<F> {
+    type Form = F;
+}
+
+impl<F: Form> Shaped for Uncacheable<F> {
+    type Form = F;
+}
+
+/// Asks whether what a function brings can be cached: `(&&shape).checked()`. First level: it can.
+pub trait IsCacheable<F> {
+    /// The shape itself.
+    fn checked(&self) -> Shape<F> {
+        Shape(PhantomData)
+    }
+}
+
+impl<F: Form<Kind: Kind<Value: Value>>> IsCacheable<F> for &Shape<F> {}
+
+/// Last level: it cannot, which this call says, and none of those that follow.
+pub trait IsNotCacheable<F: Form> {
+    /// Something to go on with, for the compiler.
+    fn checked(&self) -> Uncacheable<F>
+    where
+        ValueOf<F>: Value,
+    {
+        Uncacheable(PhantomData)
+    }
+}
+
+impl<F: Form> IsNotCacheable<F> for Shape<F> {}
+
+/// Takes the place of a [`Shape`] in a program that does not compile, so that one mistake is not told at each call.
+#[derive(Debug)]
+pub struct Uncacheable<F>(PhantomData<fn() -> F>);
+
+impl<F: Form> Uncacheable<F> {
+    /// As [`Shape::hit`].
+    #[must_use]
+    pub fn hit(&self, _: &Handle<'_>, _: &str) -> Option<F::Returned> {
+        None
+    }
+
+    /// As [`Shape::load`].
+    pub fn load<K, R, S, B>(self, _: Handle<'static>, _: K, _: R, _: S, body: B) -> Pin<Box<impl Future<Output = F::Returned>>>
+    where
+        B: Future<Output = F::Returned>,
+    {
+        Box::pin(body)
+    }
+}
+
 /// What was found, as the cache answers with it.
 struct Found<K: Kind>(K::Brought);
 

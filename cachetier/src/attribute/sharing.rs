@@ -8,7 +8,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shape::{Form, Shape};
+use super::shape::{Form, Shaped};
 use crate::cache::{Failed, Failure, Heard, Telling};
 use crate::error::SharedError;
 
@@ -19,7 +19,7 @@ pub struct ErrorProbe<E>(PhantomData<fn() -> E>);
 impl<E> ErrorProbe<E> {
     /// Begins the question for the error of a function.
     #[must_use]
-    pub fn of<F: Form<Error = E>>(_: &Shape<F>) -> Self {
+    pub fn of<S: Shaped<Form: Form<Error = E>>>(_: &S) -> Self {
         Self(PhantomData)
     }
 }
@@ -55,7 +55,8 @@ pub trait SharesNothing {
 impl<E> SharesNothing for ErrorProbe<E> {}
 
 /// How `share_error = ..` says.
-pub fn share_by<E, P: Fn(&E) -> E>(path: P) -> Copied<ByPath<P>> {
+#[must_use]
+pub fn share_by<E>(path: fn(&E) -> E) -> Copied<ByPath<E>> {
     Copied(ByPath(path))
 }
 
@@ -113,10 +114,10 @@ impl<E: From<SharedError<E>>> Copies<E> for Within {
 }
 
 /// By a function.
-#[derive(Clone, Copy, Debug)]
-pub struct ByPath<P>(P);
+#[derive(Debug)]
+pub struct ByPath<E>(fn(&E) -> E);
 
-impl<E, P: Fn(&E) -> E> Copies<E> for ByPath<P> {
+impl<E> Copies<E> for ByPath<E> {
     fn copy(&self, error: &Arc<E>) -> E {
         (self.0)(error)
     }
