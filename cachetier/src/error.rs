@@ -135,6 +135,8 @@ pub enum CacheError {
     Encode(Arc<str>),
     /// The cache has been closed: nobody would hear of it.
     Closed,
+    /// There is no cache: none is named, and none is installed.
+    NoCache,
     /// Writes or invalidations were still under way at the end of the limit given.
     Unfinished {
         /// Writes to the shared tier that have had no answer.
@@ -153,6 +155,7 @@ impl std::fmt::Display for CacheError {
             Self::TooLarge { bytes, limit } => write!(f, "the value has {bytes} bytes, expected at most {limit}"),
             Self::Encode(why) => write!(f, "the codec cannot carry the value: {why}"),
             Self::Closed => f.write_str("the cache has been closed"),
+            Self::NoCache => f.write_str("there is no cache; install one with `cachetier::install`, or name one with `cache = ..`"),
             Self::Unfinished { writes, invalidations } => {
                 write!(f, "{writes} writes and {invalidations} invalidations are still under way")
             }
@@ -275,5 +278,66 @@ impl<E: std::error::Error + 'static> std::error::Error for LoadError<E> {
             Self::Loader(error) => Some(&**error),
             _ => None,
         }
+    }
+}
+
+/// An error that several callers of a `#[cached]` function got from one load, for types that cannot be cloned but can hold any error:
+/// `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>`.
+///
+/// The function's error then holds one of these. It reads like the error that it shares, its source is that one's source, and
+/// [`SharedError::get`] leads to that one itself. A caller with whom nobody waited gets the error itself, not shared.
+///
+/// ```
+/// use std::error::Error;
+/// use cachetier::SharedError;
+///
+/// type BoxError = Box<dyn Error + Send + Sync>;
+///
+/// fn is_timeout(error: &BoxError) -> bool {
+///     let own = error.downcast_ref::<SharedError<BoxError>>().map_or(error, SharedError::get);
+///     own.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+/// }
+///
+/// let error: BoxError = std::io::Error::from(std::io::ErrorKind::TimedOut).into();
+/// assert!(is_timeout(&error));
+/// ```
+pub struct SharedError<E>(Arc<E>);
+
+impl<E> SharedError<E> {
+    pub(crate) fn new(error: &Arc<E>) -> Self {
+        Self(Arc::clone(error))
+    }
+
+    /// The error that is shared.
+    #[must_use]
+    pub fn get(&self) -> &E {
+        &self.0
+    }
+}
+
+impl<E> Clone for SharedError<E> {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl<E: std::fmt::Debug> std::fmt::Debug for SharedError<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+impl<E: std::fmt::Display> std::fmt::Display for SharedError<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+impl<E> std::error::Error for SharedError<E>
+where
+    E: AsRef<dyn std::error::Error + Send + Sync> + std::fmt::Debug + std::fmt::Display,
+{
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.get().as_ref().source()
     }
 }

@@ -83,6 +83,9 @@
 //! | [`flush`](TieredCache::flush) | what is under way goes on |
 //! | [`close`](TieredCache::close) | if it was still flushing, the cache stays open |
 //!
+//! The body of a `#[cached]` function is a loader in this; once it is over the [load limit](CacheBuilder::load_limit), nobody waits for it
+//! any more.
+//!
 //! A loader runs in the task of its caller, so it may borrow. A loader that must end once begun spawns its work itself.
 //!
 //! # Features
@@ -125,6 +128,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[doc(hidden)]
+pub mod attribute;
 mod cache;
 mod clock;
 mod coherence;
@@ -134,6 +139,7 @@ mod flight;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod installed;
 mod key;
 mod key_part;
 mod l1;
@@ -154,7 +160,8 @@ pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCach
 pub use cachetier_macros::KeyPart;
 pub use clock::{Clock, ManualClock};
 pub use config::Eviction;
-pub use error::{CacheError, ConfigError, KeyError, LoadError};
+pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError};
+pub use installed::{AlreadyInstalled, install, installed, scope};
 pub use key_part::{KeyPart, KeyText};
 pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan};
 pub use observe::stats::Stats;

@@ -81,6 +81,40 @@ fn check_hits(cache: &TieredCache, runtime: &Runtime) {
     assert_eq!((by_get, by_load), (0, 0), "allocations in {HITS} hits each, by `get` and by `get_or_load`");
 }
 
+/// What the attribute makes of a function, with a key as it is at hand.
+#[expect(clippy::needless_borrow, reason = "how many are needed depends on the type")]
+async fn cached(cache: &TieredCache, runs: &mut u32) -> Result<Arc<User>, Infallible> {
+    use cachetier::attribute::probes::*;
+    use cachetier::attribute::{ErrorProbe, Probe, given, rules};
+    let handle = given(cache);
+    let shape = (&&(&&&&Probe::<Result<Arc<User>, Infallible>>::new()).shape()).checked();
+    if let Some(answer) = shape.hit(&handle, KEY) {
+        return answer;
+    }
+    let sharing = (&&&ErrorProbe::of(&shape)).sharing();
+    let handle = handle.into_owned();
+    let body = async move {
+        *runs += 1;
+        Ok(user())
+    };
+    shape.load(handle, KEY, rules(POLICY, vec!["users".to_owned()]), sharing, body).await
+}
+
+#[test]
+fn a_hit_of_a_cached_function_allocates_nothing_of_its_own() {
+    let runtime = runtime();
+    let cache = runtime.block_on(TieredCache::builder("attribute").build()).expect("a cache");
+    let (mut runs, mut allocations) = (0, 0);
+    for call in 0..1_000 + HITS {
+        let _in_runtime = runtime.enter();
+        let (found, info) = at_once(cached(&cache, &mut runs));
+        assert_eq!(found.ok(), Some(user()));
+        allocations += if call < 1_000 { 0 } else { info.count_total };
+    }
+    assert_eq!(runs, 1);
+    assert!(allocations <= HITS / UPKEEP, "{allocations} allocations in {HITS} hits, more than the store's own");
+}
+
 #[test]
 fn a_hit_over_nothing_allocates_nothing() {
     let runtime = runtime();

@@ -10,6 +10,9 @@ use crate::workspace::Workspace;
 /// The crate's root stands above them all.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("fuzz", &["wire"]),
+    // What the attributes expand into stands above everything they could be written with by hand.
+    ("attribute", &["installed", "cache", "rule", "observe", "error"]),
+    ("installed", &["cache"]),
     (
         "cache",
         &[

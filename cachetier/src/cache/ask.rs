@@ -73,7 +73,8 @@ impl TieredCache {
     pub(super) async fn ask<A: Answer>(&self, flight: &Flight, key: Key<'_>, policy: &Policy, begun: &Begun) -> Asked<A> {
         let Some(tier) = self.readable_tier(key, begun) else { return Asked::Load(Keep::Local) };
         if let Some(ticket) = flight.unstow() {
-            // The leader before us planted it, and it fences our load as well as its own.
+            // The leader before us planted it, and it fences our load as well as its own. However many have had it, it lives for ours.
+            ticket.extension()();
             flight.stow(ticket);
             return Asked::Load(Keep::Shared);
         }

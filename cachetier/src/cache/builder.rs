@@ -174,7 +174,8 @@ impl CacheBuilder {
         self
     }
 
-    /// How long a loader may take before it is dropped. Defaults to 10 s.
+    /// How long a loader may take before it is dropped. The body of a `#[cached]` function is not dropped but goes on, for its caller
+    /// alone: nobody waits for it any longer, and what it brings is not kept. Defaults to 10 s.
     pub fn load_limit(mut self, limit: Duration) -> Self {
         self.config.load_limit = limit;
         self

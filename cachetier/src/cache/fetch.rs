@@ -1,7 +1,8 @@
 //! What follows a miss in L1, top to bottom: a turn to load, the shared tier, the loader, the fill.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::ask::{Asked, Flight};
-use super::load::{Beat, LoadId, is_running, run};
+use super::load::{Beside, Limits, LoadId, Lost, is_running, run};
+use super::telling::{AsLoadError, Failed, Heard, Telling};
 use super::{Key, Rules, TieredCache};
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Failure, Outcome};
@@ -40,22 +42,44 @@ enum Turn<A> {
 }
 
 impl TieredCache {
-    /// The way of a read from a miss in L1 on.
-    pub(super) async fn fetch<A, E, F, Fut>(&self, key: Key<'_>, rules: impl Rules, load: F) -> Result<A, LoadError<E>>
+    /// [`TieredCache::fetch_as`], with failures told as the verbs tell them.
+    pub(super) fn fetch<A, E, F, Fut>(
+        &self,
+        key: Key<'_>,
+        rules: impl Rules,
+        load: F,
+    ) -> impl Future<Output = Result<A, LoadError<E>>>
     where
         A: Answer,
         E: Send + Sync + 'static,
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
+        self.fetch_as(AsLoadError, key, rules, load)
+    }
+
+    /// The way of a read from a miss in L1 on, with failures told as `telling` says.
+    pub(super) async fn fetch_as<A, E, T, F, Fut>(
+        &self,
+        telling: impl Telling<E, T>,
+        key: Key<'_>,
+        rules: impl Rules,
+        load: F,
+    ) -> Result<A, T>
+    where
+        A: Answer,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<A, E>>,
+    {
         self.instance().counters.l1_misses.one();
-        let flight = match self.turn(key).await? {
+        let flight = match self.turn(key, &telling).await? {
             Turn::Answer(answer) => return Ok(answer),
             Turn::Lead(flight) => Some(flight),
             Turn::Alone => None,
         };
         let Some((flight, begun)) = flight.and_then(|flight| flight.noted().copied().map(|begun| (flight, begun))) else {
-            return self.load(key, None, load).await;
+            self.instance().counters.loads_alone.one();
+            return self.load(key, &telling, None, load).await.map(|(answer, _)| answer);
         };
         // Another flight may have landed between our look at L1 and our registration.
         if let Some(entry) = self.landed(key) {
@@ -74,27 +98,25 @@ impl TieredCache {
             Asked::Load(keep) => keep,
         };
         let asked = self.now();
-        match self.load(key, Some(&flight), load).await {
-            Ok(answer) => {
-                let cost = asked.until(self.now());
-                let filling = self.fill(&flight, key, &rules, &begun, keep, (&answer, cost)).await;
-                self.land(flight, key, filling.entry, filling.keep);
-                Ok(answer)
-            }
-            Err(error) => {
-                // First: who comes next finds the key free.
-                drop(flight.unstow());
-                flight.finish(Outcome::Failed(failure(&error)), || {});
-                Err(error)
-            }
-        }
+        let (answer, flight) = self.load(key, &telling, Some(flight), load).await?;
+        // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
+        let Some(flight) = flight else { return Ok(answer) };
+        let cost = asked.until(self.now());
+        let filling = self.fill(&flight, key, &rules, &begun, keep, (&answer, cost)).await;
+        self.land(flight, key, filling.entry, filling.keep);
+        Ok(answer)
     }
 
     /// Waits for the answer of somebody else's load, or for the turn to load.
-    async fn turn<A: Answer, E: Send + Sync + 'static>(&self, key: Key<'_>) -> Result<Turn<A>, LoadError<E>> {
+    async fn turn<A: Answer, E, T>(&self, key: Key<'_>, telling: &impl Telling<E, T>) -> Result<Turn<A>, T> {
         // First: who loads for itself alone would otherwise do so within itself, again and again, until the stack ends.
         if is_running(self.load_id(key)) {
-            return Err(LoadError::Recursive(key.text.into()));
+            self.instance().counters.recursions.one();
+            if let Some(told) = telling.recursive(key.text) {
+                return Err(told);
+            }
+            self.tell_recursive(key);
+            return Ok(Turn::Alone);
         }
         if let Err(error) = check_key(key.text) {
             self.tell_not_stored(key, &CacheError::Key(error));
@@ -120,12 +142,14 @@ impl TieredCache {
                                 return Ok(Turn::Answer(answer));
                             }
                         }
-                        Landed::Outcome(Outcome::Failed(failure), _) => {
-                            if let Some(error) = failure.of_type() {
+                        Landed::Outcome(Outcome::Failed(failure), _) => match telling.heard(&failure) {
+                            Heard::Told(told) => {
                                 self.instance().counters.coalesced.one();
-                                return Err(error);
+                                return Err(told);
                             }
-                        }
+                            Heard::Again => {}
+                            Heard::Alone => break,
+                        },
                         Landed::Outcome(Outcome::Nothing, _) | Landed::Anew => {}
                     }
                 }
@@ -146,8 +170,15 @@ impl TieredCache {
         limits.iter().fold(Duration::ZERO, |sum, limit| sum.saturating_add(*limit)).saturating_mul(2)
     }
 
-    /// Runs the loader. While it lasts it keeps the ticket of its flight alive, if it has one.
-    async fn load<A, E, F, Fut>(&self, key: Key<'_>, flight: Option<&Flight>, load: F) -> Result<A, LoadError<E>>
+    /// Runs the loader, and returns what it brought with the flight that leads it, unless the load limit has ended that one. Where it
+    /// brings nothing, those who wait are told, and what the caller is told is returned.
+    async fn load<A, E, T, F, Fut>(
+        &self,
+        key: Key<'_>,
+        telling: &impl Telling<E, T>,
+        flight: Option<Flight>,
+        load: F,
+    ) -> Result<(A, Option<Flight>), T>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>>,
@@ -155,20 +186,40 @@ impl TieredCache {
         let counters = &self.instance().counters;
         counters.loads.one();
         let config = &self.shared.config;
-        let extend = || {
-            if let Some(extension) = flight.and_then(|flight| flight.with_stowed(Ticket::extension)) {
-                extension();
+        let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
+        let mut watch = Watch { cache: self, telling, flight, of: PhantomData };
+        let loaded = run(self.load_id(key), limits, &mut watch, load).await;
+        let flight = watch.flight;
+        match loaded {
+            Ok(answer) => Ok((answer, flight)),
+            Err(Lost::Stopped(told)) => {
+                self.fail(flight, Some(Failure::TimedOut(config.load_limit)));
+                Err(told)
             }
-        };
-        let beat = Beat { pace: config.lease / 3, call: extend };
-        let loaded = run(self.load_id(key), config.load_limit, beat, load).await;
-        match &loaded {
-            Ok(_) => {}
-            Err(LoadError::Panicked(_)) => counters.load_panics.one(),
-            Err(LoadError::TimedOut(_)) => counters.load_timeouts.one(),
-            Err(_) => counters.load_errors.one(),
+            Err(Lost::Failed(failed)) => {
+                match failed {
+                    Failed::Loader(_) => counters.load_errors.one(),
+                    Failed::Panicked(_) => counters.load_panics.one(),
+                }
+                Err(telling.failed(failed, |failure| self.fail(flight, failure)))
+            }
         }
-        loaded
+    }
+
+    /// Ends a flight without a value, if there still is one: with a failure for those who wait, or by leaving it to the first of them.
+    fn fail(&self, flight: Option<Flight>, failure: Option<Failure>) {
+        let Some(flight) = flight else { return };
+        if let Some(failure) = failure {
+            // First: who comes next finds the key free.
+            drop(flight.unstow());
+            flight.finish(Outcome::Failed(failure), || {});
+        } else {
+            if flight.is_awaited() {
+                self.instance().counters.failures_unshared.one();
+            }
+            // With the ticket, if somebody takes over; given back, if nobody does.
+            drop(flight);
+        }
     }
 
     /// Ends a flight with an entry, which enters L1 if the flight is still attached.
@@ -220,6 +271,12 @@ impl TieredCache {
         LoadId { cache: Arc::as_ptr(&self.shared).addr(), key: key.hash }
     }
 
+    fn tell_recursive(&self, key: Key<'_>) {
+        if self.instance().counters.told.recursive.first() {
+            tracing::warn!(key = key.text, "the load of a key asks for the key itself: load it without the cache there");
+        }
+    }
+
     fn tell_other_type<A: Answer>(&self, key: Key<'_>, entry: &Entry) {
         if entry.facts.type_name != std::any::type_name::<A::Value>() {
             self.tell_wrong_type::<A::Value>(key, "this instance");
@@ -227,17 +284,35 @@ impl TieredCache {
     }
 }
 
+/// What a load does beside loading: it keeps the ticket of its flight alive, if it has one, and minds the limit.
+struct Watch<'a, E, W> {
+    cache: &'a TieredCache,
+    telling: &'a W,
+    /// Gone once the limit has ended it.
+    flight: Option<Flight>,
+    of: PhantomData<fn() -> E>,
+}
+
+impl<E, T, W: Telling<E, T>> Beside<T> for Watch<'_, E, W> {
+    fn beat(&self) {
+        if let Some(extension) = self.flight.as_ref().and_then(|flight| flight.with_stowed(Ticket::extension)) {
+            extension();
+        }
+    }
+
+    fn over_limit(&mut self) -> Option<T> {
+        self.cache.instance().counters.load_timeouts.one();
+        let limit = self.cache.shared.config.load_limit;
+        let told = self.telling.stopped(limit);
+        // A loader that stops is dropped first, and then its flight ends.
+        if told.is_none() {
+            self.cache.fail(self.flight.take(), Some(Failure::TimedOut(limit)));
+        }
+        told
+    }
+}
+
 /// A flight to be.
 pub(super) fn plan<A: Answer>(purpose: Purpose, noted: Begun) -> Plan<Begun> {
     Plan { purpose, kind: TypeId::of::<A::Value>(), noted }
-}
-
-/// What those who wait are told.
-fn failure<E: Send + Sync + 'static>(error: &LoadError<E>) -> Failure {
-    match error {
-        LoadError::Loader(error) => Failure::Loader(Arc::clone(error) as Arc<dyn Any + Send + Sync>),
-        LoadError::Panicked(message) => Failure::Panicked(Arc::clone(message)),
-        LoadError::TimedOut(limit) => Failure::TimedOut(*limit),
-        LoadError::Recursive(key) => Failure::Panicked(Arc::clone(key)),
-    }
 }

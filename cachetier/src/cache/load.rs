@@ -1,16 +1,16 @@
-//! Running a loader: in the caller's task, so it may borrow; within a limit; its panics caught; and not inside of itself.
+//! Running a loader: in the caller's task, so it may borrow; up to a limit, at which somebody else decides; its panics caught; and not
+//! inside of itself.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::error::LoadError;
+use super::telling::Failed;
 use crate::key::KeyHash;
 
 /// A load, by the cache it is for and its key.
@@ -30,35 +30,51 @@ pub(super) fn is_running(id: LoadId) -> bool {
     RUNNING.with_borrow(|running| running.contains(&id))
 }
 
-/// Runs the loader to its end or to the limit.
-///
-/// `beat` is called each time a `pace` has gone by: a load that lasts keeps what it holds alive.
-pub(super) async fn run<T, E, F, Fut>(id: LoadId, limit: Duration, beat: Beat<impl Fn()>, load: F) -> Result<T, LoadError<E>>
+/// What goes on beside a load. `T` is what the caller is told if it is stopped.
+pub(super) trait Beside<T> {
+    /// Called each time a `pace` has gone by: a load that lasts keeps what it holds alive.
+    fn beat(&self);
+
+    /// Called once, when the load has come to its limit. With `None` it goes on.
+    fn over_limit(&mut self) -> Option<T>;
+}
+
+/// How long a load may take, and how often it beats meanwhile.
+pub(super) struct Limits {
+    pub(super) limit: Duration,
+    pub(super) pace: Duration,
+}
+
+/// How a load ended that brought nothing.
+pub(super) enum Lost<E, T> {
+    Failed(Failed<E>),
+    /// At its limit, for which its caller is told this.
+    Stopped(T),
+}
+
+/// Runs the loader to its end, or to the limit if it is to stop there.
+pub(super) async fn run<V, E, T, F, Fut>(id: LoadId, limits: Limits, beside: &mut impl Beside<T>, load: F) -> Result<V, Lost<E, T>>
 where
     F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
+    Fut: Future<Output = Result<V, E>>,
 {
     // The closure runs within the guarded poll, too: what it does before its first await is part of the load.
     let load = Guarded { id, load: async move { load().await } };
     tokio::pin!(load);
+    let Limits { limit, pace } = limits;
     let mut left = limit;
     while !left.is_zero() {
-        let step = beat.pace.min(left).max(Duration::from_millis(1));
+        let step = pace.min(left).max(Duration::from_millis(1));
         match timeout(step, load.as_mut()).await {
-            Ok(Ok(Ok(value))) => return Ok(value),
-            Ok(Ok(Err(error))) => return Err(LoadError::Loader(Arc::new(error))),
-            Ok(Err(message)) => return Err(LoadError::Panicked(message)),
-            Err(_) => (beat.call)(),
+            Ok(loaded) => return loaded.map_err(Lost::Failed),
+            Err(_) => beside.beat(),
         }
         left = left.saturating_sub(step);
     }
-    Err(LoadError::TimedOut(limit))
-}
-
-/// What is done while a load lasts, and how often.
-pub(super) struct Beat<C> {
-    pub(super) pace: Duration,
-    pub(super) call: C,
+    if let Some(told) = beside.over_limit() {
+        return Err(Lost::Stopped(told));
+    }
+    load.await.map_err(Lost::Failed)
 }
 
 pin_project_lite::pin_project! {
@@ -69,8 +85,8 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<Fut: Future> Future for Guarded<Fut> {
-    type Output = Result<Fut::Output, Arc<str>>;
+impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Guarded<Fut> {
+    type Output = Result<T, Failed<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -80,13 +96,8 @@ impl<Fut: Future> Future for Guarded<Fut> {
         let polled = catch_unwind(AssertUnwindSafe(|| load.poll(context)));
         RUNNING.with_borrow_mut(Vec::pop);
         match polled {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(message(&*panic))),
+            Ok(poll) => poll.map_err(Failed::Loader),
+            Err(panic) => Poll::Ready(Err(Failed::Panicked(panic))),
         }
     }
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").into()
 }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod ask;
+mod attributed;
 mod builder;
 mod fetch;
 mod fill;
@@ -10,6 +11,7 @@ mod load;
 mod look_up;
 mod read;
 mod rules;
+mod telling;
 mod write;
 
 use std::sync::Arc;
@@ -22,6 +24,13 @@ pub use answer::Value;
 pub use builder::CacheBuilder;
 pub use rules::{Rules, Tagged, Tags};
 pub use write::{Delivery, Removed};
+
+pub(crate) use answer::{Answer, Maybe};
+pub(crate) use telling::{Failed, Heard, Telling};
+
+// What answers are made of, and failures told with.
+pub(crate) use crate::flight::outcome::Failure;
+pub(crate) use crate::l1::Entry;
 
 use crate::clock::Millis;
 use crate::coherence::instance::Instance;

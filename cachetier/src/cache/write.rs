@@ -385,7 +385,7 @@ impl TieredCache {
     }
 
     /// One bump, from its begin to its outcome.
-    async fn bump(&self, targets: Targets) -> Result<Removed, CacheError> {
+    pub(super) async fn bump(&self, targets: Targets) -> Result<Removed, CacheError> {
         self.check_open()?;
         let instance = self.instance();
         if targets.len() == 0 {

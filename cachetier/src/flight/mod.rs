@@ -219,6 +219,11 @@ impl<O: Clone, B, N> Lead<O, B, N> {
         self.flight.as_ref().map(|flight| flight.plan.purpose)
     }
 
+    /// Whether somebody waits for the flight just now.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| lock(&flight.state).joined > 0)
+    }
+
     /// Keeps `baggage` for whoever leads next. It is dropped as soon as nobody can take it any more: with the flight, and when the
     /// flight is detached, for then whoever comes next begins anew.
     pub(crate) fn stow(&self, baggage: B) {

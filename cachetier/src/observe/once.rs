@@ -7,6 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Once(AtomicBool);
 
 impl Once {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
     /// True for the first caller only.
     pub(crate) fn first(&self) -> bool {
         !self.0.swap(true, Ordering::Relaxed)

@@ -88,8 +88,16 @@ stats! {
     load_errors: Counter, "load errors";
     /// Loaders that panicked.
     load_panics: Counter, "load panics";
-    /// Loaders ended by the load limit.
+    /// Loaders that came to the load limit: the function of a `#[cached]` goes on, any other loader is dropped.
     load_timeouts: Counter, "load time-outs";
+    /// Loaders run for their caller alone, which keeps nothing: the key is unusable, the cache closed, the load that was waited for over
+    /// its limit, or the call came from within the load of its own key.
+    loads_alone: Counter, "loads alone";
+    /// Failures of a `#[cached]` function that those who waited could not share: panics, and errors without `Clone` and without a shared
+    /// form. One of those who waited loads next.
+    failures_unshared: Counter, "failures not shared";
+    /// Calls from within the load of their own key.
+    recursions: Counter, "recursive calls";
     /// Callers that got the outcome of a load they waited for.
     coalesced: Counter, "waited for another's load";
     /// Polls of a key whose ticket another instance holds.
@@ -112,6 +120,8 @@ stats! {
     invalidations: Counter, "invalidations sent";
     /// Invalidations applied here, one's own included.
     invalidations_applied: Counter, "invalidations applied";
+    /// Invalidations of an `#[invalidates]` that could not be made: an unusable key, tag or prefix, or a closed cache.
+    invalidations_refused: Counter, "invalidations refused";
     /// Times this instance could no longer prove that it had missed nothing.
     lane_lost: Counter, "lane lost";
 }
@@ -137,4 +147,6 @@ pub(crate) struct Told {
     pub(crate) not_encodable: Once,
     pub(crate) wrong_type: Once,
     pub(crate) foreign: Once,
+    pub(crate) recursive: Once,
+    pub(crate) refused: Once,
 }

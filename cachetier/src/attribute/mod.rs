@@ -1,0 +1,43 @@
+//! What `#[cached]` and `#[invalidates]` expand into: ordinary generic code, so that an expansion is a few lines. Not part of the API: only
+//! the expansions of the same release may name it.
+//!
+//! Decisions about types are made by method resolution (`probes`): the same method stands in traits of several levels, and the first that
+//! fits is taken. So an alias of `Result` is a `Result`.
+
+mod done;
+mod handle;
+mod invalidate;
+mod shape;
+mod sharing;
+
+use std::time::Duration;
+
+pub use done::DoneProbe;
+pub use handle::{AsCache, Handle, given, installed};
+pub use invalidate::{Targets, invalidate, invalidate_after};
+pub use shape::{Fallible, Form, Kind, One, OneOrNone, Probe, Shape, Shaped, Sure, Uncacheable};
+pub use sharing::{ByClone, ByLeaderAlone, ByPath, Copied, Copies, ErrorProbe, Sharing, Within, share_by};
+
+use crate::cache::Tagged;
+use crate::rule::policy::Policy;
+
+/// The traits whose methods decide, without names: `use ::cachetier::attribute::probes::*;`.
+pub mod probes {
+    pub use super::done::{DoneAlways as _, DoneIfOk as _, DoneIfSome as _};
+    pub use super::shape::{
+        IsCacheable as _, IsNotCacheable as _, ReturnsOption as _, ReturnsResult as _, ReturnsResultOption as _, ReturnsValue as _,
+    };
+    pub use super::sharing::{SharesByClone as _, SharesNothing as _, SharesWithin as _};
+}
+
+/// The policy and the tags of a call.
+#[must_use]
+pub fn rules(policy: Policy, tags: Vec<String>) -> Tagged<Vec<String>> {
+    policy.tags(tags)
+}
+
+/// A duration that an option names: where it is none, the error stands at the option.
+#[must_use]
+pub const fn duration(duration: Duration) -> Duration {
+    duration
+}

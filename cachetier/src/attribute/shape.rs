@@ -1,0 +1,280 @@
+//! The shape of a function's return type: what of it is a value to be cached, what says that there is none, what is an error; and a call
+//! of a function of that shape.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::pin::Pin;
+
+use super::handle::Handle;
+use super::sharing::{AsItsOwn, Sharing};
+use crate::cache::{Answer, Entry, Maybe, Rules, Value};
+
+/// Begins the question what an `R` is: `(&&&&probe).shape()`.
+#[derive(Debug)]
+pub struct Probe<R>(PhantomData<fn() -> R>);
+
+impl<R> Probe<R> {
+    /// Begins the question.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "only expansions make one")]
+    pub fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+macro_rules! levels {
+    ($($(#[doc = $doc:literal])+ $level:ident<$($type:ident),+>: $probe:ty => $form:ty;)+) => {$(
+        $(#[doc = $doc])+
+        pub trait $level<$($type),+> {
+            /// The shape.
+            fn shape(&self) -> Shape<$form> {
+                Shape(PhantomData)
+            }
+        }
+
+        impl<$($type),+> $level<$($type),+> for $probe {}
+    )+};
+}
+
+// Without bounds: what a value must be able to is asked where it is needed, so that an error names the type and not this.
+levels! {
+    /// First level.
+    ReturnsResultOption<T, E>: &&&Probe<Result<Option<T>, E>> => Fallible<OneOrNone<T>, E>;
+    /// Second level.
+    ReturnsResult<T, E>: &&Probe<Result<T, E>> => Fallible<One<T>, E>;
+    /// Third level.
+    ReturnsOption<T>: &Probe<Option<T>> => Sure<OneOrNone<T>>;
+    /// Last level: everything else.
+    ReturnsValue<T>: Probe<T> => Sure<One<T>>;
+}
+
+/// What a function brings when it does not fail.
+pub trait Kind {
+    /// What is cached.
+    type Value;
+    /// What is brought.
+    type Brought;
+
+    /// Made of a value, or of none; `None` if none cannot be brought.
+    fn brought(value: Option<Self::Value>) -> Option<Self::Brought>;
+
+    /// The value in it.
+    fn value(brought: &Self::Brought) -> Option<&Self::Value>;
+}
+
+/// A value.
+#[derive(Debug)]
+pub struct One<T>(PhantomData<fn() -> T>);
+
+impl<T> Kind for One<T> {
+    type Value = T;
+    type Brought = T;
+
+    fn brought(value: Option<T>) -> Option<T> {
+        value
+    }
+
+    fn value(brought: &T) -> Option<&T> {
+        Some(brought)
+    }
+}
+
+/// A value, or the knowledge that there is none.
+#[derive(Debug)]
+pub struct OneOrNone<T>(PhantomData<fn() -> T>);
+
+impl<T> Kind for OneOrNone<T> {
+    type Value = T;
+    type Brought = Option<T>;
+
+    fn brought(value: Option<T>) -> Option<Option<T>> {
+        Some(value)
+    }
+
+    fn value(brought: &Option<T>) -> Option<&T> {
+        brought.as_ref()
+    }
+}
+
+/// What a function returns.
+pub trait Form {
+    /// What it brings.
+    type Kind: Kind;
+    /// What it fails with.
+    type Error;
+    /// Its return type.
+    type Returned;
+
+    /// Returned by a function that has brought something, or failed.
+    fn returned(result: ResultOf<Self>) -> Self::Returned;
+
+    /// What was returned, as a result.
+    fn result(returned: Self::Returned) -> ResultOf<Self>;
+}
+
+type Brought<K> = <K as Kind>::Brought;
+type ResultOf<F> = Result<Brought<<F as Form>::Kind>, <F as Form>::Error>;
+type ValueOf<F> = <<F as Form>::Kind as Kind>::Value;
+
+/// It cannot fail.
+#[derive(Debug)]
+pub struct Sure<K>(PhantomData<fn() -> K>);
+
+impl<K: Kind> Form for Sure<K> {
+    type Kind = K;
+    type Error = Infallible;
+    type Returned = K::Brought;
+
+    fn returned(result: Result<K::Brought, Infallible>) -> K::Brought {
+        match result {
+            Ok(brought) => brought,
+            Err(never) => match never {},
+        }
+    }
+
+    fn result(returned: K::Brought) -> Result<K::Brought, Infallible> {
+        Ok(returned)
+    }
+}
+
+/// It may fail.
+#[derive(Debug)]
+pub struct Fallible<K, E>(PhantomData<fn() -> (K, E)>);
+
+impl<K: Kind, E> Form for Fallible<K, E> {
+    type Kind = K;
+    type Error = E;
+    type Returned = Result<K::Brought, E>;
+
+    fn returned(result: Result<K::Brought, E>) -> Result<K::Brought, E> {
+        result
+    }
+
+    fn result(returned: Result<K::Brought, E>) -> Result<K::Brought, E> {
+        returned
+    }
+}
+
+/// A function of the form `F`.
+#[derive(Debug)]
+pub struct Shape<F>(PhantomData<fn() -> F>);
+
+impl<F: Form> Shape<F> {
+    /// Answers a call from this instance's own copy. It allocates nothing.
+    #[must_use]
+    pub fn hit(&self, cache: &Handle<'_>, key: &str) -> Option<F::Returned>
+    where
+        ValueOf<F>: Value,
+    {
+        let Found(brought) = cache.cache()?.hit_of::<Found<F::Kind>>(key)?;
+        Some(F::returned(Ok(brought)))
+    }
+
+    /// Answers a call that was no hit: by the shared tier, by another call's load, or by `body`, which is the function's body. Without a
+    /// cache the body just runs.
+    ///
+    /// Boxed, so that a hit does not carry its state, and callers' futures stay small.
+    ///
+    /// Cancel safety: dropped while the body runs, it drops the body, and somebody who waits runs theirs.
+    pub fn load<K, R, S, B>(
+        self,
+        cache: Handle<'static>,
+        key: K,
+        rules: R,
+        sharing: S,
+        body: B,
+    ) -> Pin<Box<impl Future<Output = F::Returned>>>
+    where
+        ValueOf<F>: Value,
+        K: Deref<Target = str>,
+        R: Rules,
+        S: Sharing<F::Error>,
+        B: Future<Output = F::Returned>,
+    {
+        Box::pin(async move {
+            let Some(cache) = cache.cache() else { return body.await };
+            let load = async move || F::result(body.await).map(Found::<F::Kind>);
+            let result = cache.miss_of(AsItsOwn(sharing), &key, rules, load).await;
+            F::returned(result.map(|Found(brought)| brought))
+        })
+    }
+}
+
+/// Something of a form.
+pub trait Shaped {
+    /// The form.
+    type Form: Form;
+}
+
+impl<F: Form> Shaped for Shape<F> {
+    type Form = F;
+}
+
+impl<F: Form> Shaped for Uncacheable<F> {
+    type Form = F;
+}
+
+/// Asks whether what a function brings can be cached: `(&&shape).checked()`. First level: it can.
+pub trait IsCacheable<F> {
+    /// The shape itself.
+    fn checked(&self) -> Shape<F> {
+        Shape(PhantomData)
+    }
+}
+
+impl<F: Form<Kind: Kind<Value: Value>>> IsCacheable<F> for &Shape<F> {}
+
+/// Last level: it cannot, which this call says, and none of those that follow.
+pub trait IsNotCacheable<F: Form> {
+    /// Something to go on with, for the compiler.
+    fn checked(&self) -> Uncacheable<F>
+    where
+        ValueOf<F>: Value,
+    {
+        Uncacheable(PhantomData)
+    }
+}
+
+impl<F: Form> IsNotCacheable<F> for Shape<F> {}
+
+/// Takes the place of a [`Shape`] in a program that does not compile, so that one mistake is not told at each call.
+#[derive(Debug)]
+pub struct Uncacheable<F>(PhantomData<fn() -> F>);
+
+impl<F: Form> Uncacheable<F> {
+    /// As [`Shape::hit`].
+    #[must_use]
+    pub fn hit(&self, _: &Handle<'_>, _: &str) -> Option<F::Returned> {
+        None
+    }
+
+    /// As [`Shape::load`].
+    pub fn load<K, R, S, B>(self, _: Handle<'static>, _: K, _: R, _: S, body: B) -> Pin<Box<impl Future<Output = F::Returned>>>
+    where
+        B: Future<Output = F::Returned>,
+    {
+        Box::pin(body)
+    }
+}
+
+/// What was found, as the cache answers with it.
+struct Found<K: Kind>(K::Brought);
+
+impl<K: Kind<Value: Value>> Answer for Found<K> {
+    type Value = K::Value;
+
+    fn of(entry: &Entry) -> Option<Self> {
+        let Maybe(value) = Maybe::of(entry)?;
+        K::brought(value).map(Self)
+    }
+
+    fn from(value: Option<K::Value>) -> Option<Self> {
+        K::brought(value).map(Self)
+    }
+
+    fn value(&self) -> Option<&K::Value> {
+        K::value(&self.0)
+    }
+}

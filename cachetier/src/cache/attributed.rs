@@ -1,0 +1,66 @@
+//! What the attributes need of the cache: the two ways of a read that they go themselves, and an invalidation of several kinds at once.
+
+use std::future::Future;
+
+use super::answer::Answer;
+use super::telling::Telling;
+use super::{Rules, TieredCache};
+use crate::error::KeyError;
+use crate::key::{TagHash, check_key, check_prefix};
+use crate::wire::message::Targets;
+
+impl TieredCache {
+    /// The copy of this instance, if it can answer the call.
+    pub(crate) fn hit_of<A: Answer>(&self, key: &str) -> Option<A> {
+        self.hit(self.key(key))
+    }
+
+    /// The way from a miss on.
+    pub(crate) fn miss_of<A, E, T, F, Fut>(
+        &self,
+        telling: impl Telling<E, T>,
+        key: &str,
+        rules: impl Rules,
+        load: F,
+    ) -> impl Future<Output = Result<A, T>>
+    where
+        A: Answer,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<A, E>>,
+    {
+        self.fetch_as(telling, self.key(key), rules, load)
+    }
+
+    /// Invalidates keys, tags and prefixes in one step, also if some of them cannot be used; those are counted, and the first is logged.
+    pub(crate) async fn invalidate_usable(&self, keys: &[String], tags: &[String], prefixes: &[String]) {
+        let namespace = &self.shared.config.namespace;
+        let targets = Targets {
+            keys: self.usable(keys, check_key).cloned().collect(),
+            tags: self.usable(tags, check_key).map(|tag| TagHash::of(namespace, tag)).collect(),
+            prefixes: self.usable(prefixes, check_prefix).map(|prefix| TagHash::of_prefix(namespace, prefix)).collect(),
+            all: false,
+        };
+        if let Err(error) = self.bump(targets).await {
+            self.tell_refused("", &error);
+        }
+    }
+
+    fn usable<'a>(&self, texts: &'a [String], check: fn(&str) -> Result<(), KeyError>) -> impl Iterator<Item = &'a String> {
+        texts.iter().filter(move |text| {
+            let checked = check(text);
+            if let Err(error) = &checked {
+                self.tell_refused(text, error);
+            }
+            checked.is_ok()
+        })
+    }
+
+    fn tell_refused(&self, text: &str, error: &dyn std::error::Error) {
+        let counters = &self.instance().counters;
+        counters.invalidations_refused.one();
+        if counters.told.refused.first() {
+            let text: String = text.chars().take(64).collect();
+            tracing::error!(text, %error, "an invalidation cannot be made; further ones are only counted");
+        }
+    }
+}
