@@ -343,13 +343,17 @@ async fn an_invalidating_function_invalidates_all_it_can_in_one_step() {
 
 #[tokio::test]
 async fn an_invalidation_that_is_dropped_after_its_first_poll_is_carried_out() {
-    let (one, two) = Tier::redis().pair().await;
+    // Held: the server ends with it.
+    let tier = Tier::redis();
+    let (one, two) = tier.pair().await;
     two.set("a", 1_u64, POLICY).await.expect("set");
     {
         let after = attribute::invalidate_after(given(&one), Targets { keys: texts(["a"]), ..Targets::default() });
         assert!(pin!(after).poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
     eventually_async(LONG, "the other one hears of it", async || two.get::<u64>("a").await.is_none()).await;
+    assert!(!tier.holds_value("a"));
+    assert_eq!(two.stats().lane_lost, 0, "{}", two.stats());
 }
 
 #[test]
