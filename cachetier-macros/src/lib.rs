@@ -3,7 +3,27 @@
 
 use proc_macro::TokenStream;
 
+mod companions;
+mod duration;
+mod expand;
+mod function;
+mod key;
 mod key_part;
+mod options;
+mod template;
+
+/// Caches an async function. The call stays as it was; a hit returns without running the body, a miss runs it once however many callers
+/// ask for the same, and stores what it returns in both tiers.
+#[proc_macro_attribute]
+pub fn cached(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    expand::cached(arguments.into(), function.into()).into()
+}
+
+/// Invalidates when an async function has done its work.
+#[proc_macro_attribute]
+pub fn invalidates(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    expand::invalidates(arguments.into(), function.into()).into()
+}
 
 /// Makes a struct or an enum a part of keys: see the trait of this name.
 ///

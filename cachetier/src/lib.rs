@@ -157,7 +157,7 @@ mod wire;
 
 pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCache, Value};
 #[cfg(feature = "macros")]
-pub use cachetier_macros::KeyPart;
+pub use cachetier_macros::{KeyPart, cached, invalidates};
 pub use clock::{Clock, ManualClock};
 pub use config::Eviction;
 pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError};

@@ -1,0 +1,239 @@
+//! The functions beside a cached function: its key, and the invalidation of that. A free function has them in a module of its own name, a
+//! method beside itself.
+
+use std::collections::HashSet;
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote};
+use syn::visit_mut::{VisitMut, visit_path_mut};
+use syn::{Expr, FnArg, GenericParam, Generics, Pat, Path, Visibility, parse_quote};
+
+use crate::function::{Argument, Function};
+use crate::key::{Key, Site};
+use crate::options::{Cached, Companions, KeyForm, Text};
+
+/// The functions, or nothing where none are wanted.
+pub(crate) fn companions(function: &Function, options: &Cached, key: &Key<'_>) -> TokenStream {
+    let own = &function.item.sig.ident;
+    let name = match &options.companions {
+        Companions::None => return TokenStream::new(),
+        Companions::AsFunction => own.clone(),
+        Companions::Named(name) => name.clone(),
+    };
+    let arguments = arguments(function, options, key);
+    if function.is_method() {
+        beside(function, options, key, &name, &arguments)
+    } else {
+        module(function, options, key, &name, &arguments)
+    }
+}
+
+/// The arguments that a companion takes: those which the key, the tags and the cache are told by, in the order of the function's.
+fn arguments(function: &Function, options: &Cached, key: &Key<'_>) -> Vec<Argument> {
+    let cache = options.place.cache.iter().map(|cache| &**cache);
+    let values: Vec<&Expr> = key.values().chain(options.tags.iter().flat_map(Text::values)).chain(cache).collect();
+    let named: HashSet<String> = function
+        .named_in(values.into_iter())
+        .iter()
+        .chain(key.parts())
+        .filter_map(|argument| Some(argument.name.as_ref()?.to_string()))
+        .collect();
+    let taken = |argument: &&Argument| argument.name.as_ref().is_some_and(|name| named.contains(&name.to_string()));
+    function.arguments.iter().filter(taken).cloned().collect()
+}
+
+/// As functions beside a method.
+fn beside(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, arguments: &[Argument]) -> TokenStream {
+    let visibility = &function.item.vis;
+    // Always by reference: whatever the method does with itself, its key is only looked at.
+    let typed = arguments.iter().filter(|argument| !argument.is_receiver()).filter_map(|argument| plain(&argument.declared));
+    let inputs = quote! { &self, #(#typed),* };
+    let of_key = format_ident!("{name}_key", span = name.span());
+    let of_invalidate = format_ident!("{name}_invalidate", span = name.span());
+    let generics = generics(function, options, arguments);
+    let handle = handle(options.place.cache.as_deref(), &options.place.krate);
+    pair(function, options, &key.code(Site::Function), &handle, visibility, &[of_key, of_invalidate], &inputs, &generics)
+}
+
+/// As functions of a module.
+fn module(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, arguments: &[Argument]) -> TokenStream {
+    let (visibility, inner) = (&function.item.vis, within(&function.item.vis));
+    let typed = arguments.iter().filter_map(|argument| plain(&argument.declared)).map(|mut typed| {
+        Deeper.visit_pat_type_mut(&mut typed);
+        typed
+    });
+    let inputs = quote! { #(#typed),* };
+    let mut generics = generics(function, options, arguments);
+    Deeper.visit_generics_mut(&mut generics);
+    let names = [format_ident!("key", span = name.span()), format_ident!("invalidate", span = name.span())];
+    let handle = deeper(handle(options.place.cache.as_deref(), &options.place.krate));
+    let functions = pair(function, options, &deeper(key.code(Site::Module)), &handle, &inner, &names, &inputs, &generics);
+    let conditions = function.item.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+    let doc = format!("What belongs to [`{0}`](fn@{0}): its keys.", function.item.sig.ident);
+    quote! {
+        #(#conditions)*
+        #[doc = #doc]
+        #visibility mod #name {
+            #[allow(unused_imports)]
+            use super::*;
+            #functions
+        }
+    }
+}
+
+/// The two functions.
+fn pair(
+    function: &Function,
+    options: &Cached,
+    code: &TokenStream,
+    handle: &TokenStream,
+    visibility: &Visibility,
+    names: &[Ident; 2],
+    inputs: &TokenStream,
+    generics: &Generics,
+) -> TokenStream {
+    let krate = &options.place.krate;
+    let own = &function.item.sig.ident;
+    let (parameters, _, conditions) = generics.split_for_impl();
+    let [of_key, of_invalidate] = names;
+    let link = if function.is_method() { format!("`{own}`") } else { format!("[`{own}`](fn@super::{own})") };
+    let of_key_doc = format!("Returns the key under which a call of {link} with these arguments is cached.");
+    let of_invalidate_doc = format!("Invalidates what a call of {link} with these arguments has cached, in every instance.");
+    let cfg: Vec<_> = if function.is_method() {
+        function.item.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
+    } else {
+        Vec::new()
+    };
+    quote! {
+        #(#cfg)*
+        #[doc = #of_key_doc]
+        #[must_use]
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        #visibility fn #of_key #parameters (#inputs) -> ::std::string::String #conditions {
+            ::std::string::String::from(#code)
+        }
+
+        #(#cfg)*
+        #[doc = #of_invalidate_doc]
+        ///
+        /// # Errors
+        ///
+        /// Those of an invalidation of the key; and that there is no cache.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        #visibility async fn #of_invalidate #parameters (#inputs) -> ::std::result::Result<#krate::Delivery, #krate::CacheError> #conditions {
+            let __key = #code;
+            let __cache = #handle;
+            #krate::attribute::invalidate(&__cache, &__key).await
+        }
+    }
+}
+
+/// The expression that is the handle of the cache.
+pub(crate) fn handle(cache: Option<&Expr>, krate: &Path) -> TokenStream {
+    match cache {
+        Some(cache) => {
+            let span = syn::spanned::Spanned::span(cache);
+            quote::quote_spanned! { span => #krate::attribute::given(&(#cache)) }
+        }
+        None => quote! { #krate::attribute::installed() },
+    }
+}
+
+/// An argument as a companion has it: without attributes, and not `mut`.
+fn plain(declared: &FnArg) -> Option<syn::PatType> {
+    let FnArg::Typed(typed) = declared else { return None };
+    let mut typed = typed.clone();
+    typed.attrs.clear();
+    if let Pat::Ident(pattern) = &mut *typed.pat {
+        pattern.mutability = None;
+        pattern.by_ref = None;
+    }
+    Some(typed)
+}
+
+/// The generic parameters that the arguments need; all types and constants where the key names them, too.
+fn generics(function: &Function, options: &Cached, arguments: &[Argument]) -> Generics {
+    let mut words = HashSet::new();
+    for argument in arguments.iter().filter_map(|argument| plain(&argument.declared)) {
+        identifiers(argument.ty.to_token_stream(), &mut words);
+    }
+    let all = &function.item.sig.generics;
+    let named = matches!(options.key, KeyForm::Arguments { .. });
+    let needed = |parameter: &&GenericParam| {
+        named && !matches!(parameter, GenericParam::Lifetime(_)) || words.contains(&parameter_name(parameter))
+    };
+    let mut kept = Generics { params: all.params.iter().filter(needed).cloned().collect(), ..all.clone() };
+    let left_out: HashSet<String> = all.params.iter().filter(|parameter| !needed(parameter)).map(parameter_name).collect();
+    if let Some(clause) = &mut kept.where_clause {
+        let stays = |predicate: &syn::WherePredicate| {
+            let mut words = HashSet::new();
+            identifiers(predicate.to_token_stream(), &mut words);
+            words.is_disjoint(&left_out)
+        };
+        clause.predicates = std::mem::take(&mut clause.predicates).into_iter().filter(stays).collect();
+    }
+    kept
+}
+
+fn parameter_name(parameter: &GenericParam) -> String {
+    match parameter {
+        GenericParam::Lifetime(lifetime) => lifetime.lifetime.ident.to_string(),
+        GenericParam::Type(parameter) => parameter.ident.to_string(),
+        GenericParam::Const(parameter) => parameter.ident.to_string(),
+    }
+}
+
+fn identifiers(tokens: TokenStream, words: &mut HashSet<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(word) => {
+                words.insert(word.to_string());
+            }
+            TokenTree::Group(group) => identifiers(group.stream(), words),
+            _ => {}
+        }
+    }
+}
+
+/// The visibility that is, inside of a module, what `visibility` is outside of it.
+fn within(visibility: &Visibility) -> Visibility {
+    match visibility {
+        Visibility::Inherited => parse_quote!(pub(super)),
+        Visibility::Restricted(restricted) if restricted.path.is_ident("self") => parse_quote!(pub(super)),
+        Visibility::Restricted(restricted) if restricted.path.segments.first().is_some_and(|first| first.ident == "super") => {
+            let path = &restricted.path;
+            parse_quote!(pub(in super::#path))
+        }
+        other => other.clone(),
+    }
+}
+
+/// Makes paths that begin with `self` or `super` mean the same one module deeper.
+struct Deeper;
+
+impl VisitMut for Deeper {
+    fn visit_path_mut(&mut self, path: &mut Path) {
+        visit_path_mut(self, path);
+        let first = path.segments.first().map(|first| first.ident.to_string());
+        match first.as_deref() {
+            Some("super") => *path = parse_quote!(super::#path),
+            // The variable `self` is a path, too, but of one word.
+            Some("self") if path.segments.len() > 1 => {
+                let rest = path.segments.iter().skip(1);
+                *path = parse_quote!(super #(::#rest)*);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The same for code.
+fn deeper(code: TokenStream) -> TokenStream {
+    match syn::parse2::<Expr>(code.clone()) {
+        Ok(mut expression) => {
+            Deeper.visit_expr_mut(&mut expression);
+            expression.to_token_stream()
+        }
+        Err(_) => code,
+    }
+}

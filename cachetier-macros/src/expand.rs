@@ -1,0 +1,156 @@
+//! What a function becomes. The code is thin: what it does stands in `cachetier::attribute`, as ordinary generic functions.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Block, Error, ItemFn, parse_quote};
+
+use crate::companions::{companions, handle};
+use crate::function::Function;
+use crate::key::{Key, Site, texts};
+use crate::options::{Cached, Invalidates, Life, Text, Time};
+
+/// `#[cached(..)]` on a function.
+pub(crate) fn cached(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expanded(item, |function| {
+        let function = Function::of(function, "cached")?;
+        let options = Cached::read(arguments)?;
+        for value in options.tags.iter().flat_map(Text::values).chain(options.place.cache.as_deref()) {
+            function.check_value(value)?;
+        }
+        let key = Key::of(&function, &options)?;
+        let companions = companions(&function, &options, &key);
+        let body = cached_body(&function, &options, &key);
+        let function = ItemFn { block: body, ..function.item };
+        Ok(quote! { #function #companions })
+    })
+}
+
+/// `#[invalidates(..)]` on a function.
+pub(crate) fn invalidates(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expanded(item, |function| {
+        let function = Function::of(function, "invalidates")?;
+        let options = Invalidates::read(arguments)?;
+        let named = [&options.keys, &options.tags, &options.prefixes];
+        for value in named.into_iter().flatten().flat_map(Text::values).chain(options.place.cache.as_deref()) {
+            function.check_value(value)?;
+        }
+        let body = invalidates_body(&function, &options);
+        let function = ItemFn { block: body, ..function.item };
+        Ok(quote! { #function })
+    })
+}
+
+/// The expansion; or the error, and the function as it was, so that one mistake is told once and not at each call.
+fn expanded(item: TokenStream, expand: impl FnOnce(ItemFn) -> Result<TokenStream, Error>) -> TokenStream {
+    let function = match syn::parse2::<ItemFn>(item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            let error = Error::new(error.span(), format!("expected a function with a body: {error}")).into_compile_error();
+            return quote! { #error #item };
+        }
+    };
+    expand(function).unwrap_or_else(|error| {
+        let error = error.into_compile_error();
+        quote! { #error #item }
+    })
+}
+
+fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Box<Block> {
+    let krate = &options.place.krate;
+    let (code, handle) = (key.code(Site::Function), handle(options.place.cache.as_deref(), krate));
+    let returned = function.returned();
+    // At the return type: an error about a value that cannot be cached stands there.
+    let shape = quote_spanned! { function.item.sig.output.span() =>
+        (&&(&&&&#krate::attribute::Probe::<#returned>::new()).shape()).checked()
+    };
+    let policy = policy(options);
+    let tags = texts(&options.tags, krate);
+    let sharing = match &options.share_error {
+        Some(path) => quote_spanned! { path.span() => #krate::attribute::share_by(#path) },
+        None => quote! { (&&&#krate::attribute::ErrorProbe::of(&__shape)).sharing() },
+    };
+    let body = body(function);
+    parse_quote! {{
+        #[allow(unused_imports)]
+        use #krate::attribute::probes::*;
+        #[allow(clippy::all, clippy::pedantic)]
+        let __key = #code;
+        #[allow(clippy::all, clippy::pedantic)]
+        let __cache = #handle;
+        #[allow(clippy::all, clippy::pedantic)]
+        let __shape = #shape;
+        if let ::std::option::Option::Some(__hit) = __shape.hit(&__cache, &__key) {
+            return __hit;
+        }
+        #[allow(clippy::all, clippy::pedantic)]
+        let __rules = #krate::attribute::rules(#policy, #tags);
+        let __cache = __cache.into_owned();
+        #[allow(clippy::all, clippy::pedantic)]
+        let __sharing = #sharing;
+        __shape.load(__cache, __key, __rules, __sharing, #body).await
+    }}
+}
+
+fn invalidates_body(function: &Function, options: &Invalidates) -> Box<Block> {
+    let krate = &options.place.krate;
+    let handle = handle(options.place.cache.as_deref(), krate);
+    let [keys, tags, prefixes] = [&options.keys, &options.tags, &options.prefixes].map(|all| texts(all, krate));
+    let (returned, body) = (function.returned(), body(function));
+    parse_quote! {{
+        #[allow(unused_imports)]
+        use #krate::attribute::probes::*;
+        // Before the body, which the arguments belong to.
+        #[allow(clippy::all, clippy::pedantic)]
+        let __targets = #krate::attribute::Targets { keys: #keys, tags: #tags, prefixes: #prefixes };
+        #[allow(clippy::all, clippy::pedantic)]
+        let __cache = #handle.into_owned();
+        let __returned: #returned = #body.await;
+        #[allow(clippy::all, clippy::pedantic)]
+        if (&&&#krate::attribute::DoneProbe::<#returned>::new()).done(&__returned) {
+            #krate::attribute::invalidate_after(__cache, __targets).await;
+        }
+        __returned
+    }}
+}
+
+/// The function's body as a future that returns what the function returns, `return` and `?` included.
+fn body(function: &Function) -> TokenStream {
+    let (returned, block) = (function.returned(), &function.item.block);
+    quote! {
+        async move {
+            // Never so: it says what `return` returns.
+            #[allow(unreachable_code, clippy::diverging_sub_expression)]
+            if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<#returned> {
+                return __returned;
+            }
+            #[allow(clippy::let_unit_value)]
+            let __returned: #returned = #block;
+            #[allow(unreachable_code)]
+            return __returned;
+        }
+    }
+}
+
+fn policy(options: &Cached) -> TokenStream {
+    let krate = &options.place.krate;
+    match &options.life {
+        Life::Policy(policy) => quote_spanned! { policy.span() => #policy },
+        Life::Times { ttl, local, negative } => {
+            let ttl = duration(ttl, krate);
+            let local = local.as_ref().map(|time| duration(time, krate)).map(|time| quote! { .l1_ttl(#time) });
+            let negative = negative.as_ref().map(|time| duration(time, krate)).map(|time| quote! { .negative_ttl(#time) });
+            quote! { #krate::Policy::ttl(#ttl) #local #negative }
+        }
+    }
+}
+
+fn duration(time: &Time, krate: &syn::Path) -> TokenStream {
+    match time {
+        Time::Known(time) => {
+            let (seconds, nanos) = (time.as_secs(), time.subsec_nanos());
+            quote! { ::std::time::Duration::new(#seconds, #nanos) }
+        }
+        Time::Told(time) => quote_spanned! { time.span() => #krate::attribute::duration(#time) },
+    }
+}

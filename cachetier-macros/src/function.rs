@@ -1,0 +1,180 @@
+//! The function that an attribute stands on: what of it the expansion needs, and what it must not be.
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::ext::IdentExt as _;
+use syn::spanned::Spanned as _;
+use syn::{Error, Expr, FnArg, ItemFn, Pat, Signature, Type};
+
+/// A function and its arguments.
+#[derive(Clone)]
+pub(crate) struct Function {
+    pub(crate) item: ItemFn,
+    pub(crate) arguments: Vec<Argument>,
+}
+
+/// An argument.
+#[derive(Clone)]
+pub(crate) struct Argument {
+    /// What it is called; nothing where a pattern takes it apart.
+    pub(crate) name: Option<Ident>,
+    pub(crate) declared: FnArg,
+}
+
+impl Function {
+    /// Takes the function apart, if it is one that can have an attribute.
+    pub(crate) fn of(item: ItemFn, attribute: &str) -> Result<Self, Error> {
+        let Signature { asyncness, constness, unsafety, abi, fn_token, output, variadic, .. } = &item.sig;
+        let wrong = |span: Span, why: &str| Err(Error::new(span, why));
+        if let Some(constness) = constness {
+            return wrong(constness.span, "a `const fn` runs where there is no cache; expected an `async fn`");
+        }
+        if asyncness.is_none() {
+            return wrong(
+                fn_token.span,
+                &format!("`#[{attribute}]` stands on async functions, as it waits for the cache; write `async fn`"),
+            );
+        }
+        if let Some(unsafety) = unsafety {
+            return wrong(
+                unsafety.span,
+                "the cache does not call an `unsafe fn` for you; put the attribute on a safe function around it",
+            );
+        }
+        if let Some(abi) = abi {
+            return wrong(abi.extern_token.span, "an `extern` function cannot be async; put the attribute on a function around it");
+        }
+        if let Some(variadic) = variadic {
+            return wrong(variadic.dots.span(), "a list of arguments of any length has no key");
+        }
+        if attribute == "cached"
+            && let syn::ReturnType::Type(_, returned) = output
+            && let Some(opaque) = opaque(returned)
+        {
+            return wrong(opaque.span(), "a value must be named to be cached; write its type in the place of `impl ..`");
+        }
+        let arguments =
+            item.sig.inputs.iter().map(|declared| Argument { name: name(declared), declared: declared.clone() }).collect();
+        Ok(Self { item, arguments })
+    }
+
+    pub(crate) fn is_method(&self) -> bool {
+        self.item.sig.receiver().is_some()
+    }
+
+    /// The return type.
+    pub(crate) fn returned(&self) -> TokenStream {
+        match &self.item.sig.output {
+            syn::ReturnType::Default => quote::quote!(()),
+            syn::ReturnType::Type(_, returned) => returned.to_token_stream(),
+        }
+    }
+
+    /// The names that the arguments have, for a message.
+    fn names(&self) -> String {
+        let names: Vec<String> =
+            self.arguments.iter().filter_map(|argument| Some(format!("`{}`", argument.name.as_ref()?))).collect();
+        if names.is_empty() {
+            "it has no arguments with a name".to_owned()
+        } else {
+            format!("its arguments are {}", names.join(", "))
+        }
+    }
+
+    /// Fails if the expression begins with a name that no argument has and nothing else is likely to have.
+    pub(crate) fn check_value(&self, value: &Expr) -> Result<(), Error> {
+        let Some(root) = root(value) else { return Ok(()) };
+        let known = self.arguments.iter().any(|argument| argument.name.as_ref().is_some_and(|name| *name == root));
+        // What is written in capitals is a constant, or else the compiler says so.
+        let constant = root.unraw().to_string().chars().all(|char| !char.is_lowercase());
+        if known || constant {
+            return Ok(());
+        }
+        let mend = if root == "self" { "the function has no `self`".to_owned() } else { self.names() };
+        Err(Error::new(value.span(), format!("`{root}` is no argument of `{}`: {mend}", self.item.sig.ident)))
+    }
+
+    /// Fails if a skipped argument does not exist.
+    pub(crate) fn check_skipped(&self, skip: &[Ident]) -> Result<(), Error> {
+        for skipped in skip {
+            if !self.arguments.iter().any(|argument| argument.name.as_ref() == Some(skipped)) {
+                let why = format!("`{skipped}` is no argument of `{}`: {}", self.item.sig.ident, self.names());
+                return Err(Error::new(skipped.span(), why));
+            }
+        }
+        Ok(())
+    }
+
+    /// The arguments that any of the expressions names, in the order of the signature.
+    pub(crate) fn named_in<'a>(&self, values: impl Iterator<Item = &'a Expr>) -> Vec<Argument> {
+        let mut words = Vec::new();
+        for value in values {
+            variables(value.to_token_stream(), &mut words);
+        }
+        let named = |argument: &&Argument| argument.name.as_ref().is_some_and(|name| words.contains(&name.to_string()));
+        self.arguments.iter().filter(named).cloned().collect()
+    }
+}
+
+impl Argument {
+    pub(crate) fn is_receiver(&self) -> bool {
+        matches!(self.declared, FnArg::Receiver(_))
+    }
+}
+
+/// What an argument is called, `self` included.
+fn name(declared: &FnArg) -> Option<Ident> {
+    match declared {
+        FnArg::Receiver(receiver) => Some(Ident::from(receiver.self_token)),
+        FnArg::Typed(typed) => match &*typed.pat {
+            Pat::Ident(pattern) if pattern.subpat.is_none() => Some(pattern.ident.clone()),
+            _ => None,
+        },
+    }
+}
+
+/// The `impl ..` in a return type, if there is one.
+fn opaque(returned: &Type) -> Option<&Type> {
+    match returned {
+        Type::ImplTrait(_) => Some(returned),
+        Type::Path(path) => path.path.segments.iter().find_map(|segment| match &segment.arguments {
+            syn::PathArguments::AngleBracketed(arguments) => arguments.args.iter().find_map(|argument| match argument {
+                syn::GenericArgument::Type(inner) => opaque(inner),
+                _ => None,
+            }),
+            _ => None,
+        }),
+        Type::Paren(inner) => opaque(&inner.elem),
+        Type::Reference(inner) => opaque(&inner.elem),
+        Type::Tuple(inner) => inner.elems.iter().find_map(opaque),
+        _ => None,
+    }
+}
+
+/// The variable that a plain value begins with: `user` in `user`, `user.id` and `user.id()`.
+fn root(value: &Expr) -> Option<Ident> {
+    match value {
+        Expr::Path(path) if path.qself.is_none() => path.path.get_ident().cloned(),
+        Expr::Field(field) => root(&field.base),
+        Expr::MethodCall(call) => root(&call.receiver),
+        Expr::Paren(inner) => root(&inner.expr),
+        Expr::Reference(inner) => root(&inner.expr),
+        Expr::Unary(inner) => root(&inner.expr),
+        Expr::Try(inner) => root(&inner.expr),
+        Expr::Index(inner) => root(&inner.expr),
+        _ => None,
+    }
+}
+
+/// The words that may be variables: not those behind a dot or a `::`.
+fn variables(tokens: TokenStream, words: &mut Vec<String>) {
+    let mut before = None;
+    for token in tokens {
+        match &token {
+            TokenTree::Ident(word) if !matches!(before, Some('.' | ':')) => words.push(word.to_string()),
+            TokenTree::Group(group) => variables(group.stream(), words),
+            _ => {}
+        }
+        before = if let TokenTree::Punct(punct) = &token { Some(punct.as_char()) } else { None };
+    }
+}

@@ -1,0 +1,164 @@
+//! The code that writes a key, a tag or a prefix.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Error, Expr, GenericParam, Path};
+
+use crate::function::{Argument, Function};
+use crate::options::{Cached, KeyForm, Text};
+use crate::template::{Piece, Template};
+
+/// Where the code of a key stands: from there the function's name is found by the path of what stands beside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Site {
+    /// In the function itself, or in a function beside it.
+    Function,
+    /// In a function of the module of companions.
+    Module,
+}
+
+/// What the key of a function is made of.
+#[derive(Clone)]
+pub(crate) struct Key<'a> {
+    function: &'a Function,
+    options: &'a Cached,
+    /// In the form without a template: the arguments that are parts.
+    parts: Vec<Argument>,
+}
+
+impl<'a> Key<'a> {
+    /// Checks what the key is to be made of.
+    pub(crate) fn of(function: &'a Function, options: &'a Cached) -> Result<Self, Error> {
+        let mut parts = Vec::new();
+        match &options.key {
+            KeyForm::Template(template) => template.values().try_for_each(|value| function.check_value(value))?,
+            KeyForm::Arguments { skip } => {
+                function.check_skipped(skip)?;
+                for argument in &function.arguments {
+                    let Some(name) = &argument.name else {
+                        let why = "this argument has no name, and is to be a part of the key; give it one and take it apart in the body, or \
+                                   say what the key is: `key = \"..\"`";
+                        return Err(Error::new(argument.declared.span(), why));
+                    };
+                    if !skip.contains(name) {
+                        parts.push(argument.clone());
+                    }
+                }
+            }
+        }
+        Ok(Self { function, options, parts })
+    }
+
+    /// The arguments that are parts because none is named.
+    pub(crate) fn parts(&self) -> &[Argument] {
+        &self.parts
+    }
+
+    /// The expressions of its template.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &'a Expr> + use<'a> {
+        match &self.options.key {
+            KeyForm::Template(template) => Some(template.values()),
+            KeyForm::Arguments { .. } => None,
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    /// The expression that is the key's text.
+    pub(crate) fn code(&self, site: Site) -> TokenStream {
+        let krate = &self.options.place.krate;
+        let group = self.options.group.as_ref();
+        let mut items = TokenStream::new();
+        let mut writes = TokenStream::new();
+        match &self.options.key {
+            KeyForm::Template(template) => {
+                if let Some(group) = group {
+                    let begin = format!("{group}:");
+                    writes.extend(quote! { __key.literal(#begin); });
+                }
+                writes.extend(pieces(template));
+            }
+            KeyForm::Arguments { .. } => {
+                if let Some(group) = group {
+                    writes.extend(quote! { __key.literal(#group); });
+                } else {
+                    let name = syn::ext::IdentExt::unraw(&self.function.item.sig.ident).to_string();
+                    let above = match site {
+                        Site::Function => 1_usize,
+                        Site::Module => 2,
+                    };
+                    items = quote! {
+                        fn __here() {}
+                        static __NAME: ::std::sync::LazyLock<::std::string::String> =
+                            ::std::sync::LazyLock::new(|| #krate::attribute::name(&__here, #above, #name));
+                    };
+                    writes.extend(quote! { __key.literal(&__NAME); });
+                }
+                writes.extend(self.generics());
+                for part in &self.parts {
+                    let Some(name) = &part.name else { continue };
+                    let span = part.declared.span();
+                    writes.extend(quote! { __key.literal(":"); });
+                    writes.extend(quote_spanned! { span => __key.part(&#name); });
+                }
+            }
+        }
+        if let Some(version) = &self.options.version {
+            let end = format!("#{version}");
+            writes.extend(quote! { __key.literal(#end); });
+        }
+        quote! {{
+            #items
+            let mut __key = #krate::KeyText::new();
+            #writes
+            __key
+        }}
+    }
+
+    /// The type parameters: calls that differ in them differ in what they load.
+    fn generics(&self) -> TokenStream {
+        let krate = &self.options.place.krate;
+        let parameters = self.function.item.sig.generics.params.iter();
+        let writes = parameters.filter_map(|parameter| match parameter {
+            GenericParam::Type(parameter) => {
+                let name = &parameter.ident;
+                Some(quote! { __key.literal(":").part(#krate::attribute::type_name::<#name>()); })
+            }
+            GenericParam::Const(parameter) => {
+                let name = &parameter.ident;
+                Some(quote! { __key.literal(":").part(&#name); })
+            }
+            GenericParam::Lifetime(_) => None,
+        });
+        quote! { #(#writes)* }
+    }
+}
+
+/// A list of texts, each as a `String`.
+pub(crate) fn texts(texts: &[Text], krate: &Path) -> TokenStream {
+    let texts = texts.iter().map(|text| match text {
+        Text::Template(template) => match template.pieces.as_slice() {
+            [Piece::Literal(text)] => quote! { ::std::string::String::from(#text) },
+            _ => {
+                let writes = pieces(template);
+                quote! {{
+                    let mut __key = #krate::KeyText::new();
+                    #writes
+                    ::std::string::String::from(__key)
+                }}
+            }
+        },
+        Text::Told(value) => quote_spanned! { value.span() => #krate::attribute::text(#value) },
+    });
+    quote! { ::std::vec![#(#texts),*] }
+}
+
+fn pieces(template: &Template) -> TokenStream {
+    let writes = template.pieces.iter().map(|piece| match piece {
+        Piece::Literal(text) => quote! { __key.literal(#text); },
+        // At the value's own place: an error about its type stands there.
+        Piece::Value(value) => quote_spanned! { value.span() => __key.part(&(#value)); },
+    });
+    quote! { #(#writes)* }
+}
