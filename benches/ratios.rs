@@ -10,12 +10,15 @@ use std::sync::Arc;
 use cachetier::TieredCache;
 use cachetier_benches::{
     Body, Ground, List, Outcome, Page, Pinned, SIZES, Subject, fill, fill_by_hand, fill_raw, forget, get_by_hand_each, get_each,
-    get_raw_each, interleave, median, moka_future_each, moka_sync_each, prefill, prefill_raw, ratio, read_each, zipf,
+    get_raw_each, interleave, median, moka_future_each, moka_sync_each, page_each, page_key, page_of_each, page_of_key, prefill,
+    prefill_raw, ratio, read_each, zipf,
 };
 use tokio::runtime::{Builder, Runtime};
 
 /// A hit in L1 against `get` of moka's asynchronous cache.
 const L1_LIMIT: f64 = 1.0;
+/// A hit through `#[cached]` against `get` by a ready key.
+const CACHED_LIMIT: f64 = 1.2;
 /// A hit in L2 against `GET` and decoding.
 const L2_LIMIT: f64 = 1.12;
 /// A miss and its fill against `GET`, encoding and `SET PX`.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
 fn run(ground: &Ground, rounds: &Rounds) -> Outcome<Table> {
     let mut table = Table::new();
     l1(ground, rounds.l1, &mut table)?;
+    cached(ground, rounds.l1, &mut table)?;
     match Pinned::with(ground.server()) {
         Ok(pinned) => {
             table.line(&format!("\nclient and server on core {}", pinned.core()));
@@ -113,6 +117,36 @@ fn l1(ground: &Ground, rounds: usize, table: &mut Table) -> Outcome {
     let times = interleave(rounds, &mut subjects)?;
     table.line(&format!("{L1_KEYS} keys, Zipf {EXPONENT}, V = Arc<T>, a server attached"));
     table.compare(&subjects, &times, &[Some(L1_LIMIT), Some(L1_LIMIT), None]);
+    Ok(())
+}
+
+/// Hits in L1 through functions with the attribute, which write their keys first, against the verb with a key that is ready.
+fn cached(ground: &Ground, rounds: usize, table: &mut Table) -> Outcome {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let cache = runtime.block_on(ground.instance(&ground.namespace()))?;
+    cachetier::install(cache.clone())?;
+    let (value, shop) = (Page::of(1_024), "north-west");
+    let ids: Vec<u64> =
+        zipf(L1_KEYS, EXPONENT, L1_ASKED).into_iter().map(|index| 1_000_000 + u64::try_from(index).unwrap_or_default()).collect();
+    let (by_id, by_shop): (Vec<String>, Vec<String>) = ids.iter().map(|id| (page_key(*id), page_of_key(shop, *id))).unzip();
+    let all = |keys: &[String]| keys.iter().cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    runtime.block_on(async {
+        prefill(&cache, &all(&by_id), &value).await?;
+        prefill(&cache, &all(&by_shop), &value).await
+    })?;
+    for (name, keys, in_shop) in [("(u64)", &by_id, false), ("(&str, u64)", &by_shop, true)] {
+        let (mut ready, mut at) = (Turn::new(keys, L1_OPS), Turn::new(&ids, L1_OPS).from(L1_ASKED / 2));
+        let mut subjects = [
+            Subject::new("get by a ready key", L1_OPS, || runtime.block_on(get_each::<Page>(&cache, ready.next()))),
+            Subject::new(format!("#[cached] {name}"), L1_OPS, || {
+                let ids = at.take();
+                runtime.block_on(async { if in_shop { page_of_each(shop, ids).await } else { page_each(ids).await } })
+            }),
+        ];
+        let times = interleave(rounds, &mut subjects)?;
+        table.line(&format!("\nL1 hit, {L1_KEYS} keys such as `{}`", keys.first().map_or("", String::as_str)));
+        table.compare(&subjects, &times, &[Some(CACHED_LIMIT)]);
+    }
     Ok(())
 }
 
@@ -249,7 +283,7 @@ struct Turn<'a, K> {
     take: usize,
 }
 
-impl<'a, K: AsRef<str>> Turn<'a, K> {
+impl<'a, K> Turn<'a, K> {
     fn new(keys: &'a [K], take: u32) -> Self {
         let take = usize::try_from(take).unwrap_or(usize::MAX);
         Self { chunks: keys.chunks_exact(take).cycle(), take }
@@ -261,8 +295,15 @@ impl<'a, K: AsRef<str>> Turn<'a, K> {
         self
     }
 
-    fn next(&mut self) -> impl Iterator<Item = &'a str> + use<'a, K> {
-        self.chunks.next().unwrap_or_default().iter().map(AsRef::as_ref)
+    fn take(&mut self) -> &'a [K] {
+        self.chunks.next().unwrap_or_default()
+    }
+
+    fn next(&mut self) -> impl Iterator<Item = &'a str> + use<'a, K>
+    where
+        K: AsRef<str>,
+    {
+        self.take().iter().map(AsRef::as_ref)
     }
 }
 

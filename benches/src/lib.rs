@@ -2,6 +2,7 @@
 //! What is compared with what, and what it may cost, is the benches' own.
 #![forbid(unsafe_code)]
 
+mod attributed;
 mod cores;
 mod ground;
 mod payload;
@@ -9,6 +10,7 @@ mod rounds;
 mod subjects;
 mod zipf;
 
+pub use attributed::{page_each, page_key, page_of_each, page_of_key};
 pub use cores::Pinned;
 pub use ground::{Ground, POLICY};
 pub use payload::{Body, List, Page, SIZES};

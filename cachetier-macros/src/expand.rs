@@ -58,7 +58,7 @@ fn expanded(item: TokenStream, expand: impl FnOnce(ItemFn) -> Result<TokenStream
 
 fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Box<Block> {
     let krate = &options.place.krate;
-    let (code, handle) = (key.code(Site::Function), handle(options.place.cache.as_deref(), krate));
+    let (statements, handle) = (key.statements(Site::Function), handle(options.place.cache.as_deref(), krate));
     let returned = function.returned();
     // At the return type: an error about a value that cannot be cached stands there.
     let shape = quote_spanned! { function.item.sig.output.span() =>
@@ -75,14 +75,18 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Box<Bloc
         #[allow(unused_imports)]
         use #krate::attribute::probes::*;
         #[allow(clippy::all, clippy::pedantic)]
-        let __key = #code;
-        #[allow(clippy::all, clippy::pedantic)]
         let __cache = #handle;
         #[allow(clippy::all, clippy::pedantic)]
         let __shape = #shape;
-        if let ::std::option::Option::Some(__hit) = __shape.hit(&__cache, &__key) {
-            return __hit;
-        }
+        #[allow(clippy::all, clippy::pedantic)]
+        let __key = {
+            // On the stack: it does not outlive a hit, and so is no part of the future.
+            #statements
+            if let ::std::option::Option::Some(__hit) = __shape.hit(&__cache, &__key) {
+                return __hit;
+            }
+            ::std::string::String::from(__key)
+        };
         #[allow(clippy::all, clippy::pedantic)]
         let __rules = #krate::attribute::rules(#policy, #tags);
         let __cache = __cache.into_owned();

@@ -67,6 +67,12 @@ impl<'a> Key<'a> {
 
     /// The expression that is the key's text.
     pub(crate) fn code(&self, site: Site) -> TokenStream {
+        let statements = self.statements(site);
+        quote! {{ #statements __key }}
+    }
+
+    /// The statements that make `__key` the key's text: in its place, for moving it would cost more than writing it.
+    pub(crate) fn statements(&self, site: Site) -> TokenStream {
         let krate = &self.options.place.krate;
         let group = self.options.group.as_ref();
         let mut items = TokenStream::new();
@@ -108,12 +114,11 @@ impl<'a> Key<'a> {
             let end = format!("#{version}");
             writes.extend(quote! { __key.literal(#end); });
         }
-        quote! {{
+        quote! {
             #items
             let mut __key = #krate::KeyText::new();
             #writes
-            __key
-        }}
+        }
     }
 
     /// The type parameters: calls that differ in them differ in what they load.

@@ -23,8 +23,8 @@ impl KeyHasher {
         Self(SipHasher13::new_with_key(&secret))
     }
 
-    pub(crate) fn hash(&self, key: &str) -> KeyHash {
-        KeyHash(self.0.hash(key.as_bytes()).as_u128())
+    pub(crate) fn hash(&self, key: impl AsRef<[u8]>) -> KeyHash {
+        KeyHash(self.0.hash(key.as_ref()).as_u128())
     }
 }
 

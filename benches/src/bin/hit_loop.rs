@@ -8,7 +8,7 @@
 //! ```
 //!
 //! It prints the time of one read, without what is done before the first. Kinds, each as in the bench `ratios`, at 1 KiB:
-//! `l1`, `moka`; `l2`, `get` (a hit in L2 by `get_or_load`, by `get`), `raw` (`GET` and decoding); `fill`, `raw-fill`.
+//! `l1`, `moka`; `cached`, `ready` (few keys, through `#[cached]` and by `get`); `l2`, `get` (a hit in L2 by `get_or_load`, by `get`), `raw` (`GET` and decoding); `fill`, `raw-fill`.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cachetier_benches::{
-    Body as _, Ground, Outcome, Page, fill, fill_raw, get_each, get_raw_each, moka_future_each, prefill, prefill_raw, read_each,
-    zipf,
+    Body as _, Ground, Outcome, Page, fill, fill_raw, get_each, get_raw_each, moka_future_each, page_each, page_key, prefill,
+    prefill_raw, read_each, zipf,
 };
 
 use tokio::runtime::Builder;
 
-const USAGE: &str = "usage: hit_loop l1|moka|l2|get|raw|fill|raw-fill COUNT";
+const USAGE: &str = "usage: hit_loop l1|cached|ready|moka|l2|get|raw|fill|raw-fill COUNT";
 const L1_KEYS: u32 = 10_000;
 const L2_KEYS: u32 = 1_000;
 
@@ -45,7 +45,7 @@ fn run(kind: &str, count: u32) -> Outcome {
     let ground = Ground::start()?;
     // A hit in L1 never waits, and what proves it to be current must run beside it; all else is to be on one thread.
     let runtime = match kind {
-        "l1" | "moka" => Builder::new_multi_thread().worker_threads(1).enable_all().build()?,
+        "l1" | "moka" | "cached" | "ready" => Builder::new_multi_thread().worker_threads(1).enable_all().build()?,
         _ => Builder::new_current_thread().enable_all().build()?,
     };
     let time = runtime.block_on(read(&ground, kind, count))?;
@@ -67,6 +67,19 @@ async fn read(ground: &Ground, kind: &str, count: u32) -> Outcome<Duration> {
             let cache = ground.instance(&namespace).await?;
             prefill(&cache, &many, &value).await?;
             read_each::<Page>(&cache, popular()).await
+        }
+        // Few keys: what is looked at is instructions.
+        "cached" | "ready" => {
+            let cache = ground.instance(&namespace).await?;
+            cachetier::install(cache.clone())?;
+            let ids: Vec<u64> = (1_000_000..1_000_064).collect();
+            let keys: Vec<String> = ids.iter().map(|id| page_key(*id)).collect();
+            prefill(&cache, &keys, &value).await?;
+            if kind == "cached" {
+                page_each(ids.iter().cycle().take(count)).await
+            } else {
+                get_each::<Page>(&cache, keys.iter().cycle().take(count).map(String::as_str)).await
+            }
         }
         "moka" => {
             let cache = moka::future::Cache::new(u64::from(L1_KEYS) * 2);

@@ -164,11 +164,12 @@ pub struct Shape<F>(PhantomData<fn() -> F>);
 impl<F: Form> Shape<F> {
     /// Answers a call from this instance's own copy. It allocates nothing.
     #[must_use]
-    pub fn hit(&self, cache: &Handle<'_>, key: &str) -> Option<F::Returned>
+    #[inline]
+    pub fn hit<K: AsRef<[u8]> + ?Sized>(&self, cache: &Handle<'_>, key: &K) -> Option<F::Returned>
     where
         ValueOf<F>: Value,
     {
-        let Found(brought) = cache.cache()?.hit_of::<Found<F::Kind>>(key)?;
+        let Found(brought) = cache.cache()?.hit_of::<Found<F::Kind>>(key.as_ref())?;
         Some(F::returned(Ok(brought)))
     }
 
@@ -246,7 +247,7 @@ pub struct Uncacheable<F>(PhantomData<fn() -> F>);
 impl<F: Form> Uncacheable<F> {
     /// As [`Shape::hit`].
     #[must_use]
-    pub fn hit(&self, _: &Handle<'_>, _: &str) -> Option<F::Returned> {
+    pub fn hit<K: AsRef<[u8]> + ?Sized>(&self, _: &Handle<'_>, _: &K) -> Option<F::Returned> {
         None
     }
 

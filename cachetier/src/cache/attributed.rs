@@ -11,8 +11,8 @@ use crate::wire::message::Targets;
 
 impl TieredCache {
     /// The copy of this instance, if it can answer the call.
-    pub(crate) fn hit_of<A: Answer>(&self, key: &str) -> Option<A> {
-        self.hit(self.key(key))
+    pub(crate) fn hit_of<A: Answer>(&self, key: &[u8]) -> Option<A> {
+        self.hit(self.instance().hash(key))
     }
 
     /// The way from a miss on.

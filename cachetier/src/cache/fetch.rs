@@ -154,7 +154,7 @@ impl TieredCache {
                     }
                 }
             }
-            if let Some(answer) = self.hit(key) {
+            if let Some(answer) = self.hit(key.hash) {
                 return Ok(Turn::Answer(answer));
             }
         }

@@ -6,6 +6,7 @@ use std::future::Future;
 use super::answer::{Answer, Just, Maybe};
 use super::{Key, Rules, TieredCache, Value};
 use crate::error::LoadError;
+use crate::key::KeyHash;
 
 /// Builds a value from what a loader that cannot fail returned.
 async fn infallible<V>(load: impl Future<Output = V>) -> Result<Just<V>, Infallible> {
@@ -32,7 +33,7 @@ impl TieredCache {
     /// Cancel safety: a dropped call leaves no trace.
     pub async fn get<V: Value>(&self, key: &str) -> Option<V> {
         let key = self.key(key);
-        if let Some(Just(value)) = self.hit(key) {
+        if let Some(Just(value)) = self.hit(key.hash) {
             return Some(value);
         }
         Box::pin(self.look_up::<Just<V>>(key)).await.map(|Just(value)| value)
@@ -81,7 +82,7 @@ impl TieredCache {
         Fut: Future<Output = Result<V, E>>,
     {
         let key = self.key(key);
-        if let Some(Just(value)) = self.hit(key) {
+        if let Some(Just(value)) = self.hit(key.hash) {
             return Ok(value);
         }
         // Boxed: a hit does not carry the state of a miss, and callers' futures stay small.
@@ -113,7 +114,7 @@ impl TieredCache {
         Fut: Future<Output = V>,
     {
         let key = self.key(key);
-        if let Some(Just(value)) = self.hit(key) {
+        if let Some(Just(value)) = self.hit(key.hash) {
             return Ok(value);
         }
         Box::pin(self.fetch(key, rules, async move || infallible(load()).await)).await.map(|Just(value)| value)
@@ -149,7 +150,7 @@ impl TieredCache {
         Fut: Future<Output = Result<Option<V>, E>>,
     {
         let key = self.key(key);
-        if let Some(Maybe(value)) = self.hit(key) {
+        if let Some(Maybe(value)) = self.hit(key.hash) {
             return Ok(value);
         }
         Box::pin(self.fetch(key, rules, async move || load().await.map(Maybe))).await.map(|Maybe(value)| value)
@@ -160,9 +161,9 @@ impl TieredCache {
     }
 
     /// The hit: no allocation, no lock, nothing decoded.
-    pub(super) fn hit<A: Answer>(&self, key: Key<'_>) -> Option<A> {
+    pub(super) fn hit<A: Answer>(&self, key: KeyHash) -> Option<A> {
         let instance = self.instance();
-        let answer = instance.l1.probe(key.hash, instance.now(), &instance.view).and_then(|entry| A::of(&entry));
+        let answer = instance.l1.probe(key, instance.now(), &instance.view).and_then(|entry| A::of(&entry));
         if answer.is_some() {
             instance.counters.l1_hits.one();
         }

@@ -33,7 +33,7 @@ impl Instance {
         self.clock.now()
     }
 
-    pub(crate) fn hash(&self, key: &str) -> KeyHash {
+    pub(crate) fn hash(&self, key: impl AsRef<[u8]>) -> KeyHash {
         self.hasher.hash(key)
     }
 

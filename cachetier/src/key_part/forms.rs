@@ -9,29 +9,45 @@ use std::sync::Arc;
 
 use super::{KeyPart, KeyText};
 
-/// Writes a number's digits, of which there are at most `N`.
+/// `00` to `99`: two digits at a time take half as many divisions.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        #[expect(clippy::cast_possible_truncation, clippy::indexing_slicing, reason = "below a hundred, in a constant")]
+        {
+            pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        }
+        number += 1;
+    }
+    pairs
+};
+
+/// Writes a number's digits.
 macro_rules! digits {
-    ($name:ident, $number:ty, $most:literal) => {
+    ($name:ident, $number:ty, $pairs:literal) => {
         #[inline]
         fn $name(mut number: $number, key: &mut KeyText) {
-            let mut digits = [b'0'; $most];
-            let mut first = $most;
-            for (place, digit) in digits.iter_mut().enumerate().rev() {
-                // Below ten.
-                *digit += u8::try_from(number % 10).unwrap_or_default();
-                number /= 10;
+            let mut digits = [[b'0'; 2]; $pairs];
+            let mut first = $pairs;
+            for (place, digits) in digits.iter_mut().enumerate().rev() {
+                // Below a hundred.
+                *digits = usize::try_from(number % 100).ok().and_then(|pair| PAIRS.get(pair)).copied().unwrap_or_default();
+                number /= 100;
                 first = place;
                 if number == 0 {
                     break;
                 }
             }
-            key.ascii(digits.get(first..).unwrap_or_default());
+            let digits = digits.as_flattened().get(2 * first..).unwrap_or_default();
+            // The first pair may be one digit.
+            key.ascii(digits.strip_prefix(b"0").filter(|rest| !rest.is_empty()).unwrap_or(digits));
         }
     };
 }
 
-digits!(digits, u64, 20);
-digits!(many_digits, u128, 39);
+digits!(digits, u64, 10);
+digits!(many_digits, u128, 20);
 
 macro_rules! unsigned {
     ($($integer:ty => $digits:ident),*) => {$(
