@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cachetier::TieredCache;
-use cachetier_benches::{Body as _, Ground, Missing, Outcome, POLICY, Page, SIZES, median, prefill};
-use criterion::{BenchmarkId, Criterion};
+use cachetier_benches::{Body as _, Ground, Missing, Outcome, POLICY, Page, SIZES, median, page_of_cache, prefill, slow_page};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion};
 use tokio::runtime::{Builder, Runtime};
 
 /// How long a loader takes: a query of a database nearby.
@@ -50,31 +51,72 @@ fn run() -> Outcome<Option<String>> {
         let namespace = ground.namespace();
         let (warm, cold) = runtime.block_on(prepare(&ground, &namespace, &keys, bytes))?;
 
-        let mut times = Vec::new();
-        group.bench_function(BenchmarkId::new("L1 hit", size), |bencher| {
+        let mut rows = Rows { group: &mut group, runtime: &runtime, size };
+        let times = rows.l1("L1 hit", async || read(&warm, "page:0").await);
+        shown.take(bytes, |shown| &mut shown.l1, &times);
+        rows.l1("L1 hit, #[cached]", async || page_of_cache(&warm, 0).await.map(drop).map_err(Into::into));
+
+        let times = rows.l2("L2 hit", &cold, async |next| read(&cold, keys.get(next).ok_or(Missing)?).await);
+        shown.take(bytes, |shown| &mut shown.l2, &times);
+        rows.l2("L2 hit, #[cached]", &cold, async |next| page_of_cache(&cold, next).await.map(drop).map_err(Into::into));
+
+        let value = Page::of(bytes);
+        rows.loader("loader of 1 ms", async |fresh| {
+            let load = async || {
+                tokio::time::sleep(QUERY).await;
+                Ok::<_, std::convert::Infallible>(Arc::clone(&value))
+            };
+            cold.get_or_load(&format!("fresh:{fresh}"), POLICY, load).await?;
+            Ok(())
+        });
+        rows.loader("loader of 1 ms, #[cached]", async |fresh| {
+            slow_page(&cold, fresh, QUERY, &value).await;
+            Ok(())
+        });
+    }
+    group.finish();
+    criterion.final_summary();
+    Ok(shown.line())
+}
+
+/// The rows of one size.
+struct Rows<'a, 'b> {
+    group: &'a mut BenchmarkGroup<'b, WallTime>,
+    runtime: &'a Runtime,
+    size: &'a str,
+}
+
+impl Rows<'_, '_> {
+    /// A read that this instance answers. Returns the nanoseconds of one read, sample by sample.
+    fn l1(&mut self, name: &str, read: impl AsyncFn() -> Outcome) -> Vec<f64> {
+        let (runtime, mut times) = (self.runtime, Vec::new());
+        self.group.bench_function(BenchmarkId::new(name, self.size), |bencher| {
             bencher.iter_custom(|count| {
-                let time = timed(&runtime, async {
+                let time = timed(runtime, async {
                     for _ in 0..count {
-                        read(&warm, "page:0").await?;
+                        read().await?;
                     }
                     Ok(())
                 });
                 note(&mut times, time, count)
             });
         });
-        shown.take(bytes, |shown| &mut shown.l1, &times);
+        times
+    }
 
-        let (mut times, mut next) = (Vec::new(), 0);
-        group.bench_function(BenchmarkId::new("L2 hit", size), |bencher| {
+    /// A read of the key with the number given, which the shared tier answers.
+    fn l2(&mut self, name: &str, cold: &TieredCache, read: impl AsyncFn(usize) -> Outcome) -> Vec<f64> {
+        let (runtime, mut times, mut next) = (self.runtime, Vec::new(), 0);
+        self.group.bench_function(BenchmarkId::new(name, self.size), |bencher| {
             // The instance keeps the latest few dozen entries and the keys are read in turn, so none of them is found in L1, and a
             // read still pays for keeping what it brings. Fresh keys for every read would be millions; an instance that keeps
             // nothing would be spared the insertion.
             bencher.iter_custom(|count| {
                 let before = cold.stats();
-                let time = timed(&runtime, async {
+                let time = timed(runtime, async {
                     for _ in 0..count {
                         next = (next + 1) % KEYS;
-                        read(&cold, keys.get(next).ok_or(Missing)?).await?;
+                        read(next).await?;
                     }
                     Ok(())
                 });
@@ -83,20 +125,18 @@ fn run() -> Outcome<Option<String>> {
                 note(&mut times, time, count)
             });
         });
-        shown.take(bytes, |shown| &mut shown.l2, &times);
+        times
+    }
 
-        let value = Page::of(bytes);
-        let mut fresh = 0_u64;
-        group.bench_function(BenchmarkId::new("loader of 1 ms", size), |bencher| {
+    /// A read of a key that is nowhere yet: another number each time.
+    fn loader(&mut self, name: &str, read: impl AsyncFn(u64) -> Outcome) {
+        let (runtime, mut fresh) = (self.runtime, 0);
+        self.group.bench_function(BenchmarkId::new(name, self.size), |bencher| {
             bencher.iter_custom(|count| {
-                let time = timed(&runtime, async {
+                let time = timed(runtime, async {
                     for _ in 0..count {
                         fresh += 1;
-                        let load = async || {
-                            tokio::time::sleep(QUERY).await;
-                            Ok::<_, std::convert::Infallible>(Arc::clone(&value))
-                        };
-                        cold.get_or_load(&format!("fresh:{fresh}"), POLICY, load).await?;
+                        read(fresh).await?;
                     }
                     Ok(())
                 });
@@ -104,9 +144,6 @@ fn run() -> Outcome<Option<String>> {
             });
         });
     }
-    group.finish();
-    criterion.final_summary();
-    Ok(shown.line())
 }
 
 /// Fills the shared tier; returns an instance that holds the first key, and one that holds none of them for long.

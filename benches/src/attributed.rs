@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachetier::cached;
+use cachetier::{TieredCache, cached};
 
 use crate::rounds::timed;
 use crate::{Missing, Outcome, Page};
@@ -19,6 +19,25 @@ async fn page(id: u64) -> Result<Arc<Page>, Missing> {
 async fn page_of(shop: &str, id: u64) -> Result<Arc<Page>, Missing> {
     let _ = (shop, id);
     Err(Missing)
+}
+
+/// Reads a page of a cache, which some tier holds.
+///
+/// # Errors
+///
+/// [`Missing`].
+#[cached(key = "page:{id}", ttl = "1h", cache = cache)]
+pub async fn page_of_cache(cache: &TieredCache, id: usize) -> Result<Arc<Page>, Missing> {
+    let _ = (cache, id);
+    Err(Missing)
+}
+
+/// Reads a page that no tier holds, from a source that takes so long.
+#[cached(key = "slow:{id}", ttl = "1h", cache = cache)]
+pub async fn slow_page(cache: &TieredCache, id: u64, query: Duration, page: &Arc<Page>) -> Arc<Page> {
+    let _ = (cache, id);
+    tokio::time::sleep(query).await;
+    Arc::clone(page)
 }
 
 /// The key under which [`page_each`] asks for a page.

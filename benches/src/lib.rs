@@ -10,7 +10,7 @@ mod rounds;
 mod subjects;
 mod zipf;
 
-pub use attributed::{page_each, page_key, page_of_each, page_of_key};
+pub use attributed::{page_each, page_key, page_of_cache, page_of_each, page_of_key, slow_page};
 pub use cores::Pinned;
 pub use ground::{Ground, POLICY};
 pub use payload::{Body, List, Page, SIZES};

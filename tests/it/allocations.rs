@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use cachetier::{InProcess, Policy, TieredCache};
+use cachetier::{InProcess, Policy, TieredCache, cached, scope};
 use cachetier_tests::RedisServer;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
@@ -81,38 +81,54 @@ fn check_hits(cache: &TieredCache, runtime: &Runtime) {
     assert_eq!((by_get, by_load), (0, 0), "allocations in {HITS} hits each, by `get` and by `get_or_load`");
 }
 
-/// What the attribute makes of a function, with a key as it is at hand.
-#[expect(clippy::needless_borrow, reason = "how many are needed depends on the type")]
-async fn cached(cache: &TieredCache, runs: &mut u32) -> Result<Arc<User>, Infallible> {
-    use cachetier::attribute::probes::*;
-    use cachetier::attribute::{ErrorProbe, Probe, given, rules};
-    let handle = given(cache);
-    let shape = (&&(&&&&Probe::<Result<Arc<User>, Infallible>>::new()).shape()).checked();
-    if let Some(answer) = shape.hit(&handle, KEY) {
-        return answer;
-    }
-    let sharing = (&&&ErrorProbe::of(&shape)).sharing();
-    let handle = handle.into_owned();
-    let body = async move {
-        *runs += 1;
-        Ok(user())
-    };
-    shape.load(handle, KEY, rules(POLICY, vec!["users".to_owned()]), sharing, body).await
+#[cached(key = "user:{id}", ttl = "5m", tags = ["users"], cache = cache)]
+async fn by_id(cache: &TieredCache, id: u64, runs: &mut u32) -> Result<Arc<User>, Infallible> {
+    let _ = (cache, id);
+    *runs += 1;
+    Ok(user())
+}
+
+#[cached(key = "org:{org}:user:{id}", ttl = "5m", tags = ["users", "org:{org}"], cache = cache)]
+async fn by_org(cache: &TieredCache, org: &str, id: u64, runs: &mut u32) -> Result<Arc<User>, Infallible> {
+    let _ = (cache, org, id);
+    *runs += 1;
+    Ok(user())
+}
+
+/// The form without a key, in the cache of a scope.
+#[cached(ttl = "5m", skip(runs))]
+async fn by_all(id: u64, scope: &str, runs: &mut u32) -> Option<Arc<User>> {
+    let _ = (id, scope);
+    *runs += 1;
+    Some(user())
 }
 
 #[test]
-fn a_hit_of_a_cached_function_allocates_nothing_of_its_own() {
-    let runtime = runtime();
-    let cache = runtime.block_on(TieredCache::builder("attribute").build()).expect("a cache");
-    let (mut runs, mut allocations) = (0, 0);
-    for call in 0..1_000 + HITS {
+fn a_hit_of_a_cached_function_allocates_nothing() {
+    let (runtime, server) = (runtime(), RedisServer::start());
+    let cache = runtime.block_on(TieredCache::builder("attribute").redis(server.url()).build()).expect("a cache");
+    let (mut runs, mut counts) = ([0; 3], [0; 3]);
+    {
+        let [one, two, three] = &mut runs;
+        runtime.block_on(async {
+            by_id(&cache, 42, one).await.expect("a user");
+            by_org(&cache, "north:west", 42, two).await.expect("a user");
+            scope(cache.clone(), by_all(42, "north:west", three)).await.expect("a user");
+        });
         let _in_runtime = runtime.enter();
-        let (found, info) = at_once(cached(&cache, &mut runs));
-        assert_eq!(found.ok(), Some(user()));
-        allocations += if call < 1_000 { 0 } else { info.count_total };
+        for call in 0..1_000 + HITS {
+            let counted = [
+                at_once(by_id(&cache, 42, one)).1.count_total,
+                at_once(by_org(&cache, "north:west", 42, two)).1.count_total,
+                at_once(scope(cache.clone(), by_all(42, "north:west", three))).1.count_total,
+            ];
+            if call >= 1_000 {
+                counts.iter_mut().zip(counted).for_each(|(sum, count)| *sum += count);
+            }
+        }
     }
-    assert_eq!(runs, 1);
-    assert!(allocations <= HITS / UPKEEP, "{allocations} allocations in {HITS} hits, more than the store's own");
+    println!("{counts:?} allocations in {HITS} hits each");
+    assert_eq!((runs, counts), ([1; 3], [0; 3]), "runs of the bodies, allocations of {HITS} hits each");
 }
 
 #[test]
