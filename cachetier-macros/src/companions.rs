@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::visit_mut::{VisitMut, visit_path_mut};
-use syn::{Expr, FnArg, GenericParam, Generics, Pat, Path, Visibility, parse_quote};
+use syn::{Attribute, Expr, FnArg, GenericParam, Generics, Pat, Path, Visibility, parse_quote};
 
 use crate::function::{Argument, Function};
 use crate::key::{Key, Site};
@@ -44,98 +44,112 @@ fn arguments(function: &Function, options: &Cached, key: &Key<'_>) -> Vec<Argume
 
 /// As functions beside a method.
 fn beside(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, arguments: &[Argument]) -> TokenStream {
-    let visibility = &function.item.vis;
     // Always by reference: whatever the method does with itself, its key is only looked at.
     let typed = arguments.iter().filter(|argument| !argument.is_receiver()).filter_map(|argument| plain(&argument.declared));
-    let inputs = quote! { &self, #(#typed),* };
-    let of_key = format_ident!("{name}_key", span = name.span());
-    let of_invalidate = format_ident!("{name}_invalidate", span = name.span());
-    let generics = generics(function, options, arguments);
-    let handle = handle(options.place.cache.as_deref(), &options.place.krate);
-    pair(function, options, &key.code(Site::Function), &handle, visibility, &[of_key, of_invalidate], &inputs, &generics)
+    let own = &function.item.sig.ident;
+    let conditions = conditions(function);
+    let pair = Pair {
+        krate: &options.place.krate,
+        link: format!("`{own}`"),
+        visibility: function.item.vis.clone(),
+        names: ["key", "invalidate"].map(|what| format_ident!("{name}_{what}", span = name.span())),
+        inputs: quote! { &self, #(#typed),* },
+        generics: generics(function, options, arguments),
+        key: key.code(Site::Function),
+        handle: handle(options.place.cache.as_deref(), &options.place.krate),
+    };
+    let functions = pair.code().map(|function| quote! { #(#conditions)* #function });
+    quote! { #(#functions)* }
 }
 
 /// As functions of a module.
 fn module(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, arguments: &[Argument]) -> TokenStream {
-    let (visibility, inner) = (&function.item.vis, within(&function.item.vis));
     let typed = arguments.iter().filter_map(|argument| plain(&argument.declared)).map(|mut typed| {
         Deeper.visit_pat_type_mut(&mut typed);
         typed
     });
-    let inputs = quote! { #(#typed),* };
     let mut generics = generics(function, options, arguments);
     Deeper.visit_generics_mut(&mut generics);
-    let names = [format_ident!("key", span = name.span()), format_ident!("invalidate", span = name.span())];
-    let handle = deeper(handle(options.place.cache.as_deref(), &options.place.krate));
-    let functions = pair(function, options, &deeper(key.code(Site::Module)), &handle, &inner, &names, &inputs, &generics);
-    let conditions = function.item.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
-    let doc = format!("What belongs to [`{0}`](fn@{0}): its keys.", function.item.sig.ident);
+    let (own, visibility) = (&function.item.sig.ident, &function.item.vis);
+    let pair = Pair {
+        krate: &options.place.krate,
+        link: format!("[`{own}`](fn@super::{own})"),
+        visibility: within(visibility),
+        names: ["key", "invalidate"].map(|what| format_ident!("{what}", span = name.span())),
+        inputs: quote! { #(#typed),* },
+        generics,
+        key: deeper(key.code(Site::Module)),
+        handle: deeper(handle(options.place.cache.as_deref(), &options.place.krate)),
+    };
+    let (functions, conditions) = (pair.code(), conditions(function));
+    let doc = format!("What belongs to [`{own}`](fn@{own}): its keys.");
     quote! {
         #(#conditions)*
         #[doc = #doc]
         #visibility mod #name {
             #[allow(unused_imports)]
             use super::*;
-            #functions
+            #(#functions)*
         }
     }
 }
 
-/// The two functions.
-fn pair(
-    function: &Function,
-    options: &Cached,
-    code: &TokenStream,
-    handle: &TokenStream,
-    visibility: &Visibility,
-    names: &[Ident; 2],
-    inputs: &TokenStream,
-    generics: &Generics,
-) -> TokenStream {
-    let krate = &options.place.krate;
-    let own = &function.item.sig.ident;
-    let (parameters, _, conditions) = generics.split_for_impl();
-    let [of_key, of_invalidate] = names;
-    let link = if function.is_method() { format!("`{own}`") } else { format!("[`{own}`](fn@super::{own})") };
-    let of_key_doc = format!("Returns the key under which a call of {link} with these arguments is cached.");
-    let of_invalidate_doc = format!("Invalidates what a call of {link} with these arguments has cached, in every instance.");
-    let cfg: Vec<_> = if function.is_method() {
-        function.item.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
-    } else {
-        Vec::new()
-    };
-    quote! {
-        #(#cfg)*
-        #[doc = #of_key_doc]
-        #[must_use]
-        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-        #visibility fn #of_key #parameters (#inputs) -> ::std::string::String #conditions {
-            ::std::string::String::from(#code)
-        }
+/// The attributes without which the function is not there.
+fn conditions(function: &Function) -> impl Iterator<Item = &Attribute> + Clone {
+    function.item.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"))
+}
 
-        #(#cfg)*
-        #[doc = #of_invalidate_doc]
-        ///
-        /// # Errors
-        ///
-        /// Those of an invalidation of the key; and that there is no cache.
-        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-        #visibility async fn #of_invalidate #parameters (#inputs) -> ::std::result::Result<#krate::Delivery, #krate::CacheError> #conditions {
-            let __key = #code;
-            let __cache = #handle;
-            #krate::attribute::invalidate(&__cache, &__key).await
-        }
+/// The two functions to be.
+struct Pair<'a> {
+    krate: &'a Path,
+    /// The function that they belong to, for the documentation.
+    link: String,
+    visibility: Visibility,
+    names: [Ident; 2],
+    inputs: TokenStream,
+    generics: Generics,
+    key: TokenStream,
+    handle: TokenStream,
+}
+
+impl Pair<'_> {
+    fn code(&self) -> [TokenStream; 2] {
+        let Self { krate, link, visibility, names: [of_key, of_invalidate], inputs, generics, key, handle } = self;
+        let (parameters, _, conditions) = generics.split_for_impl();
+        let of_key_doc = format!("Returns the key under which a call of {link} with these arguments is cached.");
+        let of_invalidate_doc = format!("Invalidates what a call of {link} with these arguments has cached, in every instance.");
+        let of_key = quote! {
+            #[doc = #of_key_doc]
+            #[must_use]
+            #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+            #visibility fn #of_key #parameters (#inputs) -> ::std::string::String #conditions {
+                ::std::string::String::from(#key)
+            }
+        };
+        let of_invalidate = quote! {
+            #[doc = #of_invalidate_doc]
+            ///
+            /// # Errors
+            ///
+            /// Those of an invalidation of the key; and that there is no cache.
+            #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+            #visibility async fn #of_invalidate #parameters (#inputs) -> ::std::result::Result<#krate::Delivery, #krate::CacheError> #conditions {
+                let __key = #key;
+                let __cache = #handle;
+                #krate::attribute::invalidate(&__cache, &__key).await
+            }
+        };
+        [of_key, of_invalidate]
     }
 }
 
 /// The expression that is the handle of the cache.
 pub(crate) fn handle(cache: Option<&Expr>, krate: &Path) -> TokenStream {
-    match cache {
-        Some(cache) => {
-            let span = syn::spanned::Spanned::span(cache);
-            quote::quote_spanned! { span => #krate::attribute::given(&(#cache)) }
-        }
-        None => quote! { #krate::attribute::installed() },
+    if let Some(cache) = cache {
+        let span = syn::spanned::Spanned::span(cache);
+        quote::quote_spanned! { span => #krate::attribute::given(&(#cache)) }
+    } else {
+        quote! { #krate::attribute::installed() }
     }
 }
 

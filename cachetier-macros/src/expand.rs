@@ -12,7 +12,7 @@ use crate::options::{Cached, Invalidates, Life, Text, Time};
 
 /// `#[cached(..)]` on a function.
 pub(crate) fn cached(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expanded(item, |function| {
+    expanded(&item, |function| {
         let function = Function::of(function, "cached")?;
         let options = Cached::read(arguments)?;
         for value in options.tags.iter().flat_map(Text::values).chain(options.place.cache.as_deref()) {
@@ -20,29 +20,29 @@ pub(crate) fn cached(arguments: TokenStream, item: TokenStream) -> TokenStream {
         }
         let key = Key::of(&function, &options)?;
         let companions = companions(&function, &options, &key);
-        let body = cached_body(&function, &options, &key);
-        let function = ItemFn { block: body, ..function.item };
+        let block = Box::new(cached_body(&function, &options, &key));
+        let function = ItemFn { block, ..function.item };
         Ok(quote! { #function #companions })
     })
 }
 
 /// `#[invalidates(..)]` on a function.
 pub(crate) fn invalidates(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expanded(item, |function| {
+    expanded(&item, |function| {
         let function = Function::of(function, "invalidates")?;
         let options = Invalidates::read(arguments)?;
         let named = [&options.keys, &options.tags, &options.prefixes];
         for value in named.into_iter().flatten().flat_map(Text::values).chain(options.place.cache.as_deref()) {
             function.check_value(value)?;
         }
-        let body = invalidates_body(&function, &options);
-        let function = ItemFn { block: body, ..function.item };
+        let block = Box::new(invalidates_body(&function, &options));
+        let function = ItemFn { block, ..function.item };
         Ok(quote! { #function })
     })
 }
 
 /// The expansion; or the error, and the function as it was, so that one mistake is told once and not at each call.
-fn expanded(item: TokenStream, expand: impl FnOnce(ItemFn) -> Result<TokenStream, Error>) -> TokenStream {
+fn expanded(item: &TokenStream, expand: impl FnOnce(ItemFn) -> Result<TokenStream, Error>) -> TokenStream {
     let function = match syn::parse2::<ItemFn>(item.clone()) {
         Ok(function) => function,
         Err(error) => {
@@ -56,7 +56,7 @@ fn expanded(item: TokenStream, expand: impl FnOnce(ItemFn) -> Result<TokenStream
     })
 }
 
-fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Box<Block> {
+fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Block {
     let krate = &options.place.krate;
     let (statements, handle) = (key.statements(Site::Function), handle(options.place.cache.as_deref(), krate));
     let returned = function.returned();
@@ -66,9 +66,10 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Box<Bloc
     };
     let policy = policy(options);
     let tags = texts(&options.tags, krate);
-    let sharing = match &options.share_error {
-        Some(path) => quote_spanned! { path.span() => #krate::attribute::share_by(#path) },
-        None => quote! { (&&&#krate::attribute::ErrorProbe::of(&__shape)).sharing() },
+    let sharing = if let Some(path) = &options.share_error {
+        quote_spanned! { path.span() => #krate::attribute::share_by(#path) }
+    } else {
+        quote! { (&&&#krate::attribute::ErrorProbe::of(&__shape)).sharing() }
     };
     let body = body(function);
     parse_quote! {{
@@ -96,7 +97,7 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Box<Bloc
     }}
 }
 
-fn invalidates_body(function: &Function, options: &Invalidates) -> Box<Block> {
+fn invalidates_body(function: &Function, options: &Invalidates) -> Block {
     let krate = &options.place.krate;
     let handle = handle(options.place.cache.as_deref(), krate);
     let [keys, tags, prefixes] = [&options.keys, &options.tags, &options.prefixes].map(|all| texts(all, krate));

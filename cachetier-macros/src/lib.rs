@@ -12,14 +12,15 @@ mod key_part;
 mod options;
 mod template;
 
-/// Caches an async function. The call stays as it was; a hit returns without running the body, a miss runs it once however many callers
-/// ask for the same, and stores what it returns in both tiers.
+// Documented where it is exported, so that the examples there are run.
+#[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn cached(arguments: TokenStream, function: TokenStream) -> TokenStream {
     expand::cached(arguments.into(), function.into()).into()
 }
 
-/// Invalidates when an async function has done its work.
+// As above.
+#[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn invalidates(arguments: TokenStream, function: TokenStream) -> TokenStream {
     expand::invalidates(arguments.into(), function.into()).into()

@@ -43,6 +43,8 @@
 //! # }
 //! ```
 //!
+//! A function is cached by an attribute, [`cached`](macro@cached), and one that writes invalidates by another, [`invalidates`](macro@invalidates).
+//!
 //! # What it guarantees
 //!
 //! - **G1.** Once `invalidate` has returned [`Delivery::Applied`], no load begun before it can be stored in the shared tier, however
@@ -92,9 +94,11 @@
 //!
 //! | feature | default | what it adds | cost |
 //! |---|---|---|---|
+//! | `macros` | yes | [`cached`](macro@cached), [`invalidates`](macro@invalidates), `#[derive(KeyPart)]` | 1 crate beside those that serde's derive has |
 //! | `postcard` | yes | [`Codec`]`::Postcard`, the codec that is used unless told otherwise | 4 crates |
 //! | `redis` | yes | the shared tier over a Redis server, 7.0 or newer | about 50 crates |
 //! | `bincode` | no | [`Codec`]`::Bincode`, at its last usable release | 2 crates |
+//! | `uuid` | no | [`KeyPart`](trait@KeyPart) for `uuid::Uuid` | 1 crate |
 //!
 //! Without any of them the crate brings about 40 crates, and the cache is one tier: this process alone. A shared tier needs a codec.
 //!
@@ -157,7 +161,13 @@ mod wire;
 
 pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCache, Value};
 #[cfg(feature = "macros")]
-pub use cachetier_macros::{KeyPart, cached, invalidates};
+pub use cachetier_macros::KeyPart;
+#[cfg(feature = "macros")]
+#[doc = include_str!("attribute/cached.md")]
+pub use cachetier_macros::cached;
+#[cfg(feature = "macros")]
+#[doc = include_str!("attribute/invalidates.md")]
+pub use cachetier_macros::invalidates;
 pub use clock::{Clock, ManualClock};
 pub use config::Eviction;
 pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError};
@@ -170,6 +180,6 @@ pub use rule::seq::{Era, Seq, Token};
 pub use wire::codec::Codec;
 
 /// The code in the README, as a test that it compiles.
-#[cfg(all(doctest, feature = "redis", feature = "postcard"))]
+#[cfg(all(doctest, feature = "redis", feature = "postcard", feature = "macros"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::run::{Outcome, cargo, output, run};
 use crate::tools;
-use crate::workspace::Workspace;
+use crate::workspace::{Package, Workspace};
 
 const CRATE: &str = "cachetier";
 
@@ -19,7 +19,9 @@ pub(crate) fn declared() -> Outcome {
     // The resolved graph in the metadata joins the features that all members ask for; the tree has those of this crate alone.
     let tree = output(cargo().args(["tree", "-p", CRATE, "-e", "no-dev", "--target", "all", "--prefix", "none", "-f", "{p}"]))?;
     let tree: BTreeSet<(&str, &str)> = tree.lines().filter_map(package).collect();
-    let dependencies = workspace.packages().filter(|package| package.name() != CRATE);
+    // Not its own macros: they promise what it promises.
+    let own: BTreeSet<&str> = workspace.members().map(Package::name).collect();
+    let dependencies = workspace.packages().filter(|package| !own.contains(package.name()));
     let asked = dependencies.filter(|package| tree.contains(&(package.name(), package.version())));
     let asked = asked.filter_map(|package| Some((parse(package.rust_version()?)?, package.name(), package.version())));
     let (highest, name, version) = asked.max().ok_or_else(|| "no dependency names a rust-version".to_owned())?;

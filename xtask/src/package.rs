@@ -7,26 +7,31 @@ use crate::workspace::Workspace;
 
 const CRATE: &str = "cachetier";
 
+/// What is published: the crate, and the macros that it exports.
+const PUBLISHED: [&str; 2] = ["cachetier-macros", CRATE];
+
 /// What the package must hold beside the code.
 const HELD: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
-/// Packs the crate, builds it from the package, and looks for what it must hold.
+/// Packs the crates, builds them from their packages, and looks for what these must hold.
 pub(crate) fn package() -> Outcome {
     let workspace = Workspace::load()?;
     let mut command = cargo();
-    // The package is built where everything is built, so that its dependencies are there already.
-    command.args(["package", "-p", CRATE]).env("CARGO_TARGET_DIR", workspace.target()?);
+    // Together, since one needs the other; built where everything is built, so that their dependencies are there already.
+    command.arg("package").args(PUBLISHED.map(|name| format!("-p={name}"))).env("CARGO_TARGET_DIR", workspace.target()?);
     let changed = output(Command::new("git").args(["status", "--porcelain"]).current_dir(workspace.root()?))?;
     if !changed.is_empty() {
         eprintln!("the work tree has changes: packing them as they are (--allow-dirty)");
         command.arg("--allow-dirty");
     }
     run(&mut command)?;
-    let listed = output(cargo().args(["package", "-p", CRATE, "--list", "--allow-dirty"]))?;
-    match HELD.iter().find(|held| listed.lines().all(|file| file != **held)) {
-        Some(missing) => Err(format!("expected `{missing}` in the package, found none")),
-        None => Ok(()),
-    }
+    PUBLISHED.iter().try_for_each(|name| {
+        let listed = output(cargo().args(["package", "-p", name, "--list", "--allow-dirty"]))?;
+        match HELD.iter().find(|held| listed.lines().all(|file| file != **held)) {
+            Some(missing) => Err(format!("expected `{missing}` in the package of `{name}`, found none")),
+            None => Ok(()),
+        }
+    })
 }
 
 /// Builds the benches as they are measured, and not the other targets, which no bench needs in that profile.
