@@ -95,8 +95,8 @@ fn module(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, ar
 }
 
 /// The attributes without which the function is not there.
-fn conditions(function: &Function) -> impl Iterator<Item = &Attribute> + Clone {
-    function.item.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"))
+fn conditions(function: &Function) -> Vec<&Attribute> {
+    function.item.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
 }
 
 /// The two functions to be.
