@@ -11,8 +11,8 @@ use crate::key::{Key, Site, texts};
 use crate::options::{Cached, Invalidates, Life, Text, Time};
 
 /// `#[cached(..)]` on a function.
-pub(crate) fn cached(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expanded(&item, |function| {
+pub(crate) fn cached(arguments: TokenStream, item: &TokenStream) -> TokenStream {
+    expanded(item, |function| {
         let function = Function::of(function, "cached")?;
         let options = Cached::read(arguments)?;
         for value in options.tags.iter().flat_map(Text::values).chain(options.place.cache.as_deref()) {
@@ -27,8 +27,8 @@ pub(crate) fn cached(arguments: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// `#[invalidates(..)]` on a function.
-pub(crate) fn invalidates(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expanded(&item, |function| {
+pub(crate) fn invalidates(arguments: TokenStream, item: &TokenStream) -> TokenStream {
+    expanded(item, |function| {
         let function = Function::of(function, "invalidates")?;
         let options = Invalidates::read(arguments)?;
         let named = [&options.keys, &options.tags, &options.prefixes];
@@ -61,7 +61,7 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Block {
     let (statements, handle) = (key.statements(Site::Function), handle(options.place.cache.as_deref(), krate));
     let returned = function.returned();
     // At the return type: an error about a value that cannot be cached stands there.
-    let shape = quote_spanned! { function.item.sig.output.span() =>
+    let shape = quote_spanned! { returned.span() =>
         (&&(&&&&#krate::attribute::Probe::<#returned>::new()).shape()).checked()
     };
     let policy = policy(options);

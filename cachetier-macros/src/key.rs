@@ -143,17 +143,17 @@ impl<'a> Key<'a> {
 /// A list of texts, each as a `String`.
 pub(crate) fn texts(texts: &[Text], krate: &Path) -> TokenStream {
     let texts = texts.iter().map(|text| match text {
-        Text::Template(template) => match template.pieces.as_slice() {
-            [Piece::Literal(text)] => quote! { ::std::string::String::from(#text) },
-            _ => {
-                let writes = pieces(template);
-                quote! {{
-                    let mut __key = #krate::KeyText::new();
-                    #writes
-                    ::std::string::String::from(__key)
-                }}
+        Text::Template(template) => {
+            if let [Piece::Literal(text)] = template.pieces.as_slice() {
+                return quote! { ::std::string::String::from(#text) };
             }
-        },
+            let writes = pieces(template);
+            quote! {{
+                let mut __key = #krate::KeyText::new();
+                #writes
+                ::std::string::String::from(__key)
+            }}
+        }
         Text::Told(value) => quote_spanned! { value.span() => #krate::attribute::text(#value) },
     });
     quote! { ::std::vec![#(#texts),*] }

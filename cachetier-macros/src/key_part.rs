@@ -1,9 +1,10 @@
 //! `#[derive(KeyPart)]`: a struct as the tuple of its fields, an enum as its variant and the tuple of that one's fields.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt as _;
-use syn::{Attribute, Data, DeriveInput, Error, Fields, Path, parse_quote};
+use syn::spanned::Spanned as _;
+use syn::{Attribute, Data, DeriveInput, Error, Field, Fields, Path, parse_quote};
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream, Error> {
     let cachetier = path(&input.attrs)?;
@@ -49,7 +50,9 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream, Error> {
 
 /// The pattern that takes the fields apart, and what writes them: each as it is, or all in parentheses.
 fn parts(fields: &Fields, bare: bool) -> (TokenStream, TokenStream) {
-    let names: Vec<_> = (0..fields.len()).map(|index| format_ident!("__part_{index}")).collect();
+    // At the field's type: an error about a field that has no form stands there.
+    let name = |(index, field): (usize, &Field)| format_ident!("__part_{index}", span = field.ty.span());
+    let names: Vec<_> = fields.iter().enumerate().map(name).collect();
     let pattern = match fields {
         Fields::Named(fields) => {
             let idents = fields.named.iter().map(|field| &field.ident);
@@ -58,10 +61,8 @@ fn parts(fields: &Fields, bare: bool) -> (TokenStream, TokenStream) {
         Fields::Unnamed(_) => quote! { ( #(#names),* ) },
         Fields::Unit => quote! {},
     };
-    // The span of the field's type: an error about a field that has no form stands there.
     let writes = fields.iter().zip(&names).map(|(field, name)| {
-        let span = syn::spanned::Spanned::span(&field.ty);
-        quote::quote_spanned! { span => __key.part(#name); }
+        quote_spanned! { field.ty.span() => __key.part(#name); }
     });
     let write = if bare || names.is_empty() {
         quote! { #(#writes)* }

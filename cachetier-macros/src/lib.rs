@@ -16,14 +16,14 @@ mod template;
 #[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn cached(arguments: TokenStream, function: TokenStream) -> TokenStream {
-    expand::cached(arguments.into(), function.into()).into()
+    expand::cached(arguments.into(), &function.into()).into()
 }
 
 // As above.
 #[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn invalidates(arguments: TokenStream, function: TokenStream) -> TokenStream {
-    expand::invalidates(arguments.into(), function.into()).into()
+    expand::invalidates(arguments.into(), &function.into()).into()
 }
 
 /// Makes a struct or an enum a part of keys: see the trait of this name.

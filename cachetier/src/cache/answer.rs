@@ -24,6 +24,11 @@ use crate::rule::policy::Content;
 ///
 /// A value is dropped wherever the last hold on it goes, within the cache's own locks included: its `Drop`, should it have one, must not
 /// call the cache, nor wait for somebody who does.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be cached",
+    label = "a value that is cached is written, read back and cloned",
+    note = "derive `serde::Serialize`, `serde::Deserialize` and `Clone` for it, and let it borrow nothing"
+)]
 pub trait Value: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
 
 impl<V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Value for V {}

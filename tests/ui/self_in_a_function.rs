@@ -1,0 +1,8 @@
+use cachetier::cached;
+
+#[cached(key = "{self.tenant}:{id}", ttl = "5m")]
+async fn load(id: u64) -> u64 {
+    id
+}
+
+fn main() {}
