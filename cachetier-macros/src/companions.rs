@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::visit_mut::{VisitMut, visit_path_mut};
-use syn::{Attribute, Expr, FnArg, GenericParam, Generics, Pat, Path, Visibility, parse_quote};
+use syn::{Attribute, Expr, FnArg, GenericParam, Generics, Pat, Path, Visibility, WherePredicate, parse_quote};
 
 use crate::function::{Argument, Function};
 use crate::key::{Key, Site};
@@ -172,21 +172,40 @@ fn generics(function: &Function, options: &Cached, arguments: &[Argument]) -> Ge
         identifiers(argument.ty.to_token_stream(), &mut words);
     }
     let all = &function.item.sig.generics;
-    let named = matches!(options.key, KeyForm::Arguments { .. });
-    let needed = |parameter: &&GenericParam| {
-        named && !matches!(parameter, GenericParam::Lifetime(_)) || words.contains(&parameter_name(parameter))
-    };
-    let mut kept = Generics { params: all.params.iter().filter(needed).cloned().collect(), ..all.clone() };
-    let left_out: HashSet<String> = all.params.iter().filter(|parameter| !needed(parameter)).map(parameter_name).collect();
-    if let Some(clause) = &mut kept.where_clause {
-        let stays = |predicate: &syn::WherePredicate| {
-            let mut words = HashSet::new();
+    if matches!(options.key, KeyForm::Arguments { .. }) {
+        words.extend(all.type_params().map(|parameter| parameter.ident.to_string()));
+        words.extend(all.const_params().map(|parameter| parameter.ident.to_string()));
+    }
+    // What a needed parameter is bound by is needed, too.
+    let predicates = || all.where_clause.iter().flat_map(|clause| &clause.predicates);
+    loop {
+        let before = words.len();
+        for parameter in all.params.iter().filter(|parameter| words.contains(&parameter_name(parameter))).collect::<Vec<_>>() {
+            identifiers(parameter.to_token_stream(), &mut words);
+        }
+        for predicate in predicates().filter(|predicate| binds(predicate, all, &words)).collect::<Vec<_>>() {
             identifiers(predicate.to_token_stream(), &mut words);
-            words.is_disjoint(&left_out)
-        };
-        clause.predicates = std::mem::take(&mut clause.predicates).into_iter().filter(stays).collect();
+        }
+        if words.len() == before {
+            break;
+        }
+    }
+    let mut kept = all.clone();
+    kept.params = all.params.iter().filter(|parameter| words.contains(&parameter_name(parameter))).cloned().collect();
+    if let Some(clause) = &mut kept.where_clause {
+        clause.predicates = predicates().filter(|predicate| binds(predicate, all, &words)).cloned().collect();
     }
     kept
+}
+
+/// Whether a condition is one of a parameter among `words`.
+fn binds(predicate: &WherePredicate, all: &Generics, words: &HashSet<String>) -> bool {
+    let mut bound = HashSet::new();
+    match predicate {
+        WherePredicate::Type(predicate) => identifiers(predicate.bounded_ty.to_token_stream(), &mut bound),
+        other => identifiers(other.to_token_stream(), &mut bound),
+    }
+    all.params.iter().map(parameter_name).any(|name| bound.contains(&name) && words.contains(&name))
 }
 
 fn parameter_name(parameter: &GenericParam) -> String {

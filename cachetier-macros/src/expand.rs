@@ -65,7 +65,7 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Block {
         (&&(&&&&#krate::attribute::Probe::<#returned>::new()).shape()).checked()
     };
     let policy = policy(options);
-    let tags = texts(&options.tags, krate);
+    let tags = texts(&options.tags, function, krate);
     let sharing = if let Some(path) = &options.share_error {
         quote_spanned! { path.span() => #krate::attribute::share_by(#path) }
     } else {
@@ -100,7 +100,7 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Block {
 fn invalidates_body(function: &Function, options: &Invalidates) -> Block {
     let krate = &options.place.krate;
     let handle = handle(options.place.cache.as_deref(), krate);
-    let [keys, tags, prefixes] = [&options.keys, &options.tags, &options.prefixes].map(|all| texts(all, krate));
+    let [keys, tags, prefixes] = [&options.keys, &options.tags, &options.prefixes].map(|all| texts(all, function, krate));
     let (returned, body) = (function.returned(), body(function));
     parse_quote! {{
         #[allow(unused_imports)]

@@ -1,6 +1,6 @@
 //! The function that an attribute stands on: what of it the expansion needs, and what it must not be.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
@@ -103,6 +103,28 @@ impl Function {
             }
         }
         Ok(())
+    }
+
+    /// The words of a template, each meant as the argument of that name. The template may have been handed to a macro that has written the
+    /// function: its words alone would mean what stands where the macro is used.
+    pub(crate) fn meant(&self, words: TokenStream) -> TokenStream {
+        let meant = |mut token: TokenTree| {
+            match &mut token {
+                TokenTree::Ident(word) => {
+                    let argument = self.arguments.iter().filter_map(|argument| argument.name.as_ref()).find(|name| *name == word);
+                    let names = argument.map_or_else(Span::call_site, Ident::span);
+                    word.set_span(word.span().resolved_at(names));
+                }
+                TokenTree::Group(group) => {
+                    let span = group.span();
+                    *group = Group::new(group.delimiter(), self.meant(group.stream()));
+                    group.set_span(span);
+                }
+                _ => {}
+            }
+            token
+        };
+        words.into_iter().map(meant).collect()
     }
 
     /// The arguments that any of the expressions names, in the order of the signature.

@@ -1,7 +1,7 @@
 //! The code that writes a key, a tag or a prefix.
 
-use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens as _, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Error, Expr, GenericParam, Path};
 
@@ -83,7 +83,7 @@ impl<'a> Key<'a> {
                     let begin = format!("{group}:");
                     writes.extend(quote! { __key.literal(#begin); });
                 }
-                writes.extend(pieces(template));
+                writes.extend(pieces(template, self.function));
             }
             KeyForm::Arguments { .. } => {
                 if let Some(group) = group {
@@ -104,7 +104,7 @@ impl<'a> Key<'a> {
                 writes.extend(self.generics());
                 for part in &self.parts {
                     let Some(name) = &part.name else { continue };
-                    let span = part.declared.span();
+                    let span = here(part.declared.span());
                     writes.extend(quote! { __key.literal(":"); });
                     writes.extend(quote_spanned! { span => __key.part(&#name); });
                 }
@@ -141,29 +141,37 @@ impl<'a> Key<'a> {
 }
 
 /// A list of texts, each as a `String`.
-pub(crate) fn texts(texts: &[Text], krate: &Path) -> TokenStream {
+pub(crate) fn texts(texts: &[Text], function: &Function, krate: &Path) -> TokenStream {
     let texts = texts.iter().map(|text| match text {
         Text::Template(template) => {
             if let [Piece::Literal(text)] = template.pieces.as_slice() {
                 return quote! { ::std::string::String::from(#text) };
             }
-            let writes = pieces(template);
+            let writes = pieces(template, function);
             quote! {{
                 let mut __key = #krate::KeyText::new();
                 #writes
                 ::std::string::String::from(__key)
             }}
         }
-        Text::Told(value) => quote_spanned! { value.span() => #krate::attribute::text(#value) },
+        Text::Told(value) => quote_spanned! { here(value.span()) => #krate::attribute::text(#value) },
     });
     quote! { ::std::vec![#(#texts),*] }
 }
 
-fn pieces(template: &Template) -> TokenStream {
+fn pieces(template: &Template, function: &Function) -> TokenStream {
     let writes = template.pieces.iter().map(|piece| match piece {
         Piece::Literal(text) => quote! { __key.literal(#text); },
         // At the value's own place: an error about its type stands there.
-        Piece::Value(value) => quote_spanned! { value.span() => __key.part(&(#value)); },
+        Piece::Value(value) => {
+            let meant = function.meant(value.to_token_stream());
+            quote_spanned! { here(value.span()) => __key.part(&(#meant)); }
+        }
     });
     quote! { #(#writes)* }
+}
+
+/// The place, with our own names: those in a span that a macro has brought along would be others.
+fn here(span: Span) -> Span {
+    span.resolved_at(Span::call_site())
 }

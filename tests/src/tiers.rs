@@ -114,6 +114,12 @@ impl Tier {
         (first, second)
     }
 
+    /// The namespace that its caches share.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Returns the name under which the shared tier knows a key.
     #[must_use]
     pub fn name(&self, key: &str) -> String {
