@@ -11,6 +11,8 @@ mod key;
 mod key_part;
 mod options;
 mod template;
+#[cfg(test)]
+mod tests;
 
 // Documented where it is exported, so that the examples there are run.
 #[allow(missing_docs)]

@@ -1,0 +1,35 @@
+impl Users {
+    async fn forget(&self, ids: Vec<u64>) {
+        #[allow(unused_imports)]
+        use ::cachetier::attribute::probes::*;
+        #[allow(clippy::all, clippy::pedantic)]
+        let __targets = ::cachetier::attribute::Targets {
+            keys: ::std::vec![::cachetier::attribute::text(USERS)],
+            tags: ::std::vec![],
+            prefixes: ::std::vec![
+                { let mut __key = ::cachetier::KeyText::new(); __key.literal("user:");
+                __key.part(& (ids[0])); __key.literal(":");
+                ::std::string::String::from(__key) }
+            ],
+        };
+        #[allow(clippy::all, clippy::pedantic)]
+        let __cache = ::cachetier::attribute::given(&(self.cache)).into_owned();
+        let __returned: () = async move {
+            #[allow(unreachable_code, clippy::diverging_sub_expression)]
+            if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
+                (),
+            > {
+                return __returned;
+            }
+            #[allow(clippy::let_unit_value)]
+            let __returned: () = { self.db.forget(ids).await };
+            #[allow(unreachable_code)] return __returned;
+        }
+            .await;
+        #[allow(clippy::all, clippy::pedantic)]
+        if (&&&::cachetier::attribute::DoneProbe::<()>::new()).done(&__returned) {
+            ::cachetier::attribute::invalidate_after(__cache, __targets).await;
+        }
+        __returned
+    }
+}

@@ -1,0 +1,101 @@
+async fn find(db: &Db, name: String, page: Option<u32>) -> Option<User> {
+    #[allow(unused_imports)]
+    use ::cachetier::attribute::probes::*;
+    #[allow(clippy::all, clippy::pedantic)]
+    let __cache = ::cachetier::attribute::installed();
+    #[allow(clippy::all, clippy::pedantic)]
+    let __shape = (&&(&&&&::cachetier::attribute::Probe::<Option<User>>::new()).shape())
+        .checked();
+    #[allow(clippy::all, clippy::pedantic)]
+    let __key = {
+        fn __here() {}
+        static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
+        ::cachetier::attribute::name(&__here, 1usize, "find"));
+        let mut __key = ::cachetier::KeyText::new();
+        __key.literal(&__NAME);
+        __key.literal(":");
+        __key.part(&name);
+        __key.literal(":");
+        __key.part(&page);
+        if let ::std::option::Option::Some(__hit) = __shape.hit(&__cache, &__key) {
+            return __hit;
+        }
+        ::std::string::String::from(__key)
+    };
+    #[allow(clippy::all, clippy::pedantic)]
+    let __rules = ::cachetier::attribute::rules(
+        ::cachetier::Policy::ttl(::std::time::Duration::new(90u64, 0u32))
+            .l1_ttl(::std::time::Duration::new(10u64, 0u32))
+            .negative_ttl(::cachetier::attribute::duration(TTL)),
+        ::std::vec![],
+    );
+    let __cache = __cache.into_owned();
+    #[allow(clippy::all, clippy::pedantic)]
+    let __sharing = (&&&::cachetier::attribute::ErrorProbe::of(&__shape)).sharing();
+    __shape
+        .load(
+            __cache,
+            __key,
+            __rules,
+            __sharing,
+            async move {
+                #[allow(unreachable_code, clippy::diverging_sub_expression)]
+                if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
+                    Option<User>,
+                > {
+                    return __returned;
+                }
+                #[allow(clippy::let_unit_value)]
+                let __returned: Option<User> = { db.find(name, page).await };
+                #[allow(unreachable_code)] return __returned;
+            },
+        )
+        .await
+}
+///What belongs to [`find`](fn@find): its keys.
+mod find {
+    #[allow(unused_imports)]
+    use super::*;
+    ///Returns the key under which a call of [`find`](fn@super::find) with these arguments is cached.
+    #[must_use]
+    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+    pub(super) fn key(name: String, page: Option<u32>) -> ::std::string::String {
+        ::std::string::String::from({
+            fn __here() {}
+            static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
+            ::cachetier::attribute::name(&__here, 2usize, "find"));
+            let mut __key = ::cachetier::KeyText::new();
+            __key.literal(&__NAME);
+            __key.literal(":");
+            __key.part(&name);
+            __key.literal(":");
+            __key.part(&page);
+            __key
+        })
+    }
+    ///Invalidates what a call of [`find`](fn@super::find) with these arguments has cached, in every instance.
+    ///
+    /// # Errors
+    ///
+    /// Those of an invalidation of the key; and that there is no cache.
+    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+    pub(super) async fn invalidate(
+        name: String,
+        page: Option<u32>,
+    ) -> ::std::result::Result<::cachetier::Delivery, ::cachetier::CacheError> {
+        let __key = {
+            fn __here() {}
+            static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
+            ::cachetier::attribute::name(&__here, 2usize, "find"));
+            let mut __key = ::cachetier::KeyText::new();
+            __key.literal(&__NAME);
+            __key.literal(":");
+            __key.part(&name);
+            __key.literal(":");
+            __key.part(&page);
+            __key
+        };
+        let __cache = ::cachetier::attribute::installed();
+        ::cachetier::attribute::invalidate(&__cache, &__key).await
+    }
+}
