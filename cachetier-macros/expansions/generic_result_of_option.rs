@@ -50,13 +50,12 @@ where
             __rules,
             __sharing,
             async move {
-                #[allow(unreachable_code, clippy::diverging_sub_expression)]
                 if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
                     Result<Option<Vec<T>>, DbError>,
                 > {
                     return __returned;
                 }
-                #[allow(clippy::let_unit_value)]
+                #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
                 let __returned: Result<Option<Vec<T>>, DbError> = {
                     db.rows(id, of).await
                 };

@@ -16,13 +16,12 @@ async fn rename(db: &Db, org: u64, id: u64, name: &str) -> Result<(), DbError> {
     #[allow(clippy::all, clippy::pedantic)]
     let __cache = ::cachetier::attribute::installed().into_owned();
     let __returned: Result<(), DbError> = async move {
-        #[allow(unreachable_code, clippy::diverging_sub_expression)]
         if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
             Result<(), DbError>,
         > {
             return __returned;
         }
-        #[allow(clippy::let_unit_value)]
+        #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
         let __returned: Result<(), DbError> = { db.rename(id, name).await };
         #[allow(unreachable_code)] return __returned;
     }

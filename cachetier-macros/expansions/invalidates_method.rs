@@ -15,13 +15,12 @@ impl Users {
         #[allow(clippy::all, clippy::pedantic)]
         let __cache = ::cachetier::attribute::given(&(self.cache)).into_owned();
         let __returned: () = async move {
-            #[allow(unreachable_code, clippy::diverging_sub_expression)]
             if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
                 (),
             > {
                 return __returned;
             }
-            #[allow(clippy::let_unit_value)]
+            #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
             let __returned: () = { self.db.forget(ids).await };
             #[allow(unreachable_code)] return __returned;
         }

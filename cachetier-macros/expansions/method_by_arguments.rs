@@ -38,13 +38,12 @@ impl Users {
                 __rules,
                 __sharing,
                 async move {
-                    #[allow(unreachable_code, clippy::diverging_sub_expression)]
                     if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
                         User,
                     > {
                         return __returned;
                     }
-                    #[allow(clippy::let_unit_value)]
+                    #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
                     let __returned: User = {
                         id += 1;
                         self.db.find(id).await

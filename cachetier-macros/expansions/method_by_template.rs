@@ -36,13 +36,12 @@ impl Users {
                 __rules,
                 __sharing,
                 async move {
-                    #[allow(unreachable_code, clippy::diverging_sub_expression)]
                     if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
                         Result<User, DbError>,
                     > {
                         return __returned;
                     }
-                    #[allow(clippy::let_unit_value)]
+                    #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
                     let __returned: Result<User, DbError> = { self.db.find(id).await };
                     #[allow(unreachable_code)] return __returned;
                 },

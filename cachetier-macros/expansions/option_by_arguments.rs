@@ -39,13 +39,12 @@ async fn find(db: &Db, name: String, page: Option<u32>) -> Option<User> {
             __rules,
             __sharing,
             async move {
-                #[allow(unreachable_code, clippy::diverging_sub_expression)]
                 if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
                     Option<User>,
                 > {
                     return __returned;
                 }
-                #[allow(clippy::let_unit_value)]
+                #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
                 let __returned: Option<User> = { db.find(name, page).await };
                 #[allow(unreachable_code)] return __returned;
             },

@@ -37,13 +37,12 @@ pub async fn load_user(db: &Db, org: u64, id: u64) -> Result<User, DbError> {
             __rules,
             __sharing,
             async move {
-                #[allow(unreachable_code, clippy::diverging_sub_expression)]
                 if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
                     Result<User, DbError>,
                 > {
                     return __returned;
                 }
-                #[allow(clippy::let_unit_value)]
+                #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
                 let __returned: Result<User, DbError> = { db.fetch(org, id).await };
                 #[allow(unreachable_code)] return __returned;
             },

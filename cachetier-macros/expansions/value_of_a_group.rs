@@ -29,13 +29,12 @@ pub(crate) async fn count(id: u64) -> u64 {
             __rules,
             __sharing,
             async move {
-                #[allow(unreachable_code, clippy::diverging_sub_expression)]
                 if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
                     u64,
                 > {
                     return __returned;
                 }
-                #[allow(clippy::let_unit_value)]
+                #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
                 let __returned: u64 = { id };
                 #[allow(unreachable_code)] return __returned;
             },

@@ -125,11 +125,10 @@ fn body(function: &Function) -> TokenStream {
     quote! {
         async move {
             // Never so: it says what `return` returns.
-            #[allow(unreachable_code, clippy::diverging_sub_expression)]
             if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<#returned> {
                 return __returned;
             }
-            #[allow(clippy::let_unit_value)]
+            #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
             let __returned: #returned = #block;
             #[allow(unreachable_code)]
             return __returned;

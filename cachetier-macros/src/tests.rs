@@ -20,13 +20,13 @@ fn check(name: &str, expansion: TokenStream) {
     assert!(code == kept, "{name} expands to\n{code}\nand not to what {} holds", path.display());
 }
 
-fn cached(name: &str, options: TokenStream, item: TokenStream) {
-    check(name, expand::cached(options, &item));
+fn cached(name: &str, options: TokenStream, item: &TokenStream) {
+    check(name, expand::cached(options, item));
 }
 
 /// In the block that it stands in.
-fn method(name: &str, options: TokenStream, item: TokenStream) {
-    let expansion = expand::cached(options, &item);
+fn method(name: &str, options: TokenStream, item: &TokenStream) {
+    let expansion = expand::cached(options, item);
     check(name, quote! { impl Users { #expansion } });
 }
 
@@ -35,7 +35,7 @@ fn functions() {
     cached(
         "result_by_template",
         quote! { key = "user:{id}", ttl = "5m", tags = ["users", "org:{org}"] },
-        quote! {
+        &quote! {
             /// Loads a user.
             pub async fn load_user(db: &Db, org: u64, id: u64) -> Result<User, DbError> {
                 db.fetch(org, id).await
@@ -45,17 +45,17 @@ fn functions() {
     cached(
         "option_by_arguments",
         quote! { ttl = "90s", l1_ttl = "10s", negative_ttl = TTL, skip(db) },
-        quote! { async fn find(db: &Db, name: String, page: Option<u32>) -> Option<User> { db.find(name, page).await } },
+        &quote! { async fn find(db: &Db, name: String, page: Option<u32>) -> Option<User> { db.find(name, page).await } },
     );
     cached(
         "value_of_a_group",
         quote! { key = "{id}", group = "user", version = 2, policy = POLICY, cache = CACHE, companions = none },
-        quote! { pub(crate) async fn count(id: u64) -> u64 { id } },
+        &quote! { pub(crate) async fn count(id: u64) -> u64 { id } },
     );
     cached(
         "generic_result_of_option",
         quote! { ttl = "1h", share_error = again, companions = of_rows, crate = crate::renamed, skip(db) },
-        quote! {
+        &quote! {
             pub(super) async fn rows<'a, T, const N: usize>(db: &'a Db, id: T, of: super::Table<N>) -> Result<Option<Vec<T>>, DbError>
             where
                 T: Value + KeyPart,
@@ -72,12 +72,12 @@ fn methods() {
     method(
         "method_by_template",
         quote! { key = "{self.tenant}/user:{id}", ttl = "5m", cache = self.cache },
-        quote! { pub async fn find(&self, id: u64) -> Result<User, DbError> { self.db.find(id).await } },
+        &quote! { pub async fn find(&self, id: u64) -> Result<User, DbError> { self.db.find(id).await } },
     );
     method(
         "method_by_arguments",
         quote! { ttl = "5m" },
-        quote! { async fn find(&self, mut id: u64) -> User { id += 1; self.db.find(id).await } },
+        &quote! { async fn find(&self, mut id: u64) -> User { id += 1; self.db.find(id).await } },
     );
 }
 

@@ -38,7 +38,7 @@ fn l1(entries: u64) -> L1 {
 
 fn keys<const N: usize>() -> [KeyHash; N] {
     let hasher = KeyHasher::new([7; 16]);
-    std::array::from_fn(|index| hasher.hash(&format!("key:{index}")))
+    std::array::from_fn(|index| hasher.hash(format!("key:{index}")))
 }
 
 /// Reads until `over`: whatever is found must be newer than what was acknowledged before the look. Returns how often something was.
@@ -139,7 +139,7 @@ fn what_is_read_again_and_again_keeps_its_place_against_what_is_read_once() {
     let hasher = KeyHasher::new([7; 16]);
     let often = hasher.hash("often");
     // Keys that would have the same place.
-    let mut rivals = (0..).map(|index| hasher.hash(&format!("once:{index}"))).filter(|key| key.0 % 4_096 == often.0 % 4_096);
+    let mut rivals = (0..).map(|index| hasher.hash(format!("once:{index}"))).filter(|key| key.0 % 4_096 == often.0 % 4_096);
     l1.insert(often, entry(&view, 1));
     let mut found = 0;
     for _ in 0..20 {

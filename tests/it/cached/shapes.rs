@@ -119,7 +119,7 @@ async fn odd(
     (left, right): (u8, u8),
     bytes: &[u8],
 ) -> Result<String, String> {
-    number += u32::from(left + right) + u32::from(bytes[0]);
+    number += u32::from(left + right) + u32::from(bytes.first().copied().unwrap_or_default());
     let moved = name;
     Ok(db.query(format!("{moved} {number} {type}")))
 }
