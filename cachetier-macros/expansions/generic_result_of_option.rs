@@ -20,10 +20,10 @@ where
     #[allow(clippy::all, clippy::pedantic)]
     let __key = {
         fn __here() {}
-        static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
-        crate::renamed::attribute::name(&__here, 1usize, "rows"));
+        static __NAME: ::std::sync::LazyLock<crate::renamed::attribute::Name> = ::std::sync::LazyLock::new(||
+        crate::renamed::attribute::Name::of(&__here, 1usize, "rows"));
         let mut __key = crate::renamed::KeyText::new();
-        __key.literal(&__NAME);
+        __key.literal(__NAME.text());
         __key.literal(":").part(crate::renamed::attribute::type_name::<T>());
         __key.literal(":").part(&N);
         __key.literal(":");
@@ -80,10 +80,10 @@ pub(super) mod of_rows {
     {
         ::std::string::String::from({
             fn __here() {}
-            static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
-            crate::renamed::attribute::name(&__here, 2usize, "rows"));
+            static __NAME: ::std::sync::LazyLock<crate::renamed::attribute::Name> = ::std::sync::LazyLock::new(||
+            crate::renamed::attribute::Name::of(&__here, 2usize, "rows"));
             let mut __key = crate::renamed::KeyText::new();
-            __key.literal(&__NAME);
+            __key.literal(__NAME.text());
             __key.literal(":").part(crate::renamed::attribute::type_name::<T>());
             __key.literal(":").part(&N);
             __key.literal(":");
@@ -108,10 +108,10 @@ pub(super) mod of_rows {
     {
         let __key = {
             fn __here() {}
-            static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
-            crate::renamed::attribute::name(&__here, 2usize, "rows"));
+            static __NAME: ::std::sync::LazyLock<crate::renamed::attribute::Name> = ::std::sync::LazyLock::new(||
+            crate::renamed::attribute::Name::of(&__here, 2usize, "rows"));
             let mut __key = crate::renamed::KeyText::new();
-            __key.literal(&__NAME);
+            __key.literal(__NAME.text());
             __key.literal(":").part(crate::renamed::attribute::type_name::<T>());
             __key.literal(":").part(&N);
             __key.literal(":");

@@ -10,10 +10,11 @@ impl Users {
         #[allow(clippy::all, clippy::pedantic)]
         let __key = {
             fn __here() {}
-            static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
-            ::cachetier::attribute::name(&__here, 1usize, "find"));
+            static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
+            ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
             let mut __key = ::cachetier::KeyText::new();
-            __key.literal(&__NAME);
+            __key.literal(__NAME.text());
+            __NAME.of_self::<Self>(&mut __key);
             __key.literal(":");
             __key.part(&self);
             __key.literal(":");
@@ -59,10 +60,11 @@ impl Users {
     fn find_key(&self, id: u64) -> ::std::string::String {
         ::std::string::String::from({
             fn __here() {}
-            static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
-            ::cachetier::attribute::name(&__here, 1usize, "find"));
+            static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
+            ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
             let mut __key = ::cachetier::KeyText::new();
-            __key.literal(&__NAME);
+            __key.literal(__NAME.text());
+            __NAME.of_self::<Self>(&mut __key);
             __key.literal(":");
             __key.part(&self);
             __key.literal(":");
@@ -82,10 +84,11 @@ impl Users {
     ) -> ::std::result::Result<::cachetier::Delivery, ::cachetier::CacheError> {
         let __key = {
             fn __here() {}
-            static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
-            ::cachetier::attribute::name(&__here, 1usize, "find"));
+            static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
+            ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
             let mut __key = ::cachetier::KeyText::new();
-            __key.literal(&__NAME);
+            __key.literal(__NAME.text());
+            __NAME.of_self::<Self>(&mut __key);
             __key.literal(":");
             __key.part(&self);
             __key.literal(":");

@@ -9,10 +9,10 @@ async fn find(db: &Db, name: String, page: Option<u32>) -> Option<User> {
     #[allow(clippy::all, clippy::pedantic)]
     let __key = {
         fn __here() {}
-        static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
-        ::cachetier::attribute::name(&__here, 1usize, "find"));
+        static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
+        ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
         let mut __key = ::cachetier::KeyText::new();
-        __key.literal(&__NAME);
+        __key.literal(__NAME.text());
         __key.literal(":");
         __key.part(&name);
         __key.literal(":");
@@ -61,10 +61,10 @@ mod find {
     pub(super) fn key(name: String, page: Option<u32>) -> ::std::string::String {
         ::std::string::String::from({
             fn __here() {}
-            static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
-            ::cachetier::attribute::name(&__here, 2usize, "find"));
+            static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
+            ::cachetier::attribute::Name::of(&__here, 2usize, "find"));
             let mut __key = ::cachetier::KeyText::new();
-            __key.literal(&__NAME);
+            __key.literal(__NAME.text());
             __key.literal(":");
             __key.part(&name);
             __key.literal(":");
@@ -84,10 +84,10 @@ mod find {
     ) -> ::std::result::Result<::cachetier::Delivery, ::cachetier::CacheError> {
         let __key = {
             fn __here() {}
-            static __NAME: ::std::sync::LazyLock<::std::string::String> = ::std::sync::LazyLock::new(||
-            ::cachetier::attribute::name(&__here, 2usize, "find"));
+            static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
+            ::cachetier::attribute::Name::of(&__here, 2usize, "find"));
             let mut __key = ::cachetier::KeyText::new();
-            __key.literal(&__NAME);
+            __key.literal(__NAME.text());
             __key.literal(":");
             __key.part(&name);
             __key.literal(":");

@@ -88,6 +88,9 @@ impl<'a> Key<'a> {
             KeyForm::Arguments { .. } => {
                 if let Some(group) = group {
                     writes.extend(quote! { __key.literal(#group); });
+                    if self.function.is_method() {
+                        writes.extend(quote! { #krate::attribute::self_of_group::<Self>(&mut __key); });
+                    }
                 } else {
                     let name = syn::ext::IdentExt::unraw(&self.function.item.sig.ident).to_string();
                     let above = match site {
@@ -96,10 +99,13 @@ impl<'a> Key<'a> {
                     };
                     items = quote! {
                         fn __here() {}
-                        static __NAME: ::std::sync::LazyLock<::std::string::String> =
-                            ::std::sync::LazyLock::new(|| #krate::attribute::name(&__here, #above, #name));
+                        static __NAME: ::std::sync::LazyLock<#krate::attribute::Name> =
+                            ::std::sync::LazyLock::new(|| #krate::attribute::Name::of(&__here, #above, #name));
                     };
-                    writes.extend(quote! { __key.literal(&__NAME); });
+                    writes.extend(quote! { __key.literal(__NAME.text()); });
+                    if self.function.is_method() {
+                        writes.extend(quote! { __NAME.of_self::<Self>(&mut __key); });
+                    }
                 }
                 writes.extend(self.generics());
                 for part in &self.parts {

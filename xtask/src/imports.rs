@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("fuzz", &["wire"]),
     // What the attributes expand into stands above everything they could be written with by hand.
-    ("attribute", &["installed", "cache", "rule", "observe", "error"]),
+    ("attribute", &["installed", "cache", "rule", "observe", "key_part", "error"]),
     ("installed", &["cache"]),
     (
         "cache",

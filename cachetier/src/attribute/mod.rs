@@ -7,6 +7,7 @@
 mod done;
 mod handle;
 mod invalidate;
+mod name;
 mod shape;
 mod sharing;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use done::DoneProbe;
 pub use handle::{AsCache, Handle, given, installed};
 pub use invalidate::{Targets, invalidate, invalidate_after};
+pub use name::{Name, self_of_group, type_name};
 pub use shape::{Fallible, Form, Kind, One, OneOrNone, Probe, Shape, Shaped, Sure, Uncacheable};
 pub use sharing::{ByClone, ByLeaderAlone, ByPath, Copied, Copies, ErrorProbe, Sharing, Within, share_by};
 
@@ -40,28 +42,6 @@ pub fn rules(policy: Policy, tags: Vec<String>) -> Tagged<Vec<String>> {
 #[must_use]
 pub fn text(text: impl AsRef<str>) -> String {
     text.as_ref().to_owned()
-}
-
-/// The name that a function's keys begin with where they are not told: its path, with dots, for a `:` divides the parts of a key. The path
-/// is that of `here`, an item within the function or `above` levels below the function's place.
-#[must_use]
-pub fn name<F>(here: &F, above: usize, name: &str) -> String {
-    let path = std::any::type_name_of_val(here);
-    // `here` itself, and the bodies of async functions, which are closures.
-    let mut place = path.rsplit_once("::").map_or("", |(place, _)| place);
-    while let Some(outer) = place.strip_suffix("::{{closure}}") {
-        place = outer;
-    }
-    for _ in 0..above {
-        place = place.rsplit_once("::").map_or("", |(place, _)| place);
-    }
-    format!("{place}::{name}").replace("::", ".")
-}
-
-/// The name of a type parameter, as a part of a key.
-#[must_use]
-pub fn type_name<T: ?Sized>() -> &'static str {
-    std::any::type_name::<T>()
 }
 
 /// A duration that an option names: where it is none, the error stands at the option.

@@ -320,3 +320,57 @@ async fn a_macro_may_write_them() {
     assert_eq!((made_one::key(1), made_two::key(2)), ("one:1".into(), "two:2".into()));
     assert_eq!((made_one(1).await, made_two(2).await), (1, 2));
 }
+
+trait Source {
+    async fn read(&self, id: u64) -> Result<u64, String>;
+}
+
+/// A method that a trait brings along.
+trait Measured {
+    #[cached(ttl = "5m", skip(self), companions = none)]
+    async fn size(&self) -> usize {
+        size_of_val(self)
+    }
+}
+
+impl Measured for u8 {}
+impl Measured for u32 {}
+
+impl Source for Users {
+    #[cached(key = "source:{id}", ttl = "5m", companions = none)]
+    async fn read(&self, id: u64) -> Result<u64, String> {
+        Ok(self.db.query(id))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table<T> {
+    db: Db,
+    rows: Vec<T>,
+}
+
+impl<T: Value> Table<T> {
+    #[cached(ttl = "5m", skip(self))]
+    async fn row(&self, index: usize) -> Option<T> {
+        self.db.query(self.rows.get(index).cloned())
+    }
+}
+
+#[tokio::test]
+async fn methods_of_traits_and_of_generic_types_are_cached() {
+    scoped(async |_| {
+        let users = Users::default();
+        assert_eq!(twice(&users.db, async || users.read(7).await).await, (Ok(7), Ok(7), 1));
+        let (numbers, texts) =
+            (Table { db: Db::default(), rows: vec![1_u8] }, Table { db: Db::default(), rows: vec!["a".to_owned()] });
+        assert_eq!(twice(&numbers.db, async || numbers.row(0).await).await, (Some(1), Some(1), 1));
+        assert_eq!(twice(&texts.db, async || texts.row(0).await).await, (Some("a".into()), Some("a".into()), 1));
+        assert_eq!(
+            twice(&numbers.db, async || numbers.row(0).await).await,
+            (Some(1), Some(1), 0),
+            "each type of table has its own rows"
+        );
+        assert_eq!((1_u8.size().await, 1_u32.size().await, 2_u8.size().await), (1, 4, 1), "whatever the trait is implemented for");
+    })
+    .await;
+}
