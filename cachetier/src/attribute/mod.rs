@@ -5,6 +5,7 @@
 //! fits is taken. So an alias of `Result` is a `Result`.
 
 mod done;
+mod form;
 mod handle;
 mod invalidate;
 mod name;
@@ -14,10 +15,11 @@ mod sharing;
 use std::time::Duration;
 
 pub use done::DoneProbe;
+pub use form::{Fallible, Form, Kind, One, OneOrNone, Shaped, Sure};
 pub use handle::{AsCache, Handle, given, installed};
 pub use invalidate::{Targets, invalidate, invalidate_after};
 pub use name::{Name, self_of_group, type_name};
-pub use shape::{Fallible, Form, Kind, One, OneOrNone, Probe, Shape, Shaped, Sure, Uncacheable};
+pub use shape::{Probe, Shape, Uncacheable};
 pub use sharing::{ByClone, ByLeaderAlone, ByPath, Copied, Copies, ErrorProbe, Sharing, Within, share_by};
 
 use crate::cache::Tagged;

@@ -1,12 +1,12 @@
 //! The shape of a function's return type: what of it is a value to be cached, what says that there is none, what is an error; and a call
 //! of a function of that shape.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::pin::Pin;
 
+use super::form::{Fallible, Form, Kind, One, OneOrNone, Shaped, Sure, ValueOf};
 use super::handle::Handle;
 use super::sharing::{AsItsOwn, Sharing};
 use crate::cache::{Answer, Entry, Maybe, Rules, Value};
@@ -48,113 +48,6 @@ levels! {
     ReturnsOption<T>: &Probe<Option<T>> => Sure<OneOrNone<T>>;
     /// Last level: everything else.
     ReturnsValue<T>: Probe<T> => Sure<One<T>>;
-}
-
-/// What a function brings when it does not fail.
-pub trait Kind {
-    /// What is cached.
-    type Value;
-    /// What is brought.
-    type Brought;
-
-    /// Made of a value, or of none; `None` if none cannot be brought.
-    fn brought(value: Option<Self::Value>) -> Option<Self::Brought>;
-
-    /// The value in it.
-    fn value(brought: &Self::Brought) -> Option<&Self::Value>;
-}
-
-/// A value.
-#[derive(Debug)]
-pub struct One<T>(PhantomData<fn() -> T>);
-
-impl<T> Kind for One<T> {
-    type Value = T;
-    type Brought = T;
-
-    fn brought(value: Option<T>) -> Option<T> {
-        value
-    }
-
-    fn value(brought: &T) -> Option<&T> {
-        Some(brought)
-    }
-}
-
-/// A value, or the knowledge that there is none.
-#[derive(Debug)]
-pub struct OneOrNone<T>(PhantomData<fn() -> T>);
-
-impl<T> Kind for OneOrNone<T> {
-    type Value = T;
-    type Brought = Option<T>;
-
-    fn brought(value: Option<T>) -> Option<Option<T>> {
-        Some(value)
-    }
-
-    fn value(brought: &Option<T>) -> Option<&T> {
-        brought.as_ref()
-    }
-}
-
-/// What a function returns.
-pub trait Form {
-    /// What it brings.
-    type Kind: Kind;
-    /// What it fails with.
-    type Error;
-    /// Its return type.
-    type Returned;
-
-    /// Returned by a function that has brought something, or failed.
-    fn returned(result: ResultOf<Self>) -> Self::Returned;
-
-    /// What was returned, as a result.
-    fn result(returned: Self::Returned) -> ResultOf<Self>;
-}
-
-type Brought<K> = <K as Kind>::Brought;
-type ResultOf<F> = Result<Brought<<F as Form>::Kind>, <F as Form>::Error>;
-type ValueOf<F> = <<F as Form>::Kind as Kind>::Value;
-
-/// It cannot fail.
-#[derive(Debug)]
-pub struct Sure<K>(PhantomData<fn() -> K>);
-
-impl<K: Kind> Form for Sure<K> {
-    type Kind = K;
-    type Error = Infallible;
-    type Returned = K::Brought;
-
-    fn returned(result: Result<K::Brought, Infallible>) -> K::Brought {
-        match result {
-            Ok(brought) => brought,
-            Err(never) => match never {},
-        }
-    }
-
-    fn result(returned: K::Brought) -> Result<K::Brought, Infallible> {
-        Ok(returned)
-    }
-}
-
-/// It may fail.
-#[derive(Debug)]
-pub struct Fallible<K, E>(PhantomData<fn() -> (K, E)>);
-
-impl<K: Kind, E> Form for Fallible<K, E> {
-    type Kind = K;
-    type Error = E;
-    type Returned = Result<K::Brought, E>;
-
-    fn returned(result: Result<K::Brought, E>) -> Result<K::Brought, E> {
-        result
-    }
-
-    fn result(returned: Result<K::Brought, E>) -> Result<K::Brought, E> {
-        returned
-    }
 }
 
 /// A function of the form `F`.
@@ -201,12 +94,6 @@ impl<F: Form> Shape<F> {
             F::returned(result.map(|Found(brought)| brought))
         })
     }
-}
-
-/// Something of a form.
-pub trait Shaped {
-    /// The form.
-    type Form: Form;
 }
 
 impl<F: Form> Shaped for Shape<F> {

@@ -8,7 +8,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shape::{Form, Shaped};
+use super::form::{Form, Shaped};
 use crate::cache::{Failed, Failure, Heard, Telling};
 use crate::error::SharedError;
 
