@@ -214,3 +214,15 @@ fn what_the_store_does_not_see_of_the_hits_costs_hardly_any() {
         }
     }
 }
+
+/// The same keys in the same order, again and again, with a new key after each turn: of each of them the store hears in time.
+#[test]
+fn what_is_read_in_a_fixed_order_is_not_forgotten() {
+    const HOT: u32 = 1_000;
+    const TURNS: u32 = 500;
+    let turns = (0..TURNS).flat_map(|turn| (0..HOT).chain([1_000_000 + turn]));
+    let (ours, alone) = found(Eviction::Lru, u64::from(HOT) + 100, usize::MAX, turns);
+    println!("{ours} hits, the store alone {alone}");
+    assert!(alone >= u64::from(HOT * (TURNS - 2)), "{alone}");
+    assert!(ours + 20 >= alone, "{ours} hits, the store alone has {alone}");
+}

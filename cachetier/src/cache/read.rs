@@ -160,7 +160,7 @@ impl TieredCache {
         Key { text, hash: self.instance().hash(text) }
     }
 
-    /// The hit: no allocation, no lock, nothing decoded.
+    /// The hit: nothing decoded, no lock that is waited for, and no allocation once the thread has its front.
     pub(super) fn hit<A: Answer>(&self, key: KeyHash) -> Option<A> {
         let instance = self.instance();
         let answer = instance.l1.probe(key, instance.now(), &instance.view).and_then(|entry| A::of(&entry));

@@ -27,6 +27,7 @@ const LARGEST: usize = 1_024;
 
 /// How many reads of others it takes at most to lose a place: what is read often is not displaced by what is read once.
 const DEAREST: u8 = 8;
+
 /// Of how many hits the store is told at most before it takes the next entry in.
 const UNTOLD: usize = 128;
 
@@ -59,6 +60,15 @@ impl Place {
     }
 }
 
+/// Moves a cell when it is dropped.
+struct Moved<'a>(&'a AtomicU64);
+
+impl Drop for Moved<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
 /// What a key's cell read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Count(u64);
@@ -70,10 +80,15 @@ pub(super) struct Front {
     cells: Box<[AtomicU64]>,
     /// Hits that the store is to be told of, each key once in a round.
     untold: Mutex<Vec<KeyHash>>,
-    /// How many these are: all that a hit looks at when there are enough.
-    untold_len: AtomicUsize,
     /// Counts how often the store was told.
     round: AtomicU64,
+    /// How many keys were hit in this round.
+    hit: AtomicUsize,
+    /// How many there were in the round before.
+    hit_before: AtomicUsize,
+    /// With which of them the store begins to be told: what is read in the same order again and again is told from another place each
+    /// time.
+    first: AtomicUsize,
 }
 
 impl Front {
@@ -83,8 +98,10 @@ impl Front {
             cache: CACHES.fetch_add(1, Ordering::Relaxed),
             cells: (0..CELLS).map(|_| AtomicU64::new(0)).collect(),
             untold: Mutex::new(Vec::with_capacity(UNTOLD)),
-            untold_len: AtomicUsize::new(0),
             round: AtomicU64::new(1),
+            hit: AtomicUsize::new(0),
+            hit_before: AtomicUsize::new(1),
+            first: AtomicUsize::new(0),
         }
     }
 
@@ -98,8 +115,9 @@ impl Front {
                 let found = place.entry.upgrade()?;
                 place.worth = place.worth.saturating_add(1).min(DEAREST);
                 let round = self.round.load(Ordering::Relaxed);
-                if place.round != round && self.remember(key) {
+                if place.round != round {
                     place.round = round;
+                    self.remember(key);
                 }
                 Some(found)
             })
@@ -131,9 +149,11 @@ impl Front {
         });
     }
 
-    /// The entry of `key` has changed in the store: what any front holds of it counts no longer.
-    pub(super) fn moved(&self, key: KeyHash) {
-        self.cell(key).fetch_add(1, Ordering::AcqRel);
+    /// Runs `change`, which changes the entry of `key` in the store; after it, what any front holds of the key counts no longer. Also if it
+    /// panics: the store drops values, and their `Drop` is not ours.
+    pub(super) fn moving<T>(&self, key: KeyHash, change: impl FnOnce() -> T) -> T {
+        let _moved = Moved(self.cell(key));
+        change()
     }
 
     /// All entries have.
@@ -146,24 +166,27 @@ impl Front {
     /// Tells the store of hits that it has not seen, so that what it admits and evicts next follows what is really read.
     pub(super) fn tell(&self, hit: impl FnMut(KeyHash)) {
         self.round.fetch_add(1, Ordering::Relaxed);
-        if self.untold_len.load(Ordering::Relaxed) == 0 {
+        let hits = self.hit.swap(0, Ordering::Relaxed);
+        if hits == 0 {
             return;
         }
+        self.hit_before.store(hits, Ordering::Relaxed);
+        self.first.store(fastrand::usize(..hits), Ordering::Relaxed);
         if let Some(mut untold) = self.try_untold() {
             untold.drain(..).for_each(hit);
-            self.untold_len.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Keeps a hit for [`Front::tell`], if there is room and nobody else is at it: it is a sample.
-    fn remember(&self, key: KeyHash) -> bool {
-        if self.untold_len.load(Ordering::Relaxed) >= UNTOLD {
-            return false;
+    /// Keeps a key's first hit of a round for [`Front::tell`], if it is one of those to be told and nobody else is at it: it is a sample.
+    fn remember(&self, key: KeyHash) {
+        let nth = self.hit.fetch_add(1, Ordering::Relaxed);
+        let (of, first) = (self.hit_before.load(Ordering::Relaxed).max(1), self.first.load(Ordering::Relaxed));
+        // Counted around: those at the ends are told as often as those in the middle.
+        if nth.saturating_add(of).saturating_sub(first) % of < UNTOLD
+            && let Some(mut untold) = self.try_untold().filter(|untold| untold.len() < UNTOLD)
+        {
+            untold.push(key);
         }
-        let Some(mut untold) = self.try_untold().filter(|untold| untold.len() < UNTOLD) else { return false };
-        untold.push(key);
-        self.untold_len.store(untold.len(), Ordering::Relaxed);
-        true
     }
 
     /// Never waits: a hit has better things to do.

@@ -81,12 +81,12 @@ impl L1 {
             Capacity::Bytes(bytes) => u64::from(entry.weight()) <= bytes,
         };
         if fits {
+            // First: what it is told of may displace what it has.
+            self.front.tell(|hit| drop(self.store.get(&hit)));
             if !self.store.contains_key(&key) {
                 self.held.fetch_add(1, Ordering::Relaxed);
             }
-            self.front.tell(|hit| drop(self.store.get(&hit)));
-            self.store.insert(key, entry);
-            self.front.moved(key);
+            self.front.moving(key, || self.store.insert(key, entry));
         } else {
             self.take_out(key);
         }
@@ -104,9 +104,8 @@ impl L1 {
     }
 
     fn take_out(&self, key: KeyHash) -> bool {
-        let taken = self.store.remove(&key).is_some();
         // Also if there was nothing: what the store had let go before may be in a front still.
-        self.front.moved(key);
+        let taken = self.front.moving(key, || self.store.remove(&key).is_some());
         if taken {
             // Not below zero: what is taken out may have been counted as displaced a moment before.
             let _ = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1));
@@ -134,6 +133,8 @@ impl L1 {
                 self.counters.evicted_by_age.one();
             }
         }
+        // What it has let go is given back also where nobody but the fronts is asked for long.
+        self.store.run_pending_tasks();
     }
 
     /// Gives the memory of everything back. What makes the entries unusable is the view's table.
