@@ -124,7 +124,7 @@ impl Config {
             return Err(ConfigError::new("max_staleness", &format!("{:?}", self.max_staleness), &least));
         }
         if !(MIN_CELLS..=MAX_CELLS).contains(&self.cells) {
-            return Err(ConfigError::new("tag_cells", &self.cells.to_string(), "256 to 67108864"));
+            return Err(ConfigError::new("tag_cells", &self.cells.to_string(), "256 to 4194304"));
         }
         Ok(())
     }
@@ -133,7 +133,7 @@ impl Config {
 /// The longest of any duration that is stored or waited for: what an envelope can say, in milliseconds.
 const LONGEST: Duration = Duration::from_millis(u32::MAX as u64);
 const MIN_CELLS: u32 = 1 << 8;
-const MAX_CELLS: u32 = 1 << 26;
+const MAX_CELLS: u32 = 1 << 22;
 const MAX_NAMESPACE: usize = 64;
 
 /// Names of keys are built from the namespace, so it may not hold what delimits them.
@@ -169,7 +169,7 @@ mod tests {
         check(|c| c.load_limit = Duration::ZERO, "load_limit is 0ns, expected 1 ms or more");
         check(|c| c.max_life = Duration::MAX, "max_life is 18446744073709551615.999999999s, expected at most 4294967.295s");
         check(|c| c.max_staleness = Duration::from_secs(1), "max_staleness is 1s, expected 1.5s or more, three checks");
-        check(|c| c.cells = 1, "tag_cells is 1, expected 256 to 67108864");
+        check(|c| c.cells = 1, "tag_cells is 1, expected 256 to 4194304");
         assert_eq!(Config::new("a-b_c.9").check(), Ok(()));
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use crate::clock::Millis;
 use crate::key::TagHash;
 use crate::rule::seq::{Epoch, Era, Generation, Seq, Tick, Token};
-use crate::rule::table::TagTable;
+use crate::rule::table::{TableCopy, TagTable};
 use crate::sync::{Mutex, lock};
 use crate::wire::message::Targets;
 
@@ -35,10 +35,8 @@ pub(crate) struct View {
     proof: AtomicU64,
     generation: AtomicU64,
     table: TagTable,
-    /// The highest point that the lane has told since it was last met. A new era resets it, and so does a lane that has gone back.
+    /// The highest point that the lane has told. A new era resets it.
     known: Mutex<Token>,
-    /// The highest seq told in that era: what an own bump must lie above. Written with `known` locked.
-    floor: AtomicU64,
     tick: AtomicU64,
     /// Own bumps that have no seq yet.
     unanswered: Mutex<Unanswered>,
@@ -64,7 +62,6 @@ impl View {
             generation: AtomicU64::new(1),
             table: TagTable::new(cells),
             known: Mutex::new(Token::default()),
-            floor: AtomicU64::new(0),
             tick: AtomicU64::new(1),
             unanswered: Mutex::new(Unanswered::default()),
             unanswered_len: AtomicUsize::new(0),
@@ -100,9 +97,9 @@ impl View {
         (known, Tick(self.tick.load(Ordering::Acquire)))
     }
 
-    /// What an own bump must lie above: whatever is kept anywhere by what this instance was told is then older.
-    pub(crate) fn floor(&self) -> Seq {
-        Seq(self.floor.load(Ordering::Acquire))
+    /// What the lane is told by whoever speaks to it: below this point it cannot stand, unless it has forgotten some.
+    pub(crate) fn floor(&self) -> Token {
+        *lock(&self.known)
     }
 
     pub(crate) fn era(&self) -> Era {
@@ -148,18 +145,15 @@ impl View {
     pub(crate) fn meet(&self, told: Token) {
         let mut known = lock(&self.known);
         if known.era == told.era {
-            self.floor.fetch_max(told.seq.0, Ordering::AcqRel);
+            known.seq = known.seq.max(told.seq);
         } else {
             // Seqs of two eras do not compare.
-            self.floor.store(told.seq.0, Ordering::Release);
+            *known = told;
         }
-        // Also if it lies below the one known: where the lane has gone back, the next bumps of others will be told below that as well,
-        // and a load that noted it would count as newer than they are.
-        *known = told;
     }
 
     /// Takes the lane's table over, once the epoch has ended.
-    pub(crate) fn take_over(&self, table: &[u8], now: Millis, server_millis: u64) {
+    pub(crate) fn take_over(&self, table: &TableCopy, now: Millis, server_millis: u64) {
         self.set_server_clock(now, server_millis);
         self.table.merge(table);
         self.moved();
@@ -193,7 +187,6 @@ impl View {
     fn told(&self, token: Token) {
         let mut known = lock(&self.known);
         if known.era == token.era {
-            self.floor.fetch_max(token.seq.0, Ordering::AcqRel);
             known.seq = known.seq.max(token.seq);
         }
     }
@@ -301,19 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_has_gone_back_lowers_what_loads_note_and_not_what_bumps_lie_above() {
-        let (view, era) = (View::new(1 << 8), Era(1));
-        let targets = Targets { tags: vec![TagHash(7)], ..Targets::default() };
-        view.meet(Token { era, seq: Seq(100) });
-        view.apply(&targets, Token { era, seq: Seq(150) });
-        view.meet(Token { era, seq: Seq(50) });
-        let noted = view.note(Millis(0));
-        assert_eq!((noted.born.seq, view.floor()), (Seq(50), Seq(150)));
-        // Another instance bumps what was loaded since, on the clock that the lane goes by now.
-        let other = Targets { tags: vec![TagHash(u64::MAX / 3)], ..Targets::default() };
-        view.apply(&other, Token { era, seq: Seq(60) });
-        assert!(!view.unmoved_since(noted.born.seq, noted.tick, &other.tags));
+    fn what_is_told_of_another_era_is_the_followers_to_take_over() {
+        let view = View::new(1 << 8);
+        view.meet(Token { era: Era(1), seq: Seq(100) });
+        view.apply(&Targets::default(), Token { era: Era(2), seq: Seq(700) });
+        assert_eq!(view.floor(), Token { era: Era(1), seq: Seq(100) });
         view.meet(Token { era: Era(2), seq: Seq(20) });
-        assert_eq!((view.note(Millis(0)).born.seq, view.floor()), (Seq(20), Seq(20)), "another era has its own");
+        assert_eq!(view.note(Millis(0)).born, Token { era: Era(2), seq: Seq(20) });
     }
 }

@@ -35,7 +35,7 @@ async fn a_setting_that_cannot_be_used_is_named_with_what_it_was_and_what_was_ex
     let above = Policy::ttl(SECOND).l1_ttl(2 * SECOND);
     check(shop().policy(above), "l1_ttl", "l1_ttl is 2s, expected at most the ttl, 1s").await;
     check(shop().policy(POLICY.jitter(51)), "jitter", "jitter is 51 %, expected at most 50 %").await;
-    check(shop().tag_cells(0), "tag_cells", "tag_cells is 0, expected 256 to 67108864").await;
+    check(shop().tag_cells(0), "tag_cells", "tag_cells is 0, expected 256 to 4194304").await;
     let most = "expected at most 4294967.295s";
     check(shop().lease(Duration::MAX), "lease", &format!("lease is 18446744073709551615.999999999s, {most}")).await;
     check(shop().load_limit(Duration::ZERO), "load_limit", "load_limit is 0ns, expected 1 ms or more").await;

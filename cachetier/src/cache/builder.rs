@@ -52,7 +52,7 @@ use crate::wire::codec::Codec;
 /// // A setting that cannot be used has a name.
 /// let error = TieredCache::builder("shop").tag_cells(1).build().await.unwrap_err();
 /// assert_eq!(error.field(), "tag_cells");
-/// assert_eq!(error.to_string(), "tag_cells is 1, expected 256 to 67108864");
+/// assert_eq!(error.to_string(), "tag_cells is 1, expected 256 to 4194304");
 /// # drop(cache);
 /// # Ok(())
 /// # }
@@ -199,8 +199,11 @@ impl CacheBuilder {
         self
     }
 
-    /// The size of the tag table, in cells of eight bytes: more make needless misses rarer where many tags are invalidated. Every
-    /// instance of a namespace must use the same. Defaults to 262,144, which is 2 MiB.
+    /// The size of the tag table, in cells of eight bytes, rounded up to a power of two: more make needless misses rarer where many
+    /// tags are invalidated. Defaults to 262,144, which is 2 MiB.
+    ///
+    /// The shared tier's own table has the size of the largest that any instance was ever told, and grows when one comes that is told
+    /// more: so the size can be changed one instance after the other.
     pub fn tag_cells(mut self, cells: u32) -> Self {
         self.config.cells = cells;
         self
@@ -220,7 +223,7 @@ impl CacheBuilder {
         config.check()?;
         let runtime =
             Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
-        let names = LaneNames { namespace: config.namespace.clone(), cells: config.cells };
+        let names = LaneNames { namespace: config.namespace.clone(), cells: config.cells.next_power_of_two() };
         let tier = over.open(&config, &names)?;
         if tier.is_some() && config.codec.is_none() {
             return Err(ConfigError::new("codec", "none", "one of the features `postcard` and `bincode` for a shared tier"));
@@ -233,7 +236,7 @@ impl CacheBuilder {
             clock,
             l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
             flights: Flights::new(config.shards),
-            view: View::new(config.cells),
+            view: View::new(names.cells),
             outbox: Outbox::new(config.outbox),
             counters: Arc::clone(&counters),
         });

@@ -1,9 +1,11 @@
 //! The follower: the task that holds this instance's own subscription, applies the lane in order and proves that nothing is
-//! missing. Whatever goes wrong, it is answered in one way: nothing here is proven any more, and the subscription begins anew.
+//! missing. Whatever goes wrong, nothing here is proven any more; then the lane is taken over as it stands, on the same subscription
+//! where that still tells everything, else on a new one.
 //!
 //! Why a check proves: the server puts messages and replies into one stream in the order in which it ran them. So when the seq in a
 //! check's reply is one that was applied here, everything up to it was.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use crate::clock::Millis;
 use crate::coherence::instance::Instance;
 use crate::error::Fault;
 use crate::l2::lane::{Lane, Subscription};
-use crate::rule::seq::Token;
+use crate::rule::seq::{Seq, Token};
 use crate::wire::message;
 
 /// How often and how long.
@@ -33,13 +35,37 @@ const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 /// How many checks a session must last for its loss to be met with the shortest rest again: each begin reads the whole table.
 const STEADY: u32 = 20;
 
+/// Why a session could not go on as it was.
+#[derive(Debug)]
+enum Broken {
+    /// Something was missed: what is held here is not proven any more, but the subscription goes on.
+    Behind(Fault),
+    /// The subscription is of no more use.
+    Lost(Fault),
+}
+
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Self {
+        Self::Lost(fault)
+    }
+}
+
+impl From<Broken> for Fault {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Behind(fault) | Broken::Lost(fault) => fault,
+        }
+    }
+}
+
 /// Runs until it is dropped. `synced` tells when the instance is in step with the lane.
 pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: Pace, synced: watch::Sender<bool>) {
     let mut rest = REST.0;
     let mut episode = false;
+    let mut applied = Token::default();
     loop {
         let mut proofs = 0;
-        let fault = match session(&instance, &*lane, pace, &synced, &mut proofs).await {
+        let fault = match session(&instance, &*lane, pace, &synced, (&mut applied, &mut proofs)).await {
             Ok(never) => match never {},
             Err(fault) => fault,
         };
@@ -62,26 +88,17 @@ pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: P
     }
 }
 
-/// One subscription, from its begin to the fault that ended it. `proofs` counts the checks after the one it begins with.
+/// One subscription, from its begin to the fault that ended it. `applied` is up to where everything is applied here, `proofs` counts
+/// the checks after the one it begins with.
 async fn session(
     instance: &Instance,
     lane: &dyn Lane,
     pace: Pace,
     synced: &watch::Sender<bool>,
-    proofs: &mut u32,
-) -> Result<std::convert::Infallible, Fault> {
+    (applied, proofs): (&mut Token, &mut u32),
+) -> Result<Infallible, Fault> {
     let mut subscription = limited(pace.limit, lane.subscribe()).await?;
-    let begun = limited(pace.limit, subscription.check()).await?;
-    let table = limited(pace.limit, subscription.table()).await?;
-    // Once more: a lane that has begun anew since the first check has lost its table before, or while, it was read.
-    let asked = instance.now();
-    let state = limited(pace.limit, subscription.check()).await?;
-    if state.token.era != begun.token.era {
-        return Err(Fault::Refused("the lane began another era".into()));
-    }
-    instance.begin_epoch(begun.token, &table, state.server_millis);
-    let mut applied = catch_up(instance, &mut *subscription, begun.token, state.token)?;
-    prove(instance, asked, &*subscription);
+    *applied = come_into_step(instance, &mut *subscription, pace, *applied).await?;
     synced.send_replace(true);
     tracing::info!(namespace = %instance.namespace, "in step with the lane");
 
@@ -89,48 +106,104 @@ async fn session(
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first one is done.
     checks.reset();
+    // Whether the last thing proven was that something had been missed.
+    let mut mended = false;
     loop {
-        tokio::select! {
-            message = subscription.next() => applied = hear(instance, &message?, applied)?,
+        let step = tokio::select! {
+            message = subscription.next() => hear(instance, &message?, *applied),
             _ = checks.tick() => {
-                let asked = instance.now();
-                let state = limited(pace.limit, subscription.check()).await?;
-                applied = catch_up(instance, &mut *subscription, applied, state.token)?;
-                instance.view.checked(instance.now(), state.server_millis);
-                prove(instance, asked, &*subscription);
-                *proofs = proofs.saturating_add(1);
+                let proven = check(instance, &mut *subscription, pace, *applied).await;
+                if proven.is_ok() {
+                    *proofs = proofs.saturating_add(1);
+                    mended = false;
+                }
+                proven
             }
-        }
+        };
+        *applied = match step {
+            Ok(reached) => reached,
+            Err(Broken::Lost(fault)) => return Err(fault),
+            // Again, and nothing was proven in between: this subscription is no good.
+            Err(Broken::Behind(fault)) if mended => return Err(fault),
+            Err(Broken::Behind(fault)) => {
+                mended = true;
+                instance.lose();
+                instance.counters.lane_gaps.one();
+                tracing::warn!(namespace = %instance.namespace, %fault, "missed something on the lane: copies are checked before they are served");
+                come_into_step(instance, &mut *subscription, pace, *applied).await?
+            }
+        };
     }
 }
 
-/// Applies what had arrived before a check was answered with `told`, and returns the point reached: all of that, or an error.
-fn catch_up(instance: &Instance, subscription: &mut dyn Subscription, before: Token, told: Token) -> Result<Token, Fault> {
-    let mut applied = before;
-    while let Some(bytes) = subscription.ready() {
-        applied = hear(instance, &bytes, applied)?;
+/// Takes the lane over as it stands now: a new epoch, the parts of the table that moved after `before`, and a proof. Returns the point
+/// up to which everything is applied here.
+async fn come_into_step(
+    instance: &Instance,
+    subscription: &mut dyn Subscription,
+    pace: Pace,
+    before: Token,
+) -> Result<Token, Fault> {
+    let begun = limited(pace.limit, subscription.check(instance.view.floor())).await?;
+    // What this instance had applied in the same era, its table holds.
+    let since = if begun.token.era == before.era { before.seq } else { Seq::default() };
+    let table = limited(pace.limit, subscription.table(begun, since)).await?;
+    // Once more: a lane that has begun anew since the first check has lost its table before, or while, it was read; and one that has
+    // grown was read in two shapes.
+    let asked = instance.now();
+    let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
+    if state.token.era != begun.token.era || state.cells != begun.cells {
+        return Err(Fault::Refused("the lane began another era, or grew".into()));
     }
-    if told.era != applied.era || told.seq < before.seq {
-        return Err(Fault::Refused("the lane went back, or began another era".into()));
-    }
-    if told.seq > applied.seq {
-        return Err(Fault::Refused("a message is missing".into()));
-    }
+    instance.begin_epoch(begun.token, &table, state.server_millis);
+    let applied = catch_up(instance, subscription, begun.token, state.token)?;
+    prove(instance, asked, subscription);
     Ok(applied)
 }
 
+/// Asks the lane where it stands, and renews the proof if that is where this instance is.
+async fn check(instance: &Instance, subscription: &mut dyn Subscription, pace: Pace, before: Token) -> Result<Token, Broken> {
+    let asked = instance.now();
+    let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
+    let applied = catch_up(instance, subscription, before, state.token)?;
+    instance.view.checked(instance.now(), state.server_millis);
+    prove(instance, asked, subscription);
+    Ok(applied)
+}
+
+/// Applies what had arrived before a check was answered with `told`, and returns the point reached: all of that, or an error.
+fn catch_up(instance: &Instance, subscription: &mut dyn Subscription, before: Token, told: Token) -> Result<Token, Broken> {
+    let mut applied = before;
+    let mut behind = None;
+    // All of them, whatever one of them shows: what has arrived is applied.
+    while let Some(bytes) = subscription.ready() {
+        match hear(instance, &bytes, applied) {
+            Ok(reached) => applied = reached,
+            Err(Broken::Behind(fault)) => behind = Some(fault),
+            Err(lost) => return Err(lost),
+        }
+    }
+    match behind {
+        Some(fault) => Err(Broken::Behind(fault)),
+        None if told.era != applied.era => Err(Broken::Behind(Fault::Refused("the lane began another era".into()))),
+        None if told.seq < before.seq => Err(Broken::Lost(Fault::Refused("the lane went back".into()))),
+        None if told.seq > applied.seq => Err(Broken::Behind(Fault::Refused("a message is missing".into()))),
+        None => Ok(applied),
+    }
+}
+
 /// Applies one message and returns the point reached.
-fn hear(instance: &Instance, bytes: &[u8], applied: Token) -> Result<Token, Fault> {
+fn hear(instance: &Instance, bytes: &[u8], applied: Token) -> Result<Token, Broken> {
     let message = message::read(bytes).map_err(|garbled| Fault::Refused(format!("unreadable message: {garbled}").into()))?;
     instance.apply(&message);
     if message.era != applied.era {
-        return Err(Fault::Refused("a message of another era".into()));
+        return Err(Broken::Behind(Fault::Refused("a message of another era".into())));
     }
     if message.seq <= applied.seq {
         return Ok(applied);
     }
     if message.previous != applied.seq {
-        return Err(Fault::Refused("a message is missing".into()));
+        return Err(Broken::Behind(Fault::Refused("a message is missing".into())));
     }
     Ok(Token { era: message.era, seq: message.seq })
 }
@@ -153,8 +226,9 @@ mod tests {
     use super::*;
     use crate::coherence::instance::tests::instance;
     use crate::l2::lane::{Bumped, LaneState, Seized};
-    use crate::rule::seq::{Era, Seq};
+    use crate::rule::seq::Era;
     use crate::rule::stamp::Stamp;
+    use crate::rule::table::TableCopy;
     use crate::wire::message::Targets;
 
     const PACE: Pace = Pace { interval: Duration::from_millis(500), limit: Duration::from_secs(20) };
@@ -173,11 +247,11 @@ mod tests {
 
     #[async_trait]
     impl Lane for Torn {
-        async fn bump(&self, _: &Targets, _: Seq) -> Result<Bumped, Fault> {
+        async fn bump(&self, _: &Targets, _: Token) -> Result<Bumped, Fault> {
             Err(Fault::Away("not of this test".into()))
         }
 
-        async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Seq) -> Result<Seized, Fault> {
+        async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Token) -> Result<Seized, Fault> {
             Err(Fault::Away("not of this test".into()))
         }
 
@@ -188,11 +262,11 @@ mod tests {
 
     #[async_trait]
     impl Lane for Flapping {
-        async fn bump(&self, _: &Targets, _: Seq) -> Result<Bumped, Fault> {
+        async fn bump(&self, _: &Targets, _: Token) -> Result<Bumped, Fault> {
             Err(Fault::Away("not of this test".into()))
         }
 
-        async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Seq) -> Result<Seized, Fault> {
+        async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Token) -> Result<Seized, Fault> {
             Err(Fault::Away("not of this test".into()))
         }
 
@@ -212,13 +286,13 @@ mod tests {
             None
         }
 
-        async fn check(&mut self) -> Result<LaneState, Fault> {
-            Ok(LaneState { token: Token { era: Era(self.era), seq: Seq(7) }, server_millis: 1_000_000 })
+        async fn check(&mut self, _: Token) -> Result<LaneState, Fault> {
+            Ok(LaneState { token: Token { era: Era(self.era), seq: Seq(7) }, server_millis: 1_000_000, cells: 1 << 18 })
         }
 
-        async fn table(&mut self) -> Result<Vec<u8>, Fault> {
+        async fn table(&mut self, _: LaneState, _: Seq) -> Result<TableCopy, Fault> {
             self.era += u32::from(self.torn);
-            Ok(Vec::new())
+            Ok(TableCopy::default())
         }
 
         fn proves_for(&self) -> Option<Duration> {
@@ -229,7 +303,8 @@ mod tests {
     #[tokio::test]
     async fn a_table_lost_before_it_was_read_proves_nothing() {
         let (instance, (synced, in_step)) = (instance(), watch::channel(false));
-        let end = timeout(PACE.limit, session(&instance, &Torn, PACE, &synced, &mut 0)).await.expect("it ends");
+        let end =
+            timeout(PACE.limit, session(&instance, &Torn, PACE, &synced, (&mut Token::default(), &mut 0))).await.expect("it ends");
         assert!(matches!(end, Err(Fault::Refused(_))), "{end:?}");
         assert!(!*in_step.borrow() && !instance.view.proven(instance.now()));
     }

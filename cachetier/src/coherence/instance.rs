@@ -12,6 +12,7 @@ use crate::lease::Ticket;
 use crate::observe::stats::Counters;
 use crate::rule::seq::{Tick, Token};
 use crate::rule::stamp::Stamp;
+use crate::rule::table::TableCopy;
 use crate::view::View;
 use crate::wire::message::{Message, Targets};
 
@@ -59,7 +60,7 @@ impl Instance {
     }
 
     /// Begins an epoch with what the lane has told: its point and its table. Not proven yet.
-    pub(crate) fn begin_epoch(&self, told: Token, table: &[u8], server_millis: u64) {
+    pub(crate) fn begin_epoch(&self, told: Token, table: &TableCopy, server_millis: u64) {
         self.view.meet(told);
         // Also when the point is the one known: messages may have come and gone unseen.
         self.lose();
@@ -134,7 +135,7 @@ pub(super) mod tests {
         const ERAS: u32 = 200;
         let (instance, over) = (instance(), AtomicBool::new(false));
         let Epoch(first) = instance.view.epoch();
-        let table = vec![0; 1 << 18];
+        let table = TableCopy::default();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for era in 1..=ERAS {

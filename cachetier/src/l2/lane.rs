@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::error::Fault;
 use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
+use crate::rule::table::TableCopy;
 use crate::wire::message::Targets;
 
 /// What a bump came to.
@@ -33,18 +34,23 @@ pub(crate) struct LaneState {
     pub(crate) token: Token,
     /// The server's clock, in milliseconds since 1970.
     pub(crate) server_millis: u64,
+    /// How many cells its table has.
+    pub(crate) cells: u32,
 }
 
 /// The writing end of a lane. Every call is sent at most once.
+///
+/// `floor` is the era that the caller knows and the highest seq that it was told in it. A lane of that era that stands below has
+/// forgotten what it acknowledged: it begins another era. One that is begun, begins above it.
 #[async_trait]
 pub(crate) trait Lane: Send + Sync + 'static {
     /// Drops the keys (not one that a write guard holds), writes the new seq into the cells of tags and prefixes,
-    /// and tells every subscriber; all in one step. The seq will be above `floor`.
-    async fn bump(&self, targets: &Targets, floor: Seq) -> Result<Bumped, Fault>;
+    /// and tells every subscriber; all in one step.
+    async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault>;
 
     /// First half of a `set`: drops what the key holds, plants `ticket` for `lease`, bumps the key and tells every subscriber
     /// that the value to come will be stamped like the ticket. `key` is the logical key.
-    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Seq) -> Result<Seized, Fault>;
+    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault>;
 
     /// Opens this instance's own subscription and returns once the server has confirmed it.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault>;
@@ -60,12 +66,12 @@ pub(crate) trait Subscription: Send {
     /// Returns a message that has arrived already.
     fn ready(&mut self) -> Option<Vec<u8>>;
 
-    /// Asks a writable primary for the lane's state, beginning an era if the lane has none. All that was published before the
-    /// state was read has arrived when this returns: [`Subscription::ready`] hands it out.
-    async fn check(&mut self) -> Result<LaneState, Fault>;
+    /// Asks a writable primary for the lane's state, beginning an era as a bump would. All that was published before the state was
+    /// read has arrived when this returns: [`Subscription::ready`] hands it out.
+    async fn check(&mut self, floor: Token) -> Result<LaneState, Fault>;
 
-    /// Returns the tag table: cells of eight bytes, big-endian; shorter when its end was never written.
-    async fn table(&mut self) -> Result<Vec<u8>, Fault>;
+    /// Returns the tag table of a lane that was found in `state`: the parts of it that have been bumped after `since`, at least.
+    async fn table(&mut self, state: LaneState, since: Seq) -> Result<TableCopy, Fault>;
 
     /// How long a check's answer proves that nothing was missed; `None` where messages cannot be lost unseen.
     fn proves_for(&self) -> Option<Duration>;
@@ -76,7 +82,7 @@ pub(crate) trait Subscription: Send {
 pub(crate) struct LaneNames {
     /// The namespace.
     pub(crate) namespace: String,
-    /// How many cells the tag table has; one more stands behind them for "everything".
+    /// How many cells the tag table is to have at least: a power of two.
     pub(crate) cells: u32,
 }
 

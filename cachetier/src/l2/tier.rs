@@ -7,7 +7,7 @@ use super::lane::{Bumped, Lane, LaneNames, Seized};
 use super::{Claimed, Filled, Store};
 use crate::error::Fault;
 use crate::observe::stats::Counters;
-use crate::rule::seq::Seq;
+use crate::rule::seq::Token;
 use crate::rule::stamp::Stamp;
 use crate::tasks::Tasks;
 use crate::wire::message::Targets;
@@ -79,11 +79,11 @@ impl Tier {
         self.counted(self.store.abandon(name, ticket).await)
     }
 
-    pub(crate) async fn bump(&self, targets: &Targets, floor: Seq) -> Result<Bumped, Fault> {
+    pub(crate) async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
         self.counted(self.tasks.counted(self.lane.bump(targets, floor)).await)
     }
 
-    pub(crate) async fn seize(&self, key: &str, ticket: Stamp, floor: Seq) -> Result<Seized, Fault> {
+    pub(crate) async fn seize(&self, key: &str, ticket: Stamp, floor: Token) -> Result<Seized, Fault> {
         self.counted(self.tasks.counted(self.lane.seize(key, ticket, self.lease, floor)).await)
     }
 }

@@ -122,8 +122,10 @@ stats! {
     invalidations_applied: Counter, "invalidations applied";
     /// Invalidations of an `#[invalidates]` that could not be made: an unusable key, tag or prefix, or a closed cache.
     invalidations_refused: Counter, "invalidations refused";
-    /// Times this instance could no longer prove that it had missed nothing.
+    /// Times the subscription ended, so that this instance could no longer prove that it had missed nothing.
     lane_lost: Counter, "lane lost";
+    /// Times something was found missing on a subscription that went on: a message, or the lane's own past.
+    lane_gaps: Counter, "lane gaps";
 }
 
 impl std::fmt::Display for Stats {

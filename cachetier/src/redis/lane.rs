@@ -8,9 +8,11 @@ use ::redis::{Cmd, PushInfo, PushKind, Value};
 use async_trait::async_trait;
 
 use crate::error::Fault;
+use crate::key::CELLS_PER_TAG;
 use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;
+use crate::rule::table::{Page, TableCopy};
 use crate::wire::message::{Targets, body};
 use crate::wire::slot::{TICKET, prefix};
 
@@ -24,8 +26,13 @@ const TARGETS: usize = 1_000;
 /// How many bytes of keys one message carries, so that a thousand subscribers do not each have megabytes to be sent.
 const KEY_BYTES: usize = 64 << 10;
 
-/// How much of the table is read at once: larger answers would hold up the messages behind them.
-const SLICE: usize = 256 << 10;
+/// How the table lies in its string: a head that names its size and era, the last bump of everything, that of each page of cells, the
+/// cells. As `scripts/lane.lua` writes it.
+const TABLE_HEAD: usize = 16;
+const PAGE: usize = 4_096;
+
+/// How many pages are read at once: larger answers would hold up the messages behind them.
+const PAGES: usize = 8;
 
 /// The highest floor passed on, far from where scripts lose count. A higher one was told by no server.
 const HIGHEST_FLOOR: u64 = 1 << 52;
@@ -87,13 +94,15 @@ impl RedisLane {
         }
     }
 
-    async fn bump_part(&self, targets: &Targets, floor: Seq) -> Result<Bumped, Fault> {
+    async fn bump_part(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
         let values: Vec<String> = targets.keys.iter().map(|key| self.names.value(key)).collect();
         let lane = [self.place.state.as_bytes(), self.place.table.as_bytes()];
         let keys: Vec<&[u8]> = lane.into_iter().chain(values.iter().map(String::as_bytes)).collect();
-        let (era, floor) = (fresh_era(), decimal(floor));
-        let (cells, body) = (self.place.cells_of(targets), body(targets, None));
-        let args = [era.as_bytes(), floor.as_bytes(), self.place.channel.as_bytes(), &cells, &body];
+        let caller = self.place.caller(floor);
+        let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
+        let hashes: Vec<u8> = targets.tags.iter().chain(&targets.prefixes).flat_map(|hash| hash.0.to_be_bytes()).collect();
+        let (all, body): (&[u8], _) = (if targets.all { b"1" } else { b"0" }, body(targets, None));
+        let args = [fresh, known, floor, cells, self.place.channel.as_bytes(), &hashes, all, &body];
         let [era, seq, held] = numbers(self.link.run(&self.bump, &keys, &args, self.dial.settings.limits.command).await?)?;
         Ok(Bumped { token: token(era, seq)?, held })
     }
@@ -101,7 +110,7 @@ impl RedisLane {
 
 #[async_trait]
 impl Lane for RedisLane {
-    async fn bump(&self, targets: &Targets, floor: Seq) -> Result<Bumped, Fault> {
+    async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
         let Some(parts) = split(targets) else { return self.bump_part(targets, floor).await };
         let mut done: Option<Bumped> = None;
         for part in &parts {
@@ -118,13 +127,14 @@ impl Lane for RedisLane {
         done.ok_or_else(|| misread("at least one part"))
     }
 
-    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Seq) -> Result<Seized, Fault> {
+    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
         let value = self.names.value(key);
         let keys = [self.place.state.as_bytes(), self.place.table.as_bytes(), value.as_bytes()];
-        let (era, floor, lease) = (fresh_era(), decimal(floor), life(lease).to_string());
+        let (caller, lease) = (self.place.caller(floor), life(lease).to_string());
+        let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
         let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
         let (body, slot) = (body(&targets, Some(ticket)), prefix(TICKET, ticket));
-        let args = [era.as_bytes(), floor.as_bytes(), self.place.channel.as_bytes(), &body, &slot, lease.as_bytes()];
+        let args = [fresh, known, floor, cells, self.place.channel.as_bytes(), &body, &slot, lease.as_bytes()];
         let [era, seq, planted] = numbers(self.link.run(&self.seize, &keys, &args, self.dial.settings.limits.command).await?)?;
         let token = token(era, seq)?;
         Ok(if planted == 1 { Seized::Planted(token) } else { Seized::Held(token) })
@@ -145,12 +155,11 @@ impl Lane for RedisLane {
 }
 
 impl Place {
-    /// The cells that a bump of `targets` writes into, four bytes an index.
-    fn cells_of(&self, targets: &Targets) -> Vec<u8> {
-        let hashes = targets.tags.iter().chain(&targets.prefixes);
-        let cells = hashes.flat_map(|hash| hash.cells(self.cells));
-        // Everything is the one cell behind the others.
-        cells.chain(targets.all.then_some(self.cells)).flat_map(u32::to_be_bytes).collect()
+    /// What every script of the lane is told of its caller: an era to begin if there is none, the era known here, the highest seq told
+    /// in it, the size of a table to begin.
+    fn caller(&self, floor: Token) -> [String; 4] {
+        let Era(known) = floor.era;
+        [fresh_era(), known.to_string(), decimal(floor.seq), self.cells.to_string()]
     }
 }
 
@@ -225,6 +234,22 @@ struct RedisSubscription {
     proves_for: Duration,
 }
 
+impl RedisSubscription {
+    /// The bytes of the table from `from` to before `until`, or to its end.
+    async fn part(&mut self, from: usize, until: usize) -> Result<Vec<u8>, Fault> {
+        let mut command = Cmd::with_capacity(4, self.place.table.len() + 32);
+        command.arg("GETRANGE").arg(&self.place.table).arg(from).arg(until.saturating_sub(1));
+        let part = tokio::time::timeout(self.limit, self.connection.send_packed_command(&command)).await;
+        Ok(bytes(judged(part, self.limit)?)?.unwrap_or_default())
+    }
+}
+
+/// What the table of a lane begins with.
+fn table_head(state: LaneState) -> Vec<u8> {
+    let Era(era) = state.token.era;
+    [*b"ctt\x01", state.cells.to_be_bytes(), era.to_be_bytes(), CELLS_PER_TAG.to_be_bytes()].concat()
+}
+
 /// What a push means to a subscription.
 enum Push {
     Message(Vec<u8>),
@@ -278,35 +303,45 @@ impl Subscription for RedisSubscription {
         }
     }
 
-    async fn check(&mut self) -> Result<LaneState, Fault> {
+    async fn check(&mut self, floor: Token) -> Result<LaneState, Fault> {
         if self.pushes.is_closed() {
             // The connection may still answer when the subscription is gone: that would prove nothing.
             return Err(lost());
         }
         let keys = [self.place.state.as_bytes(), self.place.table.as_bytes()];
-        let era = fresh_era();
-        let args = [era.as_bytes()];
+        let caller = self.place.caller(floor);
+        let args = caller.each_ref().map(String::as_bytes);
         let check = self.place.check.run(&mut self.connection, &keys, &args);
-        let [era, seq, server_millis] = numbers(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
-        Ok(LaneState { token: token(era, seq)?, server_millis })
+        let [era, seq, server_millis, cells] = numbers(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
+        let cells = u32::try_from(cells).ok().filter(|cells| cells.is_power_of_two()).ok_or_else(|| misread("a power of two"))?;
+        Ok(LaneState { token: token(era, seq)?, server_millis, cells })
     }
 
-    async fn table(&mut self) -> Result<Vec<u8>, Fault> {
-        let cells = usize::try_from(self.place.cells).unwrap_or(usize::MAX);
-        let whole = cells.saturating_add(1).saturating_mul(8);
-        let mut table = Vec::new();
-        for from in (0..whole).step_by(SLICE) {
-            let until = from.saturating_add(SLICE).min(whole);
-            let mut command = Cmd::with_capacity(4, self.place.table.len() + 32);
-            command.arg("GETRANGE").arg(&self.place.table).arg(from).arg(until.saturating_sub(1));
-            let slice = tokio::time::timeout(self.limit, self.connection.send_packed_command(&command)).await;
-            let slice = bytes(judged(slice, self.limit)?)?.unwrap_or_default();
-            table.extend_from_slice(&slice);
-            if slice.len() < until.saturating_sub(from) {
-                break;
-            }
+    async fn table(&mut self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {
+        let cells = usize::try_from(state.cells).unwrap_or(usize::MAX);
+        let pages = cells.div_ceil(PAGE);
+        let first = TABLE_HEAD.saturating_add(8).saturating_add(pages.saturating_mul(8));
+        let begin = self.part(0, first).await?;
+        let mut copy = TableCopy { cells: state.cells, ..TableCopy::default() };
+        if begin.is_empty() {
+            return Ok(copy);
         }
-        Ok(table)
+        let head = table_head(state);
+        let Some(told) = begin.strip_prefix(head.as_slice()) else {
+            return Err(Fault::Refused("the table is another's".into()));
+        };
+        let mut told = told.chunks_exact(8).map(|seq| Seq(seq.iter().fold(0, |seq, byte| (seq << 8) | u64::from(*byte))));
+        copy.all = told.next().unwrap_or_default();
+        let moved: Vec<usize> = told.enumerate().filter(|(_, seq)| *seq > since).map(|(page, _)| page).collect();
+        for run in moved.chunk_by(|page, next| page.saturating_add(1) == *next).flat_map(|run| run.chunks(PAGES)) {
+            let (Some(page), many) = (run.first(), run.len()) else { continue };
+            let from = page.saturating_mul(PAGE);
+            let until = from.saturating_add(many.saturating_mul(PAGE)).min(cells);
+            let bytes =
+                self.part(first.saturating_add(from.saturating_mul(8)), first.saturating_add(until.saturating_mul(8))).await?;
+            copy.pages.push(Page { first: u32::try_from(from).unwrap_or(u32::MAX), cells: bytes });
+        }
+        Ok(copy)
     }
 
     fn proves_for(&self) -> Option<Duration> {

@@ -55,12 +55,93 @@ impl TagTable {
         Seq(least.unwrap_or(u64::MAX))
     }
 
-    /// Merges the lane's own copy: cells of eight bytes, big-endian, the one for everything last; a missing end was never written.
-    pub(crate) fn merge(&self, copy: &[u8]) {
-        for (cell, bytes) in self.cells.iter().chain([&self.all]).zip(copy.chunks_exact(8)) {
-            let seq = bytes.iter().fold(0_u64, |seq, byte| (seq << 8) | u64::from(*byte));
-            if seq > cell.load(Ordering::Relaxed) {
-                cell.fetch_max(seq, Ordering::AcqRel);
+    /// Merges what was read of the lane's own table, whatever its size: cells of a larger one fall together here, those of a smaller
+    /// one are spread. Both sizes are powers of two, so that a tag's cells there and here agree.
+    pub(crate) fn merge(&self, copy: &TableCopy) {
+        self.bump_all(copy.all);
+        let (ours, theirs) = (self.size(), copy.cells.max(1));
+        for page in &copy.pages {
+            for (index, bytes) in (page.first..theirs).zip(page.cells.chunks_exact(8)) {
+                let seq = bytes.iter().fold(0_u64, |seq, byte| (seq << 8) | u64::from(*byte));
+                if seq == 0 {
+                    continue;
+                }
+                let places = (index % ours..ours).step_by(usize::try_from(theirs).unwrap_or(usize::MAX));
+                for cell in places.filter_map(|place| self.cell(place)) {
+                    if seq > cell.load(Ordering::Relaxed) {
+                        cell.fetch_max(seq, Ordering::AcqRel);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What was read of a lane's own table: all of it, or the pages that have moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TableCopy {
+    /// How many cells the whole has: a power of two.
+    pub(crate) cells: u32,
+    /// The last bump of everything.
+    pub(crate) all: Seq,
+    pub(crate) pages: Vec<Page>,
+}
+
+/// Cells in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// The index of the first one.
+    pub(crate) first: u32,
+    /// Eight bytes each, big-endian; those behind the end were never written.
+    pub(crate) cells: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn copy(cells: u32, bumps: &[(u64, u64)]) -> TableCopy {
+        let mut bytes = vec![0; cells as usize * 8];
+        for (tag, seq) in bumps {
+            for cell in TagHash(*tag).cells(cells) {
+                let at = cell as usize * 8;
+                let before = u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+                bytes[at..at + 8].copy_from_slice(&before.max(*seq).to_be_bytes());
+            }
+        }
+        TableCopy { cells, all: Seq(0), pages: vec![Page { first: 0, cells: bytes }] }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bump_is_overlooked_whatever_the_two_sizes(
+            ours in 0_u32..12,
+            theirs in 0_u32..12,
+            bumps in prop::collection::vec((any::<u64>(), 1_u64..1_000), 0..40),
+        ) {
+            let table = TagTable::new(1 << ours);
+            table.merge(&copy(1 << theirs, &bumps));
+            for (tag, seq) in &bumps {
+                prop_assert!(!table.unmoved_since(Seq(seq - 1), &[TagHash(*tag)]));
+                prop_assert!(table.unmoved_since(Seq(1_000), &[TagHash(*tag)]));
+            }
+        }
+
+        #[test]
+        fn a_copy_of_the_same_size_says_what_the_bumps_themselves_say(
+            bumps in prop::collection::vec((any::<u64>(), 1_u64..1_000), 0..40),
+            asked in prop::collection::vec((any::<u64>(), 0_u64..1_000), 0..40),
+        ) {
+            let (merged, bumped) = (TagTable::new(256), TagTable::new(256));
+            merged.merge(&copy(256, &bumps));
+            for (tag, seq) in &bumps {
+                bumped.bump(TagHash(*tag), Seq(*seq));
+            }
+            for (tag, since) in asked.iter().chain(&bumps) {
+                let (since, tags) = (Seq(*since), [TagHash(*tag)]);
+                prop_assert_eq!(merged.unmoved_since(since, &tags), bumped.unmoved_since(since, &tags));
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::key::TagHash;
 use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
 use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
+use crate::rule::table::TableCopy;
 use crate::wire::message::Targets;
 use crate::wire::message::{body, head};
 
@@ -43,19 +44,23 @@ struct Place {
 struct Bump {
     /// Whole names.
     keys: Vec<String>,
-    cells: Vec<u32>,
+    tags: Vec<TagHash>,
+    all: bool,
     body: Vec<u8>,
-    floor: Seq,
+    floor: Token,
+    /// The size of a table to begin.
+    cells: u32,
 }
 
 impl Bump {
-    fn new(names: &LaneNames, targets: &Targets, coming: Option<Stamp>, floor: Seq) -> Self {
-        let tags = targets.tags.iter().chain(&targets.prefixes);
+    fn new(names: &LaneNames, targets: &Targets, coming: Option<Stamp>, floor: Token) -> Self {
         Self {
             keys: targets.keys.iter().map(|key| names.value(key)).collect(),
-            cells: tags.flat_map(|tag: &TagHash| tag.cells(names.cells)).chain(targets.all.then_some(names.cells)).collect(),
+            tags: targets.tags.iter().chain(&targets.prefixes).copied().collect(),
+            all: targets.all,
             body: body(targets, coming),
             floor,
+            cells: names.cells,
         }
     }
 
@@ -63,9 +68,12 @@ impl Bump {
         let now = state.now();
         let held = self.keys.iter().map(|key| u64::from(state.keys.drop_unless_held(key, now))).sum();
         let room = state.room(namespace);
-        let (previous, token) = room.advance(now, self.floor);
-        for cell in &self.cells {
-            room.write_cell(*cell, token.seq);
+        let (previous, token) = room.advance(now, self.floor, self.cells);
+        for tag in &self.tags {
+            room.mark(*tag, token.seq);
+        }
+        if self.all {
+            room.mark_all(token.seq);
         }
         let message: Arc<[u8]> = head(token.era, previous, token.seq).into_iter().chain(self.body.iter().copied()).collect();
         state.publish(namespace, &message, deliveries);
@@ -104,7 +112,7 @@ impl MemoryLane {
 
 #[async_trait]
 impl Lane for MemoryLane {
-    async fn bump(&self, targets: &Targets, floor: Seq) -> Result<Bumped, Fault> {
+    async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
         let Place { hub, names, namespace, instance } = &self.place;
         let bump = Bump::new(names, targets, None, floor);
         let key = match bump.keys.as_slice() {
@@ -121,7 +129,7 @@ impl Lane for MemoryLane {
         hub.pass(call, self.limit, Some(namespace), |state, deliveries| Ok(bump.run(namespace, state, deliveries)), stray).await
     }
 
-    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Seq) -> Result<Seized, Fault> {
+    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
         let Place { hub, names, namespace, instance } = &self.place;
         let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
         let seize = Seize { bump: Bump::new(names, &targets, Some(ticket), floor), key: names.value(key), ticket, lease };
@@ -217,7 +225,7 @@ impl Reader {
     async fn ask<T: Send + 'static>(
         &mut self,
         kind: CallKind,
-        question: fn(&Place, &mut State) -> Result<T, Fault>,
+        question: impl Fn(&Place, &mut State) -> T + Copy + Send + Sync + 'static,
     ) -> Result<T, Fault> {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
@@ -228,7 +236,7 @@ impl Reader {
             Stray::new(None, move |state, _| drop(question(&place, state)))
         };
         let answer = |state: &mut State, _: Deliveries| {
-            let answer = question(place, state)?;
+            let answer = question(place, state);
             Ok((answer, state.room(&place.namespace).sent(id)))
         };
         let (answer, sent) = place.hub.pass(Call::new(kind, None, place.instance), None, None, answer, stray).await?;
@@ -261,17 +269,16 @@ impl Subscription for Reader {
         }
     }
 
-    async fn check(&mut self) -> Result<LaneState, Fault> {
-        let state = |place: &Place, state: &mut State| {
+    async fn check(&mut self, floor: Token) -> Result<LaneState, Fault> {
+        let check = move |place: &Place, state: &mut State| {
             let now = state.now();
-            let token: Token = state.room(&place.namespace).check(now);
-            Ok(LaneState { token, server_millis: now.0 })
+            state.room(&place.namespace).check(now, floor, place.names.cells)
         };
-        self.ask(CallKind::Check, state).await
+        self.ask(CallKind::Check, check).await
     }
 
-    async fn table(&mut self) -> Result<Vec<u8>, Fault> {
-        self.ask(CallKind::Table, |place, state| Ok(state.room(&place.namespace).table())).await
+    async fn table(&mut self, _: LaneState, since: Seq) -> Result<TableCopy, Fault> {
+        self.ask(CallKind::Table, move |place, state| state.room(&place.namespace).table(since)).await
     }
 
     fn proves_for(&self) -> Option<Duration> {

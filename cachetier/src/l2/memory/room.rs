@@ -10,7 +10,13 @@ use super::faults::{Fate, Gate, Plan, chain};
 use super::hub::Deliveries;
 use crate::clock::Millis;
 use crate::error::Fault;
+use crate::key::TagHash;
+use crate::l2::lane::LaneState;
 use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::table::{Page, TableCopy};
+
+/// How many cells are read at once.
+const PAGE: u32 = 4_096;
 
 /// Names one subscription, and is not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,52 +80,94 @@ pub(super) struct Room {
     state: Option<Token>,
     /// The era before this one, or this one: the next is another.
     last_era: Option<Era>,
-    cells: BTreeMap<u32, Seq>,
+    table: Table,
     readers: Vec<Reader>,
 }
 
-impl Room {
-    /// Moves the lane on to a seq above the last one, above `floor` and not behind the clock. Returns the seq before it, zero in
-    /// a new era, and where the lane now stands.
-    pub(super) fn advance(&mut self, now: Millis, floor: Seq) -> (Seq, Token) {
-        let (era, previous) = match self.state {
-            Some(state) => (state.era, state.seq),
-            None => (self.begin(), Seq(0)),
+/// The tag table: the cells that were ever written.
+#[derive(Default)]
+struct Table {
+    size: u32,
+    cells: BTreeMap<u32, Seq>,
+    all: Seq,
+}
+
+impl Table {
+    /// A tag's cells in a table of twice the size are those of the smaller one, or stand as far behind them as that was large.
+    fn grow(&mut self, size: u32) {
+        while self.size < size {
+            let behind: Vec<(u32, Seq)> = self.cells.iter().map(|(cell, seq)| (cell.saturating_add(self.size), *seq)).collect();
+            self.cells.extend(behind);
+            self.size = self.size.saturating_mul(2);
+        }
+    }
+
+    /// The pages with a cell above `since`.
+    fn copy(&self, since: Seq) -> TableCopy {
+        let mut moved: Vec<u32> = self.cells.iter().filter(|(_, seq)| **seq > since).map(|(cell, _)| cell / PAGE).collect();
+        moved.dedup();
+        let page = |page: u32| {
+            let first = page.saturating_mul(PAGE);
+            let cells = first..first.saturating_add(PAGE).min(self.size);
+            Page { first, cells: cells.flat_map(|cell| self.cells.get(&cell).map_or(0, |seq| seq.0).to_be_bytes()).collect() }
         };
-        let seq = Seq(micros(now).max(previous.0.saturating_add(1)).max(floor.0.saturating_add(1)));
-        let token = Token { era, seq };
-        self.state = Some(token);
-        (previous, token)
+        TableCopy { cells: self.size, all: self.all, pages: moved.into_iter().map(page).collect() }
+    }
+}
+
+impl Room {
+    /// Moves the lane on to a seq above the last one and not behind the clock. Returns the seq before it, zero in a new era, and where
+    /// the lane now stands. Of a caller: the highest point told to it, and the size of a table to begin.
+    pub(super) fn advance(&mut self, now: Millis, floor: Token, cells: u32) -> (Seq, Token) {
+        let token = match self.standing(floor) {
+            Some(state) => Token { seq: Seq(micros(now).max(state.seq.0.saturating_add(1))), ..state },
+            None => return (Seq(0), self.begin(now, floor, cells)),
+        };
+        let previous = self.state.replace(token).unwrap_or_default();
+        (previous.seq, token)
     }
 
-    /// Where the lane stands; begins an era if it stands nowhere.
-    pub(super) fn check(&mut self, now: Millis) -> Token {
-        self.state.unwrap_or_else(|| self.advance(now, Seq(0)).1)
+    /// Where the lane stands, with a table of at least `cells`; begins an era if it stands nowhere.
+    pub(super) fn check(&mut self, now: Millis, floor: Token, cells: u32) -> LaneState {
+        let token = self.standing(floor).unwrap_or_else(|| self.begin(now, floor, cells));
+        self.table.grow(cells);
+        LaneState { token, server_millis: now.0, cells: self.table.size }
     }
 
-    /// A fresh era: random, so that two lanes with the same past do not meet again, and never the one that was lost.
-    fn begin(&mut self) -> Era {
+    /// Where it stands, unless it has gone back behind what it had told.
+    fn standing(&self, floor: Token) -> Option<Token> {
+        self.state.filter(|state| state.era != floor.era || state.seq >= floor.seq)
+    }
+
+    /// Begins a fresh era: random, so that two lanes with the same past do not meet again, and never the one that was lost.
+    fn begin(&mut self, now: Millis, floor: Token, cells: u32) -> Token {
         let era = std::iter::repeat_with(|| Era(fastrand::u32(1..))).find(|era| self.last_era != Some(*era)).unwrap_or(Era(1));
         self.last_era = Some(era);
-        era
+        self.table = Table { size: cells, ..Table::default() };
+        let token = Token { era, seq: Seq(micros(now).max(floor.seq.0.saturating_add(1))) };
+        self.state = Some(token);
+        token
     }
 
-    /// Writes `seq` into a cell of the tag table.
-    pub(super) fn write_cell(&mut self, cell: u32, seq: Seq) {
-        self.cells.insert(cell, seq);
+    /// Writes `seq` into the cells of a tag.
+    pub(super) fn mark(&mut self, tag: TagHash, seq: Seq) {
+        self.table.cells.extend(tag.cells(self.table.size).map(|cell| (cell, seq)));
     }
 
-    /// The tag table up to the last cell that was ever written.
-    pub(super) fn table(&self) -> Vec<u8> {
-        let Some((last, _)) = self.cells.last_key_value() else { return Vec::new() };
-        let mut written = self.cells.iter().peekable();
-        (0..=*last).flat_map(|cell| written.next_if(|(at, _)| **at == cell).map_or(0, |(_, seq)| seq.0).to_be_bytes()).collect()
+    /// Writes `seq` into the place of everything.
+    pub(super) fn mark_all(&mut self, seq: Seq) {
+        self.table.all = seq;
+    }
+
+    /// The parts of the tag table that were bumped after `since`.
+    pub(super) fn table(&self, since: Seq) -> TableCopy {
+        self.table.copy(since)
     }
 
     /// Forgets everything but who reads.
     pub(super) fn flush(&mut self) {
         self.state = None;
-        self.cells.clear();
+        self.table = Table::default();
     }
 
     /// Opens a reader's mail.

@@ -1,6 +1,8 @@
 -- Drops KEYS[3..] (not a hold) and bumps the lane.
--- ARGV: era to begin if there is none, floor, channel, cells, body. Returns era, seq, how many held a ticket or a value.
-local era, previous = standing()
+-- ARGV: the caller, channel, hashes of tags and prefixes, '1' for everything, body. Returns era, seq, how many held a ticket or a
+-- value.
+local call = caller()
+local lane = standing(call.known, call.floor)
 local held = 0
 for i = 3, #KEYS do
   local found = kind(KEYS[i])
@@ -11,6 +13,5 @@ for i = 3, #KEYS do
     end
   end
 end
-local seq
-era, seq = advance(era, previous, ARGV[1], ARGV[2], ARGV[4], ARGV[3], ARGV[5])
+local era, seq = advance(lane, call, ARGV[6], ARGV[7] == '1', ARGV[5], ARGV[8])
 return { era, seq, held }

@@ -1,10 +1,14 @@
 #!lua flags=allow-oom
 -- What the scripts of the lane share: put in front of each of them.
--- KEYS[1] state: a hash of era, seq, and whether the table holds anything; KEYS[2] table: cells of eight bytes.
+-- KEYS[1] state: a hash of era, seq, size of the table, and whether anything was written into it; KEYS[2] the table.
 -- No `no-writes` flag: a replica, or a primary without its replicas, must refuse to run any of them.
 
 -- Numbers of Lua are doubles: from here on a seq could no longer be counted up by one.
 local LAST = 9007199254740000
+
+-- The table is one string: a head that names its size and era, the last bump of everything, the last bump of each page of cells,
+-- the cells, eight bytes each.
+local HEAD, PAGE, HASHES = 16, 4096, 4
 
 local function text(number)
   return string.format('%.0f', number)
@@ -15,40 +19,83 @@ local function now()
   return time[1] * 1000000 + time[2]
 end
 
--- Era and seq, or nil where the lane has none to count on from. Comes before every write: a key of a foreign type stops the
--- script here. A table that is gone although the state remembers one (evicted, deleted) ends the era: bumps were forgotten.
-local function standing()
-  local state = redis.call('HMGET', KEYS[1], 'era', 'seq', 'tags')
-  local length = redis.call('STRLEN', KEYS[2])
-  local era, seq = tonumber(state[1]), tonumber(state[2])
-  if era and seq and seq < LAST and (length > 0 or state[3] ~= '1') then
-    return era, seq
-  end
-  return nil
+local function head(era, cells)
+  return struct.pack('>c4I4I4I4', 'ctt\1', cells, era, HASHES)
 end
 
-local function begin(era, seq)
-  redis.call('HSET', KEYS[1], 'era', text(era), 'seq', text(seq), 'tags', '0')
+local function pages(cells)
+  return math.ceil(cells / PAGE)
 end
 
--- Moves the lane on by one bump: seq, cells (four bytes an index), message. Returns era and seq.
-local function advance(era, previous, fresh, floor, cells, channel, body)
-  if not era then
-    era, previous = tonumber(fresh), 0
-    begin(era, previous)
+-- The lane, or nil where there is none to count on from. Comes before every write: a key of a foreign type stops the script here.
+-- A table that is gone or another's although the state remembers one (evicted, deleted) ends the era: bumps were forgotten. And so
+-- does a seq below the one that the caller was told in this era: the server has gone back to an older state.
+local function standing(known, floor)
+  local state = redis.call('HMGET', KEYS[1], 'era', 'seq', 'cells', 'tags')
+  local found = redis.call('GETRANGE', KEYS[2], '0', text(HEAD - 1))
+  local era, seq, cells = tonumber(state[1]), tonumber(state[2]), tonumber(state[3])
+  if not (era and seq and cells) or seq >= LAST or (text(era) == known and seq < tonumber(floor)) then
+    return nil
   end
-  local seq = math.max(previous + 1, now(), tonumber(floor) + 1)
-  redis.call('HSET', KEYS[1], 'seq', text(seq))
-  if #cells > 0 then
-    local cell = struct.pack('>I8', seq)
-    for i = 1, #cells, 4 do
-      local index = struct.unpack('>I4', cells, i)
-      redis.call('SETRANGE', KEYS[2], text(index * 8), cell)
-    end
+  if found ~= (state[4] == '1' and head(era, cells) or '') then
+    return nil
+  end
+  return { era = era, seq = seq, cells = cells, written = state[4] == '1' }
+end
+
+local function begin(era, seq, cells)
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[1], 'era', era, 'seq', text(seq), 'cells', cells, 'tags', '0')
+  return { era = tonumber(era), seq = seq, cells = tonumber(cells), written = false }
+end
+
+-- Writes `seq` into the cells of each hash (eight bytes), into their pages, and, if `all`, into the place of everything.
+local function mark(lane, seq, hashes, all)
+  local value, first, moved = struct.pack('>I8', seq), HEAD + 8 + 8 * pages(lane.cells), {}
+  if not lane.written then
+    redis.call('SETRANGE', KEYS[2], '0', head(lane.era, lane.cells))
     redis.call('HSET', KEYS[1], 'tags', '1')
   end
-  redis.call('PUBLISH', channel, 'ct\1' .. struct.pack('>I4I8I8', era, previous, seq) .. body)
-  return era, seq
+  for i = 1, #hashes, 8 do
+    local step, at = struct.unpack('>I4I4', hashes, i)
+    step = step + (1 - step % 2)
+    for n = 0, HASHES - 1 do
+      local cell = (at + n * step) % lane.cells
+      redis.call('SETRANGE', KEYS[2], text(first + 8 * cell), value)
+      moved[math.floor(cell / PAGE)] = true
+    end
+  end
+  for page in pairs(moved) do
+    redis.call('SETRANGE', KEYS[2], text(HEAD + 8 + 8 * page), value)
+  end
+  if all then
+    redis.call('SETRANGE', KEYS[2], text(HEAD), value)
+  end
+end
+
+-- Moves the lane on by one bump: seq, table, message. Returns era and seq.
+local function advance(lane, call, hashes, all, channel, body)
+  local seq, previous
+  if lane then
+    previous = lane.seq
+    seq = math.max(previous + 1, now())
+    redis.call('HSET', KEYS[1], 'seq', text(seq))
+  else
+    previous = 0
+    seq = math.max(now(), tonumber(call.floor) + 1)
+    lane = begin(call.fresh, seq, call.cells)
+  end
+  if #hashes > 0 or all then
+    mark(lane, seq, hashes, all)
+  end
+  redis.call('PUBLISH', channel, 'ct\1' .. struct.pack('>I4I8I8', lane.era, previous, seq) .. body)
+  return lane.era, seq
+end
+
+-- What every caller says of itself: an era to begin if there is none, the era it knows and the highest seq it was told in it, the
+-- size of a table to begin.
+local function caller()
+  return { fresh = ARGV[1], known = ARGV[2], floor = ARGV[3], cells = ARGV[4] }
 end
 
 -- The first byte of a key: what it is of ours. Nothing, foreign bytes and foreign types are none of these.

@@ -1,11 +1,11 @@
 -- Plants a ticket in KEYS[3] whatever it holds (not over a hold) and bumps the lane.
--- ARGV: era to begin if there is none, floor, channel, body, ticket, lease in ms. Returns era, seq, 1 if planted.
-local era, previous = standing()
+-- ARGV: the caller, channel, body, ticket, lease in ms. Returns era, seq, 1 if planted.
+local call = caller()
+local lane = standing(call.known, call.floor)
 local planted = 0
 if kind(KEYS[3]) ~= HOLD then
-  redis.call('SET', KEYS[3], ARGV[5], 'PX', ARGV[6])
+  redis.call('SET', KEYS[3], ARGV[7], 'PX', ARGV[8])
   planted = 1
 end
-local seq
-era, seq = advance(era, previous, ARGV[1], ARGV[2], '', ARGV[3], ARGV[4])
+local era, seq = advance(lane, call, '', false, ARGV[5], ARGV[6])
 return { era, seq, planted }

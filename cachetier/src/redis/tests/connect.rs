@@ -13,7 +13,7 @@ use crate::l2::Store as _;
 use crate::l2::lane::Lane as _;
 use crate::redis::connect::ceiling;
 use crate::redis::{RedisStore, RedisUrl, Settings, open};
-use crate::rule::seq::Seq;
+use crate::rule::seq::Token;
 
 const LIMIT: Duration = Duration::from_millis(400);
 const SHORT: Settings = Settings { limits: Limits { read: LIMIT, command: LIMIT }, ..SETTINGS };
@@ -36,7 +36,7 @@ async fn a_server_that_comes_later_is_found() {
     let mut server = Server::later(&[]);
     let (store, lane) = open_with(&server.url(), SETTINGS);
     assert!(matches!(store.read("k").await, Err(Fault::Away(_))), "at once, without a server");
-    assert!(matches!(lane.bump(&keys(&["k"]), Seq(0)).await, Err(Fault::Away(_))));
+    assert!(matches!(lane.bump(&keys(&["k"]), Token::default()).await, Err(Fault::Away(_))));
     assert!(matches!(lane.subscribe().await.map(|_| ()), Err(Fault::Away(_))));
     let why = why_away(&store).await;
     assert!(why.contains("No such file"), "{why}");
@@ -78,7 +78,7 @@ async fn the_connection_ends_with_its_last_handle() {
     let (store, lane) = server.open().await;
     assert_eq!(plain.others().await.len(), 1);
     drop(store);
-    lane.bump(&keys(&["k"]), Seq(0)).await.unwrap();
+    lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
     drop(lane);
     eventually("the connection ends", async || plain.others().await.is_empty()).await;
 }
@@ -153,7 +153,7 @@ async fn a_pause_that_is_long_for_reads_but_not_for_commands_keeps_the_connectio
         assert!(matches!(store.read("k").await, Err(Fault::Unanswered(_))));
     }
     server.signal("CONT");
-    assert!(lane.bump(&keys(&["k"]), Seq(0)).await.is_ok());
+    assert!(lane.bump(&keys(&["k"]), Token::default()).await.is_ok());
     assert_eq!(plain.others().await, before, "the same connection throughout");
 }
 
@@ -193,8 +193,8 @@ async fn the_adapter_works_over_tcp() {
     store.ready(PATIENCE).await.unwrap();
     assert_eq!(store.probe("k", stamp(1), SETTINGS.max_staleness).await, Ok(None));
     let mut subscription = lane.subscribe().await.unwrap();
-    let bumped = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap();
-    assert_eq!(subscription.check().await.unwrap().token, bumped.token);
+    let bumped = lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
+    assert_eq!(subscription.check(Token::default()).await.unwrap().token, bumped.token);
     let keyspace: String = server.plain().await.say("INFO keyspace").await;
     assert!(keyspace.contains("db3:"), "{keyspace}");
 }

@@ -1,11 +1,15 @@
 //! The writing end of the lane: what a bump and a seizure do in one step.
 
-use super::server::{CELLS, HELD, LEASE, Plain, Server, names, open_with, stamp, ticket, value};
+use std::sync::Arc;
+
+use super::server::{CELLS, HELD, LEASE, PATIENCE, Plain, SETTINGS, Server, names, open_with, stamp, ticket, value};
 use crate::error::Fault;
 use crate::key::TagHash;
-use crate::l2::lane::{Bumped, Lane as _, Seized};
-use crate::redis::RedisUrl;
-use crate::rule::seq::Seq;
+use crate::l2::lane::{Bumped, Lane as _, LaneNames, Seized};
+use crate::redis::lane::RedisLane;
+use crate::redis::{RedisUrl, open};
+use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::table::{TableCopy, TagTable};
 use crate::wire::message::{Targets, body};
 
 pub(super) fn keys(keys: &[&str]) -> Targets {
@@ -23,8 +27,17 @@ pub(super) fn parse(message: &[u8]) -> (u32, u64, u64, Vec<u8>) {
     (u32::from_be_bytes(message[3..7].try_into().unwrap()), number(7), number(15), message[23..].to_vec())
 }
 
+/// The lane as an instance sees it that is told to have a table of `cells`.
+async fn lane_of(server: &Server, cells: u32) -> Arc<RedisLane> {
+    let (store, lane) = open(RedisUrl::parse(&server.url()).unwrap(), SETTINGS, LaneNames { cells, ..names() }).unwrap();
+    store.ready(PATIENCE).await.unwrap();
+    lane
+}
+
+/// A cell of a table of one page.
 async fn cell(plain: &mut Plain, index: u32) -> u64 {
-    let (from, until) = ((index * 8).to_string(), (index * 8 + 7).to_string());
+    let at = 32 + index * 8;
+    let (from, until) = (at.to_string(), (at + 7).to_string());
     let bytes: Vec<u8> = plain.ask(&[b"GETRANGE", names().table().as_bytes(), from.as_bytes(), until.as_bytes()]).await;
     bytes.iter().fold(0, |cell, byte| (cell << 8) | u64::from(*byte))
 }
@@ -40,7 +53,7 @@ async fn a_bump_drops_what_the_keys_hold_and_counts_it() {
     plain.ask::<()>(&[b"RPUSH", key("list").as_bytes(), b"a queue"]).await;
     plain.set(&key("held"), HELD).await;
     plain.set(&key("other"), &value(3, "not named")).await;
-    let bumped = lane.bump(&keys(&["value", "ticket", "foreign", "list", "held", "absent"]), Seq(0)).await.unwrap();
+    let bumped = lane.bump(&keys(&["value", "ticket", "foreign", "list", "held", "absent"]), Token::default()).await.unwrap();
     assert_eq!(bumped.held, 2);
     for gone in ["value", "ticket", "foreign", "list"] {
         assert_eq!(plain.life(&key(gone)).await, -2, "{gone}");
@@ -57,7 +70,7 @@ async fn a_bump_tells_every_subscriber_what_it_did_and_what_came_before() {
     let targets = [keys(&["a", "b"]), tags([1, 2]), Targets { all: true, ..keys(&["c"]) }];
     let mut previous = 0;
     for targets in &targets {
-        let bumped = lane.bump(targets, Seq(0)).await.unwrap();
+        let bumped = lane.bump(targets, Token::default()).await.unwrap();
         let (era, before, seq, told) = parse(&subscription.next().await.unwrap());
         assert_eq!((era, seq), (bumped.token.era.0, bumped.token.seq.0));
         assert_eq!(before, previous);
@@ -72,45 +85,146 @@ async fn a_bump_writes_its_seq_into_the_cells_of_tags_and_prefixes_and_no_others
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let (tag, prefix) = (TagHash::of("shop", "users"), TagHash::of_prefix("shop", "user:"));
     let targets = Targets { tags: vec![tag], prefixes: vec![prefix], ..keys(&["k"]) };
-    let first = lane.bump(&targets, Seq(0)).await.unwrap().token.seq.0;
+    let first = lane.bump(&targets, Token::default()).await.unwrap().token.seq.0;
     let written: Vec<u32> = tag.cells(CELLS).chain(prefix.cells(CELLS)).collect();
-    for index in 0..=CELLS {
+    for index in 0..CELLS {
         assert_eq!(cell(&mut plain, index).await, if written.contains(&index) { first } else { 0 }, "cell {index}");
     }
-    let all = lane.bump(&Targets { all: true, ..Targets::default() }, Seq(0)).await.unwrap().token.seq.0;
-    assert_eq!(cell(&mut plain, CELLS).await, all);
+    let all = lane.bump(&Targets { all: true, ..Targets::default() }, Token::default()).await.unwrap().token.seq.0;
     assert_eq!(cell(&mut plain, written[0]).await, first);
-    let table = lane.subscribe().await.unwrap().table().await.unwrap();
-    assert_eq!(table.len(), (CELLS as usize + 1) * 8);
-    assert_eq!(table[CELLS as usize * 8..], all.to_be_bytes());
+    let mut subscription = lane.subscribe().await.unwrap();
+    let state = subscription.check(Token::default()).await.unwrap();
+    let table = subscription.table(state, Seq(0)).await.unwrap();
+    assert_eq!((table.cells, table.all.0, table.pages.len()), (CELLS, all, 1));
+    let moved = |since, tags: &[TagHash]| {
+        let ours = TagTable::new(CELLS);
+        ours.merge(&TableCopy { all: Seq(0), ..table.clone() });
+        !ours.unmoved_since(Seq(since), tags)
+    };
+    assert!(moved(first - 1, &[tag]) && moved(first - 1, &[prefix]));
+    assert!(!moved(first, &[tag, prefix]) && !moved(0, &[TagHash::of("shop", "others")]));
 }
 
 #[tokio::test]
-async fn seqs_are_the_servers_clock_and_rise_above_the_floor() {
+async fn of_the_table_only_what_has_moved_is_read() {
+    let server = Server::start().await;
+    let cells = 1 << 16;
+    let lane = lane_of(&server, cells).await;
+    let mut subscription = lane.subscribe().await.unwrap();
+    let state = subscription.check(Token::default()).await.unwrap();
+    assert_eq!(subscription.table(state, Seq(0)).await, Ok(TableCopy { cells, ..TableCopy::default() }), "never written");
+    // First cell and step: pages 0, 1, 2, 3, then 8 alone, then 15 alone.
+    let spread = lane.bump(&tags([4_097 << 32]), Token::default()).await.unwrap().token.seq;
+    let middle = lane.bump(&tags([(1 << 32) | (8 * 4_096)]), Token::default()).await.unwrap().token.seq;
+    let last = lane.bump(&tags([(1 << 32) | (16 * 4_096 - 4)]), Token::default()).await.unwrap().token.seq;
+    let mut plain = server.plain().await;
+    let firsts = |copy: &TableCopy| copy.pages.iter().map(|page| page.first / 4_096).collect::<Vec<_>>();
+    for (since, expected) in
+        [(Seq(0), vec![0, 8, 15]), (Seq(spread.0 - 1), vec![0, 8, 15]), (spread, vec![8, 15]), (middle, vec![15]), (last, vec![])]
+    {
+        plain.say::<()>("CONFIG RESETSTAT").await;
+        let copy = subscription.table(state, since).await.unwrap();
+        assert_eq!(firsts(&copy), expected, "after {since:?}");
+        let told: String = plain.say("INFO commandstats").await;
+        let expected = format!("cmdstat_getrange:calls={},", expected.len() + 1);
+        assert!(told.contains(&expected), "after {since:?}, expected {expected}: {told}");
+    }
+    let whole = subscription.table(state, Seq(0)).await.unwrap();
+    let (ours, reference) = (TagTable::new(cells), TagTable::new(cells));
+    ours.merge(&whole);
+    for (tag, seq) in [(4_097 << 32, spread), ((1 << 32) | (8 * 4_096), middle), ((1 << 32) | (16 * 4_096 - 4), last)] {
+        reference.bump(TagHash(tag), seq);
+    }
+    for tag in (0..40_000).map(|tag| TagHash((1 << 32) | (tag * 2))) {
+        for since in [Seq(0), spread, middle, last] {
+            assert_eq!(ours.unmoved_since(since, &[tag]), reference.unmoved_since(since, &[tag]), "{tag:?} {since:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_grows_with_the_largest_that_is_asked_for_and_forgets_nothing() {
+    let server = Server::start().await;
+    let small = lane_of(&server, 1 << 8).await;
+    let hashes: Vec<TagHash> = (0..20).map(|tag: u32| TagHash::of("shop", &tag.to_string())).collect();
+    let mut bumped = Vec::new();
+    for (hash, cells) in hashes.iter().zip([1 << 8, 1 << 8, 1 << 10, 1 << 13, 1 << 14, 1 << 8].into_iter().cycle()) {
+        // Whoever bumps writes into the table as it is, whatever its own size.
+        let era = small.bump(&tags([hash.0]), Token::default()).await.unwrap().token;
+        bumped.push((*hash, era));
+        let mut subscription = lane_of(&server, cells).await.subscribe().await.unwrap();
+        let state = subscription.check(Token::default()).await.unwrap();
+        assert!(state.cells >= cells && state.token == era, "{state:?} {era:?}");
+        let copy = subscription.table(state, Seq(0)).await.unwrap();
+        for ours in [1 << 8, 1 << 12, 1 << 15] {
+            let table = TagTable::new(ours);
+            table.merge(&copy);
+            for (hash, token) in &bumped {
+                assert!(!table.unmoved_since(Seq(token.seq.0 - 1), &[*hash]), "{hash:?} in {ours} of {} cells", state.cells);
+            }
+        }
+        assert_eq!(subscription.table(state, era.seq).await.unwrap().pages, [], "growing moves nothing");
+    }
+    assert_eq!(bumped.iter().map(|(_, token)| token.era).collect::<std::collections::HashSet<_>>().len(), 1, "one era");
+}
+
+#[tokio::test]
+async fn a_lane_that_has_gone_back_behind_what_it_told_begins_another_era() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let mut subscription = lane.subscribe().await.unwrap();
+    let told = lane.bump(&tags([1]), Token::default()).await.unwrap().token;
+    assert_eq!(subscription.check(told).await.unwrap().token, told, "it stands where it was told to");
+    let elsewhere = Token { era: Era(told.era.0 ^ 1), seq: Seq(told.seq.0 + 1_000_000_000) };
+    assert_eq!(subscription.check(elsewhere).await.unwrap().token, told, "seqs of two eras do not compare");
+
+    let mut before = told;
+    for way in 0..3 {
+        let back = before.seq.0 - 1;
+        plain.ask::<()>(&[b"HSET", names().state().as_bytes(), b"seq", back.to_string().as_bytes()]).await;
+        let token = match way {
+            0 => subscription.check(before).await.unwrap().token,
+            1 => lane.bump(&tags([1]), before).await.unwrap().token,
+            _ => match lane.seize("k", stamp(1), LEASE, before).await.unwrap() {
+                Seized::Planted(token) | Seized::Held(token) => token,
+            },
+        };
+        assert_ne!(token.era, before.era, "way {way}");
+        assert!(token.seq > before.seq, "way {way}: {token:?} after {before:?}");
+        before = token;
+    }
+}
+
+#[tokio::test]
+async fn seqs_are_the_servers_clock_forced_to_rise() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let micros = |time: Vec<u64>| time[0] * 1_000_000 + time[1];
     let before = micros(plain.say("TIME").await);
-    let Bumped { token: first, .. } = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap();
+    let Bumped { token: first, .. } = lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
     let after = micros(plain.say("TIME").await);
     assert!((before..=after).contains(&first.seq.0), "{before} <= {first:?} <= {after}");
 
-    let ahead = after + 3_600_000_000;
-    let second = lane.bump(&keys(&["k"]), Seq(ahead)).await.unwrap().token;
-    assert_eq!((second.era, second.seq), (first.era, Seq(ahead + 1)));
     // The lane keeps to the highest it has told, although the clock is behind it.
-    let third = lane.bump(&keys(&["k"]), Seq(first.seq.0)).await.unwrap().token;
-    assert_eq!((third.era, third.seq), (first.era, Seq(ahead + 2)));
-    let seized = lane.seize("k", stamp(1), LEASE, Seq(ahead + 9)).await.unwrap();
-    assert!(matches!(seized, Seized::Planted(token) if token.seq == Seq(ahead + 10)), "{seized:?}");
+    let ahead = after + 3_600_000_000;
+    plain.ask::<()>(&[b"HSET", names().state().as_bytes(), b"seq", ahead.to_string().as_bytes()]).await;
+    let second = lane.bump(&keys(&["k"]), first).await.unwrap().token;
+    assert_eq!((second.era, second.seq), (first.era, Seq(ahead + 1)));
+    let seized = lane.seize("k", stamp(1), LEASE, second).await.unwrap();
+    assert!(matches!(seized, Seized::Planted(token) if token.seq == Seq(ahead + 2)), "{seized:?}");
+    // An era that is begun, begins above what its caller was told.
+    plain.ask::<()>(&[b"DEL", names().state().as_bytes()]).await;
+    let third = lane.bump(&keys(&["k"]), second).await.unwrap().token;
+    assert_ne!(third.era, first.era);
+    assert_eq!(third.seq, Seq(second.seq.0 + 1));
 }
 
 #[tokio::test]
 async fn a_floor_that_no_server_told_is_not_believed() {
     let server = Server::start().await;
     let (_store, lane) = server.open().await;
-    let first = lane.bump(&keys(&["k"]), Seq(u64::MAX)).await.unwrap().token;
-    let second = lane.bump(&keys(&["k"]), Seq((1 << 52) + 1)).await.unwrap().token;
+    let first = lane.bump(&keys(&["k"]), Token { era: Era(7), seq: Seq(u64::MAX) }).await.unwrap().token;
+    let second = lane.bump(&keys(&["k"]), Token { seq: Seq((1 << 52) + 1), ..first }).await.unwrap().token;
     assert_eq!(first.era, second.era);
     assert!(first.seq < second.seq && second.seq.0 < 1 << 52, "{first:?} {second:?}");
 }
@@ -120,29 +234,29 @@ async fn an_era_begins_once_and_again_only_when_the_lane_has_lost_something() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let mut subscription = lane.subscribe().await.unwrap();
-    let begun = subscription.check().await.unwrap().token;
+    let begun = subscription.check(Token::default()).await.unwrap().token;
     assert_ne!(begun.era.0, 0);
-    assert_eq!(subscription.check().await.unwrap().token, begun, "a check moves nothing");
-    let bumped = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap().token;
+    assert_eq!(subscription.check(Token::default()).await.unwrap().token, begun, "a check moves nothing");
+    let bumped = lane.bump(&keys(&["k"]), Token::default()).await.unwrap().token;
     assert_eq!(bumped.era, begun.era);
     assert!(begun.seq < bumped.seq);
     assert_eq!(parse(&subscription.next().await.unwrap()).1, begun.seq.0, "the first bump continues from the era's beginning");
 
     // No tag was bumped so far: that there is no table means nothing.
     plain.ask::<()>(&[b"DEL", names().table().as_bytes()]).await;
-    assert_eq!(lane.bump(&tags([1]), Seq(0)).await.unwrap().token.era, begun.era);
+    assert_eq!(lane.bump(&tags([1]), Token::default()).await.unwrap().token.era, begun.era);
     let mut eras = vec![begun.era];
     for lost in [vec![names().table()], vec![names().state()], vec![names().state(), names().table()]] {
         for key in &lost {
             plain.ask::<()>(&[b"DEL", key.as_bytes()]).await;
         }
-        let era = subscription.check().await.unwrap().token.era;
+        let era = subscription.check(Token::default()).await.unwrap().token.era;
         assert!(!eras.contains(&era), "after the loss of {lost:?}");
-        assert_eq!(lane.bump(&tags([1]), Seq(0)).await.unwrap().token.era, era);
+        assert_eq!(lane.bump(&tags([1]), Token::default()).await.unwrap().token.era, era);
         eras.push(era);
     }
     plain.ask::<()>(&[b"HSET", names().state().as_bytes(), b"seq", b"9007199254740992"]).await;
-    assert!(!eras.contains(&lane.bump(&tags([1]), Seq(0)).await.unwrap().token.era), "beyond what scripts can count");
+    assert!(!eras.contains(&lane.bump(&tags([1]), Token::default()).await.unwrap().token.era), "beyond what scripts can count");
 }
 
 #[tokio::test]
@@ -155,8 +269,8 @@ async fn a_lane_under_foreign_keys_is_refused_before_anything_is_changed() {
         plain.ask::<()>(&[b"DEL", foreign.as_bytes()]).await;
         plain.ask::<()>(&[b"RPUSH", foreign.as_bytes(), b"a queue"]).await;
         let targets = Targets { all: true, ..keys(&["k"]) };
-        assert_eq!(lane.bump(&targets, Seq(0)).await, Err(Fault::Foreign));
-        assert_eq!(lane.seize("k", stamp(2), LEASE, Seq(0)).await, Err(Fault::Foreign));
+        assert_eq!(lane.bump(&targets, Token::default()).await, Err(Fault::Foreign));
+        assert_eq!(lane.seize("k", stamp(2), LEASE, Token::default()).await, Err(Fault::Foreign));
         assert_eq!(plain.get(&key).await, Some(value(1, "kept")));
     }
 }
@@ -171,7 +285,9 @@ async fn a_seizure_plants_its_ticket_over_anything_and_tells_the_stamp_to_come()
         if let Some(bytes) = &before {
             plain.set(&key, bytes).await;
         }
-        let Ok(Seized::Planted(token)) = lane.seize("k", stamp(number), LEASE, Seq(0)).await else { panic!("{before:?}") };
+        let Ok(Seized::Planted(token)) = lane.seize("k", stamp(number), LEASE, Token::default()).await else {
+            panic!("{before:?}")
+        };
         assert_eq!(plain.get(&key).await, Some(ticket(number)));
         assert!((1..=30_000).contains(&plain.life(&key).await));
         let (era, _, seq, told) = parse(&subscription.next().await.unwrap());
@@ -186,7 +302,7 @@ async fn a_seizure_under_a_write_guard_bumps_and_plants_nothing() {
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let mut subscription = lane.subscribe().await.unwrap();
     plain.set(&names().value("k"), HELD).await;
-    let Ok(Seized::Held(token)) = lane.seize("k", stamp(1), LEASE, Seq(0)).await else { panic!("the key is held") };
+    let Ok(Seized::Held(token)) = lane.seize("k", stamp(1), LEASE, Token::default()).await else { panic!("the key is held") };
     assert_eq!(plain.get(&names().value("k")).await.as_deref(), Some(HELD));
     assert_eq!(parse(&subscription.next().await.unwrap()).2, token.seq.0);
 }
@@ -198,11 +314,11 @@ async fn a_full_server_still_bumps_seizes_and_checks() {
     plain.set(&names().value("k"), &value(1, "old")).await;
     plain.say::<()>("CONFIG SET maxmemory 1").await;
     let mut subscription = lane.subscribe().await.unwrap();
-    let checked = subscription.check().await.unwrap();
-    let bumped = lane.bump(&Targets { all: true, ..keys(&["k"]) }, Seq(0)).await.unwrap();
+    let checked = subscription.check(Token::default()).await.unwrap();
+    let bumped = lane.bump(&Targets { all: true, ..keys(&["k"]) }, Token::default()).await.unwrap();
     assert_eq!((bumped.held, bumped.token.era), (1, checked.token.era));
     assert_eq!(plain.get(&names().value("k")).await, None);
-    assert!(matches!(lane.seize("k", stamp(2), LEASE, Seq(0)).await, Ok(Seized::Planted(_))));
+    assert!(matches!(lane.seize("k", stamp(2), LEASE, Token::default()).await, Ok(Seized::Planted(_))));
 }
 
 #[tokio::test]
@@ -217,7 +333,7 @@ async fn more_targets_than_one_script_takes_are_bumped_in_parts() {
     }
     let hashes: Vec<TagHash> = (0..2_100).map(TagHash).collect();
     let targets = Targets { keys: names_of_keys, tags: hashes.clone(), prefixes: hashes, all: true };
-    let bumped = lane.bump(&targets, Seq(0)).await.unwrap();
+    let bumped = lane.bump(&targets, Token::default()).await.unwrap();
     assert_eq!(bumped.held, 1_540);
     assert_eq!(plain.say::<usize>("DBSIZE").await, 2, "the lane's own two keys are left");
     let (mut previous, mut size, mut parts) = (0, 0, 0);
@@ -241,8 +357,8 @@ async fn lanes_of_one_name_in_two_databases_do_not_hear_each_other() {
     let (store, other) = open_with(&url, super::server::SETTINGS);
     store.ready(super::server::PATIENCE).await.unwrap();
     let (mut here, mut there) = (lane.subscribe().await.unwrap(), other.subscribe().await.unwrap());
-    let told = other.bump(&keys(&["k"]), Seq(0)).await.unwrap().token;
+    let told = other.bump(&keys(&["k"]), Token::default()).await.unwrap().token;
     assert_eq!(parse(&there.next().await.unwrap()).2, told.seq.0);
-    here.check().await.unwrap();
+    here.check(Token::default()).await.unwrap();
     assert_eq!(here.ready(), None);
 }

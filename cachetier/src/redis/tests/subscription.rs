@@ -5,12 +5,12 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use super::lane::{keys, parse, tags};
-use super::server::{CELLS, PATIENCE, SETTINGS, Server, names, open_with};
+use super::server::{CELLS, PATIENCE, SETTINGS, Server, open_with};
 use crate::error::Fault;
 use crate::l2::Limits;
-use crate::l2::lane::{Lane as _, LaneNames};
-use crate::redis::{RedisUrl, Settings, open};
-use crate::rule::seq::Seq;
+use crate::l2::lane::{Lane as _, LaneState};
+use crate::redis::Settings;
+use crate::rule::seq::{Seq, Token};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_was_published_before_a_checks_answer_is_ready_when_it_is_here() {
@@ -18,20 +18,20 @@ async fn whatever_was_published_before_a_checks_answer_is_ready_when_it_is_here(
     let server = Server::start().await;
     let (_store, lane) = server.open().await;
     let mut subscription = lane.subscribe().await.unwrap();
-    let mut last = subscription.check().await.unwrap().token.seq.0;
+    let mut last = subscription.check(Token::default()).await.unwrap().token.seq.0;
     let bumpers: Vec<_> = (0..3)
         .map(|bumper| {
             let lane = std::sync::Arc::clone(&lane);
             tokio::spawn(async move {
                 for tag in 0..BUMPS {
-                    lane.bump(&tags([bumper << 32 | tag]), Seq(0)).await.unwrap();
+                    lane.bump(&tags([bumper << 32 | tag]), Token::default()).await.unwrap();
                 }
             })
         })
         .collect();
     let (mut messages, mut checks_that_moved) = (0, 0);
     while messages < 3 * BUMPS {
-        let state = subscription.check().await.unwrap();
+        let state = subscription.check(Token::default()).await.unwrap();
         let before = last;
         // Only up to the answer: what came after it may be here too.
         while last < state.token.seq.0 {
@@ -55,8 +55,8 @@ async fn a_dropped_wait_loses_no_message() {
     let mut subscription = lane.subscribe().await.unwrap();
     for _ in 0..20 {
         assert!(tokio::time::timeout(Duration::from_millis(1), subscription.next()).await.is_err());
-        let bumped = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap();
-        let _ = tokio::time::timeout(Duration::ZERO, subscription.check()).await;
+        let bumped = lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
+        let _ = tokio::time::timeout(Duration::ZERO, subscription.check(Token::default())).await;
         assert_eq!(parse(&subscription.next().await.unwrap()).2, bumped.token.seq.0);
     }
 }
@@ -65,7 +65,7 @@ async fn a_dropped_wait_loses_no_message() {
 async fn a_check_tells_the_servers_clock() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
-    let state = lane.subscribe().await.unwrap().check().await.unwrap();
+    let state = lane.subscribe().await.unwrap().check(Token::default()).await.unwrap();
     let time: Vec<u64> = plain.say("TIME").await;
     let now = time[0] * 1_000 + time[1] / 1_000;
     assert!((now - 10_000..=now).contains(&state.server_millis), "{} at {now}", state.server_millis);
@@ -77,7 +77,7 @@ async fn a_killed_subscription_says_so_and_proves_nothing() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let mut subscription = lane.subscribe().await.unwrap();
-    let bumped = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap();
+    let bumped = lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
     assert_eq!(plain.say::<usize>("CLIENT KILL TYPE pubsub").await, 1);
     let next = |result: Result<Vec<u8>, Fault>| result.map(|message| parse(&message).2);
     assert_eq!(next(subscription.next().await), Ok(bumped.token.seq.0), "what had arrived is handed out first");
@@ -85,8 +85,9 @@ async fn a_killed_subscription_says_so_and_proves_nothing() {
     assert!(lost.is_err());
     assert!(subscription.next().await.is_err(), "and again");
     assert_eq!(subscription.ready(), None);
-    assert!(subscription.check().await.is_err());
-    assert!(subscription.table().await.is_err());
+    assert!(subscription.check(Token::default()).await.is_err());
+    let state = LaneState { token: bumped.token, server_millis: 0, cells: CELLS };
+    assert!(subscription.table(state, Seq(0)).await.is_err());
 }
 
 #[tokio::test]
@@ -105,7 +106,7 @@ async fn an_ended_subscription_proves_nothing_though_its_connection_answers() {
                         () if said.contains("SUBSCRIBE") => {
                             ">3\r\n+subscribe\r\n+bus\r\n:1\r\n>3\r\n+unsubscribe\r\n+bus\r\n:0\r\n"
                         }
-                        () => "*3\r\n:1\r\n:2\r\n:3\r\n",
+                        () => "*4\r\n:1\r\n:2\r\n:3\r\n:4\r\n",
                     };
                     client.write_all(answer.as_bytes()).unwrap();
                 }
@@ -115,13 +116,13 @@ async fn an_ended_subscription_proves_nothing_though_its_connection_answers() {
     let (_store, lane) = open_with(&url, SETTINGS);
     for ready_first in [false, true] {
         let mut subscription = lane.subscribe().await.unwrap();
-        assert!(subscription.check().await.is_ok(), "the stand-in answers");
+        assert!(subscription.check(Token::default()).await.is_ok(), "the stand-in answers");
         if ready_first {
             assert_eq!(subscription.ready(), None);
         } else {
             assert!(subscription.next().await.is_err());
         }
-        assert!(subscription.check().await.is_err());
+        assert!(subscription.check(Token::default()).await.is_err());
         assert!(subscription.next().await.is_err());
     }
 }
@@ -145,7 +146,7 @@ async fn a_black_holed_check_ends_within_its_limit() {
     store.ready(PATIENCE).await.unwrap();
     let mut subscription = lane.subscribe().await.unwrap();
     server.signal("STOP");
-    let check = tokio::time::timeout(PATIENCE, subscription.check()).await.expect("not for ever");
+    let check = tokio::time::timeout(PATIENCE, subscription.check(Token::default())).await.expect("not for ever");
     assert!(matches!(check, Err(Fault::Unanswered(_))), "{check:?}");
     server.signal("CONT");
 }
@@ -155,9 +156,9 @@ async fn a_replica_proves_nothing() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let mut subscription = lane.subscribe().await.unwrap();
-    subscription.check().await.unwrap();
+    subscription.check(Token::default()).await.unwrap();
     plain.say::<()>("REPLICAOF 127.0.0.1 1").await;
-    let check = subscription.check().await;
+    let check = subscription.check(Token::default()).await;
     assert!(matches!(&check, Err(Fault::Refused(why)) if why.starts_with("READONLY")), "{check:?}");
 }
 
@@ -166,7 +167,7 @@ async fn a_primary_without_the_replicas_it_must_have_proves_nothing() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     plain.say::<()>("CONFIG SET min-replicas-to-write 1").await;
-    let check = lane.subscribe().await.unwrap().check().await;
+    let check = lane.subscribe().await.unwrap().check(Token::default()).await;
     assert!(matches!(&check, Err(Fault::Refused(why)) if why.starts_with("NOREPLICAS")), "{check:?}");
 }
 
@@ -182,39 +183,13 @@ async fn a_subscription_that_the_server_denies_is_refused() {
 }
 
 #[tokio::test]
-async fn a_table_of_many_slices_is_read_whole_and_no_further_than_written() {
-    let server = Server::start().await;
-    let cells = 100_000;
-    let names = LaneNames { cells, ..names() };
-    let (store, lane) = open(RedisUrl::parse(&server.url()).unwrap(), SETTINGS, names.clone()).unwrap();
-    store.ready(PATIENCE).await.unwrap();
-    let mut subscription = lane.subscribe().await.unwrap();
-    assert_eq!(subscription.table().await, Ok(Vec::new()), "never written");
-    let mut plain = server.plain().await;
-    let whole = (cells as usize + 1) * 8;
-    for length in [8, 256 << 10, (256 << 10) + 8, 512 << 10, whole] {
-        let table: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
-        plain.set(&names.table(), &table).await;
-        plain.say::<()>("CONFIG RESETSTAT").await;
-        assert_eq!(subscription.table().await.as_deref(), Ok(&table[..]), "{length} bytes");
-        let stats: String = plain.say("INFO commandstats").await;
-        // A slice that comes short is the last.
-        let slices = if length == whole { whole.div_ceil(256 << 10) } else { length / (256 << 10) + 1 };
-        assert!(stats.contains(&format!("cmdstat_getrange:calls={slices},")), "{length} bytes in {slices} slices: {stats}");
-    }
-    plain.set(&names.table(), &vec![1; whole + 8]).await;
-    assert_eq!(subscription.table().await.map(|table| table.len()), Ok(whole), "a longer one is another's");
-    assert!(CELLS < cells);
-}
-
-#[tokio::test]
 async fn a_server_that_forgot_its_scripts_still_bumps_and_checks() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let mut subscription = lane.subscribe().await.unwrap();
     for _ in 0..2 {
-        let bumped = lane.bump(&keys(&["k"]), Seq(0)).await.unwrap().token;
-        assert_eq!(subscription.check().await.unwrap().token, bumped);
+        let bumped = lane.bump(&keys(&["k"]), Token::default()).await.unwrap().token;
+        assert_eq!(subscription.check(Token::default()).await.unwrap().token, bumped);
         plain.say::<()>("SCRIPT FLUSH").await;
     }
 }

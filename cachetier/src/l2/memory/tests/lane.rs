@@ -3,7 +3,8 @@
 use super::*;
 use crate::error::Fault;
 use crate::key::TagHash;
-use crate::l2::lane::{Bumped, Seized};
+use crate::l2::lane::{Bumped, LaneNames, Seized};
+use crate::rule::table::{TableCopy, TagTable};
 
 const NOW_MICROS: u64 = 1_000_000_000;
 
@@ -15,7 +16,7 @@ fn a_bump_drops_values_tickets_and_foreign_bytes_but_no_hold() {
         tier.put(&format!("ct:shop:v:k{i}"), bytes);
     }
     tier.put("ct:other:v:k0", b"of another namespace");
-    let bumped = now(lane(&tier).bump(&keys(&["k0", "k1", "k2", "k3", "absent", "k0"]), Seq(0))).expect("bumped");
+    let bumped = now(lane(&tier).bump(&keys(&["k0", "k1", "k2", "k3", "absent", "k0"]), Token::default())).expect("bumped");
     assert_eq!(bumped.held, 2, "a value and a ticket: foreign bytes go, and are nothing that was held");
     assert_eq!(tier.len(), 2);
     assert!(tier.evict("ct:shop:v:k3") && tier.evict("ct:other:v:k0"));
@@ -26,20 +27,25 @@ fn a_bump_does_not_count_what_has_expired() {
     let (tier, hand) = tier();
     tier.put_for("ct:shop:v:k", &value(A, "v"), LIFE);
     hand.advance(LIFE);
-    assert_eq!(now(lane(&tier).bump(&keys(&["k"]), Seq(0))).expect("bumped").held, 0);
+    assert_eq!(now(lane(&tier).bump(&keys(&["k"]), Token::default())).expect("bumped").held, 0);
 }
 
 #[test]
-fn a_seq_is_above_the_last_one_above_the_floor_and_not_behind_the_clock() {
+fn a_seq_is_above_the_last_one_and_not_behind_the_clock() {
     let (tier, hand) = tier();
     let lane = lane(&tier);
-    let seq = |floor| now(lane.bump(&keys(&["k"]), Seq(floor))).expect("bumped").token.seq.0;
-    assert_eq!(seq(0), NOW_MICROS);
-    assert_eq!(seq(0), NOW_MICROS + 1);
-    assert_eq!(seq(NOW_MICROS + 50), NOW_MICROS + 51);
-    assert_eq!(seq(NOW_MICROS + 50), NOW_MICROS + 52);
+    let bump = |floor| now(lane.bump(&keys(&["k"]), floor)).expect("bumped").token;
+    let told = bump(Token::default());
+    assert_eq!(told.seq.0, NOW_MICROS);
+    assert_eq!(bump(told).seq.0, NOW_MICROS + 1);
     hand.advance(Duration::from_millis(1));
-    assert_eq!(seq(0), NOW_MICROS + 1_000);
+    assert_eq!(bump(told).seq.0, NOW_MICROS + 1_000);
+    // A lane that has forgotten what it told begins another era, above that.
+    let beyond = Token { seq: Seq(NOW_MICROS + 5_000), ..told };
+    let anew = bump(beyond);
+    assert_ne!(anew.era, told.era);
+    assert_eq!(anew.seq.0, NOW_MICROS + 5_001);
+    assert_eq!(bump(beyond).era, anew.era, "what was told in another era says nothing of this one");
 }
 
 #[test]
@@ -47,8 +53,8 @@ fn every_subscriber_gets_every_message_in_order_linked_to_the_one_before() {
     let (tier, _) = tier();
     let (one, two) = (lane(&tier), lane(&tier));
     let mut readers = [subscribe(&one), subscribe(&two)];
-    let first = now(one.bump(&keys(&["a"]), Seq(0))).expect("bumped").token;
-    let second = now(two.bump(&keys(&["b"]), Seq(0))).expect("bumped").token;
+    let first = now(one.bump(&keys(&["a"]), Token::default())).expect("bumped").token;
+    let second = now(two.bump(&keys(&["b"]), Token::default())).expect("bumped").token;
     for reader in &mut readers {
         assert_eq!(head(&now(reader.next()).expect("a message")), (first.era, Seq(0), first.seq));
         assert_eq!(head(&reader.ready().expect("a message")), (first.era, first.seq, second.seq));
@@ -63,9 +69,9 @@ fn a_message_says_what_was_bumped() {
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
     let targets = Targets { tags: vec![TagHash(5)], prefixes: vec![TagHash(6)], ..keys(&["a"]) };
-    now(lane.bump(&targets, Seq(0))).expect("bumped");
+    now(lane.bump(&targets, Token::default())).expect("bumped");
     assert_eq!(reader.ready().expect("a message")[23..], crate::wire::message::body(&targets, None));
-    now(lane.seize("a", B, LEASE, Seq(0))).expect("seized");
+    now(lane.seize("a", B, LEASE, Token::default())).expect("seized");
     assert_eq!(reader.ready().expect("a message")[23..], crate::wire::message::body(&keys(&["a"]), Some(B)));
 }
 
@@ -73,11 +79,11 @@ fn a_message_says_what_was_bumped() {
 fn a_subscriber_gets_nothing_from_before_and_a_dropped_one_nothing_more() {
     let (tier, _) = tier();
     let lane = lane(&tier);
-    now(lane.bump(&keys(&["k"]), Seq(0))).expect("bumped");
+    now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped");
     let mut reader = subscribe(&lane);
     drop(subscribe(&lane));
     assert_eq!(reader.ready(), None);
-    let token = now(lane.bump(&keys(&["k"]), Seq(0))).expect("bumped").token;
+    let token = now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token;
     assert_eq!(points(&reader.ready().expect("a message")), token);
 }
 
@@ -88,40 +94,53 @@ fn two_namespaces_do_not_see_each_other() {
     let mut reader = subscribe(&bank);
     tier.put("ct:bank:v:k", &value(A, "v"));
     let targets = Targets { all: true, ..keys(&["k"]) };
-    let bumped = now(shop.bump(&targets, Seq(NOW_MICROS + 500))).expect("bumped");
+    let bumped = now(shop.bump(&targets, Token { era: Era(7), seq: Seq(NOW_MICROS + 500) })).expect("bumped");
     assert_eq!(bumped.held, 0);
     assert_eq!(reader.ready(), None);
-    let state = now(reader.check()).expect("checked");
+    let state = now(reader.check(Token::default())).expect("checked");
     assert_ne!(state.token.era, bumped.token.era);
     assert_eq!(state.token.seq, Seq(NOW_MICROS));
-    assert_eq!(now(reader.table()), Ok(Vec::new()));
+    assert_eq!(now(reader.table(state, Seq(0))).expect("a table").pages, []);
 }
 
 #[test]
-fn the_table_has_the_last_seq_of_every_cell_up_to_the_last_one_written() {
+fn the_table_has_the_last_seq_of_every_cell_in_the_parts_that_have_moved() {
     let (tier, _) = tier();
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
-    assert_eq!(now(reader.table()), Ok(Vec::new()));
+    let state = now(reader.check(Token::default())).expect("checked");
+    assert_eq!(now(reader.table(state, Seq(0))), Ok(TableCopy { cells: CELLS, ..TableCopy::default() }));
     let (tag, prefix) = (TagHash::of("shop", "a"), TagHash::of_prefix("shop", "a:"));
-    let mut cells = vec![0_u64; usize::try_from(CELLS).expect("small") + 1];
-    let mut expect = |hash: Option<TagHash>, seq: Seq| {
-        let at: Vec<u32> = hash.map_or(vec![CELLS], |hash| hash.cells(CELLS).collect());
-        for cell in at {
-            cells[usize::try_from(cell).expect("small")] = seq.0;
-        }
-        let end = cells.iter().rposition(|seq| *seq > 0).map_or(0, |last| last + 1);
-        cells[..end].iter().flat_map(|seq| seq.to_be_bytes()).collect::<Vec<u8>>()
-    };
+    let ours = TagTable::new(CELLS);
+    let mut before = Seq(0);
     for (targets, hash) in [
         (Targets { tags: vec![tag], ..Targets::default() }, Some(tag)),
         (Targets { prefixes: vec![prefix], ..Targets::default() }, Some(prefix)),
         (Targets { all: true, ..Targets::default() }, None),
     ] {
-        let Bumped { token, .. } = now(lane.bump(&targets, Seq(0))).expect("bumped");
-        assert_eq!(now(reader.table()), Ok(expect(hash, token.seq)));
+        let Bumped { token, .. } = now(lane.bump(&targets, Token::default())).expect("bumped");
+        ours.merge(&now(reader.table(state, before)).expect("a table"));
+        assert!(!ours.unmoved_since(before, hash.as_slice()) && ours.unmoved_since(token.seq, hash.as_slice()));
+        assert_eq!(now(reader.table(state, token.seq)).expect("a table").pages, [], "nothing has moved since");
+        before = token.seq;
     }
-    assert_eq!(now(reader.table()).expect("a table").len(), 8 * 65);
+}
+
+#[test]
+fn the_table_grows_with_the_largest_that_is_asked_for_and_forgets_nothing() {
+    let (tier, _) = tier();
+    let sized = |cells| tier.lane(LaneNames { cells, ..names("shop") }, None);
+    let small = sized(CELLS);
+    let tag = TagHash::of("shop", "a");
+    let token = now(small.bump(&Targets { tags: vec![tag], ..Targets::default() }, Token::default())).expect("bumped").token;
+    for (cells, expected) in [(CELLS * 8, CELLS * 8), (CELLS, CELLS * 8)] {
+        let mut reader = subscribe(&sized(cells));
+        let state = now(reader.check(Token::default())).expect("checked");
+        assert_eq!((state.token, state.cells), (token, expected));
+        let ours = TagTable::new(cells);
+        ours.merge(&now(reader.table(state, Seq(0))).expect("a table"));
+        assert!(!ours.unmoved_since(Seq(token.seq.0 - 1), &[tag]) && ours.unmoved_since(token.seq, &[tag]));
+    }
 }
 
 #[test]
@@ -129,7 +148,9 @@ fn seizing_drops_what_is_there_and_plants_the_ticket() {
     let (tier, hand) = tier();
     let (lane, store) = (lane(&tier), tier.store(None));
     tier.put("ct:shop:v:k", &value(A, "old"));
-    let Ok(Seized::Planted(token)) = now(lane.seize("k", B, LEASE, Seq(NOW_MICROS + 9))) else { panic!("not planted") };
+    let Ok(Seized::Planted(token)) = now(lane.seize("k", B, LEASE, Token { era: Era(7), seq: Seq(NOW_MICROS + 9) })) else {
+        panic!("not planted")
+    };
     assert_eq!(token.seq, Seq(NOW_MICROS + 10));
     assert_eq!(now(store.read("ct:shop:v:k")), Ok(Some(ticket(B))));
     hand.advance(LEASE);
@@ -143,7 +164,7 @@ fn seizing_a_held_key_bumps_it_and_leaves_the_hold() {
     let mut reader = subscribe(&lane);
     let hold = slot::prefix(slot::HOLD, A);
     tier.put("ct:shop:v:k", &hold);
-    let Ok(Seized::Held(token)) = now(lane.seize("k", B, LEASE, Seq(0))) else { panic!("not held") };
+    let Ok(Seized::Held(token)) = now(lane.seize("k", B, LEASE, Token::default())) else { panic!("not held") };
     assert_eq!(points(&reader.ready().expect("a message")), token);
     assert_eq!(now(tier.store(None).read("ct:shop:v:k")), Ok(Some(hold.to_vec())));
 }
@@ -154,7 +175,7 @@ fn seizing_for_no_time_is_refused_and_bumps_nothing() {
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
     tier.put("ct:shop:v:k", &value(A, "old"));
-    assert!(matches!(now(lane.seize("k", B, Duration::ZERO, Seq(0))), Err(Fault::Refused(_))));
+    assert!(matches!(now(lane.seize("k", B, Duration::ZERO, Token::default())), Err(Fault::Refused(_))));
     assert_eq!(reader.ready(), None);
     assert!(tier.holds_value("ct:shop:v:k"));
 }
@@ -164,16 +185,16 @@ fn a_check_tells_where_the_lane_stands_and_the_time() {
     let (tier, hand) = tier();
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
-    let begun = now(reader.check()).expect("checked");
+    let begun = now(reader.check(Token::default())).expect("checked");
     assert_ne!(begun.token.era, Era(0));
     assert_eq!((begun.token.seq, begun.server_millis), (Seq(NOW_MICROS), NOW_MICROS / 1_000));
     hand.advance(Duration::from_secs(1));
-    let again = now(reader.check()).expect("checked");
+    let again = now(reader.check(Token::default())).expect("checked");
     assert_eq!(again.token, begun.token, "a check moves no seq");
     assert_eq!(again.server_millis, begun.server_millis + 1_000);
-    let bumped = now(lane.bump(&keys(&["k"]), Seq(0))).expect("bumped").token;
+    let bumped = now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token;
     assert_eq!(bumped.era, begun.token.era);
-    assert_eq!(now(reader.check()).expect("checked").token, bumped);
+    assert_eq!(now(reader.check(Token::default())).expect("checked").token, bumped);
     assert_eq!(head(&reader.ready().expect("it has arrived")).1, begun.token.seq);
 }
 
@@ -182,14 +203,17 @@ fn a_flush_takes_keys_table_and_era_and_tells_nobody() {
     let (tier, _) = tier();
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
-    let before = now(lane.bump(&Targets { all: true, ..Targets::default() }, Seq(NOW_MICROS + 5_000_000))).expect("bumped").token;
+    let before =
+        now(lane.bump(&Targets { all: true, ..Targets::default() }, Token { era: Era(7), seq: Seq(NOW_MICROS + 5_000_000) }))
+            .expect("bumped")
+            .token;
     assert!(reader.ready().is_some());
     tier.put("ct:shop:v:k", b"v");
     tier.flush_all();
     assert!(tier.is_empty());
     assert_eq!(reader.ready(), None);
-    assert_eq!(now(reader.table()), Ok(Vec::new()));
-    let after = now(lane.bump(&keys(&["k"]), Seq(0))).expect("bumped").token;
+    assert_eq!(now(reader.table(STATE, Seq(0))).expect("a table").pages, []);
+    let after = now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token;
     assert_ne!(after.era, before.era);
     assert_eq!(after.seq, Seq(NOW_MICROS), "seqs of two eras have nothing to do with each other");
     assert_eq!(head(&reader.ready().expect("the subscription has stayed")), (after.era, Seq(0), after.seq));
@@ -200,13 +224,13 @@ fn a_broken_subscription_gives_what_was_sent_before_and_then_only_errors() {
     let (tier, _) = tier();
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
-    let token = now(lane.bump(&keys(&["k"]), Seq(0))).expect("bumped").token;
+    let token = now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token;
     tier.break_subscriptions();
-    now(lane.bump(&keys(&["k"]), Seq(0))).expect("bumped");
-    assert!(now(reader.check()).is_err());
+    now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped");
+    assert!(now(reader.check(Token::default())).is_err());
     assert_eq!(points(&now(reader.next()).expect("sent before the end")), token);
     assert_eq!(reader.ready(), None);
-    assert!(now(reader.next()).is_err() && now(reader.table()).is_err());
+    assert!(now(reader.next()).is_err() && now(reader.table(STATE, Seq(0))).is_err());
     assert_eq!(subscribe(&lane).ready(), None, "the next one is whole");
 }
 

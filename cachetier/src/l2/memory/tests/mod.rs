@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::{Call, CallKind, InProcess, Plan};
 use crate::clock::{Clock, ManualClock};
 use crate::l2::Store;
-use crate::l2::lane::{Lane, LaneNames, Subscription};
+use crate::l2::lane::{Lane, LaneNames, LaneState, Subscription};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
@@ -50,6 +50,9 @@ fn names(namespace: &str) -> LaneNames {
 fn lane(tier: &InProcess) -> Arc<dyn Lane> {
     tier.lane(names("shop"), None)
 }
+
+/// What a table is asked for by, where it does not matter.
+const STATE: LaneState = LaneState { token: Token { era: Era(1), seq: Seq(0) }, server_millis: 0, cells: CELLS };
 
 fn subscribe(lane: &Arc<dyn Lane>) -> Box<dyn Subscription> {
     now(lane.subscribe()).expect("subscribed")
