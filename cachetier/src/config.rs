@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::ConfigError;
-use crate::rule::policy::Policy;
+use crate::rule::policy::{OnUnreachable, Policy};
 use crate::wire::codec::Codec;
 
 /// How much an instance keeps.
@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) max_life: Duration,
     /// How old a proof may be.
     pub(crate) max_staleness: Duration,
+    /// What a read does where nothing can be proven.
+    pub(crate) on_unreachable: OnUnreachable,
     /// How often the lane is checked.
     pub(crate) check_interval: Duration,
     pub(crate) connect_limit: Duration,
@@ -76,6 +78,7 @@ impl Config {
             eviction: Eviction::TinyLfu,
             max_life: Duration::from_secs(24 * 3_600),
             max_staleness: Duration::from_secs(2),
+            on_unreachable: OnUnreachable::Serve,
             check_interval: Duration::from_millis(500),
             connect_limit: Duration::from_secs(1),
             command_limit: Duration::from_millis(500),

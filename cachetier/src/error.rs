@@ -209,6 +209,9 @@ pub enum LoadError<E> {
     TimedOut(std::time::Duration),
     /// The loader of this key asked the cache for the same key: it would wait for itself.
     Recursive(Arc<str>),
+    /// Nobody can prove that this instance has missed no invalidation, and its policy would rather fail:
+    /// [`OnUnreachable::Fail`](crate::OnUnreachable::Fail). The loader did not run.
+    Unproven,
 }
 
 impl<E> Clone for LoadError<E> {
@@ -218,6 +221,7 @@ impl<E> Clone for LoadError<E> {
             Self::Panicked(message) => Self::Panicked(Arc::clone(message)),
             Self::TimedOut(limit) => Self::TimedOut(*limit),
             Self::Recursive(key) => Self::Recursive(Arc::clone(key)),
+            Self::Unproven => Self::Unproven,
         }
     }
 }
@@ -259,6 +263,12 @@ impl<E> LoadError<E> {
     pub fn is_recursive(&self) -> bool {
         matches!(self, Self::Recursive(_))
     }
+
+    /// Whether nothing could be proven, and the policy would rather fail than load.
+    #[must_use]
+    pub fn is_unproven(&self) -> bool {
+        matches!(self, Self::Unproven)
+    }
 }
 
 impl<E: std::fmt::Display> std::fmt::Display for LoadError<E> {
@@ -268,6 +278,7 @@ impl<E: std::fmt::Display> std::fmt::Display for LoadError<E> {
             Self::Panicked(message) => write!(f, "the loader panicked: {message}"),
             Self::TimedOut(limit) => write!(f, "the loader took longer than {limit:?}"),
             Self::Recursive(key) => write!(f, "the loader of {key:?} asked for {key:?} itself; load it without the cache there"),
+            Self::Unproven => write!(f, "it cannot be proven that no invalidation was missed: the shared tier does not answer"),
         }
     }
 }

@@ -175,7 +175,7 @@ pub use installed::{AlreadyInstalled, install, installed, scope};
 pub use key_part::{KeyPart, KeyText};
 pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan};
 pub use observe::stats::Stats;
-pub use rule::policy::Policy;
+pub use rule::policy::{OnUnreachable, Policy};
 pub use rule::seq::{Era, Seq, Token};
 pub use wire::codec::Codec;
 

@@ -3,7 +3,7 @@
 //! Everything that a hit compares stands here as one number each. Orders that matter:
 //! - the table's cells are written *before* the generation moves, and a reader loads the generation before the cells;
 //! - an answered bump is written into the cells *before* its tick goes, and a reader looks at the ticks before the cells;
-//! - a new era is known *before* the epoch ends in which it is met, for a load notes the epoch first;
+//! - an epoch ends in the same step in which the era is met that the next one is proven by, for a load notes the epoch first;
 //! - an epoch ends *before* anything of the next one is applied;
 //! - what a load notes, it notes before it reads: epoch, then seq, then tick.
 
@@ -33,10 +33,16 @@ pub(crate) struct View {
     epoch: AtomicU64,
     /// Until when it is proven that nothing was missed, on this process's clock. Zero: not at all.
     proof: AtomicU64,
+    /// Until when copies may be served without proof, if their policy allows it: nobody who could prove them has answered lately.
+    excused: AtomicU64,
+    /// How often that was done.
+    served_unproven: AtomicU64,
     generation: AtomicU64,
     table: TagTable,
-    /// The highest point that the lane has told. A new era resets it.
+    /// The highest point that the lane has told. A new era resets it. An epoch ends with this locked.
     known: Mutex<Token>,
+    /// Up to where everything is applied here, nothing left out.
+    reached: Mutex<Token>,
     tick: AtomicU64,
     /// Own bumps that have no seq yet.
     unanswered: Mutex<Unanswered>,
@@ -59,9 +65,12 @@ impl View {
         Self {
             epoch: AtomicU64::new(1),
             proof: AtomicU64::new(0),
+            excused: AtomicU64::new(0),
+            served_unproven: AtomicU64::new(0),
             generation: AtomicU64::new(1),
             table: TagTable::new(cells),
             known: Mutex::new(Token::default()),
+            reached: Mutex::new(Token::default()),
             tick: AtomicU64::new(1),
             unanswered: Mutex::new(Unanswered::default()),
             unanswered_len: AtomicUsize::new(0),
@@ -77,6 +86,16 @@ impl View {
 
     pub(crate) fn proven(&self, now: Millis) -> bool {
         now.0 < self.proof.load(Ordering::Acquire)
+    }
+
+    /// Whether what cannot be proven may be served: only while there is no proof for anything.
+    pub(crate) fn excuses(&self, now: Millis) -> bool {
+        self.excused(now) && !self.proven(now)
+    }
+
+    /// That was done.
+    pub(crate) fn count_unproven(&self) {
+        self.served_unproven.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn generation(&self) -> Generation {
@@ -136,20 +155,45 @@ impl View {
 
     /// Ends the epoch: nothing held here is proven any more.
     pub(crate) fn lose(&self) {
-        self.proof.store(0, Ordering::Release);
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        let known = lock(&self.known);
+        self.end_epoch();
+        drop(known);
     }
 
-    /// Takes the lane's point over, which may be of a new era. *Before* the epoch ends: who notes the next one has then met the era that
-    /// it is proven by.
-    pub(crate) fn meet(&self, told: Token) {
+    /// Ends the epoch and takes the lane's point over, which may be of a new era; unless another epoch than `present` has begun by then.
+    /// Returns the epoch begun: who notes it has met the era that it is proven by.
+    pub(crate) fn meet(&self, told: Token, present: Option<Epoch>) -> Option<Epoch> {
         let mut known = lock(&self.known);
+        if present.is_some_and(|present| present != self.epoch()) {
+            return None;
+        }
         if known.era == told.era {
             known.seq = known.seq.max(told.seq);
         } else {
             // Seqs of two eras do not compare.
             *known = told;
         }
+        Some(self.end_epoch())
+    }
+
+    /// With `known` locked.
+    fn end_epoch(&self) -> Epoch {
+        self.proof.store(0, Ordering::Release);
+        Epoch(self.epoch.fetch_add(1, Ordering::AcqRel).saturating_add(1))
+    }
+
+    /// Everything up to this point is applied here.
+    pub(crate) fn reach(&self, point: Token) {
+        let mut reached = lock(&self.reached);
+        if reached.era != point.era || reached.seq < point.seq {
+            *reached = point;
+        }
+    }
+
+    /// The present epoch, and up to where everything was applied when it was looked at.
+    pub(crate) fn position(&self) -> (Epoch, Token) {
+        let epoch = self.epoch();
+        (epoch, *lock(&self.reached))
     }
 
     /// Takes the lane's table over, once the epoch has ended.
@@ -162,6 +206,32 @@ impl View {
     /// Renews the proof: all up to the lane's present point is applied here.
     pub(crate) fn prove(&self, until: Millis) {
         self.proof.store(until.0, Ordering::Release);
+    }
+
+    /// Renews the proof, unless another epoch has begun since `present` was read.
+    pub(crate) fn prove_in(&self, present: Epoch, until: Millis) -> bool {
+        let known = lock(&self.known);
+        let current = self.epoch() == present;
+        if current {
+            self.proof.fetch_max(until.0, Ordering::AcqRel);
+        }
+        drop(known);
+        current
+    }
+
+    /// Nobody who could prove anything has answered: until then, what may be served without proof is.
+    pub(crate) fn excuse(&self, until: Millis) {
+        self.excused.store(until.0, Ordering::Release);
+    }
+
+    /// Whether that was found out lately.
+    pub(crate) fn excused(&self, now: Millis) -> bool {
+        now.0 < self.excused.load(Ordering::Acquire)
+    }
+
+    /// How often a copy was served without proof.
+    pub(crate) fn served_unproven(&self) -> u64 {
+        self.served_unproven.load(Ordering::Relaxed)
     }
 
     /// A check's answer: the server's clock.
@@ -296,10 +366,32 @@ mod tests {
     #[test]
     fn what_is_told_of_another_era_is_the_followers_to_take_over() {
         let view = View::new(1 << 8);
-        view.meet(Token { era: Era(1), seq: Seq(100) });
+        view.meet(Token { era: Era(1), seq: Seq(100) }, None);
         view.apply(&Targets::default(), Token { era: Era(2), seq: Seq(700) });
         assert_eq!(view.floor(), Token { era: Era(1), seq: Seq(100) });
-        view.meet(Token { era: Era(2), seq: Seq(20) });
+        view.meet(Token { era: Era(2), seq: Seq(20) }, None);
         assert_eq!(view.note(Millis(0)).born, Token { era: Era(2), seq: Seq(20) });
+    }
+
+    #[test]
+    fn who_comes_late_proves_nothing_of_another_epoch() {
+        let view = View::new(1 << 8);
+        let (before, point) = (view.epoch(), Token { era: Era(1), seq: Seq(100) });
+        let epoch = view.meet(point, Some(before)).expect("it is the present one");
+        assert!(view.prove_in(epoch, Millis(50)) && view.proven(Millis(49)));
+        view.lose();
+        assert!(!view.prove_in(epoch, Millis(50)) && !view.proven(Millis(0)));
+        assert_eq!(view.meet(Token { era: Era(2), seq: Seq(7) }, Some(epoch)), None);
+        assert_eq!(view.floor(), point);
+    }
+
+    #[test]
+    fn without_proof_is_only_served_what_nobody_could_prove() {
+        let view = View::new(1 << 8);
+        assert!(!view.excuses(Millis(5)));
+        view.excuse(Millis(10));
+        assert!(view.excuses(Millis(9)) && !view.excuses(Millis(10)));
+        view.prove(Millis(20));
+        assert!(!view.excuses(Millis(9)), "what is suspect can be asked about now");
     }
 }

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cachetier::{Call, CallKind, Delivery, InProcess, Plan, Policy, TieredCache};
-use cachetier_tests::{Origin, Tier, eventually_async};
+use cachetier::{Call, CallKind, Clock, Delivery, InProcess, LoadError, OnUnreachable, Plan, Policy, TieredCache};
+use cachetier_tests::{Oops, Origin, RedisServer, Tier, eventually_async, over_shared};
 
 const LONG: Duration = Duration::from_secs(20);
+/// How long a copy is trusted without proof.
+const BOUND: Duration = Duration::from_secs(2);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 
 async fn read(cache: &TieredCache, key: &str, origin: &Origin) -> u64 {
@@ -72,4 +74,179 @@ async fn a_missed_message_is_noticed_with_the_next_check() {
     a.invalidate_tag("all").await.expect("told");
     eventually_async(LONG, "the check shows it", async || read(&b, "k", &origin).await == 2).await;
     assert_eq!((b.stats().lane_gaps, b.stats().lane_lost), (1, 0));
+}
+
+/// Ends every subscription to the tier, as a server does that is restarted.
+fn cut(tier: &Tier, in_process: &InProcess) {
+    match tier.server() {
+        Some(server) => drop(server.command(&["CLIENT", "KILL", "TYPE", "pubsub"])),
+        None => in_process.break_subscriptions(),
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_touched_during_a_cut_is_kept_without_a_load_or_a_transfer() {
+    const KEYS: u64 = 50;
+    let in_process = InProcess::new();
+    for tier in [Tier::in_process(&in_process), Tier::redis()] {
+        let (clock, hand) = Clock::manual();
+        let a = tier.cache().await;
+        let b = tier.builder().max_staleness(BOUND).clock(clock).build().await.expect("built");
+        let origin = Origin::at(1);
+        for key in 0..KEYS {
+            assert_eq!(read(&b, &key.to_string(), &origin).await, 1);
+        }
+        let before = b.stats();
+        // Or they would be served for having been loaded just now.
+        hand.advance(BOUND);
+        cut(&tier, &in_process);
+        eventually_async(LONG, "the cut is noticed", async || b.stats().lane_lost > before.lane_lost).await;
+        // By its key, by another tag than theirs, and one that is only gone.
+        origin.commit(2);
+        a.invalidate("0").await.expect("told");
+        a.invalidate_tag("others").await.expect("told");
+        assert!(tier.evict("1"));
+        for key in 2..KEYS {
+            assert_eq!(read(&b, &key.to_string(), &origin).await, 1, "{key}");
+        }
+        assert_eq!((read(&b, "0", &origin).await, read(&b, "1", &origin).await), (2, 2));
+        let after = b.stats();
+        assert_eq!(after.suspects_same - before.suspects_same, KEYS - 2, "{after}");
+        assert_eq!((after.loads - before.loads, after.l2_hits - before.l2_hits), (2, 0), "{after}");
+        assert!(after.suspects_changed - before.suspects_changed <= 2);
+        // Once found to be the same they are hits again.
+        for key in 2..KEYS {
+            assert_eq!(read(&b, &key.to_string(), &origin).await, 1);
+        }
+        assert_eq!(b.stats().suspects_same, after.suspects_same, "{}", b.stats());
+        // And a tag that was bumped while nobody heard makes all of them unusable, though no stamp has changed.
+        let heard = b.stats().invalidations_applied;
+        eventually_async(LONG, "it hears again", async || {
+            a.invalidate("another").await.expect("told");
+            b.stats().invalidations_applied > heard
+        })
+        .await;
+        let lost = b.stats().lane_lost;
+        cut(&tier, &in_process);
+        a.invalidate_tag("all").await.expect("told");
+        eventually_async(LONG, "the cut is noticed", async || b.stats().lane_lost > lost).await;
+        hand.advance(BOUND);
+        for key in 2..KEYS {
+            assert_eq!(read(&b, &key.to_string(), &origin).await, 2, "{key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_subscription_proves_its_copies_beside_it() {
+    let tier = InProcess::new();
+    let deaf = Arc::new(AtomicBool::new(false));
+    let is_deaf = Arc::clone(&deaf);
+    tier.script(move |call: &Call<'_>| match call.kind {
+        CallKind::Subscribe if call.instance == 1 && is_deaf.load(Ordering::SeqCst) => Plan::away(),
+        _ => Plan::go(),
+    });
+    let shared = Tier::in_process(&tier);
+    let a = shared.cache().await;
+    let b = shared.builder().max_staleness(BOUND).build().await.expect("built");
+    let origin = Origin::at(1);
+    assert_eq!(read(&b, "k", &origin).await, 1);
+    deaf.store(true, Ordering::SeqCst);
+    tier.break_subscriptions();
+    eventually_async(LONG, "the cut is noticed", async || b.stats().lane_lost == 1).await;
+    let loads = b.stats().loads;
+    for (version, way) in [(2, "key"), (3, "tag"), (4, "everything")] {
+        let hit = async || {
+            let hits = b.stats().l1_hits;
+            assert_eq!(read(&b, "k", &origin).await, version - 1);
+            b.stats().l1_hits > hits
+        };
+        eventually_async(LONG, "it is a hit by its own proof", hit).await;
+        origin.commit(version);
+        let delivery = match way {
+            "key" => a.invalidate("k").await,
+            "tag" => a.invalidate_tag("all").await,
+            _ => a.clear().await,
+        };
+        assert!(matches!(delivery, Ok(Delivery::Applied(_))));
+        let told = Instant::now();
+        eventually_async(LONG, "the proof runs out, and the next one shows it", async || read(&b, "k", &origin).await == version)
+            .await;
+        assert!(told.elapsed() < Duration::from_secs(3), "{way}: {:?}", told.elapsed());
+    }
+    assert_eq!(b.stats().loads - loads, 3, "{}", b.stats());
+    assert_eq!((b.stats().lane_lost, b.stats().served_unproven), (1, 0));
+}
+
+#[tokio::test]
+async fn without_a_server_a_copy_is_served_loaded_anew_or_refused_as_its_policy_says() {
+    over_shared(async |tier| {
+        let Some(_) = tier.server() else { return };
+        let mut server = RedisServer::start();
+        let cache = TieredCache::builder("shop").redis(server.url()).build().await.expect("built");
+        let origin = Origin::at(1);
+        let policies = [("serve", POLICY), ("bypass", POLICY.strict()), ("fail", POLICY.on_unreachable(OnUnreachable::Fail))];
+        for (key, policy) in policies {
+            assert_eq!(cache.get_or_load(key, policy, || origin.load()).await.ok(), Some(1));
+        }
+        server.stop();
+        origin.commit(2);
+        eventually_async(LONG, "the proof has run out", async || {
+            cache.stats().served_unproven > 0 || {
+                let _ = cache.get::<u64>("serve").await;
+                false
+            }
+        })
+        .await;
+        let loads = origin.loads();
+        for _ in 0..3 {
+            assert_eq!(cache.get_or_load("serve", POLICY, || origin.load()).await.ok(), Some(1));
+            assert_eq!(cache.get_or_load("bypass", POLICY.strict(), || origin.load()).await.ok(), Some(2));
+            let failed = cache.get_or_load("fail", policies[2].1, || origin.load()).await;
+            assert!(matches!(failed, Err(LoadError::Unproven)), "{failed:?}");
+            assert_eq!(cache.get::<u64>("fail").await, None);
+        }
+        assert!(origin.loads() > loads && cache.stats().served_unproven >= 3);
+        // What it has invalidated itself is not served in any case.
+        assert_eq!(cache.invalidate("serve").await, Ok(Delivery::Pending));
+        assert_eq!(cache.get_or_load("serve", POLICY, || origin.load()).await.ok(), Some(2));
+        server.resume();
+        eventually_async(LONG, "it can be proven again", async || {
+            cache.get_or_load("fail", policies[2].1, || origin.load()).await.is_ok()
+        })
+        .await;
+    })
+    .await;
+}
+
+/// One cache for profiles and for prices: Redis falls silent, and only what may be late is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_black_hole_keeps_profiles_answered_and_no_price_old() {
+    const SILENCE: Duration = Duration::from_secs(10);
+    let mut server = RedisServer::start();
+    let cache = TieredCache::builder("shop").redis(server.url()).max_staleness(BOUND).build().await.expect("built");
+    let prices = POLICY.strict();
+    let began = Instant::now();
+    let price = async || Ok::<_, Oops>(u64::try_from(began.elapsed().as_millis()).unwrap_or_default());
+    assert_eq!(cache.get_or_compute("profile", POLICY, async || 7).await.ok(), Some(7));
+    let _ = cache.get_or_load("price", prices, price).await;
+    server.stop();
+    let (silent, mut reads, mut slowest) = (Instant::now(), 0_u64, Duration::ZERO);
+    while silent.elapsed() < SILENCE {
+        let asked = Instant::now();
+        assert_eq!(cache.get_or_compute("profile", POLICY, async || 8).await.ok(), Some(7), "the profile is there");
+        slowest = slowest.max(asked.elapsed());
+        let loaded = Duration::from_millis(cache.get_or_load("price", prices, price).await.expect("a price"));
+        let age = asked.duration_since(began).saturating_sub(loaded);
+        assert!(age <= BOUND, "a price of {age:?} ago");
+        reads += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let stats = cache.stats();
+    println!(
+        "{reads} reads of each in {SILENCE:?}: profiles {} unproven, the slowest {slowest:?}; prices loaded {} times",
+        stats.served_unproven, stats.loads
+    );
+    assert!(stats.served_unproven > reads / 2 && reads > 100, "{stats}");
+    server.resume();
 }

@@ -147,6 +147,11 @@ impl<S: Sharing<E>, E> Telling<E, E> for AsItsOwn<S> {
         None
     }
 
+    /// No fault of the cache's becomes the function's error.
+    fn unproven(&self) -> Option<E> {
+        None
+    }
+
     /// No limit of the cache's is a reason to leave the function's work half done.
     fn stopped(&self, _: Duration) -> Option<E> {
         None

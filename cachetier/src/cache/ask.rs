@@ -16,7 +16,7 @@ use crate::l1::{Entry, Facts};
 use crate::l2::Claimed;
 use crate::l2::tier::Tier;
 use crate::lease::Ticket;
-use crate::rule::policy::{Content, Policy, left};
+use crate::rule::policy::{Content, OnUnreachable, Policy, left};
 use crate::rule::stamp::Stamp;
 use crate::wire::codec::Codec;
 use crate::wire::envelope::{self, Fingerprint, Unreadable};
@@ -243,6 +243,8 @@ impl TieredCache {
             stamp: Some(opened.stamp),
             deadline: now.after(local),
             self_evident_until: Millis::default(),
+            excusable: policy.map_or(self.shared.config.on_unreachable, |policy| self.when_unreachable(policy))
+                == OnUnreachable::Serve,
             idle_limit: policy.and_then(Policy::idle_limit),
             size: opened.payload.len(),
             type_name: std::any::type_name::<A::Value>(),

@@ -16,6 +16,7 @@ use crate::coherence::courier::carry;
 use crate::coherence::follower::{Pace, follow};
 use crate::coherence::instance::Instance;
 use crate::coherence::outbox::Outbox;
+use crate::coherence::renewal::Renewal;
 use crate::config::{Capacity, Config, Eviction};
 use crate::error::ConfigError;
 use crate::flight::Flights;
@@ -27,7 +28,7 @@ use crate::l2::tier::Tier;
 use crate::l2::{Limits, Store};
 use crate::observe::stats::Counters;
 use crate::rule::habit::Habit;
-use crate::rule::policy::Policy;
+use crate::rule::policy::{OnUnreachable, Policy};
 use crate::rule::stamp::Stamps;
 use crate::tasks::{Background, Tasks};
 use crate::view::View;
@@ -156,6 +157,13 @@ impl CacheBuilder {
         self
     }
 
+    /// What a read does where nobody can prove that this instance has missed nothing, unless its policy says
+    /// [something else](crate::Policy::on_unreachable). Defaults to [`OnUnreachable::Serve`].
+    pub fn on_unreachable(mut self, what: OnUnreachable) -> Self {
+        self.config.on_unreachable = what;
+        self
+    }
+
     /// How long connecting may take. Defaults to 1 s.
     pub fn connect_limit(mut self, limit: Duration) -> Self {
         self.config.connect_limit = limit;
@@ -261,10 +269,21 @@ impl CacheBuilder {
                 Some(tier)
             }
         };
+        let renewal = Renewal::new(config.max_staleness, config.read_limit);
         let stamps = Stamps::new(RandomState::new().build_hasher().finish());
         let closed = AtomicBool::new(false);
         Ok(TieredCache {
-            shared: Arc::new(Shared { config, instance, tier, stamps, habit: Habit::default(), tasks, background, closed }),
+            shared: Arc::new(Shared {
+                config,
+                instance,
+                tier,
+                stamps,
+                habit: Habit::default(),
+                renewal,
+                tasks,
+                background,
+                closed,
+            }),
         })
     }
 }

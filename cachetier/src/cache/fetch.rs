@@ -72,6 +72,14 @@ impl TieredCache {
         Fut: Future<Output = Result<A, E>>,
     {
         self.instance().counters.l1_misses.one();
+        if let Some(answer) = self.prove(key).await {
+            return Ok(answer);
+        }
+        if self.fails(rules.policy())
+            && let Some(told) = telling.unproven()
+        {
+            return Err(told);
+        }
         let flight = match self.turn(key, &telling).await? {
             Turn::Answer(answer) => return Ok(answer),
             Turn::Lead(flight) => Some(flight),
@@ -89,6 +97,10 @@ impl TieredCache {
                 return Ok(answer);
             }
             self.tell_other_type::<A>(key, &entry);
+        }
+        if let Some((entry, answer)) = self.still_held(key, &begun).await {
+            flight.finish(Outcome::Entry(Arc::clone(&entry)), || entry.clear(begun.noted.epoch));
+            return Ok(answer);
         }
         let keep = match self.ask::<A>(&flight, key, rules.policy(), &begun).await {
             Asked::Answer(entry, answer) => {

@@ -12,7 +12,7 @@ use crate::flight::outcome::Begun;
 use crate::key::{TagHash, check_key};
 use crate::l1::{Entry, Facts};
 use crate::l2::Filled;
-use crate::rule::policy::{Content, Life};
+use crate::rule::policy::{Content, Life, OnUnreachable};
 use crate::rule::stamp::Stamp;
 use crate::wire::envelope::{Fingerprint, Head, Writer};
 
@@ -166,6 +166,7 @@ impl TieredCache {
             stamp,
             deadline: self.now().after(life),
             self_evident_until: begun.noted.at.after(self.shared.config.max_staleness),
+            excusable: self.when_unreachable(rules.policy()) == OnUnreachable::Serve,
             idle_limit: rules.policy().idle_limit(),
             size,
             type_name: std::any::type_name::<A::Value>(),

@@ -5,6 +5,7 @@ mod answer;
 mod ask;
 mod attributed;
 mod builder;
+mod doubt;
 mod fetch;
 mod fill;
 mod load;
@@ -34,6 +35,7 @@ pub(crate) use crate::l1::Entry;
 
 use crate::clock::Millis;
 use crate::coherence::instance::Instance;
+use crate::coherence::renewal::Renewal;
 use crate::config::Config;
 use crate::error::CacheError;
 use crate::key::{KeyHash, TagHash};
@@ -82,6 +84,7 @@ struct Shared {
     /// Whether the shared tier mostly has what it is asked for.
     habit: Habit,
     tasks: Tasks,
+    renewal: Renewal,
     /// The tasks that end with the cache.
     background: Background,
     closed: AtomicBool,
@@ -146,6 +149,7 @@ impl TieredCache {
             l1_weight: instance.l1.weight(),
             flights: count(instance.flights.len()),
             pending: count(instance.outbox.len()),
+            served_unproven: instance.view.served_unproven(),
             ..instance.counters.snapshot()
         }
     }

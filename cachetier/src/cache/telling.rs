@@ -34,6 +34,9 @@ pub(crate) trait Telling<E, T> {
     /// What a caller is told that asks for a key from within the load of that key; `None` lets it load, for itself alone.
     fn recursive(&self, key: &str) -> Option<T>;
 
+    /// What a caller is told instead of a load, where nothing can be proven and its policy would rather fail; `None` lets it load.
+    fn unproven(&self) -> Option<T>;
+
     /// What a caller is told whose loader is stopped at the load limit. With `None` it goes on, for its caller alone; the flight ends in
     /// either case.
     fn stopped(&self, limit: Duration) -> Option<T>;
@@ -52,6 +55,10 @@ pub(super) struct AsLoadError;
 impl<E: Send + Sync + 'static> Telling<E, LoadError<E>> for AsLoadError {
     fn recursive(&self, key: &str) -> Option<LoadError<E>> {
         Some(LoadError::Recursive(key.into()))
+    }
+
+    fn unproven(&self) -> Option<LoadError<E>> {
+        Some(LoadError::Unproven)
     }
 
     fn stopped(&self, limit: Duration) -> Option<LoadError<E>> {

@@ -99,6 +99,7 @@ async fn session(
 ) -> Result<Infallible, Fault> {
     let mut subscription = limited(pace.limit, lane.subscribe()).await?;
     *applied = come_into_step(instance, &mut *subscription, pace, *applied).await?;
+    instance.view.reach(*applied);
     synced.send_replace(true);
     tracing::info!(namespace = %instance.namespace, "in step with the lane");
 
@@ -133,6 +134,7 @@ async fn session(
                 come_into_step(instance, &mut *subscription, pace, *applied).await?
             }
         };
+        instance.view.reach(*applied);
     }
 }
 
@@ -155,7 +157,7 @@ async fn come_into_step(
     if state.token.era != begun.token.era || state.cells != begun.cells {
         return Err(Fault::Refused("the lane began another era, or grew".into()));
     }
-    instance.begin_epoch(begun.token, &table, state.server_millis);
+    instance.begin_epoch(begun.token, &table, state.server_millis, None);
     let applied = catch_up(instance, subscription, begun.token, state.token)?;
     prove(instance, asked, subscription);
     Ok(applied)
@@ -255,6 +257,14 @@ mod tests {
             Err(Fault::Away("not of this test".into()))
         }
 
+        async fn stand(&self, _: Token) -> Result<LaneState, Fault> {
+            Err(Fault::Away("not of this test".into()))
+        }
+
+        async fn table(&self, _: LaneState, _: Seq) -> Result<TableCopy, Fault> {
+            Err(Fault::Away("not of this test".into()))
+        }
+
         async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
             Ok(Box::new(Short { era: 1, torn: true }))
         }
@@ -267,6 +277,14 @@ mod tests {
         }
 
         async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Token) -> Result<Seized, Fault> {
+            Err(Fault::Away("not of this test".into()))
+        }
+
+        async fn stand(&self, _: Token) -> Result<LaneState, Fault> {
+            Err(Fault::Away("not of this test".into()))
+        }
+
+        async fn table(&self, _: LaneState, _: Seq) -> Result<TableCopy, Fault> {
             Err(Fault::Away("not of this test".into()))
         }
 

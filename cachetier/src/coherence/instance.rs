@@ -10,7 +10,7 @@ use crate::key::{KeyHash, KeyHasher, Prefixes};
 use crate::l1::L1;
 use crate::lease::Ticket;
 use crate::observe::stats::Counters;
-use crate::rule::seq::{Tick, Token};
+use crate::rule::seq::{Epoch, Tick, Token};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
 use crate::view::View;
@@ -59,12 +59,13 @@ impl Instance {
         self.flights.detach(|_| true);
     }
 
-    /// Begins an epoch with what the lane has told: its point and its table. Not proven yet.
-    pub(crate) fn begin_epoch(&self, told: Token, table: &TableCopy, server_millis: u64) {
-        self.view.meet(told);
-        // Also when the point is the one known: messages may have come and gone unseen.
-        self.lose();
+    /// Begins an epoch with what the lane has told: its point and its table. Also when the point is the one known: messages may have come
+    /// and gone unseen. Not proven yet. Nothing is done if it is no longer `present`, where that is asked for.
+    pub(crate) fn begin_epoch(&self, told: Token, table: &TableCopy, server_millis: u64, present: Option<Epoch>) -> Option<Epoch> {
+        let begun = self.view.meet(told, present)?;
+        self.flights.detach(|_| true);
         self.view.take_over(table, self.now(), server_millis);
+        Some(begun)
     }
 
     // --- what this instance does: locally before it is sent, and again at every outcome
@@ -114,7 +115,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::rule::seq::{Epoch, Era, Seq};
+    use crate::rule::seq::{Era, Seq};
 
     pub(in crate::coherence) fn instance() -> Instance {
         let (config, counters) = (Config::new("shop"), Arc::new(Counters::default()));
@@ -139,7 +140,7 @@ pub(super) mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for era in 1..=ERAS {
-                    instance.begin_epoch(Token { era: Era(era), seq: Seq(1) }, &table, 0);
+                    instance.begin_epoch(Token { era: Era(era), seq: Seq(1) }, &table, 0, None);
                 }
                 over.store(true, Ordering::Release);
             });

@@ -19,6 +19,8 @@ const OVERHEAD: usize = 192;
 #[derive(Debug)]
 pub(crate) struct Entry<V: ?Sized = dyn Any + Send + Sync> {
     pub(crate) facts: Facts,
+    /// The epoch in which it was last known to be what the shared tier holds.
+    epoch: AtomicU64,
     /// The table's generation at which the tags were last found unmoved.
     unmoved_at: AtomicU64,
     /// When it was last read, if it has an idle limit.
@@ -30,7 +32,7 @@ pub(crate) struct Entry<V: ?Sized = dyn Any + Send + Sync> {
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) content: Content,
-    /// The epoch noted when its load, or the read that found it, began.
+    /// The epoch noted when its load, or the read that found it, began; where another one has ended since, it is suspect.
     pub(crate) epoch: Epoch,
     /// The highest point told when its *load* began, wherever that was.
     pub(crate) born: Token,
@@ -43,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) deadline: Millis,
     /// Until when no proof is needed: it was loaded here so lately that it cannot be older than the bound allows.
     pub(crate) self_evident_until: Millis,
+    /// Whether it may be served while nobody can prove anything.
+    pub(crate) excusable: bool,
     pub(crate) idle_limit: Option<Duration>,
     /// Bytes of the encoded value.
     pub(crate) size: usize,
@@ -58,7 +62,8 @@ impl Facts {
 
 impl<V: Any + Send + Sync> Entry<V> {
     pub(crate) fn new(facts: Facts, now: Millis, value: V) -> Arc<Entry> {
-        Arc::new(Self { facts, unmoved_at: AtomicU64::new(0), read_at: AtomicU64::new(now.0), value })
+        let epoch = AtomicU64::new(facts.epoch.0);
+        Arc::new(Self { facts, epoch, unmoved_at: AtomicU64::new(0), read_at: AtomicU64::new(now.0), value })
     }
 }
 
@@ -69,8 +74,9 @@ impl Entry {
         if self.freshness(now) == Freshness::Gone {
             return false;
         }
-        let proven = self.facts.epoch == view.epoch() && view.proven(now);
-        if !proven && !self.is_self_evident(now, view) {
+        let proven = self.epoch.load(Ordering::Acquire) == view.epoch().0 && view.proven(now);
+        let excused = !proven && !self.is_self_evident(now, view);
+        if excused && !self.is_excused(now, view) {
             return false;
         }
         // The generation before the cells: a bump between the two is then seen at the next look.
@@ -84,6 +90,9 @@ impl Entry {
         if self.facts.idle_limit.is_some() {
             self.read_at.store(now.0, Ordering::Relaxed);
         }
+        if excused {
+            view.count_unproven();
+        }
         true
     }
 
@@ -95,6 +104,25 @@ impl Entry {
     /// Loaded here so lately that it cannot be older than the bound on staleness allows. Its seq says so only within its era.
     fn is_self_evident(&self, now: Millis, view: &View) -> bool {
         now < self.facts.self_evident_until && self.facts.born.era == view.era()
+    }
+
+    /// Nobody can prove anything now, and its policy would rather have it served.
+    fn is_excused(&self, now: Millis, view: &View) -> bool {
+        self.facts.excusable && self.facts.born.era == view.era() && view.excuses(now)
+    }
+
+    /// Says whether all that speaks against serving it is that an epoch has ended: then its stamp tells whether it is what the shared
+    /// tier holds.
+    pub(crate) fn is_suspect(&self, now: Millis, view: &View) -> bool {
+        self.freshness(now) != Freshness::Gone
+            && self.epoch.load(Ordering::Acquire) != view.epoch().0
+            && self.facts.born.era == view.era()
+            && self.facts.unmoved(view)
+    }
+
+    /// It was found to be what the shared tier held after `epoch` had begun.
+    pub(crate) fn clear(&self, epoch: Epoch) {
+        self.epoch.fetch_max(epoch.0, Ordering::AcqRel);
     }
 
     /// The value, if it is a `V`.

@@ -74,6 +74,12 @@ impl L1 {
         if self.store.contains_key(&key) { self.probe(key, now, view) } else { None }
     }
 
+    /// Returns what there is, whether it may be served or not. A key that is not there does not count as asked for once more: it has been
+    /// missed already, and counted twice it would be admitted too soon.
+    pub(crate) fn peek(&self, key: KeyHash) -> Option<Arc<Entry>> {
+        if self.store.contains_key(&key) { self.store.get(&key) } else { None }
+    }
+
     /// Keeps the entry; `false` if it alone is larger than everything that may be kept.
     pub(crate) fn insert(&self, key: KeyHash, entry: Arc<Entry>) -> bool {
         let fits = match self.capacity {

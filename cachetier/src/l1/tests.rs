@@ -19,6 +19,7 @@ fn entry(view: &View, version: u64) -> Arc<Entry> {
         stamp: None,
         deadline: Millis::NEVER,
         self_evident_until: Millis(0),
+        excusable: false,
         idle_limit: None,
         size: 0,
         type_name: "u64",

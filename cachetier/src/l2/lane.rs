@@ -52,6 +52,13 @@ pub(crate) trait Lane: Send + Sync + 'static {
     /// that the value to come will be stamped like the ticket. `key` is the logical key.
     async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault>;
 
+    /// Asks a writable primary for the lane's state, as [`Subscription::check`] does, but beside the subscription: what was published by
+    /// then may not have arrived.
+    async fn stand(&self, floor: Token) -> Result<LaneState, Fault>;
+
+    /// Returns the tag table, as [`Subscription::table`] does.
+    async fn table(&self, state: LaneState, since: Seq) -> Result<TableCopy, Fault>;
+
     /// Opens this instance's own subscription and returns once the server has confirmed it.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault>;
 }

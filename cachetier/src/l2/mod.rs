@@ -51,6 +51,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Returns what the key holds and plants nothing.
     async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, Fault>;
 
+    /// Returns the stamp of the value that the key holds, if it holds one, and does not read the value.
+    async fn stamp(&self, key: &str) -> Result<Option<Stamp>, Fault>;
+
     /// Swaps the ticket `seen` for `value`, a whole slot that begins with its own kind and stamp, for `life`.
     async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault>;
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lane::{Bumped, Lane, LaneNames, Seized};
+use super::lane::{Bumped, Lane, LaneNames, LaneState, Seized};
 use super::{Claimed, Filled, Store};
 use crate::error::Fault;
 use crate::observe::stats::Counters;
-use crate::rule::seq::Token;
+use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
+use crate::rule::table::TableCopy;
 use crate::tasks::Tasks;
 use crate::wire::message::Targets;
 
@@ -63,6 +64,10 @@ impl Tier {
         self.counted(self.store.read(name).await)
     }
 
+    pub(crate) async fn stamp(&self, name: &str) -> Result<Option<Stamp>, Fault> {
+        self.counted(self.store.stamp(name).await)
+    }
+
     pub(crate) async fn fill(&self, name: &str, ticket: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
         self.counted(self.tasks.counted(self.store.fill(name, ticket, value, life)).await)
     }
@@ -81,6 +86,14 @@ impl Tier {
 
     pub(crate) async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
         self.counted(self.tasks.counted(self.lane.bump(targets, floor)).await)
+    }
+
+    pub(crate) async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
+        self.counted(self.lane.stand(floor).await)
+    }
+
+    pub(crate) async fn table(&self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {
+        self.counted(self.lane.table(state, since).await)
     }
 
     pub(crate) async fn seize(&self, key: &str, ticket: Stamp, floor: Token) -> Result<Seized, Fault> {

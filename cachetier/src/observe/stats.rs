@@ -37,6 +37,9 @@ macro_rules! stats {
             pub l1_entries: u64,
             /// Their weight: bytes where the capacity is in bytes, entries where it is in entries.
             pub l1_weight: u64,
+            /// Reads answered by this instance's own copy although nobody could prove that it had missed nothing
+            /// ([`OnUnreachable::Serve`](crate::OnUnreachable::Serve)); hits as well.
+            pub served_unproven: u64,
             /// Loads that run now.
             pub flights: u64,
             /// Invalidations that the shared tier has not confirmed.
@@ -56,6 +59,7 @@ macro_rules! stats {
                     $(($label, self.$name),)+
                     ("entries in L1", self.l1_entries),
                     ("weight of L1", self.l1_weight),
+                    ("served unproven", self.served_unproven),
                     ("loads running", self.flights),
                     ("invalidations pending", self.pending),
                 ]
@@ -70,6 +74,10 @@ stats! {
     l1_hits: Striped, "L1 hits";
     /// Reads that found no usable copy in this instance.
     l1_misses: Counter, "L1 misses";
+    /// Copies that were suspect, after something had been missed, and found to be what the shared tier still held: kept, without a load.
+    suspects_same: Counter, "suspects kept";
+    /// Copies that were suspect and no longer what the shared tier held.
+    suspects_changed: Counter, "suspects changed";
     /// Reads answered by the shared tier.
     l2_hits: Counter, "L2 hits";
     /// Reads for which the shared tier held nothing, or somebody's ticket.

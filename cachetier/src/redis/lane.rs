@@ -1,5 +1,6 @@
 //! The lane over a Redis server: bumps by script over the shared connection, messages over a subscription's own.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +95,10 @@ impl RedisLane {
         }
     }
 
+    async fn part(&self, part: &Range<usize>) -> Result<Vec<u8>, Fault> {
+        Ok(bytes(self.link.send(&self.place.part(part), self.dial.settings.limits.read).await?)?.unwrap_or_default())
+    }
+
     async fn bump_part(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
         let values: Vec<String> = targets.keys.iter().map(|key| self.names.value(key)).collect();
         let lane = [self.place.state.as_bytes(), self.place.table.as_bytes()];
@@ -140,6 +145,23 @@ impl Lane for RedisLane {
         Ok(if planted == 1 { Seized::Planted(token) } else { Seized::Held(token) })
     }
 
+    async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
+        let keys = [self.place.state.as_bytes(), self.place.table.as_bytes()];
+        let caller = self.place.caller(floor);
+        let args = caller.each_ref().map(String::as_bytes);
+        lane_state(self.link.run(&self.place.check, &keys, &args, self.dial.settings.limits.read).await?)
+    }
+
+    async fn table(&self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {
+        let layout = Layout::of(state);
+        let begin = self.part(&layout.begin()).await?;
+        let (mut copy, parts) = layout.moved(&begin, since)?;
+        for (first, part) in parts {
+            copy.pages.push(Page { first, cells: self.part(&part).await? });
+        }
+        Ok(copy)
+    }
+
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
         // Cancel safety: until it is returned, the connection belongs to this call and ends with it.
         let (mut connection, pushes) = self.dial.connect().await.map_err(Fault::Away)?;
@@ -155,6 +177,13 @@ impl Lane for RedisLane {
 }
 
 impl Place {
+    /// Reads that part of the table.
+    fn part(&self, part: &Range<usize>) -> Cmd {
+        let mut command = Cmd::with_capacity(4, self.table.len() + 32);
+        command.arg("GETRANGE").arg(&self.table).arg(part.start).arg(part.end.saturating_sub(1));
+        command
+    }
+
     /// What every script of the lane is told of its caller: an era to begin if there is none, the era known here, the highest seq told
     /// in it, the size of a table to begin.
     fn caller(&self, floor: Token) -> [String; 4] {
@@ -218,6 +247,13 @@ fn numbers<const N: usize>(reply: Value) -> Result<[u64; N], Fault> {
     numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| misread("a list of numbers"))
 }
 
+/// What a check's answer says.
+fn lane_state(reply: Value) -> Result<LaneState, Fault> {
+    let [era, seq, server_millis, cells] = numbers(reply)?;
+    let cells = u32::try_from(cells).ok().filter(|cells| cells.is_power_of_two()).ok_or_else(|| misread("a power of two"))?;
+    Ok(LaneState { token: token(era, seq)?, server_millis, cells })
+}
+
 fn token(era: u64, seq: u64) -> Result<Token, Fault> {
     let era = u32::try_from(era).map_err(|_| misread("an era below 2^32"))?;
     Ok(Token { era: Era(era), seq: Seq(seq) })
@@ -235,19 +271,56 @@ struct RedisSubscription {
 }
 
 impl RedisSubscription {
-    /// The bytes of the table from `from` to before `until`, or to its end.
-    async fn part(&mut self, from: usize, until: usize) -> Result<Vec<u8>, Fault> {
-        let mut command = Cmd::with_capacity(4, self.place.table.len() + 32);
-        command.arg("GETRANGE").arg(&self.place.table).arg(from).arg(until.saturating_sub(1));
+    async fn part(&mut self, part: &Range<usize>) -> Result<Vec<u8>, Fault> {
+        let command = self.place.part(part);
         let part = tokio::time::timeout(self.limit, self.connection.send_packed_command(&command)).await;
         Ok(bytes(judged(part, self.limit)?)?.unwrap_or_default())
     }
 }
 
-/// What the table of a lane begins with.
-fn table_head(state: LaneState) -> Vec<u8> {
-    let Era(era) = state.token.era;
-    [*b"ctt\x01", state.cells.to_be_bytes(), era.to_be_bytes(), CELLS_PER_TAG.to_be_bytes()].concat()
+/// Where what lies in the string of a table.
+struct Layout {
+    state: LaneState,
+    cells: usize,
+    /// Where they begin.
+    first: usize,
+}
+
+impl Layout {
+    fn of(state: LaneState) -> Self {
+        let cells = usize::try_from(state.cells).unwrap_or(usize::MAX);
+        let pages = cells.div_ceil(PAGE);
+        Self { state, cells, first: TABLE_HEAD.saturating_add(8).saturating_add(pages.saturating_mul(8)) }
+    }
+
+    /// What stands before the cells.
+    fn begin(&self) -> Range<usize> {
+        0..self.first
+    }
+
+    /// What that says of everything, and where the cells lie that were bumped after `since`, with the index of the first.
+    fn moved(&self, begin: &[u8], since: Seq) -> Result<(TableCopy, Vec<(u32, Range<usize>)>), Fault> {
+        let mut copy = TableCopy { cells: self.state.cells, ..TableCopy::default() };
+        if begin.is_empty() {
+            return Ok((copy, Vec::new()));
+        }
+        let Era(era) = self.state.token.era;
+        let head = [*b"ctt\x01", self.state.cells.to_be_bytes(), era.to_be_bytes(), CELLS_PER_TAG.to_be_bytes()].concat();
+        let Some(told) = begin.strip_prefix(head.as_slice()) else {
+            return Err(Fault::Refused("the table is another's".into()));
+        };
+        let mut told = told.chunks_exact(8).map(|seq| Seq(seq.iter().fold(0, |seq, byte| (seq << 8) | u64::from(*byte))));
+        copy.all = told.next().unwrap_or_default();
+        let moved: Vec<usize> = told.enumerate().filter(|(_, seq)| *seq > since).map(|(page, _)| page).collect();
+        let runs = moved.chunk_by(|page, next| page.saturating_add(1) == *next).flat_map(|run| run.chunks(PAGES));
+        let parts = runs.map(|run| {
+            let from = run.first().copied().unwrap_or_default().saturating_mul(PAGE);
+            let until = from.saturating_add(run.len().saturating_mul(PAGE)).min(self.cells);
+            let place = |cell: usize| self.first.saturating_add(cell.saturating_mul(8));
+            (u32::try_from(from).unwrap_or(u32::MAX), place(from)..place(until))
+        });
+        Ok((copy, parts.collect()))
+    }
 }
 
 /// What a push means to a subscription.
@@ -312,34 +385,15 @@ impl Subscription for RedisSubscription {
         let caller = self.place.caller(floor);
         let args = caller.each_ref().map(String::as_bytes);
         let check = self.place.check.run(&mut self.connection, &keys, &args);
-        let [era, seq, server_millis, cells] = numbers(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
-        let cells = u32::try_from(cells).ok().filter(|cells| cells.is_power_of_two()).ok_or_else(|| misread("a power of two"))?;
-        Ok(LaneState { token: token(era, seq)?, server_millis, cells })
+        lane_state(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)
     }
 
     async fn table(&mut self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {
-        let cells = usize::try_from(state.cells).unwrap_or(usize::MAX);
-        let pages = cells.div_ceil(PAGE);
-        let first = TABLE_HEAD.saturating_add(8).saturating_add(pages.saturating_mul(8));
-        let begin = self.part(0, first).await?;
-        let mut copy = TableCopy { cells: state.cells, ..TableCopy::default() };
-        if begin.is_empty() {
-            return Ok(copy);
-        }
-        let head = table_head(state);
-        let Some(told) = begin.strip_prefix(head.as_slice()) else {
-            return Err(Fault::Refused("the table is another's".into()));
-        };
-        let mut told = told.chunks_exact(8).map(|seq| Seq(seq.iter().fold(0, |seq, byte| (seq << 8) | u64::from(*byte))));
-        copy.all = told.next().unwrap_or_default();
-        let moved: Vec<usize> = told.enumerate().filter(|(_, seq)| *seq > since).map(|(page, _)| page).collect();
-        for run in moved.chunk_by(|page, next| page.saturating_add(1) == *next).flat_map(|run| run.chunks(PAGES)) {
-            let (Some(page), many) = (run.first(), run.len()) else { continue };
-            let from = page.saturating_mul(PAGE);
-            let until = from.saturating_add(many.saturating_mul(PAGE)).min(cells);
-            let bytes =
-                self.part(first.saturating_add(from.saturating_mul(8)), first.saturating_add(until.saturating_mul(8))).await?;
-            copy.pages.push(Page { first: u32::try_from(from).unwrap_or(u32::MAX), cells: bytes });
+        let layout = Layout::of(state);
+        let begin = self.part(&layout.begin()).await?;
+        let (mut copy, parts) = layout.moved(&begin, since)?;
+        for (first, part) in parts {
+            copy.pages.push(Page { first, cells: self.part(&part).await? });
         }
         Ok(copy)
     }

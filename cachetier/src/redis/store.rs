@@ -10,7 +10,7 @@ use crate::clock::millis;
 use crate::error::Fault;
 use crate::l2::{Claimed, Filled, Limits, Store};
 use crate::rule::stamp::Stamp;
-use crate::wire::slot::{PREFIX, TICKET, prefix};
+use crate::wire::slot::{PREFIX, Slot, TICKET, prefix};
 
 use super::connect::{Link, misread};
 use super::script::Script;
@@ -96,6 +96,18 @@ impl Store for RedisStore {
         command.write_arg(b"GET");
         command.write_arg(key.as_bytes());
         bytes(self.link.send(&command, self.limits.read).await?)
+    }
+
+    async fn stamp(&self, key: &str) -> Result<Option<Stamp>, Fault> {
+        let mut command = Cmd::with_capacity(4, key.len() + 16);
+        command.write_arg(b"GETRANGE");
+        command.write_arg(key.as_bytes());
+        command.arg(0).arg(PREFIX - 1);
+        let head = bytes(self.link.send(&command, self.limits.read).await?)?;
+        Ok(head.and_then(|head| match Slot::of(&head) {
+            Slot::Value { stamp, .. } => Some(stamp),
+            _ => None,
+        }))
     }
 
     async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life_of: Duration) -> Result<Filled, Fault> {

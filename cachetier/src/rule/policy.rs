@@ -24,6 +24,36 @@ pub struct Policy {
     negative_ttl: Option<Duration>,
     time_to_idle: Option<Duration>,
     jitter: u8,
+    on_unreachable: Option<OnUnreachable>,
+}
+
+/// What a read does while nobody can prove that this instance has missed no invalidation: the shared tier cannot be reached, and the last
+/// proof is older than the bound on staleness.
+///
+/// Copies loaded in this instance less than that bound ago need no proof and are served in any case; and what this instance has invalidated
+/// itself is served in none.
+///
+/// ```
+/// use std::time::Duration;
+/// use cachetier::{OnUnreachable, Policy, TieredCache};
+///
+/// // Answers rather than freshness, but not for prices.
+/// let builder = TieredCache::builder("shop").on_unreachable(OnUnreachable::Serve);
+/// let prices = Policy::ttl(Duration::from_secs(60)).on_unreachable(OnUnreachable::Bypass);
+/// assert_eq!(prices, Policy::ttl(Duration::from_secs(60)).strict());
+/// # drop(builder);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnUnreachable {
+    /// The copy is served until its life is over, and counted: availability first.
+    #[default]
+    Serve,
+    /// The loader answers: what is served is never older than the bound.
+    Bypass,
+    /// The call fails with [`LoadError::Unproven`](crate::LoadError::Unproven), and so the loader's source is spared. A `get` finds nothing,
+    /// and a `#[cached]` function, whose errors are its own, runs.
+    Fail,
 }
 
 impl Policy {
@@ -31,7 +61,7 @@ impl Policy {
     /// that one.
     #[must_use]
     pub const fn ttl(ttl: Duration) -> Self {
-        Self { ttl, l1_ttl: None, negative_ttl: None, time_to_idle: None, jitter: 10 }
+        Self { ttl, l1_ttl: None, negative_ttl: None, time_to_idle: None, jitter: 10, on_unreachable: None }
     }
 
     /// How long an instance serves its own copy before it asks the shared tier again. Defaults to what is left of the ttl; a
@@ -63,6 +93,20 @@ impl Policy {
     pub const fn jitter(mut self, percent: u8) -> Self {
         self.jitter = percent;
         self
+    }
+
+    /// What a read does while it cannot be proven that nothing was missed. Defaults to what the cache was
+    /// [built with](crate::CacheBuilder::on_unreachable). A copy is served by the policy that it was stored with.
+    #[must_use]
+    pub const fn on_unreachable(mut self, what: OnUnreachable) -> Self {
+        self.on_unreachable = Some(what);
+        self
+    }
+
+    /// Never serves what may be older than the bound on staleness: [`OnUnreachable::Bypass`].
+    #[must_use]
+    pub const fn strict(self) -> Self {
+        self.on_unreachable(OnUnreachable::Bypass)
     }
 
     /// Says what is wrong with the policy, if anything is: [`CacheBuilder::build`](crate::CacheBuilder::build) does so for a
@@ -98,6 +142,11 @@ impl Policy {
     /// The part of a life that an instance may still serve of a copy it found in the shared tier.
     pub(crate) fn local_part(&self, left: Duration, dice: u32) -> Duration {
         self.l1_ttl.map_or(left, |l1_ttl| shorten(l1_ttl.min(left), self.jitter, dice))
+    }
+
+    /// What was told for the case that nothing can be proven.
+    pub(crate) fn when_unreachable(&self) -> Option<OnUnreachable> {
+        self.on_unreachable
     }
 
     /// After how long without a read an instance forgets its copy.

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cachetier::{Policy, Stats, TieredCache};
+use cachetier::{OnUnreachable, Policy, Stats, TieredCache};
 use cachetier_tests::{End, Gate, Loader, World};
 use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, yield_now};
@@ -71,6 +71,7 @@ impl History {
                 .add(|builder| {
                     builder
                         .l1_max_entries(64)
+                        .on_unreachable(OnUnreachable::Bypass)
                         .read_limit(Duration::from_millis(200))
                         .command_limit(Duration::from_millis(400))
                         .wait_budget(Duration::from_millis(800))

@@ -96,6 +96,9 @@ sums! {
     fills: "fills stored" = |it| it.stats.iter().map(|stats| stats.fills).sum();
     refused: "fills refused" = |it| it.stats.iter().map(|stats| stats.fills_refused).sum();
     unanswered: "fills unanswered" = |it| it.stats.iter().map(|stats| stats.fills_unanswered).sum();
+    suspects_same: "suspects kept" = |it| it.stats.iter().map(|stats| stats.suspects_same).sum();
+    suspects_changed: "suspects changed" = |it| it.stats.iter().map(|stats| stats.suspects_changed).sum();
+    lane_gaps: "times something was missing" = |it| it.stats.iter().map(|stats| stats.lane_gaps).sum();
     lane_lost: "times the lane was lost" = |it| it.stats.iter().map(|stats| stats.lane_lost).sum();
     answered: "reads answered" = |it| it.books.answered;
     bound: "reads that something was promised" = |it| it.books.bound;
@@ -127,6 +130,9 @@ impl Sums {
             ("coalesced reads", self.coalesced),
             ("fills refused", self.refused),
             ("fills unanswered", self.unanswered),
+            ("suspects kept", self.suspects_same),
+            ("suspects changed", self.suspects_changed),
+            ("lane gaps", self.lane_gaps),
             ("lanes lost", self.lane_lost),
             ("bound reads", self.bound),
             ("failed reads", self.failed),

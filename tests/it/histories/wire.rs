@@ -222,9 +222,9 @@ impl Wire {
 impl Faults for Wire {
     fn plan(&self, call: &Call<'_>) -> Plan {
         let cache = call.instance;
-        // The one that watches sees everything at once.
+        // The one that watches sees everything at once: by messages, not by a proof beside them.
         if cache >= CACHES {
-            return Plan::go();
+            return if call.kind == CallKind::Stand { Plan::away() } else { Plan::go() };
         }
         if call.kind == CallKind::Deliver {
             return self.message(cache);

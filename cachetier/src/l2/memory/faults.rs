@@ -17,6 +17,8 @@ pub enum CallKind {
     Probe,
     /// Reads a key.
     Read,
+    /// Reads the stamp of a key's value.
+    Stamp,
     /// Swaps a ticket for a value.
     Fill,
     /// Swaps an unusable value for a ticket.
@@ -35,6 +37,8 @@ pub enum CallKind {
     Check,
     /// Asks for the tag table on a subscription.
     Table,
+    /// Asks for the lane's state, or its tag table, beside the subscription.
+    Stand,
     /// Not a call: the way of one message to one subscriber.
     Deliver,
 }

@@ -141,6 +141,28 @@ impl Lane for MemoryLane {
         hub.pass(call, self.limit, Some(namespace), |state, deliveries| seize.run(namespace, state, deliveries), stray).await
     }
 
+    async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
+        let Place { hub, names, namespace, instance } = &self.place;
+        let stray = || {
+            let (here, cells) = (Arc::clone(namespace), names.cells);
+            Stray::new(None, move |state, _| {
+                let now = state.now();
+                state.room(&here).check(now, floor, cells);
+            })
+        };
+        let check = |state: &mut State, _: Deliveries| {
+            let now = state.now();
+            Ok(state.room(namespace).check(now, floor, names.cells))
+        };
+        hub.pass(Call::new(CallKind::Stand, None, *instance), self.limit, None, check, stray).await
+    }
+
+    async fn table(&self, _: LaneState, since: Seq) -> Result<TableCopy, Fault> {
+        let Place { hub, namespace, instance, .. } = &self.place;
+        let read = |state: &mut State, _: Deliveries| Ok(state.room(namespace).table(since));
+        hub.pass(Call::new(CallKind::Stand, None, *instance), self.limit, None, read, || Stray::new(None, |_, _| ())).await
+    }
+
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
         let Place { hub, namespace, instance, .. } = &self.place;
         let call = Call::new(CallKind::Subscribe, None, *instance);

@@ -6,10 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::faults::{Call, CallKind};
-use super::hub::{Hub, Stray};
+use super::hub::{Deliveries, Hub, State, Stray};
 use crate::error::Fault;
 use crate::l2::{Claimed, Filled, Limits, Store};
 use crate::rule::stamp::Stamp;
+use crate::wire::slot::Slot;
 
 /// The keys of a tier, used by one instance.
 #[derive(Debug)]
@@ -54,6 +55,16 @@ impl Store for MemoryStore {
         self.hub
             .pass(self.call(CallKind::Read, key), self.read_limit(), None, |state, _| state.keys.read(key, state.now()), stray)
             .await
+    }
+
+    async fn stamp(&self, key: &str) -> Result<Option<Stamp>, Fault> {
+        let stray = || Stray::new(None, |_, _| ());
+        let read = |state: &mut State, _: Deliveries| state.keys.read(key, state.now());
+        let held = self.hub.pass(self.call(CallKind::Stamp, key), self.read_limit(), None, read, stray).await?;
+        Ok(held.and_then(|held| match Slot::of(&held) {
+            Slot::Value { stamp, .. } => Some(stamp),
+            _ => None,
+        }))
     }
 
     async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {

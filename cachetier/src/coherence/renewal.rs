@@ -1,0 +1,82 @@
+//! A proof for who has none: asked for beside the subscription, by one caller at a time, when a read finds that the follower's has run out.
+//!
+//! Its answers are not ordered with the messages. If the lane stands where everything is applied here, that is proof. Else the parts of the
+//! table that have moved are taken over and a new epoch begins, before anything is proven: what a lost message has invalidated by its key
+//! is then suspect, and what is loaded from now on is newer. The proof counts from when the lane was first asked, so messages that were
+//! published later are not missed by it.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::clock::Millis;
+use crate::coherence::instance::Instance;
+use crate::error::Fault;
+use crate::l2::tier::Tier;
+use crate::rule::seq::Seq;
+
+/// For how long nobody asks again after it was in vain.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A proof asked for by reads.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    /// Whose turn it is to ask, and whether it was in vain the last time.
+    turn: Mutex<bool>,
+    /// How long an answer proves something: without a subscription, messages are missed even where none can be lost.
+    proves_for: Duration,
+    /// How long asking may take.
+    limit: Duration,
+}
+
+impl Renewal {
+    pub(crate) fn new(proves_for: Duration, limit: Duration) -> Self {
+        Self { turn: Mutex::new(false), proves_for, limit }
+    }
+
+    /// Returns when there is a proof, or none to be had for now: after the limit at most, and at once where that was found out lately.
+    ///
+    /// Cancel safety: dropped, it leaves the turn to the next.
+    pub(crate) async fn seek(&self, instance: &Instance, tier: &Tier) {
+        // While one asks again, the others do not wait for him.
+        let mut in_vain = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(_) if instance.view.excused(instance.now()) => return,
+            Err(_) => self.turn.lock().await,
+        };
+        let now = instance.now();
+        if instance.view.proven(now) || instance.view.excused(now) {
+            return;
+        }
+        if *in_vain {
+            instance.view.excuse(now.after(self.limit).after(PAUSE));
+        }
+        let asked = timeout(self.limit, ask(instance, tier, self.proves_for)).await;
+        *in_vain = !matches!(asked, Ok(Ok(())));
+        instance.view.excuse(if *in_vain { instance.now().after(PAUSE) } else { Millis::default() });
+    }
+}
+
+async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<(), Fault> {
+    let view = &instance.view;
+    let overtaken = || Fault::Refused("another epoch has begun".into());
+    let (epoch, reached) = view.position();
+    let proof = instance.now().after(proves_for);
+    let state = tier.stand(view.floor()).await?;
+    let epoch = if state.token == reached {
+        epoch
+    } else {
+        let since = if state.token.era == reached.era { reached.seq } else { Seq::default() };
+        let table = tier.table(state, since).await?;
+        // Once more, as the follower does: the table may have been lost, or have grown, while it was read.
+        let again = tier.stand(view.floor()).await?;
+        if again.token.era != state.token.era || again.cells != state.cells {
+            return Err(Fault::Refused("the lane began another era, or grew".into()));
+        }
+        let begun = instance.begin_epoch(state.token, &table, again.server_millis, Some(epoch)).ok_or_else(overtaken)?;
+        view.reach(state.token);
+        begun
+    };
+    if view.prove_in(epoch, proof) { Ok(()) } else { Err(overtaken()) }
+}
