@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cachetier::{Call, CallKind, Clock, Delivery, InProcess, LoadError, OnUnreachable, Plan, Policy, TieredCache};
 use cachetier_tests::{Oops, Origin, RedisServer, Tier, eventually_async, over_shared};
+use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(20);
 /// How long a copy is trusted without proof.

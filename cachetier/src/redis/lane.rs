@@ -278,6 +278,9 @@ impl RedisSubscription {
     }
 }
 
+/// Cells in a row: the index of the first, and where they lie.
+type Part = (u32, Range<usize>);
+
 /// Where what lies in the string of a table.
 struct Layout {
     state: LaneState,
@@ -299,7 +302,7 @@ impl Layout {
     }
 
     /// What that says of everything, and where the cells lie that were bumped after `since`, with the index of the first.
-    fn moved(&self, begin: &[u8], since: Seq) -> Result<(TableCopy, Vec<(u32, Range<usize>)>), Fault> {
+    fn moved(&self, begin: &[u8], since: Seq) -> Result<(TableCopy, Vec<Part>), Fault> {
         let mut copy = TableCopy { cells: self.state.cells, ..TableCopy::default() };
         if begin.is_empty() {
             return Ok((copy, Vec::new()));
