@@ -1,4 +1,5 @@
-//! The only reader of time. Life and proof are judged by a coarse monotonic clock; tests turn a manual one by hand.
+//! The only reader of time. Life and proof are judged by a coarse monotonic clock, and by how long the machine slept; tests turn a manual one
+//! by hand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,13 +106,51 @@ impl ManualClock {
     }
 }
 
-/// The coarse clock is read on every hit: it costs a few nanoseconds where the exact one costs forty.
+/// The coarse clocks are read on every hit: they cost a few nanoseconds each where an exact one costs forty.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn system_millis() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
-    seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000)
+    use rustix::time::ClockId;
+
+    static AWAKE: Awake = Awake::new();
+    let read = |clock| {
+        let now = rustix::time::clock_gettime(clock);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
+        seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000)
+    };
+    AWAKE.now(read(ClockId::MonotonicCoarse), read(ClockId::RealtimeCoarse), || read(ClockId::Boottime))
+}
+
+/// Adds to a clock that stands still while the machine is suspended the time that this took: a proof must not look fresh because of it.
+///
+/// The one clock that goes on is too dear for a hit. The calendar's is not, and when the two drift apart something has happened: the machine
+/// slept, or somebody has set the calendar. Only then the dear one is asked which of the two.
+#[cfg(any(target_os = "linux", target_os = "android", test))]
+struct Awake {
+    /// The calendar's time less that of the clock that may stand still, when they were last compared. Zero: never.
+    apart: AtomicU64,
+    /// How long the machine has been suspended since it was started.
+    slept: AtomicU64,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", test))]
+impl Awake {
+    /// How far the two may drift apart unnoticed, in milliseconds: far more than they are ticked, far less than any proof lasts.
+    const DRIFT: u64 = 100;
+
+    const fn new() -> Self {
+        Self { apart: AtomicU64::new(0), slept: AtomicU64::new(0) }
+    }
+
+    fn now(&self, monotonic: u64, calendar: u64, since_start: impl FnOnce() -> u64) -> u64 {
+        let apart = calendar.wrapping_sub(monotonic);
+        if self.apart.load(Ordering::Acquire).abs_diff(apart) > Self::DRIFT {
+            // Before the mark: who sees the mark sees how long it was. Never less than before, for no time may be seen to go back.
+            self.slept.fetch_max(since_start().saturating_sub(monotonic), Ordering::AcqRel);
+            self.apart.store(apart, Ordering::Release);
+        }
+        monotonic.saturating_add(self.slept.load(Ordering::Acquire))
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -124,6 +163,35 @@ fn system_millis() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_that_the_machine_slept_has_passed() {
+        let (awake, calendar) = (Awake::new(), 1_700_000_000_000);
+        assert_eq!(awake.now(1_000, calendar, || 1_000), 1_000);
+        assert_eq!(awake.now(1_500, calendar + 500, || panic!("nothing has happened")), 1_500);
+        // An hour of sleep, of which only the calendar and the clock that goes on know.
+        assert_eq!(awake.now(1_501, calendar + 3_600_501, || 3_601_501), 3_601_501);
+        assert_eq!(awake.now(1_600, calendar + 3_600_600, || panic!("it has been asked")), 3_601_600);
+        // The calendar is set back, and set forward: that is no sleep.
+        assert_eq!(awake.now(1_700, calendar - 9_000, || 3_601_700), 3_601_700);
+        assert_eq!(awake.now(1_800, calendar + 9_000_000, || 3_601_800), 3_601_800);
+        // Two coarse clocks do not agree to the millisecond.
+        assert_eq!(awake.now(1_900, calendar + 9_000_104, || panic!("no more than ticks")), 3_601_900);
+        assert_eq!(awake.now(1_900, calendar + 9_000_500, || 3_601_895), 3_601_900, "and it never goes back");
+    }
+
+    #[test]
+    fn the_machines_clock_agrees_with_the_one_that_goes_on_when_it_sleeps() {
+        let clock = Clock::system();
+        let before = clock.now();
+        #[cfg(target_os = "linux")]
+        {
+            let since_start = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            let millis = u64::try_from(since_start.tv_sec).unwrap() * 1_000 + u64::try_from(since_start.tv_nsec).unwrap() / 1_000_000;
+            assert!(before.0.abs_diff(millis) < 1_000, "{before:?}, and {millis} since the machine was started");
+        }
+        assert!(clock.now() >= before);
+    }
 
     #[test]
     fn a_manual_clock_never_goes_back() {
