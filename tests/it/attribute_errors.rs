@@ -265,6 +265,65 @@ async fn an_error_that_cannot_be_shared_lets_one_load_at_a_time_also_on_several_
     .await;
 }
 
+/// Settings of which only the time counts: what one leader is waited for is short beside what all who wait take one after the other.
+async fn impatient() -> TieredCache {
+    let limit = Duration::from_secs(2);
+    let builder = Tier::alone().builder().load_limit(limit).wait_budget(limit).command_limit(limit).read_limit(limit);
+    builder.build().await.expect("built")
+}
+
+/// Fails or panics after a second.
+async fn slow_to_fail(cache: TieredCache, body: Arc<Body>, panics: bool) -> Result<u64, Oops> {
+    cached!(&cache, Result<u64, Oops>, {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let brought = body.run().await;
+        assert!(brought.is_ok() || !panics, "it panics");
+        brought
+    })
+}
+
+// Once who waits lost patience with the load and not with its leader: after 16 seconds all who were left loaded at once.
+#[tokio::test(start_paused = true)]
+async fn who_waits_behind_many_whose_failures_cannot_be_shared_still_waits_for_its_turn() {
+    for panics in [false, true] {
+        let (cache, body) = (impatient().await, Body::failing(CALLERS - 1));
+        body.gate.open();
+        let callers: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(slow_to_fail(cache.clone(), body.clone(), panics))).collect();
+        let mut brought = Vec::new();
+        for caller in callers {
+            brought.extend(caller.await.ok().and_then(Result::ok));
+        }
+        assert_eq!((body.ran(), cache.stats().loads_alone), ((CALLERS, 1), 0));
+        assert_eq!((brought, cache.get(KEY).await), (vec![CALLERS as u64 - 1], Some(CALLERS as u64 - 1)), "the last one's is kept");
+    }
+}
+
+/// Fails at once if it is the first to run, and never ends if it is the second.
+async fn stuck_when_it_takes_over(cache: TieredCache, body: Arc<Body>) -> Result<u64, Oops> {
+    cached!(&cache, Result<u64, Oops>, {
+        let run = body.run().await?;
+        if run == 1 { std::future::pending().await } else { Ok(run) }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_one_that_took_over_and_is_not_polled_any_more_loads_for_itself_in_the_end() {
+    let (cache, body) = (impatient().await, Body::failing(1));
+    let leader = tokio::spawn(stuck_when_it_takes_over(cache.clone(), body.clone()));
+    body.gate.arrived(1).await;
+    let mut heir = Box::pin(stuck_when_it_takes_over(cache.clone(), body.clone()));
+    assert!(timeout(Duration::from_secs(1), &mut heir).await.is_err());
+    let other = tokio::spawn(stuck_when_it_takes_over(cache.clone(), body.clone()));
+    eventually_async(LONG, "all wait for the load", async || cache.stats().l1_misses == 3).await;
+    body.gate.open();
+    assert_eq!(leader.await.expect("no panic"), Err(Oops("gone")));
+    assert!(timeout(Duration::from_millis(1), &mut heir).await.is_err(), "it leads, and is not polled from here on");
+    // Twice the patience.
+    assert_eq!(timeout(Duration::from_secs(32), other).await.expect("it does not wait for ever").expect("no panic"), Ok(2));
+    assert_eq!((body.ran(), cache.stats().loads_alone), ((3, 1), 1));
+    drop(heir);
+}
+
 /// Fails ten times, each time after a while.
 async fn slow_to_succeed(cache: TieredCache, body: Arc<Body>) -> Result<u64, Oops> {
     cached!(&cache, Result<u64, Oops>, {

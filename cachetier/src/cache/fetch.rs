@@ -15,7 +15,7 @@ use super::telling::{AsLoadError, Failed, Heard, Telling};
 use super::{Key, Rules, TieredCache};
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Failure, Outcome};
-use crate::flight::{Entered, Landed, Plan, Purpose};
+use crate::flight::{Entered, Join, Landed, Plan, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
 use crate::lease::Ticket;
@@ -30,6 +30,9 @@ pub(super) struct Called {
     /// That nothing had been missed by then.
     proven: bool,
 }
+
+/// A caller that waits for somebody else's load.
+type Waiting = Join<Outcome, Ticket, Begun>;
 
 /// What a caller's wait for its turn came to.
 enum Turn<A> {
@@ -144,7 +147,7 @@ impl TieredCache {
                 Entered::Lead(flight) => return Ok(Turn::Lead(flight)),
                 Entered::Apart => break,
                 Entered::Join(flight) => {
-                    let Ok(landed) = timeout(self.patience(), flight).await else { break };
+                    let Some(landed) = self.wait_for(flight).await else { break };
                     match landed {
                         Landed::Lead(flight) if flight.purpose() == Some(Purpose::Load) => return Ok(Turn::Lead(flight)),
                         // It only read, and found nothing, or was left: the next one is for loading.
@@ -174,8 +177,25 @@ impl TieredCache {
         Ok(Turn::Alone)
     }
 
-    /// For how long somebody else's load is waited for: twice what it can take, for a leader that is neither dropped nor polled comes
-    /// to no limit of its own.
+    /// Waits for somebody else's load, whoever leads it; `None` once one leader alone has used up the patience there is for one. Each
+    /// new leader renews it, so the whole wait is bounded by those who lead before it is the caller's turn.
+    ///
+    /// Cancel safety: the wait is dropped with this future, and passes on the turn to lead.
+    async fn wait_for(&self, mut flight: Waiting) -> Option<Landed<Outcome, Ticket, Begun>> {
+        loop {
+            let leaders = flight.leaders();
+            if let Ok(landed) = timeout(self.patience(), &mut flight).await {
+                return Some(landed);
+            }
+            // Who waits is not told of a new leader, and so may give the last one up to twice the patience.
+            if flight.leaders() == leaders {
+                return None;
+            }
+        }
+    }
+
+    /// For how long one leader is waited for: twice what its load can take, for a leader that is neither dropped nor polled comes to no
+    /// limit of its own.
     fn patience(&self) -> Duration {
         let config = &self.shared.config;
         let limits = [config.wait_budget, config.load_limit, config.command_limit, config.read_limit];

@@ -30,6 +30,11 @@ impl<O: Clone, B, N> Join<O, B, N> {
     pub(super) fn new(shards: Arc<[Shard<O, B, N>]>, flight: Shared<O, B, N>) -> Self {
         Self { shards, flight, place: None }
     }
+
+    /// How many have led the flight so far: as long as it grows, somebody polls those who come to lead.
+    pub(crate) fn leaders(&self) -> u64 {
+        lock(&self.flight.state).leaders
+    }
 }
 
 impl<O: Clone, B, N> Flight<O, B, N> {
@@ -54,6 +59,7 @@ impl<O: Clone, B, N> Future for Join<O, B, N> {
             Phase::Vacant if state.detached => Poll::Ready(Landed::Anew),
             Phase::Vacant => {
                 state.phase = Phase::Led;
+                state.leaders += 1;
                 drop(state);
                 Poll::Ready(Landed::Lead(Lead::new(Arc::clone(&self.shards), flight)))
             }

@@ -69,6 +69,8 @@ struct State<O, B> {
     /// Those of them that have polled, by the order in which they came.
     waiting: BTreeMap<u64, Waker>,
     next: u64,
+    /// How many have led it so far.
+    leaders: u64,
     detached: bool,
     stowed: Option<B>,
 }
@@ -172,7 +174,8 @@ fn shard<O, B, N>(shards: &[Shard<O, B, N>], key: KeyHash) -> Option<&Shard<O, B
 
 impl<O: Clone, B, N> Flight<O, B, N> {
     fn led(key: KeyHash, plan: Plan<N>) -> Self {
-        let state = State { phase: Phase::Led, joined: 0, waiting: BTreeMap::new(), next: 0, detached: false, stowed: None };
+        let state =
+            State { phase: Phase::Led, joined: 0, waiting: BTreeMap::new(), next: 0, leaders: 1, detached: false, stowed: None };
         Self { key, plan, state: Mutex::new(state) }
     }
 

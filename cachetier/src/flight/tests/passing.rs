@@ -19,6 +19,22 @@ fn when_the_leader_is_dropped_one_waiter_leads_and_the_others_wait_on() {
 }
 
 #[test]
+fn each_new_leader_is_counted_and_one_that_is_not_polled_is_none() {
+    let flights = registry();
+    let gone = lead(&flights);
+    let (first, second, third) = (wait(&flights), wait(&flights), wait(&flights));
+    assert_eq!(third.join.leaders(), 1);
+    drop(gone);
+    assert_eq!(third.join.leaders(), 1, "nobody has taken over yet");
+    drop(first.must_lead());
+    assert_eq!(third.join.leaders(), 2);
+    let heir = second.must_lead();
+    assert_eq!(third.join.leaders(), 3);
+    finish(heir, "value");
+    assert_eq!(third.join.leaders(), 3);
+}
+
+#[test]
 fn whoever_polls_first_leads_and_the_one_that_was_woken_in_vain_waits_on() {
     let flights = registry();
     let gone = lead(&flights);
