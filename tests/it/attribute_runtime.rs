@@ -340,6 +340,45 @@ async fn an_invalidating_function_invalidates_all_it_can_in_one_step() {
     .await;
 }
 
+// Once a closed cache counted one for all that were usable, and one more where none was.
+#[tokio::test]
+async fn on_a_closed_cache_each_target_is_refused_once() {
+    over_each(async |tier| {
+        let cache = tier.cache().await;
+        cache.close(LONG).await.expect("closed");
+        let usable = || Targets { keys: texts(["a", "b"]), tags: texts(["x"]), prefixes: texts(["c:"]) };
+        let unusable = || Targets { keys: texts(["", ""]), tags: texts([""]), prefixes: texts(["no end"]) };
+        let mixed = Targets { keys: texts(["a", ""]), tags: texts(["x", ""]), prefixes: texts(["c:", "no end"]) };
+        for (targets, count) in [(usable(), 4), (unusable(), 4), (mixed, 6), (Targets::default(), 0)] {
+            let (before, shown) = (cache.stats().invalidations_refused, format!("{targets:?}"));
+            attribute::invalidate_after(given(&cache), targets).await;
+            assert_eq!(cache.stats().invalidations_refused - before, count, "{shown}");
+        }
+    })
+    .await;
+}
+
+// Once the call counted as a hit as well.
+#[tokio::test]
+async fn a_call_that_finds_what_has_landed_since_it_missed_counts_as_one_that_waited() {
+    over_each(async |tier| {
+        use cachetier::attribute::probes::*;
+        let (cache, table) = (tier.cache().await, Table::of(1));
+        let shape = (&&Probe::<u64>::new().shape()).checked();
+        assert_eq!(shape.hit(&given(&cache), "plain"), None);
+        plain(&cache, &table).await;
+        let before = cache.stats();
+        let sharing = (&&&ErrorProbe::of(&shape)).sharing();
+        let rules = attribute::rules(POLICY, Vec::new());
+        let answer = shape.load(given(&cache).into_owned(), "plain".to_owned(), rules, sharing, async { 2 }).await;
+        let after = cache.stats();
+        assert_eq!((answer, after.loads - before.loads, after.flights), (1, 0, 0));
+        let moved = [after.l1_misses - before.l1_misses, after.l1_hits - before.l1_hits, after.coalesced - before.coalesced];
+        assert_eq!(moved, [1, 0, 1]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_invalidation_that_is_dropped_after_its_first_poll_is_carried_out() {
     // Held: the server ends with it.

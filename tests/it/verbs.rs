@@ -170,6 +170,77 @@ async fn the_counters_tell_the_way_of_each_read() {
     .await;
 }
 
+// Once it counted as a miss as soon as it found the ticket, again if it then planted its own, and never if it did not wait.
+#[tokio::test]
+async fn a_read_that_finds_another_instances_ticket_counts_once_by_what_comes_of_it() {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Other {
+        Fills,
+        GivesUp,
+        IsNotWaitedFor,
+    }
+    over_shared(async |tier| {
+        for (other, hits_and_misses) in [(Other::Fills, (1, 0)), (Other::GivesUp, (0, 1)), (Other::IsNotWaitedFor, (0, 1))] {
+            let (a, mut b, gate) = (tier.cache().await, tier.builder(), Gate::new());
+            if other == Other::IsNotWaitedFor {
+                b = b.wait_budget(Duration::ZERO);
+            }
+            let b = b.build().await.expect("built");
+            let load = |cache: &TieredCache, gate: Gate| {
+                let cache = cache.clone();
+                tokio::spawn(async move { cache.get_or_compute("k", POLICY, async || gate.wait().await).await })
+            };
+            let first = load(&a, gate.clone());
+            gate.arrived(1).await;
+            let second = load(&b, gate.clone());
+            match other {
+                Other::IsNotWaitedFor => gate.arrived(2).await,
+                _ => eventually_async(LONG, "the ticket is found", async || b.stats().ticket_polls > 0).await,
+            }
+            if other == Other::GivesUp {
+                first.abort();
+                eventually_async(LONG, "the load is dropped", async || a.stats().flights == 0).await;
+            }
+            gate.open();
+            second.await.expect("no panic").expect("an answer");
+            let stats = b.stats();
+            assert_eq!((stats.l2_hits, stats.l2_misses), hits_and_misses);
+            drop(first.await);
+            applied(a.invalidate("k").await);
+        }
+    })
+    .await;
+}
+
+// Once it counted as a hit as well.
+#[tokio::test]
+async fn a_read_that_finds_what_has_landed_since_it_missed_counts_as_one_that_waited() {
+    let (cache, gate) = (Tier::alone().cache().await, Gate::new());
+    let first = {
+        let (cache, gate) = (cache.clone(), gate.clone());
+        tokio::spawn(async move {
+            let load = async || {
+                gate.wait().await;
+                1_u64
+            };
+            cache.get_or_compute("k", POLICY.tags(["tag"]), load).await.expect("loaded");
+            // Before the one that waits is polled: the load it waits for is of no use to it, and this one lands.
+            cache.get_or_compute("k", POLICY, async || 2_u64).await.expect("loaded")
+        })
+    };
+    gate.arrived(1).await;
+    applied(cache.invalidate_tag("tag").await);
+    let waiting = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.get_or_compute("k", POLICY, async || 3_u64).await.expect("loaded") }
+    });
+    eventually_async(LONG, "it waits", async || cache.stats().l1_misses == 2).await;
+    gate.open();
+    assert_eq!((first.await.expect("no panic"), waiting.await.expect("no panic")), (2, 2));
+    let stats = cache.stats();
+    assert_eq!((stats.l1_hits, stats.l1_misses, stats.coalesced, stats.loads), (0, 3, 1, 2));
+}
+
 #[tokio::test]
 async fn a_flush_waits_for_writes_under_way() {
     let (memory, answer) = (InProcess::new(), Gate::new());

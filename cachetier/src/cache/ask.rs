@@ -92,22 +92,21 @@ impl TieredCache {
                 Look::Load(keep) => return Asked::Load(keep),
             };
             match Slot::of(&held) {
-                Slot::Hold => return Asked::Load(Keep::Nothing),
                 Slot::Foreign => {
                     self.tell_foreign(key);
                     return Asked::Load(Keep::Local);
                 }
-                Slot::Ticket(_) if waited >= self.shared.config.wait_budget => return Asked::Load(Keep::Nothing),
-                Slot::Ticket(_) => {
-                    let counters = &self.instance().counters;
-                    if waited.is_zero() {
-                        counters.l2_misses.one();
-                    }
-                    counters.ticket_polls.one();
+                Slot::Ticket(_) if waited < self.shared.config.wait_budget => {
+                    self.instance().counters.ticket_polls.one();
                     let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
                     sleep(jittered).await;
                     waited = waited.saturating_add(jittered);
                     pause = pause.saturating_mul(2).min(POLL.1);
+                }
+                // Counted at the end of the wait: what comes of it may still be a hit.
+                Slot::Ticket(_) | Slot::Hold => {
+                    self.instance().counters.l2_misses.one();
+                    return Asked::Load(Keep::Nothing);
                 }
                 Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun) {
                     Opened::Usable(entry, answer) => {

@@ -40,8 +40,12 @@ impl TieredCache {
             prefixes: self.usable(prefixes, check_prefix).map(|prefix| TagHash::of_prefix(namespace, prefix)).collect(),
             all: false,
         };
+        let usable = targets.len();
+        if usable == 0 {
+            return;
+        }
         if let Err(error) = self.bump(targets).await {
-            self.tell_refused("", &error);
+            self.tell_refused(usable, "", &error);
         }
     }
 
@@ -49,15 +53,15 @@ impl TieredCache {
         texts.iter().filter(move |text| {
             let checked = check(text);
             if let Err(error) = &checked {
-                self.tell_refused(text, error);
+                self.tell_refused(1, text, error);
             }
             checked.is_ok()
         })
     }
 
-    fn tell_refused(&self, text: &str, error: &dyn std::error::Error) {
+    fn tell_refused(&self, count: usize, text: &str, error: &dyn std::error::Error) {
         let counters = &self.instance().counters;
-        counters.invalidations_refused.one();
+        counters.invalidations_refused.add(u64::try_from(count).unwrap_or(u64::MAX));
         if counters.told.refused.first() {
             let text: String = text.chars().take(64).collect();
             tracing::error!(text, %error, "an invalidation cannot be made; further ones are only counted");

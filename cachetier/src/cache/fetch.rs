@@ -94,8 +94,7 @@ impl TieredCache {
         };
         // Another flight may have landed between our look at L1 and our registration.
         if let Some(entry) = self.landed(key) {
-            if let Some(answer) = A::of(&entry) {
-                self.instance().counters.l1_hits.one();
+            if let Some(answer) = self.coalesced(&entry) {
                 flight.finish(Outcome::Entry(entry), || {});
                 return Ok(answer);
             }
@@ -169,7 +168,7 @@ impl TieredCache {
                     }
                 }
             }
-            if let Some(answer) = self.hit(key.hash) {
+            if let Some(answer) = self.landed(key).and_then(|entry| self.coalesced(&entry)) {
                 return Ok(Turn::Answer(answer));
             }
         }
@@ -286,11 +285,14 @@ impl TieredCache {
         let proven = called.proven && called.noted.epoch == noted.epoch;
         let bounded = proven || called.noted.at < noted.at.after(self.shared.config.max_staleness);
         let as_late = (called.noted.born, called.noted.tick) == (noted.born, noted.tick);
-        let taken = if bounded && (as_late || entry.facts.unmoved(&self.instance().view)) { A::of(entry) } else { None };
-        if taken.is_some() {
-            self.instance().counters.coalesced.one();
-        }
-        taken
+        if bounded && (as_late || entry.facts.unmoved(&self.instance().view)) { self.coalesced(entry) } else { None }
+    }
+
+    /// What another call has brought, as the answer to one that has missed: counted as that, for it was counted as a miss.
+    fn coalesced<A: Answer>(&self, entry: &Entry) -> Option<A> {
+        let answer = A::of(entry)?;
+        self.instance().counters.coalesced.one();
+        Some(answer)
     }
 
     /// What a read notes before it reads anything.

@@ -72,7 +72,7 @@ macro_rules! stats {
 stats! {
     /// Reads answered by this instance's own copy.
     l1_hits: Striped, "L1 hits";
-    /// Reads that found no usable copy in this instance.
+    /// Reads that found no usable copy in this instance when they came: with the hits, all reads.
     l1_misses: Counter, "L1 misses";
     /// Copies that were suspect, after something had been missed, and found to be what the shared tier still held: kept, without a load.
     suspects_same: Counter, "suspects kept";
@@ -80,7 +80,7 @@ stats! {
     suspects_changed: Counter, "suspects changed";
     /// Reads answered by the shared tier.
     l2_hits: Counter, "L2 hits";
-    /// Reads for which the shared tier held nothing, or somebody's ticket.
+    /// Reads for which the shared tier held nothing, or somebody's ticket to the end of their wait. Each counts once.
     l2_misses: Counter, "L2 misses";
     /// Values in the shared tier that were not usable: expired, invalidated, unreadable.
     l2_unusable: Counter, "L2 values unusable";
@@ -106,7 +106,7 @@ stats! {
     failures_unshared: Counter, "failures not shared";
     /// Calls from within the load of their own key.
     recursions: Counter, "recursive calls";
-    /// Callers that got the outcome of a load they waited for.
+    /// Callers that missed and got the outcome of another's load: they waited for it, or it had landed since they looked.
     coalesced: Counter, "waited for another's load";
     /// Polls of a key whose ticket another instance holds.
     ticket_polls: Counter, "waits for another instance";
@@ -128,7 +128,8 @@ stats! {
     invalidations: Counter, "invalidations sent";
     /// Invalidations applied here, one's own included.
     invalidations_applied: Counter, "invalidations applied";
-    /// Invalidations of an `#[invalidates]` that could not be made: an unusable key, tag or prefix, or a closed cache.
+    /// Keys, tags and prefixes that an `#[invalidates]` could not invalidate: those that are unusable, and all of them if the cache is
+    /// closed.
     invalidations_refused: Counter, "invalidations refused";
     /// Times the subscription ended, so that this instance could no longer prove that it had missed nothing.
     lane_lost: Counter, "lane lost";
