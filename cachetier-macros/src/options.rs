@@ -6,7 +6,7 @@ use proc_macro2::{Ident, Span};
 use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream, Parser as _};
 use syn::punctuated::Punctuated;
-use syn::{Error, Expr, ExprLit, Lit, LitInt, LitStr, Path, Token, parenthesized, parse_quote};
+use syn::{Error, Expr, ExprLit, Lit, LitInt, LitStr, Path, Token, parenthesized, parse_quote, parse_quote_spanned};
 
 use crate::duration;
 use crate::template::Template;
@@ -201,15 +201,21 @@ impl Parse for Cached {
             Some(none) if none == "none" => Companions::None,
             Some(name) => Companions::Named(name),
         };
+        let place = said.place();
+        let krate = &place.krate;
+        let share_error = said.share_error.take().map(|path| match path.get_ident() {
+            Some(none) if none == "none" => parse_quote_spanned!(none.span()=> #krate::attribute::ByLeaderAlone),
+            _ => path,
+        });
         Ok(Self {
             key,
             group,
             version: said.version.take().map(|version| version.base10_digits().to_owned()),
             life,
             tags: std::mem::take(&mut said.tags),
-            share_error: said.share_error.take(),
+            share_error,
             companions,
-            place: said.place(),
+            place,
         })
     }
 }

@@ -20,7 +20,7 @@ pub use handle::{AsCache, Handle, given, installed};
 pub use invalidate::{Targets, invalidate, invalidate_after};
 pub use name::{Name, self_of_group, type_name};
 pub use shape::{Probe, Shape, Uncacheable};
-pub use sharing::{ByClone, ByLeaderAlone, ByPath, Copied, Copies, ErrorProbe, Sharing, Within, share_by};
+pub use sharing::{ByClone, ByLeaderAlone, ByPath, Copied, Copies, ErrorProbe, ShareError, Sharing, Within, share_by};
 
 use crate::cache::Tagged;
 use crate::rule::policy::Policy;

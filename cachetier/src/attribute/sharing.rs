@@ -56,8 +56,27 @@ impl<E> SharesNothing for ErrorProbe<E> {}
 
 /// How `share_error = ..` says.
 #[must_use]
-pub fn share_by<E>(path: fn(&E) -> E) -> Copied<ByPath<E>> {
-    Copied(ByPath(path))
+pub fn share_by<S, T: ShareError<S>>(named: T) -> S {
+    named.sharing()
+}
+
+/// What `share_error = ..` may name: a function, or `none`. `S` is the way of sharing.
+pub trait ShareError<S> {
+    /// Returns the way.
+    fn sharing(self) -> S;
+}
+
+impl<E, F: Fn(&E) -> E + Send + Sync + 'static> ShareError<Copied<ByPath<E>>> for F {
+    fn sharing(self) -> Copied<ByPath<E>> {
+        Copied(ByPath(Box::new(self)))
+    }
+}
+
+/// `none`: method resolution cannot see that an error that can be cloned borrows something, and so cannot be kept for others.
+impl ShareError<Self> for ByLeaderAlone {
+    fn sharing(self) -> Self {
+        self
+    }
 }
 
 /// A way of sharing errors.
@@ -114,12 +133,17 @@ impl<E: From<SharedError<E>>> Copies<E> for Within {
 }
 
 /// By a function.
-#[derive(Debug)]
-pub struct ByPath<E>(fn(&E) -> E);
+pub struct ByPath<E>(Box<dyn Fn(&E) -> E + Send + Sync>);
 
 impl<E> Copies<E> for ByPath<E> {
     fn copy(&self, error: &Arc<E>) -> E {
         (self.0)(error)
+    }
+}
+
+impl<E> std::fmt::Debug for ByPath<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ByPath").finish_non_exhaustive()
     }
 }
 

@@ -101,8 +101,8 @@ stats! {
     /// Loaders run for their caller alone, which keeps nothing: the key is unusable, the cache closed, the load that was waited for over
     /// its limit, or the call came from within the load of its own key.
     loads_alone: Counter, "loads alone";
-    /// Failures of a `#[cached]` function that those who waited could not share: panics, and errors without `Clone` and without a shared
-    /// form. One of those who waited loads next.
+    /// Failures of a `#[cached]` function that those who waited could not share: panics, errors without `Clone` and without a shared form,
+    /// and errors with `share_error = none`. One of those who waited loads next.
     failures_unshared: Counter, "failures not shared";
     /// Calls from within the load of their own key.
     recursions: Counter, "recursive calls";

@@ -67,9 +67,30 @@ async fn told(bodies: &Bodies, gate: &Gate) -> Result<u64, Told> {
     bodies.run(gate, || Told).await
 }
 
+fn any_again<E: Clone>(error: &E) -> E {
+    error.clone()
+}
+
+#[cached(key = "told in general", ttl = "5m", share_error = any_again)]
+async fn told_in_general(bodies: &Bodies, gate: &Gate) -> Result<u64, Cloned> {
+    bodies.run(gate, || Cloned).await
+}
+
 #[cached(key = "alone", ttl = "5m")]
 async fn alone(bodies: &Bodies, gate: &Gate) -> Result<u64, Alone> {
     bodies.run(gate, || Alone).await
+}
+
+/// Can be cloned, but for as long as it borrows only.
+#[cached(key = "borrowed", ttl = "5m", share_error = none)]
+async fn borrowed<'a>(bodies: &Bodies, gate: &Gate, text: &'a str) -> Result<u64, &'a str> {
+    bodies.run(gate, || text).await
+}
+
+/// Could be shared by `Clone`, and is not to be.
+#[cached(key = "kept", ttl = "5m", share_error = none)]
+async fn kept(bodies: &Bodies, gate: &Gate) -> Result<u64, Cloned> {
+    bodies.run(gate, || Cloned).await
 }
 
 /// Calls as often at once; returns how often the body ran, and how often at a time.
@@ -105,6 +126,25 @@ async fn the_body_runs_once_for_all_who_can_share_its_error() {
         ("a boxed error", run(CALLERS, async |bodies: Arc<Bodies>, gate: Gate| boxed(&bodies, &gate).await).await, (1, 1)),
         ("anyhow::Error", run(CALLERS, async |bodies: Arc<Bodies>, gate: Gate| any(&bodies, &gate).await).await, (1, 1)),
         ("share_error", run(CALLERS, async |bodies: Arc<Bodies>, gate: Gate| told(&bodies, &gate).await).await, (1, 1)),
+        (
+            "share_error, a generic one",
+            run(CALLERS, async |bodies: Arc<Bodies>, gate: Gate| told_in_general(&bodies, &gate).await).await,
+            (1, 1),
+        ),
+        (
+            "share_error = none",
+            run(CALLERS, async |bodies: Arc<Bodies>, gate: Gate| kept(&bodies, &gate).await).await,
+            (CALLERS, 1),
+        ),
+        (
+            "share_error = none, borrowed",
+            run(CALLERS, async |bodies: Arc<Bodies>, gate: Gate| {
+                let text = "failed".to_owned();
+                borrowed(&bodies, &gate, &text).await.map_err(str::to_owned)
+            })
+            .await,
+            (CALLERS, 1),
+        ),
         ("none of these", run(CALLERS, async |bodies: Arc<Bodies>, gate: Gate| alone(&bodies, &gate).await).await, (CALLERS, 1)),
     ];
     println!("{:<28} {:>8} {:>10}", "100 callers, the error is", "runs", "at a time");
