@@ -488,3 +488,22 @@ async fn a_body_that_asks_for_its_own_key_just_runs() {
     })
     .await;
 }
+
+/// Asks for its own key in another task, and waits for that.
+fn through_a_task(cache: TieredCache, left: u64) -> Pin<Box<dyn Future<Output = u64> + Send>> {
+    Box::pin(async move {
+        cached!(&cache, u64, {
+            if left == 0 { 0 } else { tokio::spawn(through_a_task(cache.clone(), left - 1)).await.expect("no panic") + 1 }
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_waits_for_its_own_key_in_another_task_does_so_to_the_load_limit() {
+    let cache = impatient().await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(timeout(LONG, through_a_task(cache.clone(), 1)).await.expect("no deadlock"), 1);
+    assert_eq!(began.elapsed().as_secs(), 2);
+    let stats = cache.stats();
+    assert_eq!((stats.recursions, stats.load_timeouts, stats.loads_alone, stats.flights), (0, 1, 1, 0));
+}
