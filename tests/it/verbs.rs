@@ -212,6 +212,20 @@ async fn a_read_that_finds_another_instances_ticket_counts_once_by_what_comes_of
     .await;
 }
 
+// Once it counted as a miss for a `get` alone.
+#[tokio::test]
+async fn a_read_that_finds_a_hold_counts_as_a_miss_and_keeps_nothing() {
+    over_shared(async |tier| {
+        let (cache, origin) = (tier.cache().await, Origin::at(1));
+        tier.put("k", b"\xf7 a write guard's");
+        assert_eq!((cache.get::<u64>("k").await, cache.stats().l2_misses), (None, 1));
+        assert_eq!((read(&cache, "k", &origin).await, cache.stats().l2_misses), (1, 2));
+        assert_eq!((read(&cache, "k", &origin).await, cache.stats().l2_misses), (1, 3));
+        assert_eq!((origin.loads(), cache.stats().fills), (2, 0));
+    })
+    .await;
+}
+
 // Once it counted as a hit as well.
 #[tokio::test]
 async fn a_read_that_finds_what_has_landed_since_it_missed_counts_as_one_that_waited() {

@@ -80,7 +80,7 @@ stats! {
     suspects_changed: Counter, "suspects changed";
     /// Reads answered by the shared tier.
     l2_hits: Counter, "L2 hits";
-    /// Reads for which the shared tier held nothing, or somebody's ticket to the end of their wait. Each counts once.
+    /// Reads for which the shared tier held nothing, a write guard's hold, or somebody's ticket to the end of their wait. Each counts once.
     l2_misses: Counter, "L2 misses";
     /// Values in the shared tier that were not usable: expired, invalidated, unreadable.
     l2_unusable: Counter, "L2 values unusable";
