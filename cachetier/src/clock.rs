@@ -187,7 +187,8 @@ mod tests {
         #[cfg(target_os = "linux")]
         {
             let since_start = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-            let millis = u64::try_from(since_start.tv_sec).unwrap() * 1_000 + u64::try_from(since_start.tv_nsec).unwrap() / 1_000_000;
+            let millis =
+                u64::try_from(since_start.tv_sec).unwrap() * 1_000 + u64::try_from(since_start.tv_nsec).unwrap() / 1_000_000;
             assert!(before.0.abs_diff(millis) < 1_000, "{before:?}, and {millis} since the machine was started");
         }
         assert!(clock.now() >= before);

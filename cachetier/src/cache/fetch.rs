@@ -74,10 +74,10 @@ impl TieredCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
-        self.instance().counters.l1_misses.one();
         if let Some(answer) = self.prove(key).await {
             return Ok(answer);
         }
+        self.instance().counters.l1_misses.one();
         if self.fails(rules.policy())
             && let Some(told) = telling.unproven()
         {

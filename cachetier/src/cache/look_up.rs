@@ -17,12 +17,12 @@ use crate::wire::slot::Slot;
 impl TieredCache {
     /// `get` after a miss in L1: reads the shared tier.
     pub(super) async fn look_up<A: Answer>(&self, key: Key<'_>) -> Option<A> {
+        if let Some(answer) = self.prove(key).await {
+            return Some(answer);
+        }
         self.instance().counters.l1_misses.one();
         if check_key(key.text).is_err() || self.closed() || self.shared.tier.is_none() {
             return None;
-        }
-        if let Some(answer) = self.prove(key).await {
-            return Some(answer);
         }
         for _ in 0..MAX_WAITS {
             let begun = self.begin(key);
