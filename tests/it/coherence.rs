@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cachetier::{Call, CallKind, Clock, Delivery, InProcess, LoadError, OnUnreachable, Plan, Policy, TieredCache};
-use cachetier_tests::{Oops, Origin, RedisServer, Tier, eventually_async, over_shared};
+use cachetier_tests::{Gate, Oops, Origin, RedisServer, Tier, eventually_async, over_shared};
 use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -75,6 +75,38 @@ async fn a_missed_message_is_noticed_with_the_next_check() {
     a.invalidate_tag("all").await.expect("told");
     eventually_async(LONG, "the check shows it", async || read(&b, "k", &origin).await == 2).await;
     assert_eq!((b.stats().lane_gaps, b.stats().lane_lost), (1, 0));
+}
+
+/// The message of one's own invalidation comes when the load that follows has begun: it says nothing of that.
+#[tokio::test]
+async fn ones_own_message_does_not_waste_the_load_that_follows() {
+    for way in ["key", "prefix", "everything"] {
+        let (tier, letters) = (InProcess::new(), Gate::new());
+        let gate = letters.clone();
+        tier.script(move |call: &Call<'_>| match call.kind {
+            CallKind::Deliver => {
+                let gate = gate.clone();
+                Plan::go().after(async move { gate.wait().await })
+            }
+            _ => Plan::go(),
+        });
+        let cache = Tier::in_process(&tier).cache().await;
+        let origin = Origin::at(1);
+        let delivery = match way {
+            "key" => cache.invalidate("a:k").await,
+            "prefix" => cache.invalidate_prefix("a:").await,
+            _ => cache.clear().await,
+        };
+        assert!(matches!(delivery, Ok(Delivery::Applied(_))));
+        let slow = cache.get_or_load("a:k", POLICY, async || {
+            letters.open();
+            eventually_async(LONG, "the message has come", async || cache.stats().invalidations_applied > 0).await;
+            origin.load().await
+        });
+        assert_eq!(slow.await.ok(), Some(1), "{way}");
+        let stats = cache.stats();
+        assert_eq!((stats.fills, stats.l1_entries), (1, 1), "{way}: {stats}");
+    }
 }
 
 /// Ends every subscription to the tier, as a server does that is restarted.

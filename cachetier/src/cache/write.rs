@@ -312,7 +312,7 @@ impl TieredCache {
         let plan = Plan { purpose: Purpose::Write, kind: TypeId::of::<V>(), noted: begun };
         let instance = self.instance();
         // Whoever asks from now on waits for this flight; what invalidates the key detaches it, except the bump that announces it.
-        let flight = instance.flights.supersede(key.hash, plan, || instance.l1.drop_entry(key.hash, None));
+        let flight = instance.flights.supersede(key.hash, plan, || instance.l1.drop_entry(key.hash, |_| false));
         let Some(tier) = tier else {
             instance.counters.invalidations.one();
             self.settle(flight, key, &rules, &begun, (value, parcel), None);

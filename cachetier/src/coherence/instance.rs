@@ -47,9 +47,10 @@ impl Instance {
 
     /// Applies a bump heard on the lane: one's own like anybody's.
     pub(crate) fn apply(&self, message: &Message) {
-        self.drop_targets(&message.targets, message.coming);
+        let at = Token { era: message.era, seq: message.seq };
+        self.drop_targets(&message.targets, message.coming, Some(at));
         // Last: whoever is told this point finds all of it applied.
-        self.view.apply(&message.targets, Token { era: message.era, seq: message.seq });
+        self.view.apply(&message.targets, at);
         self.counters.invalidations_applied.add(u64::try_from(message.targets.len()).unwrap_or(u64::MAX));
     }
 
@@ -74,14 +75,14 @@ impl Instance {
     pub(crate) fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Tick {
         self.counters.invalidations.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
         let tick = self.view.begin_own(targets);
-        self.drop_targets(targets, coming);
+        self.drop_targets(targets, coming, None);
         tick
     }
 
     /// The bump stands on the lane at `at`. Between the first drop and now its old value may have been read again.
     pub(crate) fn end_own(&self, targets: &Targets, upto: Tick, at: Token, coming: Option<Stamp>) {
         self.view.end_own(targets, upto, at);
-        self.drop_targets(targets, coming);
+        self.drop_targets(targets, coming, Some(at));
     }
 
     /// Nobody knows whether the bump stands on the lane. First it is made unreadable, then dropped: in this order nothing old is
@@ -89,22 +90,30 @@ impl Instance {
     pub(crate) fn give_up_own(&self, targets: Targets) {
         let waiting = self.outbox.add(targets);
         self.view.begin_own(&waiting);
-        self.drop_targets(&waiting, None);
+        self.drop_targets(&waiting, None, None);
     }
 
-    /// What a bump does to copies and loads. An entry that is the announced value, and the flight that puts it, stay.
-    fn drop_targets(&self, targets: &Targets, coming: Option<Stamp>) {
+    /// What a bump does to copies and loads. An entry that is the announced value, and the flight that puts it, stay; and so does what was
+    /// loaded by whom the lane had told `at`, the point of the bump, before: it is newer. One's own messages come when the loads that follow
+    /// have begun, and would waste each first one.
+    fn drop_targets(&self, targets: &Targets, coming: Option<Stamp>, at: Option<Token>) {
+        let newer = |born: Token| at.is_some_and(|at| born.era == at.era && born.seq >= at.seq);
+        let comes = |stamp: Option<Stamp>| coming.is_some() && stamp == coming;
         for key in &targets.keys {
             let hash = self.hash(key);
-            let spare = |begun: &Begun| coming.is_some() && begun.writes == coming;
-            self.flights.invalidate(hash, spare, || self.l1.drop_entry(hash, coming));
+            let drop_entry = || self.l1.drop_entry(hash, |entry| comes(entry.stamp) || newer(entry.born));
+            self.flights.invalidate(hash, |begun| comes(begun.writes) || newer(begun.noted.born), drop_entry);
         }
         if !targets.prefixes.is_empty() {
-            self.flights.detach(|begun| begun.prefixes.iter().any(|prefix| targets.prefixes.contains(prefix)));
+            let below = |begun: &Begun| begun.prefixes.iter().any(|prefix| targets.prefixes.contains(prefix));
+            self.flights.detach(|begun| below(begun) && !newer(begun.noted.born));
         }
         if targets.all {
-            self.flights.detach(|_| true);
-            self.l1.drop_all();
+            self.flights.detach(|begun| !newer(begun.noted.born));
+            // For the memory alone. What the lane had told before is heard once more: its memory has been given back then.
+            if !newer(self.view.floor()) {
+                self.l1.drop_all();
+            }
         }
     }
 }

@@ -17,7 +17,6 @@ use crate::config::{Capacity, Eviction};
 use crate::key::KeyHash;
 use crate::observe::stats::Counters;
 use crate::rule::policy::Freshness;
-use crate::rule::stamp::Stamp;
 use crate::unhashed::BuildUnhashed;
 use crate::view::View;
 
@@ -99,9 +98,9 @@ impl L1 {
         fits
     }
 
-    /// Drops the entry unless it is a copy of the state named `spare`.
-    pub(crate) fn drop_entry(&self, key: KeyHash, spare: Option<Stamp>) {
-        if spare.is_some() && self.store.get(&key).is_some_and(|entry| entry.facts.stamp == spare) {
+    /// Drops the entry unless `spare` says otherwise.
+    pub(crate) fn drop_entry(&self, key: KeyHash, spare: impl FnOnce(&Facts) -> bool) {
+        if self.store.contains_key(&key) && self.store.get(&key).is_some_and(|entry| spare(&entry.facts)) {
             return;
         }
         if self.take_out(key) {

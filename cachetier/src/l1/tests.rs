@@ -78,7 +78,7 @@ fn check(capacity: u64, crowd: usize) {
             match version % 4 {
                 0 => {}
                 1 if version % 64 == 1 => l1.drop_all(),
-                _ => l1.drop_entry(key, None),
+                _ => l1.drop_entry(key, |_| false),
             }
             if version % 4 != 0 {
                 acknowledged.store(version, Ordering::Release);
@@ -154,7 +154,7 @@ fn what_is_read_again_and_again_keeps_its_place_against_what_is_read_once() {
     }
     assert_eq!(found, 20, "how often it still had its place");
     // Once it is gone from the store the place is free.
-    l1.drop_entry(often, None);
+    l1.drop_entry(often, |_| false);
     let once = rivals.next().expect("as many as are wanted");
     l1.insert(once, entry(&view, 2));
     for _ in 0..30 {
