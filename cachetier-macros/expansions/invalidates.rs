@@ -15,22 +15,24 @@ async fn rename(db: &Db, org: u64, id: u64, name: &str) -> Result<(), DbError> {
     };
     #[allow(clippy::all, clippy::pedantic)]
     let __cache = ::cachetier::attribute::installed().into_owned();
-    let __returned: Result<(), DbError> = async move {
-        if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
-            Result<(), DbError>,
-        > {
-            return __returned;
-        }
-        #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
-        let __returned: Result<(), DbError> = { db.rename(id, name).await };
-        #[allow(unreachable_code)] return __returned;
-    }
-        .await;
     #[allow(clippy::all, clippy::pedantic)]
-    if (&&&::cachetier::attribute::DoneProbe::<Result<(), DbError>>::new())
-        .done(&__returned)
-    {
-        ::cachetier::attribute::invalidate_after(__cache, __targets).await;
-    }
-    __returned
+    let __done = {
+        let __returned: Result<(), DbError> = async move {
+            if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
+                Result<(), DbError>,
+            > {
+                return __returned;
+            }
+            #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
+            let __returned: Result<(), DbError> = { db.rename(id, name).await };
+            #[allow(unreachable_code)] return __returned;
+        }
+            .await;
+        match (&&&::cachetier::attribute::DoneProbe::of(&__returned)).done(__returned) {
+            ::std::result::Result::Ok(__done) => __done,
+            ::std::result::Result::Err(__returned) => return __returned,
+        }
+    };
+    ::cachetier::attribute::invalidate_after(__cache, __targets).await;
+    __done.returned()
 }

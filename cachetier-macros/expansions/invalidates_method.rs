@@ -14,21 +14,27 @@ impl Users {
         };
         #[allow(clippy::all, clippy::pedantic)]
         let __cache = ::cachetier::attribute::given(&(self.cache)).into_owned();
-        let __returned: () = async move {
-            if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
-                (),
-            > {
-                return __returned;
-            }
-            #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
-            let __returned: () = { self.db.forget(ids).await };
-            #[allow(unreachable_code)] return __returned;
-        }
-            .await;
         #[allow(clippy::all, clippy::pedantic)]
-        if (&&&::cachetier::attribute::DoneProbe::<()>::new()).done(&__returned) {
-            ::cachetier::attribute::invalidate_after(__cache, __targets).await;
-        }
-        __returned
+        let __done = {
+            let __returned: () = async move {
+                if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<
+                    (),
+                > {
+                    return __returned;
+                }
+                #[allow(clippy::let_unit_value, clippy::diverging_sub_expression)]
+                let __returned: () = { self.db.forget(ids).await };
+                #[allow(unreachable_code)] return __returned;
+            }
+                .await;
+            match (&&&::cachetier::attribute::DoneProbe::of(&__returned))
+                .done(__returned)
+            {
+                ::std::result::Result::Ok(__done) => __done,
+                ::std::result::Result::Err(__returned) => return __returned,
+            }
+        };
+        ::cachetier::attribute::invalidate_after(__cache, __targets).await;
+        __done.returned()
     }
 }

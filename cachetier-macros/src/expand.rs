@@ -110,12 +110,16 @@ fn invalidates_body(function: &Function, options: &Invalidates) -> Block {
         let __targets = #krate::attribute::Targets { keys: #keys, tags: #tags, prefixes: #prefixes };
         #[allow(clippy::all, clippy::pedantic)]
         let __cache = #handle.into_owned();
-        let __returned: #returned = #body.await;
         #[allow(clippy::all, clippy::pedantic)]
-        if (&&&#krate::attribute::DoneProbe::<#returned>::new()).done(&__returned) {
-            #krate::attribute::invalidate_after(__cache, __targets).await;
-        }
-        __returned
+        let __done = {
+            let __returned: #returned = #body.await;
+            match (&&&#krate::attribute::DoneProbe::of(&__returned)).done(__returned) {
+                ::std::result::Result::Ok(__done) => __done,
+                ::std::result::Result::Err(__returned) => return __returned,
+            }
+        };
+        #krate::attribute::invalidate_after(__cache, __targets).await;
+        __done.returned()
     }}
 }
 

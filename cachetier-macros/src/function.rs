@@ -4,7 +4,8 @@ use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
-use syn::{Error, Expr, FnArg, ItemFn, Pat, Signature, Type};
+use syn::visit_mut::{VisitMut, visit_type_mut};
+use syn::{Error, Expr, FnArg, ItemFn, Pat, Signature, Type, TypeImplTrait, parse_quote};
 
 /// A function and its arguments.
 #[derive(Clone)]
@@ -51,7 +52,7 @@ impl Function {
             && let syn::ReturnType::Type(_, returned) = output
             && let Some(opaque) = opaque(returned)
         {
-            return wrong(opaque.span(), "a value must be named to be cached; write its type in the place of `impl ..`");
+            return wrong(opaque, "a value must be named to be cached; write its type in the place of `impl ..`");
         }
         let arguments =
             item.sig.inputs.iter().map(|declared| Argument { name: name(declared), declared: declared.clone() }).collect();
@@ -62,11 +63,15 @@ impl Function {
         self.item.sig.receiver().is_some()
     }
 
-    /// The return type.
+    /// The return type; `_` for what has no name in it.
     pub(crate) fn returned(&self) -> TokenStream {
         match &self.item.sig.output {
             syn::ReturnType::Default => quote::quote!(()),
-            syn::ReturnType::Type(_, returned) => returned.to_token_stream(),
+            syn::ReturnType::Type(_, returned) => {
+                let mut returned = returned.clone();
+                Nameless.visit_type_mut(&mut returned);
+                returned.to_token_stream()
+            }
         }
     }
 
@@ -155,21 +160,29 @@ fn name(declared: &FnArg) -> Option<Ident> {
     }
 }
 
-/// The `impl ..` in a return type, if there is one.
-fn opaque(returned: &Type) -> Option<&Type> {
-    match returned {
-        Type::ImplTrait(_) => Some(returned),
-        Type::Path(path) => path.path.segments.iter().find_map(|segment| match &segment.arguments {
-            syn::PathArguments::AngleBracketed(arguments) => arguments.args.iter().find_map(|argument| match argument {
-                syn::GenericArgument::Type(inner) => opaque(inner),
-                _ => None,
-            }),
-            _ => None,
-        }),
-        Type::Paren(inner) => opaque(&inner.elem),
-        Type::Reference(inner) => opaque(&inner.elem),
-        Type::Tuple(inner) => inner.elems.iter().find_map(opaque),
-        _ => None,
+/// Where an `impl ..` stands in a type, if there is one.
+fn opaque(of: &Type) -> Option<Span> {
+    struct Opaque(Option<Span>);
+    impl VisitMut for Opaque {
+        fn visit_type_impl_trait_mut(&mut self, opaque: &mut TypeImplTrait) {
+            self.0 = self.0.or(Some(opaque.span()));
+        }
+    }
+    let mut opaque = Opaque(None);
+    opaque.visit_type_mut(&mut of.clone());
+    opaque.0
+}
+
+/// Leaves to the compiler what has no name.
+struct Nameless;
+
+impl VisitMut for Nameless {
+    fn visit_type_mut(&mut self, of: &mut Type) {
+        if matches!(of, Type::ImplTrait(_)) {
+            *of = parse_quote!(_);
+        } else {
+            visit_type_mut(self, of);
+        }
     }
 }
 

@@ -395,15 +395,20 @@ async fn an_invalidation_that_is_dropped_after_its_first_poll_is_carried_out() {
 }
 
 #[test]
-#[expect(clippy::needless_borrow, reason = "how many are needed depends on the type")]
 fn done_is_ok_or_some_or_anything_else() {
     use cachetier::attribute::probes::*;
-    assert!((&&&DoneProbe::<DbResult<Option<u8>>>::new()).done(&Ok(None)));
-    assert!(!(&&&DoneProbe::<DbResult<()>>::new()).done(&Err(Oops("gone"))));
-    assert!((&&&DoneProbe::<Perhaps<u8>>::new()).done(&Some(1)));
-    assert!(!(&&&DoneProbe::<Perhaps<u8>>::new()).done(&None));
-    assert!((&&&DoneProbe::<bool>::new()).done(&false));
-    assert!((&&&DoneProbe::<()>::new()).done(&()));
+    macro_rules! done {
+        ($of:ty, $returned:expr) => {{
+            let returned: $of = $returned;
+            (&&&DoneProbe::of(&returned)).done(returned).map(|done| done.returned())
+        }};
+    }
+    assert_eq!(done!(DbResult<Option<u8>>, Ok(None)), Ok(Ok(None)));
+    assert_eq!(done!(DbResult<()>, Err(Oops("gone"))), Err(Err(Oops("gone"))));
+    assert_eq!(done!(Perhaps<u8>, Some(1)), Ok(Some(1)));
+    assert_eq!(done!(Perhaps<u8>, None), Err(None));
+    assert_eq!(done!(bool, false), Ok(false));
+    assert_eq!(done!((), ()), Ok(()));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ mod sharing;
 
 use std::time::Duration;
 
-pub use done::DoneProbe;
+pub use done::{Done, DoneProbe};
 pub use form::{Fallible, Form, Kind, One, OneOrNone, Shaped, Sure};
 pub use handle::{AsCache, Handle, given, installed};
 pub use invalidate::{Targets, invalidate, invalidate_after};

@@ -1,5 +1,7 @@
 //! `#[invalidates]`.
 
+use std::error::Error;
+use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 
 use cachetier::{InProcess, Policy, TieredCache, invalidates};
@@ -130,4 +132,53 @@ async fn the_other_instance_hears_of_it_before_the_call_returns_or_soon_after() 
     assert_eq!(held(&there, &["user:42"]).await, [true]);
     cachetier::scope(here, optional(42, Some(1))).await;
     cachetier_tests::eventually_async(LONG, "the other instance", async || held(&there, &["user:42"]).await == [false]).await;
+}
+
+#[invalidates(key = "user:{id}")]
+async fn partly_named(id: u64, done: bool) -> Result<impl Display, String> {
+    if id == 0 {
+        return Err("nobody".to_owned());
+    }
+    done.then_some(id).ok_or_else(|| "not done".into())
+}
+
+#[invalidates(key = "user:{id}")]
+async fn nameless(id: u64) -> impl Display {
+    id
+}
+
+#[tokio::test]
+async fn what_is_returned_needs_no_name() {
+    scoped(async |cache: TieredCache| {
+        fill(&cache, &["user:42"]).await;
+        assert_eq!(partly_named(0, true).await.err().as_deref(), Some("nobody"));
+        assert_eq!(partly_named(42, false).await.err().as_deref(), Some("not done"));
+        assert_eq!(held(&cache, &["user:42"]).await, [true]);
+        assert_eq!(partly_named(42, true).await.map(|done| done.to_string()), Ok("42".to_owned()));
+        assert_eq!(held(&cache, &["user:42"]).await, [false]);
+        fill(&cache, &["user:42"]).await;
+        assert_eq!(nameless(42).await.to_string(), "42");
+        assert_eq!(held(&cache, &["user:42"]).await, [false]);
+    })
+    .await;
+}
+
+/// Its error cannot be sent to another thread.
+#[invalidates(key = "user:{id}")]
+async fn failing_at_home(id: u64) -> Result<u8, Box<dyn Error>> {
+    tokio::task::yield_now().await;
+    Ok(u8::try_from(id)?)
+}
+
+#[tokio::test]
+async fn an_error_that_cannot_be_sent_does_not_keep_the_call_from_it() {
+    scoped(async |cache: TieredCache| {
+        fill(&cache, &["user:42", "user:1000"]).await;
+        let sent = tokio::spawn(cachetier::scope(cache.clone(), async {
+            (failing_at_home(42).await.ok(), failing_at_home(1_000).await.is_err())
+        }));
+        assert_eq!(sent.await.expect("no panic"), (Some(42), true));
+        assert_eq!(held(&cache, &["user:42", "user:1000"]).await, [false, true]);
+    })
+    .await;
 }
