@@ -10,15 +10,14 @@ where
     #[allow(unused_imports)]
     use crate::renamed::attribute::probes::*;
     #[allow(clippy::all, clippy::pedantic)]
-    let __cache = crate::renamed::attribute::installed();
-    #[allow(clippy::all, clippy::pedantic)]
     let __shape = (&&(&&&&crate::renamed::attribute::Probe::<
         Result<Option<Vec<T>>, DbError>,
     >::new())
         .shape())
         .checked();
     #[allow(clippy::all, clippy::pedantic)]
-    let __key = {
+    let (__cache, __key) = {
+        let __cache = crate::renamed::attribute::installed();
         fn __here() {}
         static __NAME: ::std::sync::LazyLock<crate::renamed::attribute::Name> = ::std::sync::LazyLock::new(||
         crate::renamed::attribute::Name::of(&__here, 1usize, "rows"));
@@ -33,14 +32,13 @@ where
         if let ::std::option::Option::Some(__hit) = __shape.hit(&__cache, &__key) {
             return __hit;
         }
-        ::std::string::String::from(__key)
+        (__cache.into_owned(), ::std::string::String::from(__key))
     };
     #[allow(clippy::all, clippy::pedantic)]
     let __rules = crate::renamed::attribute::rules(
         crate::renamed::Policy::ttl(::std::time::Duration::new(3600u64, 0u32)),
         ::std::vec![],
     );
-    let __cache = __cache.into_owned();
     #[allow(clippy::all, clippy::pedantic)]
     let __sharing = crate::renamed::attribute::share_by(again);
     __shape

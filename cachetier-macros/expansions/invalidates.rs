@@ -14,7 +14,7 @@ async fn rename(db: &Db, org: u64, id: u64, name: &str) -> Result<(), DbError> {
         prefixes: ::std::vec![],
     };
     #[allow(clippy::all, clippy::pedantic)]
-    let __cache = ::cachetier::attribute::installed().into_owned();
+    let __cache = ::cachetier::attribute::installed();
     #[allow(clippy::all, clippy::pedantic)]
     let __done = {
         let __returned: Result<(), DbError> = async move {

@@ -4,7 +4,7 @@ impl Users {
         use ::cachetier::attribute::probes::*;
         #[allow(clippy::all, clippy::pedantic)]
         let __targets = ::cachetier::attribute::Targets {
-            keys: ::std::vec![::cachetier::attribute::text(USERS)],
+            keys: ::std::vec![::cachetier::attribute::text(& (USERS))],
             tags: ::std::vec![],
             prefixes: ::std::vec![
                 { let mut __key = ::cachetier::KeyText::new(); __key.literal("user:");
@@ -13,7 +13,11 @@ impl Users {
             ],
         };
         #[allow(clippy::all, clippy::pedantic)]
-        let __cache = ::cachetier::attribute::given(&(self.cache)).into_owned();
+        let __cache = {
+            let __given = &(self.cache);
+            let __cache = ::cachetier::attribute::given(__given);
+            __cache.into_owned()
+        };
         #[allow(clippy::all, clippy::pedantic)]
         let __done = {
             let __returned: () = async move {

@@ -3,12 +3,11 @@ impl Users {
         #[allow(unused_imports)]
         use ::cachetier::attribute::probes::*;
         #[allow(clippy::all, clippy::pedantic)]
-        let __cache = ::cachetier::attribute::installed();
-        #[allow(clippy::all, clippy::pedantic)]
         let __shape = (&&(&&&&::cachetier::attribute::Probe::<User>::new()).shape())
             .checked();
         #[allow(clippy::all, clippy::pedantic)]
-        let __key = {
+        let (__cache, __key) = {
+            let __cache = ::cachetier::attribute::installed();
             fn __here() {}
             static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
             ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
@@ -22,14 +21,13 @@ impl Users {
             if let ::std::option::Option::Some(__hit) = __shape.hit(&__cache, &__key) {
                 return __hit;
             }
-            ::std::string::String::from(__key)
+            (__cache.into_owned(), ::std::string::String::from(__key))
         };
         #[allow(clippy::all, clippy::pedantic)]
         let __rules = ::cachetier::attribute::rules(
             ::cachetier::Policy::ttl(::std::time::Duration::new(300u64, 0u32)),
             ::std::vec![],
         );
-        let __cache = __cache.into_owned();
         #[allow(clippy::all, clippy::pedantic)]
         let __sharing = (&&&::cachetier::attribute::ErrorProbe::of(&__shape)).sharing();
         __shape

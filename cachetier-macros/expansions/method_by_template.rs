@@ -3,15 +3,15 @@ impl Users {
         #[allow(unused_imports)]
         use ::cachetier::attribute::probes::*;
         #[allow(clippy::all, clippy::pedantic)]
-        let __cache = ::cachetier::attribute::given(&(self.cache));
-        #[allow(clippy::all, clippy::pedantic)]
         let __shape = (&&(&&&&::cachetier::attribute::Probe::<
             Result<User, DbError>,
         >::new())
             .shape())
             .checked();
         #[allow(clippy::all, clippy::pedantic)]
-        let __key = {
+        let (__cache, __key) = {
+            let __given = &(self.cache);
+            let __cache = ::cachetier::attribute::given(__given);
             let mut __key = ::cachetier::KeyText::new();
             __key.part(&(self.tenant));
             __key.literal("/user:");
@@ -19,14 +19,13 @@ impl Users {
             if let ::std::option::Option::Some(__hit) = __shape.hit(&__cache, &__key) {
                 return __hit;
             }
-            ::std::string::String::from(__key)
+            (__cache.into_owned(), ::std::string::String::from(__key))
         };
         #[allow(clippy::all, clippy::pedantic)]
         let __rules = ::cachetier::attribute::rules(
             ::cachetier::Policy::ttl(::std::time::Duration::new(300u64, 0u32)),
             ::std::vec![],
         );
-        let __cache = __cache.into_owned();
         #[allow(clippy::all, clippy::pedantic)]
         let __sharing = (&&&::cachetier::attribute::ErrorProbe::of(&__shape)).sharing();
         __shape
@@ -77,7 +76,11 @@ impl Users {
             __key.part(&(id));
             __key
         };
-        let __cache = ::cachetier::attribute::given(&(self.cache));
+        let __cache = {
+            let __given = &(self.cache);
+            let __cache = ::cachetier::attribute::given(__given);
+            __cache.into_owned()
+        };
         ::cachetier::attribute::invalidate(&__cache, &__key).await
     }
 }

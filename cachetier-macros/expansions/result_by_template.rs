@@ -3,20 +3,19 @@ pub async fn load_user(db: &Db, org: u64, id: u64) -> Result<User, DbError> {
     #[allow(unused_imports)]
     use ::cachetier::attribute::probes::*;
     #[allow(clippy::all, clippy::pedantic)]
-    let __cache = ::cachetier::attribute::installed();
-    #[allow(clippy::all, clippy::pedantic)]
     let __shape = (&&(&&&&::cachetier::attribute::Probe::<Result<User, DbError>>::new())
         .shape())
         .checked();
     #[allow(clippy::all, clippy::pedantic)]
-    let __key = {
+    let (__cache, __key) = {
+        let __cache = ::cachetier::attribute::installed();
         let mut __key = ::cachetier::KeyText::new();
         __key.literal("user:");
         __key.part(&(id));
         if let ::std::option::Option::Some(__hit) = __shape.hit(&__cache, &__key) {
             return __hit;
         }
-        ::std::string::String::from(__key)
+        (__cache.into_owned(), ::std::string::String::from(__key))
     };
     #[allow(clippy::all, clippy::pedantic)]
     let __rules = ::cachetier::attribute::rules(
@@ -27,7 +26,6 @@ pub async fn load_user(db: &Db, org: u64, id: u64) -> Result<User, DbError> {
             ::std::string::String::from(__key) }
         ],
     );
-    let __cache = __cache.into_owned();
     #[allow(clippy::all, clippy::pedantic)]
     let __sharing = (&&&::cachetier::attribute::ErrorProbe::of(&__shape)).sharing();
     __shape

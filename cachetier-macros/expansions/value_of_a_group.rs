@@ -2,12 +2,12 @@ pub(crate) async fn count(id: u64) -> u64 {
     #[allow(unused_imports)]
     use ::cachetier::attribute::probes::*;
     #[allow(clippy::all, clippy::pedantic)]
-    let __cache = ::cachetier::attribute::given(&(CACHE));
-    #[allow(clippy::all, clippy::pedantic)]
     let __shape = (&&(&&&&::cachetier::attribute::Probe::<u64>::new()).shape())
         .checked();
     #[allow(clippy::all, clippy::pedantic)]
-    let __key = {
+    let (__cache, __key) = {
+        let __given = &(CACHE);
+        let __cache = ::cachetier::attribute::given(__given);
         let mut __key = ::cachetier::KeyText::new();
         __key.literal("user:");
         __key.part(&(id));
@@ -15,11 +15,10 @@ pub(crate) async fn count(id: u64) -> u64 {
         if let ::std::option::Option::Some(__hit) = __shape.hit(&__cache, &__key) {
             return __hit;
         }
-        ::std::string::String::from(__key)
+        (__cache.into_owned(), ::std::string::String::from(__key))
     };
     #[allow(clippy::all, clippy::pedantic)]
     let __rules = ::cachetier::attribute::rules(POLICY, ::std::vec![]);
-    let __cache = __cache.into_owned();
     #[allow(clippy::all, clippy::pedantic)]
     let __sharing = (&&&::cachetier::attribute::ErrorProbe::of(&__shape)).sharing();
     __shape

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::visit_mut::{VisitMut, visit_path_mut};
 use syn::{Attribute, Expr, FnArg, GenericParam, Generics, Pat, Path, Visibility, WherePredicate, parse_quote};
 
@@ -143,14 +143,26 @@ impl Pair<'_> {
     }
 }
 
-/// The expression that is the handle of the cache.
-pub(crate) fn handle(cache: Option<&Expr>, krate: &Path) -> TokenStream {
+/// The statements that make `__cache` the handle of the cache. What it borrows may be made just for it, and lives as long as their block.
+pub(crate) fn cache(cache: Option<&Expr>, krate: &Path) -> TokenStream {
     if let Some(cache) = cache {
-        let span = syn::spanned::Spanned::span(cache);
-        quote::quote_spanned! { span => #krate::attribute::given(&(#cache)) }
+        let span = syn::spanned::Spanned::span(cache).resolved_at(Span::call_site());
+        quote_spanned! { span =>
+            let __given = &(#cache);
+            let __cache = #krate::attribute::given(__given);
+        }
     } else {
-        quote! { #krate::attribute::installed() }
+        quote! { let __cache = #krate::attribute::installed(); }
     }
+}
+
+/// The expression that is a handle which borrows nothing.
+pub(crate) fn handle(given: Option<&Expr>, krate: &Path) -> TokenStream {
+    if given.is_none() {
+        return quote! { #krate::attribute::installed() };
+    }
+    let cache = cache(given, krate);
+    quote! {{ #cache __cache.into_owned() }}
 }
 
 /// An argument as a companion has it: without attributes, and not `mut`.

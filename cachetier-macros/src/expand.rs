@@ -5,7 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Block, Error, ItemFn, parse_quote};
 
-use crate::companions::{companions, handle};
+use crate::companions::{cache, companions, handle};
 use crate::function::Function;
 use crate::key::{Key, Site, texts};
 use crate::options::{Cached, Invalidates, Life, Text, Time};
@@ -58,7 +58,7 @@ fn expanded(item: &TokenStream, expand: impl FnOnce(ItemFn) -> Result<TokenStrea
 
 fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Block {
     let krate = &options.place.krate;
-    let (statements, handle) = (key.statements(Site::Function), handle(options.place.cache.as_deref(), krate));
+    let (statements, cache) = (key.statements(Site::Function), cache(options.place.cache.as_deref(), krate));
     let returned = function.returned();
     // At the return type: an error about a value that cannot be cached stands there.
     let shape = quote_spanned! { returned.span() =>
@@ -76,21 +76,19 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Block {
         #[allow(unused_imports)]
         use #krate::attribute::probes::*;
         #[allow(clippy::all, clippy::pedantic)]
-        let __cache = #handle;
-        #[allow(clippy::all, clippy::pedantic)]
         let __shape = #shape;
         #[allow(clippy::all, clippy::pedantic)]
-        let __key = {
+        let (__cache, __key) = {
             // On the stack: it does not outlive a hit, and so is no part of the future.
+            #cache
             #statements
             if let ::std::option::Option::Some(__hit) = __shape.hit(&__cache, &__key) {
                 return __hit;
             }
-            ::std::string::String::from(__key)
+            (__cache.into_owned(), ::std::string::String::from(__key))
         };
         #[allow(clippy::all, clippy::pedantic)]
         let __rules = #krate::attribute::rules(#policy, #tags);
-        let __cache = __cache.into_owned();
         #[allow(clippy::all, clippy::pedantic)]
         let __sharing = #sharing;
         __shape.load(__cache, __key, __rules, __sharing, #body).await
@@ -109,7 +107,7 @@ fn invalidates_body(function: &Function, options: &Invalidates) -> Block {
         #[allow(clippy::all, clippy::pedantic)]
         let __targets = #krate::attribute::Targets { keys: #keys, tags: #tags, prefixes: #prefixes };
         #[allow(clippy::all, clippy::pedantic)]
-        let __cache = #handle.into_owned();
+        let __cache = #handle;
         #[allow(clippy::all, clippy::pedantic)]
         let __done = {
             let __returned: #returned = #body.await;

@@ -160,7 +160,7 @@ pub(crate) fn texts(texts: &[Text], function: &Function, krate: &Path) -> TokenS
                 ::std::string::String::from(__key)
             }}
         }
-        Text::Told(value) => quote_spanned! { here(value.span()) => #krate::attribute::text(#value) },
+        Text::Told(value) => quote_spanned! { here(value.span()) => #krate::attribute::text(&(#value)) },
     });
     quote! { ::std::vec![#(#texts),*] }
 }

@@ -42,7 +42,7 @@ pub fn rules(policy: Policy, tags: Vec<String>) -> Tagged<Vec<String>> {
 
 /// A tag or a key that an option names by an expression.
 #[must_use]
-pub fn text(text: impl AsRef<str>) -> String {
+pub fn text<T: AsRef<str> + ?Sized>(text: &T) -> String {
     text.as_ref().to_owned()
 }
 

@@ -5,6 +5,7 @@
 
 mod companions;
 mod errors;
+mod expressions;
 mod herd;
 mod invalidating;
 mod options;
