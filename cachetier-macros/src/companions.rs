@@ -3,13 +3,14 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::visit_mut::{VisitMut, visit_path_mut};
-use syn::{Attribute, Expr, FnArg, GenericParam, Generics, Pat, Path, Visibility, WherePredicate, parse_quote};
+use syn::visit_mut::{VisitMut, visit_expr_path_mut, visit_path_mut};
+use syn::{Attribute, Expr, ExprPath, FnArg, GenericParam, Generics, Macro, Pat, Path, Visibility, WherePredicate, parse_quote};
 
 use crate::function::{Argument, Function};
 use crate::key::{Key, Site};
+use crate::names::{arguments as arguments_of, bound, words as words_of};
 use crate::options::{Cached, Companions, KeyForm, Text};
 
 /// The functions, or nothing where none are wanted.
@@ -64,22 +65,34 @@ fn beside(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, ar
 
 /// As functions of a module.
 fn module(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, arguments: &[Argument]) -> TokenStream {
-    let typed = arguments.iter().filter_map(|argument| plain(&argument.declared)).map(|mut typed| {
-        Deeper.visit_pat_type_mut(&mut typed);
-        typed
-    });
+    let mut deeper = Deeper::default();
+    let mut krate = options.place.krate.clone();
+    deeper.visit_path_mut(&mut krate);
+    let typed: Vec<_> = arguments
+        .iter()
+        .filter_map(|argument| plain(&argument.declared))
+        .map(|mut typed| {
+            deeper.visit_pat_type_mut(&mut typed);
+            typed
+        })
+        .collect();
     let mut generics = generics(function, options, arguments);
-    Deeper.visit_generics_mut(&mut generics);
+    deeper.visit_generics_mut(&mut generics);
+    // A function's own words come before what a companion is called.
+    deeper.companions = ["key", "invalidate"]
+        .into_iter()
+        .filter(|name| arguments.iter().all(|argument| argument.name.as_ref().is_none_or(|own| own != name)))
+        .collect();
     let (own, visibility) = (&function.item.sig.ident, &function.item.vis);
     let pair = Pair {
-        krate: &options.place.krate,
+        krate: &krate,
         link: format!("[`{own}`](fn@super::{own})"),
         visibility: within(visibility),
         names: ["key", "invalidate"].map(|what| format_ident!("{what}", span = name.span())),
         inputs: quote! { #(#typed),* },
         generics,
-        key: deeper(key.code(Site::Module)),
-        handle: deeper(handle(options.place.cache.as_deref(), &options.place.krate)),
+        key: deeper.code(key.code(Site::Module)),
+        handle: deeper.code(handle(options.place.cache.as_deref(), &options.place.krate)),
     };
     let (functions, conditions) = (pair.code(), conditions(function));
     let doc = format!("What belongs to [`{own}`](fn@{own}): its keys.");
@@ -181,7 +194,7 @@ fn plain(declared: &FnArg) -> Option<syn::PatType> {
 fn generics(function: &Function, options: &Cached, arguments: &[Argument]) -> Generics {
     let mut words = HashSet::new();
     for argument in arguments.iter().filter_map(|argument| plain(&argument.declared)) {
-        identifiers(argument.ty.to_token_stream(), &mut words);
+        words_of(argument.ty.to_token_stream(), &mut words);
     }
     let all = &function.item.sig.generics;
     if matches!(options.key, KeyForm::Arguments { .. }) {
@@ -193,10 +206,10 @@ fn generics(function: &Function, options: &Cached, arguments: &[Argument]) -> Ge
     loop {
         let before = words.len();
         for parameter in all.params.iter().filter(|parameter| words.contains(&parameter_name(parameter))).collect::<Vec<_>>() {
-            identifiers(parameter.to_token_stream(), &mut words);
+            words_of(parameter.to_token_stream(), &mut words);
         }
         for predicate in predicates().filter(|predicate| binds(predicate, all, &words)).collect::<Vec<_>>() {
-            identifiers(predicate.to_token_stream(), &mut words);
+            words_of(predicate.to_token_stream(), &mut words);
         }
         if words.len() == before {
             break;
@@ -214,8 +227,8 @@ fn generics(function: &Function, options: &Cached, arguments: &[Argument]) -> Ge
 fn binds(predicate: &WherePredicate, all: &Generics, words: &HashSet<String>) -> bool {
     let mut bound = HashSet::new();
     match predicate {
-        WherePredicate::Type(predicate) => identifiers(predicate.bounded_ty.to_token_stream(), &mut bound),
-        other => identifiers(other.to_token_stream(), &mut bound),
+        WherePredicate::Type(predicate) => words_of(predicate.bounded_ty.to_token_stream(), &mut bound),
+        other => words_of(other.to_token_stream(), &mut bound),
     }
     all.params.iter().map(parameter_name).any(|name| bound.contains(&name) && words.contains(&name))
 }
@@ -225,18 +238,6 @@ fn parameter_name(parameter: &GenericParam) -> String {
         GenericParam::Lifetime(lifetime) => lifetime.lifetime.ident.to_string(),
         GenericParam::Type(parameter) => parameter.ident.to_string(),
         GenericParam::Const(parameter) => parameter.ident.to_string(),
-    }
-}
-
-fn identifiers(tokens: TokenStream, words: &mut HashSet<String>) {
-    for token in tokens {
-        match token {
-            TokenTree::Ident(word) => {
-                words.insert(word.to_string());
-            }
-            TokenTree::Group(group) => identifiers(group.stream(), words),
-            _ => {}
-        }
     }
 }
 
@@ -253,10 +254,35 @@ fn within(visibility: &Visibility) -> Visibility {
     }
 }
 
-/// Makes paths that begin with `self` or `super` mean the same one module deeper.
-struct Deeper;
+/// Makes what stands in the function mean the same one module deeper.
+#[derive(Default)]
+struct Deeper {
+    /// The companions, whose names are others' outside.
+    companions: Vec<&'static str>,
+}
+
+impl Deeper {
+    /// Makes code mean the same.
+    fn code(&self, code: TokenStream) -> TokenStream {
+        let Ok(mut expression) = syn::parse2::<Expr>(code.clone()) else { return code };
+        let bound = bound(&expression);
+        let companions = self.companions.iter().copied().filter(|name| !bound.contains(*name)).collect();
+        Self { companions }.visit_expr_mut(&mut expression);
+        expression.to_token_stream()
+    }
+}
 
 impl VisitMut for Deeper {
+    fn visit_expr_path_mut(&mut self, path: &mut ExprPath) {
+        if let Some(name) = path.path.get_ident()
+            && self.companions.iter().any(|companion| name == companion)
+        {
+            path.path = parse_quote!(super::#name);
+        } else {
+            visit_expr_path_mut(self, path);
+        }
+    }
+
     fn visit_path_mut(&mut self, path: &mut Path) {
         visit_path_mut(self, path);
         let first = path.segments.first().map(|first| first.ident.to_string());
@@ -270,15 +296,12 @@ impl VisitMut for Deeper {
             _ => {}
         }
     }
-}
 
-/// The same for code.
-fn deeper(code: TokenStream) -> TokenStream {
-    match syn::parse2::<Expr>(code.clone()) {
-        Ok(mut expression) => {
-            Deeper.visit_expr_mut(&mut expression);
-            expression.to_token_stream()
+    fn visit_macro_mut(&mut self, called: &mut Macro) {
+        self.visit_path_mut(&mut called.path);
+        if let Some(mut given) = arguments_of(called) {
+            given.iter_mut().for_each(|given| self.visit_expr_mut(given));
+            called.tokens = given.to_token_stream();
         }
-        Err(_) => code,
     }
 }

@@ -1,11 +1,15 @@
 //! The function that an attribute stands on: what of it the expansion needs, and what it must not be.
 
+use std::collections::HashSet;
+
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::visit_mut::{VisitMut, visit_type_mut};
 use syn::{Error, Expr, FnArg, ItemFn, Pat, Signature, Type, TypeImplTrait, parse_quote};
+
+use crate::names::names;
 
 /// A function and its arguments.
 #[derive(Clone)]
@@ -134,11 +138,8 @@ impl Function {
 
     /// The arguments that any of the expressions names, in the order of the signature.
     pub(crate) fn named_in<'a>(&self, values: impl Iterator<Item = &'a Expr>) -> Vec<Argument> {
-        let mut words = Vec::new();
-        for value in values {
-            variables(value.to_token_stream(), &mut words);
-        }
-        let named = |argument: &&Argument| argument.name.as_ref().is_some_and(|name| words.contains(&name.to_string()));
+        let words: HashSet<String> = values.flat_map(names).collect();
+        let named = |argument: &&Argument| argument.name.as_ref().is_some_and(|name| words.contains(&name.unraw().to_string()));
         self.arguments.iter().filter(named).cloned().collect()
     }
 }
@@ -193,23 +194,11 @@ fn root(value: &Expr) -> Option<Ident> {
         Expr::Field(field) => root(&field.base),
         Expr::MethodCall(call) => root(&call.receiver),
         Expr::Paren(inner) => root(&inner.expr),
+        Expr::Group(inner) => root(&inner.expr),
         Expr::Reference(inner) => root(&inner.expr),
         Expr::Unary(inner) => root(&inner.expr),
         Expr::Try(inner) => root(&inner.expr),
         Expr::Index(inner) => root(&inner.expr),
         _ => None,
-    }
-}
-
-/// The words that may be variables: not those behind a dot or a `::`.
-fn variables(tokens: TokenStream, words: &mut Vec<String>) {
-    let mut before = None;
-    for token in tokens {
-        match &token {
-            TokenTree::Ident(word) if !matches!(before, Some('.' | ':')) => words.push(word.to_string()),
-            TokenTree::Group(group) => variables(group.stream(), words),
-            _ => {}
-        }
-        before = if let TokenTree::Punct(punct) = &token { Some(punct.as_char()) } else { None };
     }
 }

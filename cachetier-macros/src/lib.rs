@@ -9,6 +9,7 @@ mod expand;
 mod function;
 mod key;
 mod key_part;
+mod names;
 mod options;
 mod template;
 #[cfg(test)]

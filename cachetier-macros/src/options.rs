@@ -160,9 +160,9 @@ impl Said {
             "l1_ttl" => self.l1_ttl = Some(time(name, input)?),
             "negative_ttl" => self.negative_ttl = Some(time(name, input)?),
             "tags" => self.tags = texts(name, input)?,
-            "prefix" => self.prefix = Some(Text::of(input.parse()?)?),
-            "policy" => self.policy = Some(input.parse()?),
-            "cache" => self.cache = Some(input.parse()?),
+            "prefix" => self.prefix = Some(Text::of(expression(input)?)?),
+            "policy" => self.policy = Some(Box::new(expression(input)?)),
+            "cache" => self.cache = Some(Box::new(expression(input)?)),
             "group" => self.group = Some(text(name, input)?),
             "version" => self.version = Some(input.parse().map_err(|error: Error| wrong(name, &error))?),
             "share_error" => self.share_error = Some(input.parse().map_err(|error: Error| wrong(name, &error))?),
@@ -311,23 +311,35 @@ fn skipped(span: Span, input: ParseStream<'_>) -> Result<Vec<Ident>, Error> {
     Ok(names.into_iter().collect())
 }
 
+fn expression(input: ParseStream<'_>) -> Result<Expr, Error> {
+    input.parse().map(bare)
+}
+
+/// Without the invisible parentheses around what a macro was given.
+fn bare(mut expression: Expr) -> Expr {
+    while let Expr::Group(group) = expression {
+        expression = *group.expr;
+    }
+    expression
+}
+
 fn text(name: &str, input: ParseStream<'_>) -> Result<LitStr, Error> {
     input.parse().map_err(|error: Error| wrong(name, &error))
 }
 
 fn texts(name: &str, input: ParseStream<'_>) -> Result<Vec<Text>, Error> {
-    let expression: Expr = input.parse()?;
+    let expression = expression(input)?;
     let Expr::Array(array) = expression else {
         return Err(Error::new_spanned(expression, format!("`{name}` is a list; write `{}`", example(name))));
     };
     if array.elems.is_empty() {
         return Err(Error::new_spanned(array, format!("the list is empty; write `{}`, or leave `{name}` out", example(name))));
     }
-    array.elems.into_iter().map(Text::of).collect()
+    array.elems.into_iter().map(|text| Text::of(bare(text))).collect()
 }
 
 fn time(name: &str, input: ParseStream<'_>) -> Result<Time, Error> {
-    let expression: Expr = input.parse()?;
+    let expression = expression(input)?;
     let Expr::Lit(literal) = &expression else { return Ok(Time::Told(Box::new(expression))) };
     match &literal.lit {
         Lit::Str(text) => duration::parse(&text.value()).map(Time::Known).map_err(|why| Error::new(text.span(), why)),
