@@ -20,7 +20,7 @@ where
         let __cache = crate::renamed::attribute::installed();
         fn __here() {}
         static __NAME: ::std::sync::LazyLock<crate::renamed::attribute::Name> = ::std::sync::LazyLock::new(||
-        crate::renamed::attribute::Name::of(&__here, 1usize, "rows"));
+        crate::renamed::attribute::Name::of(&__here, 0usize, "rows"));
         let mut __key = crate::renamed::KeyText::new();
         __key.literal(__NAME.text());
         __key.literal(":").part(crate::renamed::attribute::type_name::<T>());
@@ -79,7 +79,7 @@ pub(super) mod of_rows {
         ::std::string::String::from({
             fn __here() {}
             static __NAME: ::std::sync::LazyLock<crate::renamed::attribute::Name> = ::std::sync::LazyLock::new(||
-            crate::renamed::attribute::Name::of(&__here, 2usize, "rows"));
+            crate::renamed::attribute::Name::of(&__here, 1usize, "rows"));
             let mut __key = crate::renamed::KeyText::new();
             __key.literal(__NAME.text());
             __key.literal(":").part(crate::renamed::attribute::type_name::<T>());
@@ -107,7 +107,7 @@ pub(super) mod of_rows {
         let __key = {
             fn __here() {}
             static __NAME: ::std::sync::LazyLock<crate::renamed::attribute::Name> = ::std::sync::LazyLock::new(||
-            crate::renamed::attribute::Name::of(&__here, 2usize, "rows"));
+            crate::renamed::attribute::Name::of(&__here, 1usize, "rows"));
             let mut __key = crate::renamed::KeyText::new();
             __key.literal(__NAME.text());
             __key.literal(":").part(crate::renamed::attribute::type_name::<T>());

@@ -10,10 +10,10 @@ impl Users {
             let __cache = ::cachetier::attribute::installed();
             fn __here() {}
             static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
-            ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
+            ::cachetier::attribute::Name::of(&__here, 0usize, "find"));
             let mut __key = ::cachetier::KeyText::new();
             __key.literal(__NAME.text());
-            __NAME.of_self::<Self>(&mut __key);
+            __NAME.of_place(&mut __key, &|| ());
             __key.literal(":");
             __key.part(&self);
             __key.literal(":");
@@ -59,10 +59,10 @@ impl Users {
         ::std::string::String::from({
             fn __here() {}
             static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
-            ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
+            ::cachetier::attribute::Name::of(&__here, 0usize, "find"));
             let mut __key = ::cachetier::KeyText::new();
             __key.literal(__NAME.text());
-            __NAME.of_self::<Self>(&mut __key);
+            __NAME.of_place(&mut __key, &|| ());
             __key.literal(":");
             __key.part(&self);
             __key.literal(":");
@@ -83,10 +83,10 @@ impl Users {
         let __key = {
             fn __here() {}
             static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
-            ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
+            ::cachetier::attribute::Name::of(&__here, 0usize, "find"));
             let mut __key = ::cachetier::KeyText::new();
             __key.literal(__NAME.text());
-            __NAME.of_self::<Self>(&mut __key);
+            __NAME.of_place(&mut __key, &|| ());
             __key.literal(":");
             __key.part(&self);
             __key.literal(":");

@@ -9,7 +9,7 @@ async fn find(db: &Db, name: String, page: Option<u32>) -> Option<User> {
         let __cache = ::cachetier::attribute::installed();
         fn __here() {}
         static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
-        ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
+        ::cachetier::attribute::Name::of(&__here, 0usize, "find"));
         let mut __key = ::cachetier::KeyText::new();
         __key.literal(__NAME.text());
         __key.literal(":");
@@ -60,7 +60,7 @@ mod find {
         ::std::string::String::from({
             fn __here() {}
             static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
-            ::cachetier::attribute::Name::of(&__here, 2usize, "find"));
+            ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
             let mut __key = ::cachetier::KeyText::new();
             __key.literal(__NAME.text());
             __key.literal(":");
@@ -83,7 +83,7 @@ mod find {
         let __key = {
             fn __here() {}
             static __NAME: ::std::sync::LazyLock<::cachetier::attribute::Name> = ::std::sync::LazyLock::new(||
-            ::cachetier::attribute::Name::of(&__here, 2usize, "find"));
+            ::cachetier::attribute::Name::of(&__here, 1usize, "find"));
             let mut __key = ::cachetier::KeyText::new();
             __key.literal(__NAME.text());
             __key.literal(":");

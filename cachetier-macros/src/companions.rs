@@ -22,7 +22,7 @@ pub(crate) fn companions(function: &Function, options: &Cached, key: &Key<'_>) -
         Companions::Named(name) => name.clone(),
     };
     let arguments = arguments(function, options, key);
-    if function.is_method() {
+    if function.is_of_type {
         beside(function, options, key, &name, &arguments)
     } else {
         module(function, options, key, &name, &arguments)
@@ -30,13 +30,17 @@ pub(crate) fn companions(function: &Function, options: &Cached, key: &Key<'_>) -
 }
 
 /// The arguments that a companion takes: those which the key, the tags and the cache are told by, in the order of the function's.
+/// Where types are parts of the key, also those whose types have no name.
 fn arguments(function: &Function, options: &Cached, key: &Key<'_>) -> Vec<Argument> {
     let cache = options.place.cache.iter().map(|cache| &**cache);
     let values: Vec<&Expr> = key.values().chain(options.tags.iter().flat_map(Text::values)).chain(cache).collect();
+    let nameless =
+        function.arguments.iter().filter(|argument| matches!(options.key, KeyForm::Arguments { .. }) && argument.is_nameless());
     let named: HashSet<String> = function
         .named_in(values.into_iter())
         .iter()
         .chain(key.parts())
+        .chain(nameless)
         .filter_map(|argument| Some(argument.name.as_ref()?.to_string()))
         .collect();
     let taken = |argument: &&Argument| argument.name.as_ref().is_some_and(|name| named.contains(&name.to_string()));
@@ -49,12 +53,13 @@ fn beside(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, ar
     let typed = arguments.iter().filter(|argument| !argument.is_receiver()).filter_map(|argument| plain(&argument.declared));
     let own = &function.item.sig.ident;
     let conditions = conditions(function);
+    let receiver = function.is_method().then(|| quote! { &self, });
     let pair = Pair {
         krate: &options.place.krate,
         link: format!("`{own}`"),
         visibility: function.item.vis.clone(),
         names: ["key", "invalidate"].map(|what| format_ident!("{name}_{what}", span = name.span())),
-        inputs: quote! { &self, #(#typed),* },
+        inputs: quote! { #receiver #(#typed),* },
         generics: generics(function, options, arguments),
         key: key.code(Site::Function),
         handle: handle(options.place.cache.as_deref(), &options.place.krate),

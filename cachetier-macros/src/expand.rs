@@ -18,6 +18,8 @@ pub(crate) fn cached(arguments: TokenStream, item: &TokenStream) -> TokenStream 
         for value in options.tags.iter().flat_map(Text::values).chain(options.place.cache.as_deref()) {
             function.check_value(value)?;
         }
+        let values = options.key.values().chain(options.tags.iter().flat_map(Text::values)).chain(options.place.cache.as_deref());
+        let function = function.with_values(values);
         let key = Key::of(&function, &options)?;
         let companions = companions(&function, &options, &key);
         let block = Box::new(cached_body(&function, &options, &key));

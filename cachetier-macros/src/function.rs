@@ -7,15 +7,18 @@ use quote::ToTokens;
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::visit_mut::{VisitMut, visit_type_mut};
-use syn::{Error, Expr, FnArg, ItemFn, Pat, Signature, Type, TypeImplTrait, parse_quote};
+use syn::{Attribute, Error, Expr, FnArg, Item, ItemFn, Macro, Pat, Path, Signature, Type, TypeImplTrait, parse_quote};
 
-use crate::names::names;
+use crate::names::{names, words};
 
 /// A function and its arguments.
 #[derive(Clone)]
 pub(crate) struct Function {
     pub(crate) item: ItemFn,
     pub(crate) arguments: Vec<Argument>,
+    /// Whether it is seen to stand in the block of a type or a trait. One that neither takes `self` nor says `Self` cannot be told from
+    /// a free function.
+    pub(crate) is_of_type: bool,
 }
 
 /// An argument.
@@ -60,11 +63,21 @@ impl Function {
         }
         let arguments =
             item.sig.inputs.iter().map(|declared| Argument { name: name(declared), declared: declared.clone() }).collect();
-        Ok(Self { item, arguments })
+        let mut own = Own(item.sig.receiver().is_some());
+        own.visit_signature_mut(&mut item.sig.clone());
+        own.visit_block_mut(&mut item.block.clone());
+        Ok(Self { item, arguments, is_of_type: own.0 })
     }
 
     pub(crate) fn is_method(&self) -> bool {
         self.item.sig.receiver().is_some()
+    }
+
+    /// Sees by `values` as well whether it is of a type.
+    pub(crate) fn with_values<'a>(self, values: impl Iterator<Item = &'a Expr>) -> Self {
+        let mut own = Own(self.is_of_type);
+        values.for_each(|value| own.visit_expr_mut(&mut value.clone()));
+        Self { is_of_type: own.0, ..self }
     }
 
     /// The return type; `_` for what has no name in it.
@@ -148,6 +161,19 @@ impl Argument {
     pub(crate) fn is_receiver(&self) -> bool {
         matches!(self.declared, FnArg::Receiver(_))
     }
+
+    /// Whether its type is `impl ..` or has one in it: a parameter of the function, but without a name.
+    pub(crate) fn is_nameless(&self) -> bool {
+        matches!(&self.declared, FnArg::Typed(typed) if opaque(&typed.ty).is_some())
+    }
+
+    /// The attributes without which the argument is not there.
+    pub(crate) fn conditions(&self) -> Vec<&Attribute> {
+        match &self.declared {
+            FnArg::Typed(typed) => typed.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect(),
+            FnArg::Receiver(_) => Vec::new(),
+        }
+    }
 }
 
 /// What an argument is called, `self` included.
@@ -185,6 +211,24 @@ impl VisitMut for Nameless {
             visit_type_mut(self, of);
         }
     }
+}
+
+/// Looks for `Self`, but not in items, which may have one of their own.
+struct Own(bool);
+
+impl VisitMut for Own {
+    fn visit_path_mut(&mut self, path: &mut Path) {
+        self.0 |= path.segments.first().is_some_and(|first| first.ident == "Self");
+        syn::visit_mut::visit_path_mut(self, path);
+    }
+
+    fn visit_macro_mut(&mut self, called: &mut Macro) {
+        let mut all = HashSet::new();
+        words(called.tokens.clone(), &mut all);
+        self.0 |= all.contains("Self");
+    }
+
+    fn visit_item_mut(&mut self, _: &mut Item) {}
 }
 
 /// The variable that a plain value begins with: `user` in `user`, `user.id` and `user.id()`.

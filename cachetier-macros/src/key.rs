@@ -6,7 +6,7 @@ use syn::spanned::Spanned as _;
 use syn::{Error, Expr, GenericParam, Path};
 
 use crate::function::{Argument, Function};
-use crate::options::{Cached, KeyForm, Text};
+use crate::options::{Cached, Companions, KeyForm, Text};
 use crate::template::{Piece, Template};
 
 /// Where the code of a key stands: from there the function's name is found by the path of what stands beside it.
@@ -57,12 +57,7 @@ impl<'a> Key<'a> {
 
     /// The expressions of its template.
     pub(crate) fn values(&self) -> impl Iterator<Item = &'a Expr> + use<'a> {
-        match &self.options.key {
-            KeyForm::Template(template) => Some(template.values()),
-            KeyForm::Arguments { .. } => None,
-        }
-        .into_iter()
-        .flatten()
+        self.options.key.values()
     }
 
     /// The expression that is the key's text.
@@ -88,14 +83,17 @@ impl<'a> Key<'a> {
             KeyForm::Arguments { .. } => {
                 if let Some(group) = group {
                     writes.extend(quote! { __key.literal(#group); });
-                    if self.function.is_method() {
-                        writes.extend(quote! { #krate::attribute::self_of_group::<Self>(&mut __key); });
+                    if self.function.is_of_type {
+                        writes.extend(quote! { #krate::attribute::self_of_group::<Self, _>(&mut __key, &|| ()); });
+                    } else if self.may_be_of_type() {
+                        items = quote! { fn __here() {} };
+                        writes.extend(quote! { #krate::attribute::place_of_group(&mut __key, &__here, &|| ()); });
                     }
                 } else {
                     let name = syn::ext::IdentExt::unraw(&self.function.item.sig.ident).to_string();
                     let above = match site {
-                        Site::Function => 1_usize,
-                        Site::Module => 2,
+                        Site::Function => 0_usize,
+                        Site::Module => 1,
                     };
                     items = quote! {
                         fn __here() {}
@@ -103,16 +101,16 @@ impl<'a> Key<'a> {
                             ::std::sync::LazyLock::new(|| #krate::attribute::Name::of(&__here, #above, #name));
                     };
                     writes.extend(quote! { __key.literal(__NAME.text()); });
-                    if self.function.is_method() {
-                        writes.extend(quote! { __NAME.of_self::<Self>(&mut __key); });
+                    if self.may_be_of_type() {
+                        writes.extend(quote! { __NAME.of_place(&mut __key, &|| ()); });
                     }
                 }
                 writes.extend(self.generics());
                 for part in &self.parts {
                     let Some(name) = &part.name else { continue };
                     let span = here(part.declared.span());
-                    writes.extend(quote! { __key.literal(":"); });
-                    writes.extend(quote_spanned! { span => __key.part(&#name); });
+                    let write = quote_spanned! { span => __key.part(&#name); };
+                    writes.extend(part.if_there(quote! { __key.literal(":"); #write }));
                 }
             }
         }
@@ -127,7 +125,7 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// The type parameters: calls that differ in them differ in what they load.
+    /// The type parameters, those without a name included: calls that differ in them differ in what they load.
     fn generics(&self) -> TokenStream {
         let krate = &self.options.place.krate;
         let parameters = self.function.item.sig.generics.params.iter();
@@ -142,7 +140,28 @@ impl<'a> Key<'a> {
             }
             GenericParam::Lifetime(_) => None,
         });
-        quote! { #(#writes)* }
+        let nameless = self.function.arguments.iter().filter(|argument| argument.is_nameless()).map(|argument| {
+            let name = &argument.name;
+            argument.if_there(quote! { __key.literal(":").part(#krate::attribute::type_name_of(&#name)); })
+        });
+        quote! { #(#writes)* #(#nameless)* }
+    }
+
+    /// Whether the function may be one of a type: a free function alone has a module of companions.
+    fn may_be_of_type(&self) -> bool {
+        self.function.is_of_type || matches!(self.options.companions, Companions::None)
+    }
+}
+
+impl Argument {
+    /// Code that is there if the argument is.
+    fn if_there(&self, code: TokenStream) -> TokenStream {
+        let conditions = self.conditions();
+        if conditions.is_empty() {
+            code
+        } else {
+            quote! { #(#conditions)* { #code } }
+        }
     }
 }
 

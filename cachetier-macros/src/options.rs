@@ -41,6 +41,18 @@ pub(crate) enum KeyForm {
     Arguments { skip: Vec<Ident> },
 }
 
+impl KeyForm {
+    /// The expressions in it.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Expr> {
+        match self {
+            Self::Template(template) => Some(template.values()),
+            Self::Arguments { .. } => None,
+        }
+        .into_iter()
+        .flatten()
+    }
+}
+
 /// What the functions beside the function are called.
 #[derive(Clone)]
 pub(crate) enum Companions {

@@ -18,7 +18,7 @@ pub use done::{Done, DoneProbe};
 pub use form::{Fallible, Form, Kind, One, OneOrNone, Shaped, Sure};
 pub use handle::{AsCache, Handle, given, installed};
 pub use invalidate::{Targets, invalidate, invalidate_after};
-pub use name::{Name, self_of_group, type_name};
+pub use name::{Name, place_of_group, self_of_group, type_name, type_name_of};
 pub use shape::{Probe, Shape, Uncacheable};
 pub use sharing::{ByClone, ByLeaderAlone, ByPath, Copied, Copies, ErrorProbe, ShareError, Sharing, Within, share_by};
 

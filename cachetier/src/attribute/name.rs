@@ -14,17 +14,12 @@ pub struct Name {
 }
 
 impl Name {
-    /// Finds the name by the path of `here`, an item within the function or `above` levels below the function's place.
+    /// Finds the name by the path of `here`, an item within the function or `above` modules below the one that the function is in.
     #[must_use]
     pub fn of<F>(here: &F, above: usize, name: &str) -> Self {
-        let path = type_name_of_val(here);
-        // `here` itself, and the bodies of async functions, which are closures.
-        let mut place = path.rsplit_once("::").map_or("", |(place, _)| place);
-        while let Some(outer) = place.strip_suffix("::{{closure}}") {
-            place = outer;
-        }
+        let mut place = place_of_item(here);
         for _ in 0..above {
-            place = place.rsplit_once("::").map_or("", |(place, _)| place);
+            place = without_last(place);
         }
         Self { place, text: format!("{place}::{name}").replace("::", ".") }
     }
@@ -36,25 +31,99 @@ impl Name {
         &self.text
     }
 
-    /// Writes the type that a method belongs to, unless the name has said it: where the type is generic, or the method stands in a trait
-    /// or in an implementation for many types, calls that differ in it differ in what they load.
+    /// Writes what the function is of, unless the name has said it: in a block that is generic, and in a trait, calls that differ in the
+    /// types there differ in what they load.
     #[inline]
-    pub fn of_self<S: ?Sized>(&self, key: &mut KeyText) {
-        if name_of::<S>() != self.place {
-            key.literal(":").part(name_of::<S>());
-        }
+    pub fn of_place<M>(&self, key: &mut KeyText, marker: &M) {
+        write_unless(self.place, key, marker);
     }
 }
 
-/// The same for a method whose group is told, which then names it: only what the type is generic over is added.
-pub fn self_of_group<S: ?Sized>(key: &mut KeyText) {
-    if name_of::<S>().contains('<') {
-        key.literal(":").part(name_of::<S>());
+/// The same for a function whose group is told, which then names it. `here` is as for [`Name::of`].
+pub fn place_of_group<H, M>(key: &mut KeyText, here: &H, marker: &M) {
+    write_unless(place_of_item(here), key, marker);
+}
+
+/// The same for a method, which always tells its type: a group may have methods of several.
+pub fn self_of_group<S: ?Sized, M>(key: &mut KeyText, marker: &M) {
+    let place = place_of_closure(marker);
+    // A trait's parameters are known to the place alone; the type's own name stays when its block moves.
+    key.literal(":").part(if place.starts_with('<') { place } else { name_of::<S>() });
+}
+
+fn write_unless(known: &str, key: &mut KeyText, marker: &impl Sized) {
+    let place = place_of_closure(marker);
+    if place != known {
+        key.literal(":").part(place);
     }
+}
+
+/// What the function is in that an item stands in: in the words of its source, with parameters for types.
+fn place_of_item<H>(here: &H) -> &'static str {
+    without_last(without_bodies(without_last(type_name_of_val(here))))
+}
+
+/// What the function is in that a closure stands in: unlike an item it is known by the types that stand for parameters.
+fn place_of_closure<M>(marker: &M) -> &'static str {
+    without_last(without_bodies(type_name_of_val(marker)))
+}
+
+/// Without closures, which the bodies of async functions are, too.
+fn without_bodies(mut path: &str) -> &str {
+    while let Some(outer) = path.strip_suffix("::{{closure}}") {
+        path = outer;
+    }
+    path
+}
+
+/// Without the last segment and the types that it is generic over.
+fn without_last(path: &str) -> &str {
+    let (mut open, mut behind) = (0_usize, ' ');
+    for (at, char) in path.char_indices().rev() {
+        match (char, behind) {
+            ('>', _) => open += 1,
+            // The end of `->` has closed nothing.
+            ('<', _) | ('-', '>') => open = open.saturating_sub(1),
+            (':', ':') if open == 0 => return path.get(..at).unwrap_or_default(),
+            _ => {}
+        }
+        behind = char;
+    }
+    ""
 }
 
 /// The name of a type parameter, as a part of a key.
 #[must_use]
 pub fn type_name<T: ?Sized>() -> &'static str {
     name_of::<T>()
+}
+
+/// The name of an argument's type, where `impl ..` has given it none.
+#[must_use]
+pub fn type_name_of<T: ?Sized>(value: &T) -> &'static str {
+    type_name_of_val(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_function_is_its_path_without_its_name_and_types() {
+        let cases = [
+            ("shop::users::load", "shop::users"),
+            ("shop::load<shop::User, 3>", "shop"),
+            ("shop::load<fn(u8) -> shop::User>", "shop"),
+            (
+                "<shop::Db as shop::Load<shop::Row<u8>>>::load<&str>::{{closure}}::{{closure}}",
+                "<shop::Db as shop::Load<shop::Row<u8>>>",
+            ),
+            ("shop::Table<fn() -> [u8; 3]>::load::{{closure}}", "shop::Table<fn() -> [u8; 3]>"),
+            ("shop::rows::<impl shop::Table<u8>>::load", "shop::rows::<impl shop::Table<u8>>"),
+            ("load", ""),
+        ];
+        for (path, place) in cases {
+            assert_eq!(without_last(without_bodies(path)), place, "{path}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod invalidating;
 mod options;
 mod processes;
 mod shapes;
+mod told_apart;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
