@@ -6,7 +6,9 @@ use std::collections::HashSet;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::visit_mut::{VisitMut, visit_expr_path_mut, visit_path_mut};
-use syn::{Attribute, Expr, ExprPath, FnArg, GenericParam, Generics, Macro, Pat, Path, Visibility, WherePredicate, parse_quote};
+use syn::{
+    Attribute, Expr, ExprPath, FnArg, GenericParam, Generics, Macro, Meta, Pat, Path, Visibility, WherePredicate, parse_quote,
+};
 
 use crate::function::{Argument, Function};
 use crate::key::{Key, Site};
@@ -52,7 +54,7 @@ fn beside(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, ar
     // Always by reference: whatever the method does with itself, its key is only looked at.
     let typed = arguments.iter().filter(|argument| !argument.is_receiver()).filter_map(|argument| plain(&argument.declared));
     let own = &function.item.sig.ident;
-    let conditions = conditions(function);
+    let attributes = attributes(function);
     let receiver = function.is_method().then(|| quote! { &self, });
     let pair = Pair {
         krate: &options.place.krate,
@@ -60,11 +62,11 @@ fn beside(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, ar
         visibility: function.item.vis.clone(),
         names: ["key", "invalidate"].map(|what| format_ident!("{name}_{what}", span = name.span())),
         inputs: quote! { #receiver #(#typed),* },
-        generics: generics(function, options, arguments),
+        generics: generics(function, options, key, arguments),
         key: key.code(Site::Function),
         handle: handle(options.place.cache.as_deref(), &options.place.krate),
     };
-    let functions = pair.code().map(|function| quote! { #(#conditions)* #function });
+    let functions = pair.code().map(|function| quote! { #(#attributes)* #function });
     quote! { #(#functions)* }
 }
 
@@ -81,7 +83,7 @@ fn module(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, ar
             typed
         })
         .collect();
-    let mut generics = generics(function, options, arguments);
+    let mut generics = generics(function, options, key, arguments);
     deeper.visit_generics_mut(&mut generics);
     // A function's own words come before what a companion is called.
     deeper.companions = ["key", "invalidate"]
@@ -99,10 +101,10 @@ fn module(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, ar
         key: deeper.code(key.code(Site::Module)),
         handle: deeper.code(handle(options.place.cache.as_deref(), &options.place.krate)),
     };
-    let (functions, conditions) = (pair.code(), conditions(function));
+    let (functions, attributes) = (pair.code(), attributes(function));
     let doc = format!("What belongs to [`{own}`](fn@{own}): its keys.");
     quote! {
-        #(#conditions)*
+        #(#attributes)*
         #[doc = #doc]
         #visibility mod #name {
             #[allow(unused_imports)]
@@ -112,9 +114,14 @@ fn module(function: &Function, options: &Cached, key: &Key<'_>, name: &Ident, ar
     }
 }
 
-/// The attributes without which the function is not there.
-fn conditions(function: &Function) -> Vec<&Attribute> {
-    function.item.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
+/// The attributes that say of the companions what they say of the function: whether it is there, whether it is shown, what is allowed.
+fn attributes(function: &Function) -> Vec<&Attribute> {
+    let told = |attribute: &&Attribute| {
+        let path = attribute.path();
+        ["cfg", "deprecated", "allow"].iter().any(|name| path.is_ident(name))
+            || path.is_ident("doc") && matches!(attribute.meta, Meta::List(_))
+    };
+    function.item.attrs.iter().filter(told).collect()
 }
 
 /// The two functions to be.
@@ -183,11 +190,11 @@ pub(crate) fn handle(given: Option<&Expr>, krate: &Path) -> TokenStream {
     quote! {{ #cache __cache.into_owned() }}
 }
 
-/// An argument as a companion has it: without attributes, and not `mut`.
+/// An argument as a companion has it: without attributes but those that it depends on, and not `mut`.
 fn plain(declared: &FnArg) -> Option<syn::PatType> {
     let FnArg::Typed(typed) = declared else { return None };
     let mut typed = typed.clone();
-    typed.attrs.clear();
+    typed.attrs.retain(|attribute| attribute.path().is_ident("cfg"));
     if let Pat::Ident(pattern) = &mut *typed.pat {
         pattern.mutability = None;
         pattern.by_ref = None;
@@ -195,11 +202,14 @@ fn plain(declared: &FnArg) -> Option<syn::PatType> {
     Some(typed)
 }
 
-/// The generic parameters that the arguments need; all types and constants where the key names them, too.
-fn generics(function: &Function, options: &Cached, arguments: &[Argument]) -> Generics {
+/// The generic parameters that the arguments, the key and the cache need; all types and constants where they are parts of the key.
+fn generics(function: &Function, options: &Cached, key: &Key<'_>, arguments: &[Argument]) -> Generics {
     let mut words = HashSet::new();
     for argument in arguments.iter().filter_map(|argument| plain(&argument.declared)) {
         words_of(argument.ty.to_token_stream(), &mut words);
+    }
+    for value in key.values().chain(options.place.cache.as_deref()) {
+        words_of(value.to_token_stream(), &mut words);
     }
     let all = &function.item.sig.generics;
     if matches!(options.key, KeyForm::Arguments { .. }) {
@@ -223,7 +233,8 @@ fn generics(function: &Function, options: &Cached, arguments: &[Argument]) -> Ge
     let mut kept = all.clone();
     kept.params = all.params.iter().filter(|parameter| words.contains(&parameter_name(parameter))).cloned().collect();
     if let Some(clause) = &mut kept.where_clause {
-        clause.predicates = predicates().filter(|predicate| binds(predicate, all, &words)).cloned().collect();
+        // Those of a method's type bind no parameter of its own.
+        clause.predicates = predicates().filter(|predicate| !names_another(predicate, all, &words)).cloned().collect();
     }
     kept
 }
@@ -236,6 +247,13 @@ fn binds(predicate: &WherePredicate, all: &Generics, words: &HashSet<String>) ->
         other => words_of(other.to_token_stream(), &mut bound),
     }
     all.params.iter().map(parameter_name).any(|name| bound.contains(&name) && words.contains(&name))
+}
+
+/// Whether a condition names a parameter that is not among `words`.
+fn names_another(predicate: &WherePredicate, all: &Generics, words: &HashSet<String>) -> bool {
+    let mut named = HashSet::new();
+    words_of(predicate.to_token_stream(), &mut named);
+    all.params.iter().map(parameter_name).any(|name| named.contains(&name) && !words.contains(&name))
 }
 
 fn parameter_name(parameter: &GenericParam) -> String {

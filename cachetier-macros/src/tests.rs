@@ -68,7 +68,32 @@ fn functions() {
 }
 
 #[test]
+fn types_without_a_name_and_what_is_left_out() {
+    cached(
+        "arguments_with_conditions",
+        quote! { ttl = "5m", skip(db) },
+        &quote! {
+            #[cfg(feature = "users")]
+            #[allow(non_snake_case)]
+            #[doc(hidden)]
+            #[inline]
+            async fn Find(db: &impl Db, id: u64, #[cfg(feature = "pages")] page: u32) -> User { db.find(id).await }
+        },
+    );
+}
+
+#[test]
 fn methods() {
+    method(
+        "method_of_a_group",
+        quote! { group = "user", ttl = "5m", skip(self) },
+        &quote! { async fn find(&self, id: u64) -> User { self.db.find(id).await } },
+    );
+    method(
+        "function_of_a_type",
+        quote! { key = "{Self::KIND}:{id}", ttl = "5m", cache = Self::cache() },
+        &quote! { async fn find(id: u64) -> User { User::find(id).await } },
+    );
     method(
         "method_by_template",
         quote! { key = "{self.tenant}/user:{id}", ttl = "5m", cache = self.cache },

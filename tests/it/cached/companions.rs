@@ -129,3 +129,122 @@ async fn what_is_left_out_of_the_program_has_none() {
     assert_eq!(gone::key(), "here");
     assert_eq!(gone().await, 1);
 }
+
+trait Entity {
+    const KIND: &'static str;
+}
+
+struct User;
+
+impl Entity for User {
+    const KIND: &'static str = "user";
+}
+
+trait Holds {
+    type Item;
+    fn cache() -> Option<TieredCache>;
+}
+
+impl Holds for User {
+    type Item = u64;
+
+    fn cache() -> Option<TieredCache> {
+        None
+    }
+}
+
+#[cached(key = "{T::KIND}:{id}", ttl = "5m")]
+async fn entity<T: Entity>(id: u64) -> u64 {
+    id
+}
+
+#[cached(key = "held:{id}", ttl = "5m", cache = S::cache())]
+async fn held<S>(id: u64) -> u64
+where
+    S: Holds<Item = u64>,
+{
+    id
+}
+
+#[tokio::test]
+async fn they_are_generic_over_what_the_key_or_the_cache_names_alone() {
+    assert_eq!(entity::key::<User>(7), "user:7");
+    assert_eq!(held::invalidate::<User>(7).await, Err(CacheError::NoCache));
+    assert_eq!((entity::<User>(7).await, held::<User>(7).await), (7, 7));
+}
+
+struct Table<T>(T);
+
+impl<T> Table<T> {
+    #[cached(ttl = "5m", skip(self))]
+    async fn find(&self, id: T) -> u64
+    where
+        T: KeyPart,
+        Self: Sized,
+    {
+        let _ = id;
+        7
+    }
+
+    #[cached(key = "made:{id}", ttl = "5m")]
+    async fn made(id: u64) -> u64
+    where
+        Self: Sized,
+    {
+        id
+    }
+
+    #[cached(key = "{Self::kind()}:{id}", ttl = "5m")]
+    async fn kind_of(id: u64) -> u64 {
+        id
+    }
+
+    fn kind() -> usize {
+        size_of::<T>()
+    }
+}
+
+#[test]
+fn they_have_the_conditions_of_a_methods_own_type() {
+    let table = Table(1_u8);
+    assert_eq!(table.find_key(2), "cached.companions.Table<_>.find:cached%3A%3Acompanions%3A%3ATable%3Cu8%3E:2");
+    assert_eq!(table.0, 1);
+}
+
+#[tokio::test]
+async fn they_stand_beside_a_function_that_says_self_as_beside_a_method() {
+    assert_eq!(Table::<u8>::made_key(7), "made:7");
+    assert_eq!(Table::<u16>::kind_of_key(7), "2:7");
+    assert_eq!((Table::<u8>::made(7).await, Table::<u8>::kind_of(7).await), (7, 7));
+}
+
+#[cached(ttl = "5m")]
+async fn in_parts(id: u64, #[cfg(any())] gone: NoSuchType, #[cfg(test)] here: u8) -> u64 {
+    id + u64::from(here)
+}
+
+#[tokio::test]
+async fn an_argument_that_is_left_out_of_the_program_is_left_out_of_the_key() {
+    assert_eq!(in_parts::key(7, 1), "cached.companions.in_parts:7:1");
+    assert_eq!(in_parts(7, 1).await, 8);
+}
+
+mod attributed {
+    #![deny(non_snake_case, deprecated)]
+
+    /// Neither its companions nor what they are called is told again.
+    #[allow(non_snake_case)]
+    #[deprecated(note = "as an example")]
+    #[doc(hidden)]
+    #[cachetier::cached(key = "attributed", ttl = "5m")]
+    pub(super) async fn Load() -> u64 {
+        7
+    }
+}
+
+#[test]
+fn they_have_what_is_said_of_the_function() {
+    #[expect(deprecated, reason = "its companion is, too")]
+    let key = attributed::Load::key();
+    assert_eq!(key, "attributed");
+}
