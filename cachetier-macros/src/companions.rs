@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::visit_mut::{VisitMut, visit_expr_path_mut, visit_path_mut};
 use syn::{
@@ -171,10 +171,12 @@ impl Pair<'_> {
 /// The statements that make `__cache` the handle of the cache. What it borrows may be made just for it, and lives as long as their block.
 pub(crate) fn cache(cache: Option<&Expr>, krate: &Path) -> TokenStream {
     if let Some(cache) = cache {
-        let span = syn::spanned::Spanned::span(cache).resolved_at(Span::call_site());
-        quote_spanned! { span =>
-            let __given = &(#cache);
-            let __cache = #krate::attribute::given(__given);
+        let span = syn::spanned::Spanned::span(cache);
+        let given = Ident::new("__given", span);
+        let handle = quote_spanned! { span => #krate::attribute::given(#given) };
+        quote! {
+            let #given = &(#cache);
+            let __cache = #handle;
         }
     } else {
         quote! { let __cache = #krate::attribute::installed(); }
