@@ -327,7 +327,7 @@ async fn who_waits_for_one_that_took_over_and_is_not_polled_any_more_loads_for_i
 /// Fails ten times, each time after a while.
 async fn slow_to_succeed(cache: TieredCache, body: Arc<Body>) -> Result<u64, Oops> {
     cached!(&cache, Result<u64, Oops>, {
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        tokio::time::sleep(Duration::from_millis(140)).await;
         body.run().await
     })
 }
@@ -336,7 +336,7 @@ async fn slow_to_succeed(cache: TieredCache, body: Arc<Body>) -> Result<u64, Oop
 async fn the_right_to_fill_lives_for_each_who_inherits_it() {
     over_each(async |tier| {
         // None of the loads lasts for a third of the lease, all of them together outlast it.
-        let cache = tier.builder().lease(Duration::from_millis(400)).build().await.expect("built");
+        let cache = tier.builder().lease(Duration::from_secs(1)).build().await.expect("built");
         let body = Body::failing(10);
         body.gate.open();
         let callers: Vec<_> = (0..=10).map(|_| tokio::spawn(slow_to_succeed(cache.clone(), body.clone()))).collect();
