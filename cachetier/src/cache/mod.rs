@@ -9,6 +9,7 @@ mod fetch;
 mod fill;
 mod load;
 mod look_up;
+mod put;
 mod read;
 mod rules;
 mod telling;
