@@ -11,6 +11,8 @@ pub(crate) enum Fault {
     Unanswered(Arc<str>),
     /// The server answered with an error: it has not run.
     Refused(Arc<str>),
+    /// The server is full. It was asked all the same, and the key holds nothing.
+    Full(Arc<str>),
     /// The key holds a Redis type that is not a string: somebody else's.
     Foreign,
 }
@@ -21,6 +23,7 @@ impl std::fmt::Display for Fault {
             Self::Away(why) => write!(f, "the shared tier is away: {why}"),
             Self::Unanswered(why) => write!(f, "no answer from the shared tier: {why}"),
             Self::Refused(why) => write!(f, "the shared tier refused: {why}"),
+            Self::Full(why) => write!(f, "the shared tier is full: {why}"),
             Self::Foreign => f.write_str("the key holds a foreign type"),
         }
     }
