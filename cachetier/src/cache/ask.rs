@@ -71,6 +71,10 @@ impl TieredCache {
     /// Probes the shared tier, which plants our ticket where it holds nothing. While another instance holds the ticket, waits: first
     /// for its value, at the end of the budget no longer.
     pub(super) async fn ask<A: Answer>(&self, flight: &Flight, key: Key<'_>, policy: &Policy, begun: &Begun) -> Asked<A> {
+        // After the flight is registered: a guard that comes later detaches it.
+        if self.instance().holds.covers(key.hash, self.now()) {
+            return Asked::Load(Keep::Nothing);
+        }
         let Some(tier) = self.readable_tier(key, begun) else {
             // Who does not look may overlook a guard, of which nobody tells any more if it is lost.
             let unlooked = if self.shared.tier.is_some() { Keep::Briefly } else { Keep::Local };

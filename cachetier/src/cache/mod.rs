@@ -7,6 +7,7 @@ mod attributed;
 mod builder;
 mod fetch;
 mod fill;
+mod guard;
 mod load;
 mod look_up;
 mod put;
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 
 pub use answer::Value;
 pub use builder::CacheBuilder;
+pub use guard::WriteGuard;
 pub use rules::{Rules, Tagged, Tags};
 pub use write::{Delivery, Removed};
 

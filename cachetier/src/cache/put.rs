@@ -1,4 +1,5 @@
-//! Putting a value that no loader brought: the bump that announces it, then an ordinary fill.
+//! Putting a value that no loader brought: the bump that announces it, then an ordinary fill. By anybody, or by the write guard that
+//! holds the key.
 
 use std::any::TypeId;
 use std::sync::Arc;
@@ -17,13 +18,33 @@ use crate::l2::lane::Seized;
 use crate::l2::tier::Tier;
 use crate::lease::Ticket;
 use crate::rule::stamp::Stamp;
+use crate::view::Noted;
 use crate::wire::message::Targets;
 
+/// Who puts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Putter {
+    /// Whoever calls `set`: what the key holds goes, unless a guard holds it.
+    Anybody,
+    /// The guard of this name, which holds the key since it noted this: its hold becomes the value if it was alone all the time.
+    Guard(Stamp, Noted),
+}
+
 impl TieredCache {
-    pub(super) async fn put<V: Value>(&self, key: Key<'_>, value: Just<V>, rules: impl Rules) -> Result<Delivery, CacheError> {
+    pub(super) async fn put<V: Value>(
+        &self,
+        key: Key<'_>,
+        value: Just<V>,
+        rules: impl Rules,
+        putter: Putter,
+    ) -> Result<Delivery, CacheError> {
         self.check_open()?;
         let stamp = self.shared.stamps.next();
-        let begun = Begun { writes: Some(stamp), ..self.begin(key) };
+        let mut begun = Begun { writes: Some(stamp), ..self.begin(key) };
+        if let Putter::Guard(_, noted) = putter {
+            // What is bumped under the guard is bumped after what it has committed was read, for all one knows.
+            begun.noted = noted;
+        }
         let tier = self.shared.tier.as_ref();
         let parcel = self.pack(key, &rules, &begun, &value, tier.map(|_| stamp), Duration::ZERO)?;
         // A value always lives: only the knowledge that there is none may not be remembered.
@@ -33,8 +54,17 @@ impl TieredCache {
         let instance = self.instance();
         // Whoever asks from now on waits for this flight; what invalidates the key detaches it, except the bump that announces it.
         let flight = instance.flights.supersede(key.hash, plan, || instance.l1.drop_entry(key.hash, None));
+        // After the flight is registered: a guard that comes later detaches it.
+        let free = match putter {
+            Putter::Anybody => !instance.holds.touch(key.hash, self.now()),
+            Putter::Guard(guard, _) => instance.holds.trade(key.hash, guard, self.now()),
+        };
         let Some(tier) = tier else {
             instance.counters.invalidations.one();
+            if !free {
+                flight.finish(Outcome::Nothing, || {});
+                return Ok(Delivery::Applied(instance.view.next_alone()));
+            }
             self.settle(flight, key, &rules, &begun, (value, parcel), None);
             return Ok(Delivery::Applied(instance.view.known().0));
         };
@@ -44,7 +74,11 @@ impl TieredCache {
         // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
         let own = OwnBump::new(instance, targets);
         let floor = instance.view.floor();
-        let token = match tier.seize(key.text, stamp, floor).await {
+        let seized = match putter {
+            Putter::Anybody => tier.seize(key.text, stamp, floor).await,
+            Putter::Guard(guard, _) => tier.trade(key.text, guard, stamp, floor).await,
+        };
+        let token = match seized {
             Ok(Seized::Planted(token)) => token,
             Ok(Seized::Held(token)) => {
                 own.settle(tick, token, None);

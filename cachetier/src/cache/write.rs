@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::answer::Just;
+use super::put::Putter;
 use super::{Rules, TieredCache, Value};
 use crate::coherence::instance::Instance;
 use crate::error::CacheError;
@@ -57,6 +58,10 @@ pub(super) struct OwnBump {
 impl OwnBump {
     pub(super) fn new(instance: &Arc<Instance>, targets: Targets) -> Self {
         Self { instance: Arc::clone(instance), targets, settled: false }
+    }
+
+    pub(super) fn keys(&self) -> &[String] {
+        &self.targets.keys
     }
 
     /// It stands on the lane at `at`.
@@ -287,7 +292,7 @@ impl TieredCache {
     ///
     /// Before anything is done: an unusable key or policy, too many tags, a value too large or one that the codec cannot carry.
     pub async fn set<V: Value>(&self, key: &str, value: V, rules: impl Rules) -> Result<Delivery, CacheError> {
-        Box::pin(self.put(self.key(key), Just(value), rules)).await
+        Box::pin(self.put(self.key(key), Just(value), rules, Putter::Anybody)).await
     }
 
     /// One bump, from its begin to its outcome.
@@ -312,10 +317,13 @@ impl TieredCache {
     }
 
     /// A bump of a cache without a shared tier.
-    fn bump_alone(&self, targets: &Targets) -> Removed {
+    pub(super) fn bump_alone(&self, targets: &Targets) -> Removed {
         let instance = self.instance();
         let now = instance.now();
         let held = targets.keys.iter().any(|key| instance.l1.probe(instance.hash(key), now, &instance.view).is_some());
+        for key in &targets.keys {
+            instance.holds.touch(instance.hash(key), now);
+        }
         let tick = instance.begin_own(targets, None);
         let token = instance.view.next_alone();
         instance.end_own(targets, tick, token, None);

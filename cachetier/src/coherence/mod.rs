@@ -2,5 +2,6 @@
 
 pub(crate) mod courier;
 pub(crate) mod follower;
+pub(crate) mod holds;
 pub(crate) mod instance;
 pub(crate) mod outbox;

@@ -122,6 +122,12 @@ stats! {
     invalidations_applied: Counter, "invalidations applied";
     /// Invalidations of an `#[invalidates]` that could not be made: an unusable key, tag or prefix, or a closed cache.
     invalidations_refused: Counter, "invalidations refused";
+    /// Write guards that have held their keys.
+    guards: Counter, "guards";
+    /// Write guards dropped before they were released: their keys stay held until the guard's limit is over.
+    guards_dropped: Counter, "guards dropped";
+    /// Keys that their write guard no longer held when it was released: over its limit, or lost by the shared tier.
+    holds_lost: Counter, "holds lost";
     /// Times this instance could no longer prove that it had missed nothing.
     lane_lost: Counter, "lane lost";
 }
@@ -149,4 +155,5 @@ pub(crate) struct Told {
     pub(crate) foreign: Once,
     pub(crate) recursive: Once,
     pub(crate) refused: Once,
+    pub(crate) guard_dropped: Once,
 }

@@ -1,10 +1,12 @@
--- Drops KEYS[3..] (not a hold) and bumps the lane.
+-- Drops KEYS[3..] (a hold stays, and is marked) and bumps the lane.
 -- ARGV: era to begin if there is none, floor, channel, cells, body. Returns era, seq, how many held a ticket or a value.
 local era, previous = standing()
 local held = 0
 for i = 3, #KEYS do
   local found = kind(KEYS[i])
-  if found ~= HOLD then
+  if found == HOLD then
+    touch(KEYS[i])
+  else
     redis.call('DEL', KEYS[i])
     if found == TICKET or found == VALUE then
       held = held + 1
