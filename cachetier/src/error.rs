@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-/// What kept a call to the shared tier from an answer. Never a caller's error: it is counted, and the loader answers.
+/// What kept a call to the shared tier from an answer. It is counted, and the loader answers; a caller's error only where a write guard
+/// cannot begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing was sent: no connection, or the tier was left out on purpose.

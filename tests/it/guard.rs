@@ -27,6 +27,18 @@ async fn slow_read(cache: &TieredCache, key: &str, origin: &Arc<Origin>, gate: &
     call
 }
 
+/// Two instances on a clock that is moved by hand; without a shared tier the same one.
+async fn instances(shared: bool) -> (World, TieredCache, TieredCache) {
+    let mut world = World::new();
+    let (a, b) = if shared {
+        (world.add(|builder| builder).await, world.add(|builder| builder).await)
+    } else {
+        let alone = TieredCache::builder("alone").clock(world.time()).build().await.expect("built");
+        (alone.clone(), alone)
+    };
+    (world, a, b)
+}
+
 /// Nobody keeps what is loaded now.
 async fn nothing_is_kept(caches: [&TieredCache; 2], key: &str, origin: &Origin) {
     for cache in caches {
@@ -113,13 +125,7 @@ async fn a_load_from_before_the_guard_or_from_under_it_is_refused_however_late_i
 #[tokio::test]
 async fn a_guard_that_is_dropped_after_the_commit_leaves_nothing_old_behind() {
     for shared in [true, false] {
-        let mut world = World::new();
-        let (a, b) = if shared {
-            (world.add(|builder| builder).await, world.add(|builder| builder).await)
-        } else {
-            let alone = TieredCache::builder("alone").clock(world.time()).build().await.expect("built");
-            (alone.clone(), alone)
-        };
+        let (world, a, b) = instances(shared).await;
         let (origin, gate) = (Arc::new(Origin::at(1)), Gate::new());
         kept_as(1, [&a, &b], KEY, &origin).await;
         let before = b.stats().invalidations_applied;
@@ -143,12 +149,7 @@ async fn a_guard_that_is_dropped_after_the_commit_leaves_nothing_old_behind() {
 #[tokio::test]
 async fn a_load_from_under_a_lost_guard_is_not_kept_when_it_lands_after_the_hold() {
     for shared in [true, false] {
-        let mut world = World::new();
-        let a = if shared {
-            world.add(|builder| builder).await
-        } else {
-            TieredCache::builder("alone").clock(world.time()).build().await.expect("built")
-        };
+        let (world, a, _) = instances(shared).await;
         let (origin, gate) = (Arc::new(Origin::at(1)), Gate::new());
         let guard = a.guard([KEY]).await.expect("held");
         let old = slow_read(&a, KEY, &origin, &gate).await;
@@ -283,6 +284,45 @@ async fn what_a_guard_puts_after_anybody_else_has_changed_the_key_counts_as_an_i
 }
 
 #[tokio::test]
+async fn a_guard_that_was_lost_beside_another_may_have_committed_something_newer() {
+    for shared in [true, false] {
+        let (world, a, b) = instances(shared).await;
+        let origin = Origin::at(1);
+        let mut guard = a.guard([KEY]).await.expect("held");
+        let other = b.guard_for([KEY], Duration::from_secs(1)).await.expect("held");
+        origin.commit(2);
+        origin.commit(3);
+        drop(other);
+        world.clock().advance(Duration::from_secs(1));
+        applied(guard.set(KEY, 2_u64, POLICY).await);
+        kept_as(3, [&a, &b], KEY, &origin).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_again_while_a_guard_is_planted_goes_with_it() {
+    let memory = InProcess::new();
+    let tier = Tier::in_process(&memory);
+    let (a, b) = tier.pair().await;
+    let (origin, gate) = (Origin::at(1), Gate::new());
+    kept_as(1, [&b, &b], KEY, &origin).await;
+    let held = gate.clone();
+    memory.script_calls(move |call: &cachetier::Call<'_>| {
+        let held = held.clone();
+        if call.kind == CallKind::Hold { Plan::go().after(async move { held.wait().await }) } else { Plan::go() }
+    });
+    let mut guarding = std::pin::pin!(a.guard([KEY]));
+    assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(guarding.as_mut().poll(cx).is_pending())).await);
+    assert_eq!(a.get::<u64>(KEY).await, Some(1), "read from the tier before it is held there");
+    gate.open();
+    // Nothing else has run since: no message has come.
+    let guard = guarding.await.expect("held");
+    assert_eq!(a.stats().invalidations_applied, 0);
+    assert_eq!(a.get::<u64>(KEY).await, None);
+    applied(guard.release().await);
+}
+
+#[tokio::test]
 async fn a_tag_that_is_invalidated_under_a_guard_invalidates_what_the_guard_puts() {
     over_each(async |tier| {
         let (a, b) = tier.pair().await;
@@ -299,13 +339,7 @@ async fn a_tag_that_is_invalidated_under_a_guard_invalidates_what_the_guard_puts
 #[tokio::test]
 async fn after_a_release_with_a_lag_nothing_is_kept_until_the_lag_is_over() {
     for shared in [true, false] {
-        let mut world = World::new();
-        let (a, b) = if shared {
-            (world.add(|builder| builder).await, world.add(|builder| builder).await)
-        } else {
-            let alone = TieredCache::builder("alone").clock(world.time()).build().await.expect("built");
-            (alone.clone(), alone)
-        };
+        let (world, a, b) = instances(shared).await;
         let origin = Origin::at(1);
         let guard = a.guard([KEY]).await.expect("held");
         applied(guard.release_after(2 * LIMIT).await);

@@ -9,7 +9,7 @@ use super::answer::Just;
 use super::put::Putter;
 use super::write::{Delivery, OwnBump};
 use super::{Rules, TieredCache, Value};
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
 use crate::coherence::instance::Instance;
 use crate::config::{LONGEST_GUARD, check_guard_time};
 use crate::error::{CacheError, Fault};
@@ -253,7 +253,8 @@ impl WriteGuard {
         if keys.is_empty() {
             return Ok(Delivery::Applied(instance.view.known().0));
         }
-        let lag = lag.min(LONGEST_GUARD);
+        // Whole milliseconds, as every tier counts them.
+        let lag = Duration::from_millis(millis(lag.min(LONGEST_GUARD)));
         let hashes: Vec<KeyHash> = keys.iter().map(|key| instance.hash(key)).collect();
         let targets = Targets { keys, ..Targets::default() };
         let Some(tier) = &cache.shared.tier else {

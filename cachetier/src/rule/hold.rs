@@ -116,6 +116,15 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_ends_with_the_last_of_its_guards() {
+        let mut hold = held();
+        hold.plant(TWO, Millis(1_500), NOW);
+        assert_eq!(hold.end(), Some(LATER));
+        hold.release(TWO, Some(Millis(1_200)), NOW);
+        assert_eq!(hold.end(), Some(LATER));
+    }
+
+    #[test]
     fn a_guard_that_is_planted_again_stays_touched() {
         let mut hold = held();
         hold.touched = true;

@@ -88,7 +88,12 @@ async fn guards_hold_a_key_side_by_side_and_the_last_one_empties_it() {
     plant(&lane, stamp(2), 2 * LIMIT).await;
     let held = standing(&mut plain).await;
     assert_eq!((held.touched, guards(&held)), (true, vec![stamp(1), stamp(2)]));
-    assert!(plain.life(&name()).await > 58_000, "as long as the last one");
+    assert!(plain.life(&name()).await > 31_000, "as long as the last one");
+    plant(&lane, stamp(3), Duration::from_secs(1)).await;
+    assert!(plain.life(&name()).await > 31_000, "a shorter one shortens nothing");
+    assert_eq!(release(&lane, stamp(3), Duration::from_secs(1)).await, 1);
+    assert!(plain.life(&name()).await > 31_000, "nor does its lag");
+    assert_eq!(release(&lane, stamp(3), Duration::ZERO).await, 1);
     assert_eq!(release(&lane, stamp(2), Duration::ZERO).await, 1);
     assert_eq!(guards(&standing(&mut plain).await), [stamp(1)]);
     assert!(plain.life(&name()).await <= 30_000);
