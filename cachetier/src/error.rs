@@ -13,6 +13,7 @@ pub(crate) enum Fault {
     /// The server answered with an error: it has not run.
     Refused(Arc<str>),
     /// The server is full. It was asked all the same, and the key holds nothing.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a server is ever full"))]
     Full(Arc<str>),
     /// The key holds a Redis type that is not a string: somebody else's.
     Foreign,
