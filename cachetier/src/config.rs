@@ -56,6 +56,10 @@ pub(crate) struct Config {
     pub(crate) lease: Duration,
     /// How long a read waits for another instance's load.
     pub(crate) wait_budget: Duration,
+    /// How long a write guard holds its keys, should nobody release it.
+    pub(crate) guard_limit: Duration,
+    /// How many keys a write guard holds.
+    pub(crate) max_guarded: usize,
     /// The largest encoded value.
     pub(crate) max_value: usize,
     pub(crate) max_tags: usize,
@@ -86,6 +90,8 @@ impl Config {
             load_limit: Duration::from_secs(10),
             lease: Duration::from_secs(3),
             wait_budget: Duration::from_secs(10),
+            guard_limit: Duration::from_secs(30),
+            max_guarded: 1_000,
             max_value: 8 << 20,
             max_tags: crate::wire::envelope::MAX_TAGS,
             cells: 1 << 18,
@@ -122,6 +128,7 @@ impl Config {
                 return Err(ConfigError::new(field, &format!("{value:?}"), &format!("at most {LONGEST:?}")));
             }
         }
+        check_guard_time("guard_limit", self.guard_limit)?;
         if self.max_staleness < self.check_interval.saturating_mul(3) {
             let least = format!("{:?} or more, three checks", self.check_interval.saturating_mul(3));
             return Err(ConfigError::new("max_staleness", &format!("{:?}", self.max_staleness), &least));
@@ -132,6 +139,17 @@ impl Config {
         Ok(())
     }
 }
+
+/// Says what is wrong with the time for which a write guard is to hold its keys, if anything is.
+pub(crate) fn check_guard_time(field: &'static str, time: Duration) -> Result<(), ConfigError> {
+    if (Duration::from_millis(1)..=LONGEST_GUARD).contains(&time) {
+        return Ok(());
+    }
+    Err(ConfigError::new(field, &format!("{time:?}"), "1 ms to an hour"))
+}
+
+/// The longest time for which a write guard holds its keys, and the longest lag after it.
+pub(crate) const LONGEST_GUARD: Duration = Duration::from_secs(3_600);
 
 /// The longest of any duration that is stored or waited for: what an envelope can say, in milliseconds.
 const LONGEST: Duration = Duration::from_millis(u32::MAX as u64);
@@ -172,6 +190,8 @@ mod tests {
         check(|c| c.load_limit = Duration::ZERO, "load_limit is 0ns, expected 1 ms or more");
         check(|c| c.max_life = Duration::MAX, "max_life is 18446744073709551615.999999999s, expected at most 4294967.295s");
         check(|c| c.max_staleness = Duration::from_secs(1), "max_staleness is 1s, expected 1.5s or more, three checks");
+        check(|c| c.guard_limit = Duration::ZERO, "guard_limit is 0ns, expected 1 ms to an hour");
+        check(|c| c.guard_limit = Duration::from_secs(3_601), "guard_limit is 3601s, expected 1 ms to an hour");
         check(|c| c.cells = 1, "tag_cells is 1, expected 256 to 4194304");
         assert_eq!(Config::new("a-b_c.9").check(), Ok(()));
     }

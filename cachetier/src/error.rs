@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-/// What kept a call to the shared tier from an answer. Never a caller's error: it is counted, and the loader answers.
+/// What kept a call to the shared tier from an answer. It is counted, and the loader answers; a caller's error only where a write guard
+/// cannot begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing was sent: no connection, or the tier was left out on purpose.
@@ -11,6 +12,9 @@ pub(crate) enum Fault {
     Unanswered(Arc<str>),
     /// The server answered with an error: it has not run.
     Refused(Arc<str>),
+    /// The server is full. It was asked all the same, and the key holds nothing.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a server is ever full"))]
+    Full(Arc<str>),
     /// The key holds a Redis type that is not a string: somebody else's.
     Foreign,
 }
@@ -21,6 +25,7 @@ impl std::fmt::Display for Fault {
             Self::Away(why) => write!(f, "the shared tier is away: {why}"),
             Self::Unanswered(why) => write!(f, "no answer from the shared tier: {why}"),
             Self::Refused(why) => write!(f, "the shared tier refused: {why}"),
+            Self::Full(why) => write!(f, "the shared tier is full: {why}"),
             Self::Foreign => f.write_str("the key holds a foreign type"),
         }
     }
@@ -133,6 +138,27 @@ pub enum CacheError {
     },
     /// The codec cannot carry the value.
     Encode(Arc<str>),
+    /// A write guard was asked to hold more keys than it can.
+    TooManyKeys {
+        /// How many it was given.
+        keys: usize,
+        /// How many it holds at most.
+        limit: usize,
+    },
+    /// Too many write guards hold one of the keys.
+    TooManyGuards {
+        /// How many may.
+        limit: usize,
+    },
+    /// The time for which a write guard was to hold its keys cannot be used.
+    GuardTime(ConfigError),
+    /// The shared tier has not confirmed that the keys are held: a write made now is not guarded.
+    NotGuarded(Arc<str>),
+    /// The guard does not hold this key, or no longer.
+    NotHeld {
+        /// The key.
+        key: String,
+    },
     /// The cache has been closed: nobody would hear of it.
     Closed,
     /// There is no cache: none is named, and none is installed.
@@ -154,6 +180,15 @@ impl std::fmt::Display for CacheError {
             Self::TooManyTags { tags, limit } => write!(f, "the value carries {tags} tags, expected at most {limit}"),
             Self::TooLarge { bytes, limit } => write!(f, "the value has {bytes} bytes, expected at most {limit}"),
             Self::Encode(why) => write!(f, "the codec cannot carry the value: {why}"),
+            Self::TooManyKeys { keys, limit } => write!(f, "the guard was given {keys} keys, expected at most {limit}"),
+            Self::TooManyGuards { limit } => {
+                write!(f, "{limit} guards hold one of the keys already; try again when one is released")
+            }
+            Self::GuardTime(error) => write!(f, "unusable time: {error}"),
+            Self::NotGuarded(why) => {
+                write!(f, "the keys are not held: {why}; begin again, or write without a guard and invalidate")
+            }
+            Self::NotHeld { key } => write!(f, "the guard does not hold {key:?}; name it when the guard is begun, and set it once"),
             Self::Closed => f.write_str("the cache has been closed"),
             Self::NoCache => f.write_str("there is no cache; install one with `cachetier::install`, or name one with `cache = ..`"),
             Self::Unfinished { writes, invalidations } => {
@@ -167,7 +202,7 @@ impl std::error::Error for CacheError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Key(error) => Some(error),
-            Self::Policy(error) => Some(error),
+            Self::Policy(error) | Self::GuardTime(error) => Some(error),
             _ => None,
         }
     }

@@ -58,7 +58,7 @@
 //!
 //! They rest on one duty: *invalidate after the write has been committed*, and load from a source that shows committed writes (a
 //! lagging replica does not). They do not cover a process that dies after its commit and before its invalidation: the old value then
-//! lives as long as its policy says.
+//! lives as long as its policy says. A [write guard](TieredCache::guard) around the commit covers that, and a lagging replica, too.
 //!
 //! [`max_staleness`]: CacheBuilder::max_staleness
 //!
@@ -82,6 +82,8 @@
 //! | a read whose loader runs | the loader is dropped too; somebody who waits runs theirs, and inherits the right to fill |
 //! | an invalidation | it is carried out all the same, in the background |
 //! | a [`set`](TieredCache::set) | it counts as an invalidation of the key |
+//! | [`guard`](TieredCache::guard) | nothing is held, or soon no longer |
+//! | [`release`](WriteGuard::release) of a guard | it is carried out as an invalidation; the keys may be held until the guard's limit is over |
 //! | [`flush`](TieredCache::flush) | what is under way goes on |
 //! | [`close`](TieredCache::close) | if it was still flushing, the cache stays open |
 //!
@@ -159,7 +161,7 @@ mod unhashed;
 mod view;
 mod wire;
 
-pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCache, Value};
+pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCache, Value, WriteGuard};
 #[cfg(feature = "macros")]
 pub use cachetier_macros::KeyPart;
 #[cfg(feature = "macros")]

@@ -68,6 +68,12 @@ impl World {
         &self.tier
     }
 
+    /// Returns the clock of the caches and of the tier.
+    #[must_use]
+    pub fn time(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// Returns what moves the clock of the caches and of the tier.
     #[must_use]
     pub fn clock(&self) -> &ManualClock {

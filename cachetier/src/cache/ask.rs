@@ -40,7 +40,7 @@ pub(super) enum Keep {
     Shared,
     /// Nothing may be stored in the shared tier, but nothing speaks against a copy here.
     Local,
-    /// A copy here, for no longer than the bound on staleness: what stands in the shared tier is not known.
+    /// A copy here, for no longer than the bound on staleness: what stands in the shared tier is not known, and may be a hold.
     Briefly,
     /// Nothing: another instance holds the right to fill, or a write guard forbids it.
     Nothing,
@@ -71,7 +71,15 @@ impl TieredCache {
     /// Probes the shared tier, which plants our ticket where it holds nothing. While another instance holds the ticket, waits: first
     /// for its value, at the end of the budget no longer.
     pub(super) async fn ask<A: Answer>(&self, flight: &Flight, key: Key<'_>, policy: &Policy, begun: &Begun) -> Asked<A> {
-        let Some(tier) = self.readable_tier(key, begun) else { return Asked::Load(Keep::Local) };
+        // After the flight is registered: a guard that comes later detaches it.
+        if self.instance().holds.covers(key.hash, self.now()) {
+            return Asked::Load(Keep::Nothing);
+        }
+        let Some(tier) = self.readable_tier(key, begun) else {
+            // Who does not look may overlook a guard, of which nobody tells any more if it is lost.
+            let unlooked = if self.shared.tier.is_some() { Keep::Briefly } else { Keep::Local };
+            return Asked::Load(unlooked);
+        };
         if let Some(ticket) = flight.unstow() {
             // The leader before us planted it, and it fences our load as well as its own. However many have had it, it lives for ours.
             ticket.extension()();
@@ -159,12 +167,13 @@ impl TieredCache {
         match answer {
             Ok(Some(held)) => Look::Held(held),
             Ok(None) => Look::Absent,
-            Err(Fault::Unanswered(_)) => Look::Load(Keep::Briefly),
+            // Nothing is known of the key, so a guard may hold it.
+            Err(Fault::Unanswered(_) | Fault::Away(_) | Fault::Refused(_)) => Look::Load(Keep::Briefly),
             Err(Fault::Foreign) => {
                 self.tell_foreign(key);
                 Look::Load(Keep::Local)
             }
-            Err(Fault::Away(_) | Fault::Refused(_)) => Look::Load(Keep::Local),
+            Err(Fault::Full(_)) => Look::Load(Keep::Local),
         }
     }
 

@@ -14,6 +14,7 @@ use super::{Shared, TieredCache};
 use crate::clock::{Clock, Millis};
 use crate::coherence::courier::carry;
 use crate::coherence::follower::{Pace, follow};
+use crate::coherence::holds::Holds;
 use crate::coherence::instance::Instance;
 use crate::coherence::outbox::Outbox;
 use crate::coherence::renewal::Renewal;
@@ -201,6 +202,13 @@ impl CacheBuilder {
         self
     }
 
+    /// How long a [write guard](TieredCache::guard) holds its keys at most, should nobody release it: longer than any transaction under
+    /// it takes. Defaults to 30 s; at most an hour.
+    pub fn guard_limit(mut self, limit: Duration) -> Self {
+        self.config.guard_limit = limit;
+        self
+    }
+
     /// The largest encoded value that is stored; a larger one is returned and counted. Defaults to 8 MiB.
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
         self.config.max_value = bytes;
@@ -246,6 +254,7 @@ impl CacheBuilder {
             flights: Flights::new(config.shards),
             view: View::new(names.cells),
             outbox: Outbox::new(config.outbox),
+            holds: Holds::new(),
             counters: Arc::clone(&counters),
         });
         let mut background = Background::default();

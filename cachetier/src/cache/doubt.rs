@@ -45,8 +45,10 @@ impl TieredCache {
         }
         // After this reply everything is looked at again: what was invalidated while it was under way may have come too late for it.
         let same = tier.stamp(&tier.name(key.text)).await.ok()? == Some(stamp);
-        let current = instance.view.proven(self.now()) && instance.view.epoch() == begun.noted.epoch;
-        let held = same && entry.is_suspect(self.now(), &instance.view) && current;
+        if !instance.view.proven(self.now()) || instance.view.epoch() != begun.noted.epoch {
+            return None;
+        }
+        let held = same && entry.is_suspect(self.now(), &instance.view);
         let counter = if held { &instance.counters.suspects_same } else { &instance.counters.suspects_changed };
         counter.one();
         held.then_some((entry, answer))

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::answer::Answer;
-use super::ask::{Asked, Flight};
+use super::ask::{Asked, Flight, Keep};
 use super::load::{Beside, Limits, LoadId, Lost, is_running, run};
 use super::telling::{AsLoadError, Failed, Heard, Telling};
 use super::{Key, Rules, TieredCache};
@@ -19,10 +19,14 @@ use crate::flight::{Entered, Join, Landed, Plan, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
 use crate::lease::Ticket;
+use crate::rule::policy::Policy;
 use crate::view::Noted;
 
 /// How often a caller waits for flights whose outcome it cannot use before it loads for itself.
 pub(super) const MAX_WAITS: u32 = 16;
+
+/// How often a look for a value begins anew because an epoch has ended meanwhile.
+const MAX_ANEW: u32 = 2;
 
 /// What was known when a call began to wait for a flight.
 pub(super) struct Called {
@@ -40,6 +44,15 @@ enum Turn<A> {
     Answer(A),
     /// The caller loads, for all who wait.
     Lead(Flight),
+    /// The caller loads for itself, and keeps nothing.
+    Alone,
+}
+
+/// What looking for a value came to.
+enum Found<A> {
+    Answer(A),
+    /// There is none: the caller loads, for all who wait, and this much may be kept.
+    Nothing(Flight, Begun, Keep),
     /// The caller loads for itself, and keeps nothing.
     Alone,
 }
@@ -74,42 +87,15 @@ impl TieredCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
-        if let Some(answer) = self.prove(key).await {
-            return Ok(answer);
-        }
-        self.instance().counters.l1_misses.one();
-        if self.fails(rules.policy())
-            && let Some(told) = telling.unproven()
-        {
-            return Err(told);
-        }
-        let flight = match self.turn(key, &telling).await? {
-            Turn::Answer(answer) => return Ok(answer),
-            Turn::Lead(flight) => Some(flight),
-            Turn::Alone => None,
-        };
-        let Some((flight, begun)) = flight.and_then(|flight| flight.noted().copied().map(|begun| (flight, begun))) else {
-            self.instance().counters.loads_alone.one();
-            return self.load(key, &telling, None, load).await.map(|(answer, _)| answer);
-        };
-        // Another flight may have landed between our look at L1 and our registration.
-        if let Some(entry) = self.landed(key) {
-            if let Some(answer) = self.coalesced(&entry) {
-                flight.finish(Outcome::Entry(entry), || {});
-                return Ok(answer);
+        // In a statement of its own: what is told may not go from thread to thread, and would otherwise live through the load.
+        let found = self.find(key, rules.policy(), &telling).await?;
+        let (flight, begun, keep) = match found {
+            Found::Answer(answer) => return Ok(answer),
+            Found::Alone => {
+                self.instance().counters.loads_alone.one();
+                return self.load(key, &telling, None, load).await.map(|(answer, _)| answer);
             }
-            self.tell_other_type::<A>(key, &entry);
-        }
-        if let Some((entry, answer)) = self.still_held(key, &begun).await {
-            flight.finish(Outcome::Entry(Arc::clone(&entry)), || entry.clear(begun.noted.epoch));
-            return Ok(answer);
-        }
-        let keep = match self.ask::<A>(&flight, key, rules.policy(), &begun).await {
-            Asked::Answer(entry, answer) => {
-                self.land(flight, key, entry, true);
-                return Ok(answer);
-            }
-            Asked::Load(keep) => keep,
+            Found::Nothing(flight, begun, keep) => (flight, begun, keep),
         };
         let asked = self.now();
         let (answer, flight) = self.load(key, &telling, Some(flight), load).await?;
@@ -119,6 +105,58 @@ impl TieredCache {
         let filling = self.fill(&flight, key, &rules, &begun, keep, (&answer, cost)).await;
         self.land(flight, key, filling.entry, filling.keep);
         Ok(answer)
+    }
+
+    /// Looks for the value, in both tiers and in the loads of others.
+    async fn find<A: Answer, E, T>(&self, key: Key<'_>, policy: &Policy, telling: &impl Telling<E, T>) -> Result<Found<A>, T> {
+        if let Some(answer) = self.prove(key).await {
+            return Ok(Found::Answer(answer));
+        }
+        self.instance().counters.l1_misses.one();
+        let mut anew = 0;
+        loop {
+            if self.fails(policy)
+                && let Some(told) = telling.unproven()
+            {
+                return Err(told);
+            }
+            let flight = match self.turn(key, telling).await? {
+                Turn::Answer(answer) => return Ok(Found::Answer(answer)),
+                Turn::Lead(flight) => flight,
+                Turn::Alone => return Ok(Found::Alone),
+            };
+            let Some(begun) = flight.noted().copied() else { return Ok(Found::Alone) };
+            // Another flight may have landed between our look at L1 and our registration.
+            if let Some(entry) = self.landed(key) {
+                if let Some(answer) = self.coalesced(&entry) {
+                    flight.finish(Outcome::Entry(entry), || {});
+                    return Ok(Found::Answer(answer));
+                }
+                self.tell_other_type::<A>(key, &entry);
+            }
+            if let Some((entry, answer)) = self.still_held(key, &begun).await {
+                flight.finish(Outcome::Entry(Arc::clone(&entry)), || entry.clear(begun.noted.epoch));
+                return Ok(Found::Answer(answer));
+            }
+            // By an epoch that has ended nothing can be judged, and nothing that is loaded is kept: not a reason to load.
+            let over = || anew < MAX_ANEW && self.instance().view.epoch() != begun.noted.epoch;
+            if !over() {
+                match self.ask::<A>(&flight, key, policy, &begun).await {
+                    Asked::Answer(entry, answer) => {
+                        self.land(flight, key, entry, true);
+                        return Ok(Found::Answer(answer));
+                    }
+                    Asked::Load(keep) if !over() => return Ok(Found::Nothing(flight, begun, keep)),
+                    Asked::Load(_) => {}
+                }
+            }
+            anew += 1;
+            drop(flight.unstow());
+            flight.finish(Outcome::Nothing, || {});
+            if let Some(answer) = self.prove(key).await {
+                return Ok(Found::Answer(answer));
+            }
+        }
     }
 
     /// Waits for the answer of somebody else's load, or for the turn to load.

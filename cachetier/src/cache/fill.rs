@@ -55,7 +55,7 @@ impl TieredCache {
                 return self.unkept(begun, rules, answer);
             }
         };
-        let keep = if self.instance().outbox.covers_tags(&parcel.tags) && keep != Keep::Nothing { Keep::Local } else { keep };
+        let keep = if keep == Keep::Shared && self.instance().outbox.covers_tags(&parcel.tags) { Keep::Local } else { keep };
         let (keep, stamp, longest) = match (keep, self.shared.tier.as_ref(), ticket) {
             (Keep::Shared, Some(tier), Some(ticket)) => {
                 let filled = tier.fill(ticket.name(), ticket.stamp(), &parcel.bytes, parcel.life.shared).await;

@@ -8,8 +8,10 @@ mod builder;
 mod doubt;
 mod fetch;
 mod fill;
+mod guard;
 mod load;
 mod look_up;
+mod put;
 mod read;
 mod rules;
 mod telling;
@@ -23,6 +25,7 @@ use tokio::time::timeout;
 
 pub use answer::Value;
 pub use builder::CacheBuilder;
+pub use guard::WriteGuard;
 pub use rules::{Rules, Tagged, Tags};
 pub use write::{Delivery, Removed};
 

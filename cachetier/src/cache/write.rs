@@ -1,23 +1,14 @@
-//! Mutations: invalidations of every kind, and `set`. Each is applied here before it is sent and again at its outcome, and reaches an
-//! outcome also when its caller is dropped.
+//! Mutations: invalidations of every kind, and `set`, whose story is in `put.rs`. Each is applied here before it is sent and again at
+//! its outcome, and reaches an outcome also when its caller is dropped.
 
-use std::any::TypeId;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::answer::Just;
-use super::ask::{Flight, entry};
-use super::fill::Parcel;
-use super::{Key, Rules, TieredCache, Value};
+use super::put::Putter;
+use super::{Rules, TieredCache, Value};
 use crate::coherence::instance::Instance;
 use crate::error::CacheError;
-use crate::flight::outcome::{Begun, Outcome};
-use crate::flight::{Plan, Purpose};
 use crate::key::{TagHash, check_key, check_prefix};
-use crate::l2::Filled;
-use crate::l2::lane::Seized;
-use crate::l2::tier::Tier;
-use crate::lease::Ticket;
 use crate::rule::seq::{Tick, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
@@ -58,19 +49,23 @@ pub struct Removed {
 
 /// An own bump between its begin and its outcome. Cancel safety: dropped in between, nobody knows whether it stands on the lane, so it
 /// is given up: it goes to the outbox and is told again.
-struct OwnBump {
+pub(super) struct OwnBump {
     instance: Arc<Instance>,
     targets: Targets,
     settled: bool,
 }
 
 impl OwnBump {
-    fn new(instance: &Arc<Instance>, targets: Targets) -> Self {
+    pub(super) fn new(instance: &Arc<Instance>, targets: Targets) -> Self {
         Self { instance: Arc::clone(instance), targets, settled: false }
     }
 
+    pub(super) fn keys(&self) -> &[String] {
+        &self.targets.keys
+    }
+
     /// It stands on the lane at `at`.
-    fn settle(mut self, upto: Tick, at: Token, coming: Option<Stamp>) {
+    pub(super) fn settle(mut self, upto: Tick, at: Token, coming: Option<Stamp>) {
         self.instance.end_own(&self.targets, upto, at, coming);
         self.settled = true;
     }
@@ -297,91 +292,7 @@ impl TieredCache {
     ///
     /// Before anything is done: an unusable key or policy, too many tags, a value too large or one that the codec cannot carry.
     pub async fn set<V: Value>(&self, key: &str, value: V, rules: impl Rules) -> Result<Delivery, CacheError> {
-        Box::pin(self.put(self.key(key), Just(value), rules)).await
-    }
-
-    async fn put<V: Value>(&self, key: Key<'_>, value: Just<V>, rules: impl Rules) -> Result<Delivery, CacheError> {
-        self.check_open()?;
-        let stamp = self.shared.stamps.next();
-        let begun = Begun { writes: Some(stamp), ..self.begin(key) };
-        let tier = self.shared.tier.as_ref();
-        let parcel = self.pack(key, &rules, &begun, &value, tier.map(|_| stamp), Duration::ZERO)?;
-        // A value always lives: only the knowledge that there is none may not be remembered.
-        let Some(parcel) = parcel else { return Ok(Delivery::Pending) };
-
-        let plan = Plan { purpose: Purpose::Write, kind: TypeId::of::<V>(), noted: begun };
-        let instance = self.instance();
-        // Whoever asks from now on waits for this flight; what invalidates the key detaches it, except the bump that announces it.
-        let flight = instance.flights.supersede(key.hash, plan, || instance.l1.drop_entry(key.hash, |_| false));
-        let Some(tier) = tier else {
-            instance.counters.invalidations.one();
-            self.settle(flight, key, &rules, &begun, (value, parcel), None);
-            return Ok(Delivery::Applied(instance.view.known().0));
-        };
-
-        let targets = Targets { keys: vec![key.text.to_owned()], ..Targets::default() };
-        let tick = instance.begin_own(&targets, Some(stamp));
-        // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
-        let own = OwnBump::new(instance, targets);
-        let floor = instance.view.floor();
-        let token = match tier.seize(key.text, stamp, floor).await {
-            Ok(Seized::Planted(token)) => token,
-            Ok(Seized::Held(token)) => {
-                own.settle(tick, token, None);
-                flight.finish(Outcome::Nothing, || {});
-                return Ok(Delivery::Applied(token));
-            }
-            Err(_) => {
-                drop(own);
-                flight.finish(Outcome::Nothing, || {});
-                return Ok(Delivery::Pending);
-            }
-        };
-        match self.second_half(tier, key, stamp, &parcel).await {
-            Some(Filled::Stored) => {
-                own.settle(tick, token, Some(stamp));
-                self.settle(flight, key, &rules, &begun, (value, parcel), Some(stamp));
-                instance.counters.fills.one();
-                Ok(Delivery::Applied(token))
-            }
-            // Something newer came: this one counts as an invalidation.
-            Some(Filled::Refused) => {
-                own.settle(tick, token, None);
-                flight.finish(Outcome::Nothing, || {});
-                instance.counters.fills_refused.one();
-                Ok(Delivery::Applied(token))
-            }
-            None => {
-                drop(own);
-                flight.finish(Outcome::Nothing, || {});
-                instance.counters.fills_unanswered.one();
-                Ok(Delivery::Pending)
-            }
-        }
-    }
-
-    /// Stores the value where the first half has planted the ticket. `None`: nobody knows.
-    async fn second_half(&self, tier: &Arc<Tier>, key: Key<'_>, stamp: Stamp, parcel: &Parcel) -> Option<Filled> {
-        // Given back unless the fill has an answer.
-        let ticket = Ticket::new(tier, key.text, stamp);
-        let filled = tier.fill(ticket.name(), stamp, &parcel.bytes, parcel.life.shared).await.ok()?;
-        ticket.spend();
-        Some(filled)
-    }
-
-    /// Ends the flight of a `set` with its value.
-    fn settle<V: Value>(
-        &self,
-        flight: Flight,
-        key: Key<'_>,
-        rules: &impl Rules,
-        begun: &Begun,
-        (value, parcel): (Just<V>, Parcel),
-        stamp: Option<Stamp>,
-    ) {
-        let facts = self.facts(begun, rules, &parcel.tags, &value, stamp, (parcel.life.local, parcel.size));
-        let entry = entry(facts, self.now(), Some(value.0));
-        self.land(flight, key, entry, true);
+        Box::pin(self.put(self.key(key), Just(value), rules, Putter::Anybody)).await
     }
 
     /// One bump, from its begin to its outcome.
@@ -406,10 +317,13 @@ impl TieredCache {
     }
 
     /// A bump of a cache without a shared tier.
-    fn bump_alone(&self, targets: &Targets) -> Removed {
+    pub(super) fn bump_alone(&self, targets: &Targets) -> Removed {
         let instance = self.instance();
         let now = instance.now();
         let held = targets.keys.iter().any(|key| instance.l1.probe(instance.hash(key), now, &instance.view).is_some());
+        for key in &targets.keys {
+            instance.holds.touch(instance.hash(key), now);
+        }
         let tick = instance.begin_own(targets, None);
         let token = instance.view.next_alone();
         instance.end_own(targets, tick, token, None);

@@ -227,7 +227,7 @@ mod tests {
 
     use super::*;
     use crate::coherence::instance::tests::instance;
-    use crate::l2::lane::{Bumped, LaneState, Seized};
+    use crate::l2::lane::{Bumped, LaneState, Planted, Released, Seized};
     use crate::rule::seq::Era;
     use crate::rule::stamp::Stamp;
     use crate::rule::table::TableCopy;
@@ -235,62 +235,58 @@ mod tests {
 
     const PACE: Pace = Pace { interval: Duration::from_millis(500), limit: Duration::from_secs(20) };
 
-    /// A lane whose table is lost after each first check, so that the next one begins another era.
-    struct Torn;
-
-    /// A lane whose subscriptions end as soon as they are in step, and how often one was begun.
+    /// A lane that is only listened to.
     #[derive(Default)]
-    struct Flapping(AtomicU32);
+    struct Heard {
+        /// Its table is lost after each first check, so that the next one begins another era; else its subscriptions end as soon as they
+        /// are in step.
+        torn: bool,
+        /// How often one was begun.
+        begun: AtomicU32,
+    }
 
     struct Short {
         era: u32,
         torn: bool,
     }
 
-    #[async_trait]
-    impl Lane for Torn {
-        async fn bump(&self, _: &Targets, _: Token) -> Result<Bumped, Fault> {
-            Err(Fault::Away("not of this test".into()))
-        }
-
-        async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Token) -> Result<Seized, Fault> {
-            Err(Fault::Away("not of this test".into()))
-        }
-
-        async fn stand(&self, _: Token) -> Result<LaneState, Fault> {
-            Err(Fault::Away("not of this test".into()))
-        }
-
-        async fn table(&self, _: LaneState, _: Seq) -> Result<TableCopy, Fault> {
-            Err(Fault::Away("not of this test".into()))
-        }
-
-        async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
-            Ok(Box::new(Short { era: 1, torn: true }))
-        }
+    fn only_listened_to() -> Fault {
+        Fault::Away("only listened to".into())
     }
 
     #[async_trait]
-    impl Lane for Flapping {
+    impl Lane for Heard {
         async fn bump(&self, _: &Targets, _: Token) -> Result<Bumped, Fault> {
-            Err(Fault::Away("not of this test".into()))
+            Err(only_listened_to())
         }
 
         async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Token) -> Result<Seized, Fault> {
-            Err(Fault::Away("not of this test".into()))
+            Err(only_listened_to())
+        }
+
+        async fn hold(&self, _: &[String], _: Stamp, _: Duration, _: Token) -> Result<Planted, Fault> {
+            Err(only_listened_to())
+        }
+
+        async fn release(&self, _: &[String], _: Stamp, _: Duration, _: Token) -> Result<Released, Fault> {
+            Err(only_listened_to())
+        }
+
+        async fn trade(&self, _: &str, _: Stamp, _: Stamp, _: Duration, _: Token) -> Result<Seized, Fault> {
+            Err(only_listened_to())
         }
 
         async fn stand(&self, _: Token) -> Result<LaneState, Fault> {
-            Err(Fault::Away("not of this test".into()))
+            Err(only_listened_to())
         }
 
         async fn table(&self, _: LaneState, _: Seq) -> Result<TableCopy, Fault> {
-            Err(Fault::Away("not of this test".into()))
+            Err(only_listened_to())
         }
 
         async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Ok(Box::new(Short { era: 1, torn: false }))
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(Short { era: 1, torn: self.torn }))
         }
     }
 
@@ -321,18 +317,19 @@ mod tests {
     #[tokio::test]
     async fn a_table_lost_before_it_was_read_proves_nothing() {
         let (instance, (synced, in_step)) = (instance(), watch::channel(false));
+        let torn = Heard { torn: true, ..Heard::default() };
         let end =
-            timeout(PACE.limit, session(&instance, &Torn, PACE, &synced, (&mut Token::default(), &mut 0))).await.expect("it ends");
+            timeout(PACE.limit, session(&instance, &torn, PACE, &synced, (&mut Token::default(), &mut 0))).await.expect("it ends");
         assert!(matches!(end, Err(Fault::Refused(_))), "{end:?}");
         assert!(!*in_step.borrow() && !instance.view.proven(instance.now()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lane_that_is_lost_again_and_again_is_begun_anew_less_and_less_often() {
-        let (lane, (synced, _in_step)) = (Arc::new(Flapping::default()), watch::channel(false));
+        let (lane, (synced, _in_step)) = (Arc::new(Heard::default()), watch::channel(false));
         let following = follow(Arc::new(instance()), Arc::clone(&lane) as Arc<dyn Lane>, PACE, synced);
         assert!(timeout(Duration::from_secs(60), following).await.is_err());
-        let begun = lane.0.load(Ordering::Relaxed);
+        let begun = lane.begun.load(Ordering::Relaxed);
         assert!(begun < 200, "{begun} in a minute");
     }
 }

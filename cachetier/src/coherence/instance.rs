@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, Millis};
+use crate::coherence::holds::Holds;
 use crate::coherence::outbox::Outbox;
 use crate::flight::Flights;
 use crate::flight::outcome::{Begun, Outcome};
@@ -26,6 +27,7 @@ pub(crate) struct Instance {
     pub(crate) flights: Flights<Outcome, Ticket, Begun>,
     pub(crate) view: View,
     pub(crate) outbox: Outbox,
+    pub(crate) holds: Holds,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -136,6 +138,7 @@ pub(super) mod tests {
             flights: Flights::new(config.shards),
             view: View::new(config.cells),
             outbox: Outbox::new(config.outbox),
+            holds: Holds::new(),
             counters,
         }
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod courier;
 pub(crate) mod follower;
+pub(crate) mod holds;
 pub(crate) mod instance;
 pub(crate) mod outbox;
 pub(crate) mod renewal;

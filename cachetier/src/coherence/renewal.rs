@@ -19,6 +19,9 @@ use crate::rule::seq::Seq;
 /// For how long nobody asks again after it was in vain.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How often one asks anew whom another epoch has overtaken: then the follower is coming into step.
+const TRIES: u32 = 3;
+
 /// A proof asked for by reads.
 #[derive(Debug)]
 pub(crate) struct Renewal {
@@ -52,15 +55,23 @@ impl Renewal {
         if *in_vain {
             instance.view.excuse(now.after(self.limit).after(PAUSE));
         }
-        let asked = timeout(self.limit, ask(instance, tier, self.proves_for)).await;
-        *in_vain = !matches!(asked, Ok(Ok(())));
+        let asking = async {
+            for _ in 0..TRIES {
+                if ask(instance, tier, self.proves_for).await? {
+                    return Ok(());
+                }
+            }
+            Err(Fault::Refused("one epoch follows the other".into()))
+        };
+        let asked = timeout(self.limit, asking).await;
+        *in_vain = !matches!(asked, Ok(Ok(()))) && !instance.view.proven(instance.now());
         instance.view.excuse(if *in_vain { instance.now().after(PAUSE) } else { Millis::default() });
     }
 }
 
-async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<(), Fault> {
+/// Says whether there is a proof now; there is none if another epoch has begun meanwhile.
+async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<bool, Fault> {
     let view = &instance.view;
-    let overtaken = || Fault::Refused("another epoch has begun".into());
     let (epoch, reached) = view.position();
     let proof = instance.now().after(proves_for);
     let state = tier.stand(view.floor()).await?;
@@ -74,9 +85,9 @@ async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<(
         if again.token.era != state.token.era || again.cells != state.cells {
             return Err(Fault::Refused("the lane began another era, or grew".into()));
         }
-        let begun = instance.begin_epoch(state.token, &table, again.server_millis, Some(epoch)).ok_or_else(overtaken)?;
+        let Some(begun) = instance.begin_epoch(state.token, &table, again.server_millis, Some(epoch)) else { return Ok(false) };
         view.reach(state.token);
         begun
     };
-    if view.prove_in(epoch, proof) { Ok(()) } else { Err(overtaken()) }
+    Ok(view.prove_in(epoch, proof))
 }

@@ -28,6 +28,24 @@ pub(crate) enum Seized {
     Held(Token),
 }
 
+/// What a write guard's hold came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Planted {
+    /// It stands in every key.
+    Yes(Token),
+    /// Too many guards hold one of the keys.
+    Crowded,
+}
+
+/// What the release of a write guard came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Released {
+    /// The point on the lane at which it stands.
+    pub(crate) token: Token,
+    /// In how many of the keys the guard still stood.
+    pub(crate) stood: u64,
+}
+
 /// The lane's state, as one script saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LaneState {
@@ -44,7 +62,7 @@ pub(crate) struct LaneState {
 /// forgotten what it acknowledged: it begins another era. One that is begun, begins above it.
 #[async_trait]
 pub(crate) trait Lane: Send + Sync + 'static {
-    /// Drops the keys (not one that a write guard holds), writes the new seq into the cells of tags and prefixes,
+    /// Drops the keys (one that a write guard holds stays held, and is marked), writes the new seq into the cells of tags and prefixes,
     /// and tells every subscriber; all in one step.
     async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault>;
 
@@ -58,6 +76,17 @@ pub(crate) trait Lane: Send + Sync + 'static {
 
     /// Returns the tag table, as [`Subscription::table`] does.
     async fn table(&self, state: LaneState, since: Seq) -> Result<TableCopy, Fault>;
+
+    /// Drops what the keys hold and plants the hold of `guard` in each of them for `limit`, beside those of other guards; bumps the
+    /// keys. `keys` are logical.
+    async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Token) -> Result<Planted, Fault>;
+
+    /// Takes `guard` out of the keys' holds, or leaves it there for `lag`; a key that is no hold any more is dropped. Bumps the keys.
+    async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Token) -> Result<Released, Fault>;
+
+    /// Swaps the hold in `key` for `ticket` if `guard` has been alone on the key all the time, else releases it; bumps the key, and
+    /// tells every subscriber that the value to come will be stamped like the ticket.
+    async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault>;
 
     /// Opens this instance's own subscription and returns once the server has confirmed it.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault>;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lane::{Bumped, Lane, LaneNames, LaneState, Seized};
+use super::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized};
 use super::{Claimed, Filled, Store};
 use crate::error::Fault;
 use crate::observe::stats::Counters;
@@ -98,6 +98,18 @@ impl Tier {
 
     pub(crate) async fn seize(&self, key: &str, ticket: Stamp, floor: Token) -> Result<Seized, Fault> {
         self.counted(self.tasks.counted(self.lane.seize(key, ticket, self.lease, floor)).await)
+    }
+
+    pub(crate) async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Token) -> Result<Planted, Fault> {
+        self.counted(self.tasks.counted(self.lane.hold(keys, guard, limit, floor)).await)
+    }
+
+    pub(crate) async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Token) -> Result<Released, Fault> {
+        self.counted(self.tasks.counted(self.lane.release(keys, guard, lag, floor)).await)
+    }
+
+    pub(crate) async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, floor: Token) -> Result<Seized, Fault> {
+        self.counted(self.tasks.counted(self.lane.trade(key, guard, ticket, self.lease, floor)).await)
     }
 }
 

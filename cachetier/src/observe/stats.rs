@@ -131,6 +131,12 @@ stats! {
     /// Keys, tags and prefixes that an `#[invalidates]` could not invalidate: those that are unusable, and all of them if the cache is
     /// closed.
     invalidations_refused: Counter, "invalidations refused";
+    /// Write guards that have held their keys.
+    guards: Counter, "guards";
+    /// Write guards dropped before they were released: their keys stay held until the guard's limit is over.
+    guards_dropped: Counter, "guards dropped";
+    /// Keys that their write guard no longer held when it was released: over its limit, or lost by the shared tier.
+    holds_lost: Counter, "holds lost";
     /// Times the subscription ended, so that this instance could no longer prove that it had missed nothing.
     lane_lost: Counter, "lane lost";
     /// Times something was found missing on a subscription that went on: a message, or the lane's own past.
@@ -160,4 +166,5 @@ pub(crate) struct Told {
     pub(crate) foreign: Once,
     pub(crate) recursive: Once,
     pub(crate) refused: Once,
+    pub(crate) guard_dropped: Once,
 }

@@ -8,9 +8,10 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, PushInfo, PushKind, Value};
 use async_trait::async_trait;
 
+use crate::clock::millis;
 use crate::error::Fault;
 use crate::key::CELLS_PER_TAG;
-use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
+use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized, Subscription};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::{Page, TableCopy};
@@ -47,6 +48,9 @@ pub(crate) struct RedisLane {
     place: Arc<Place>,
     bump: Script,
     seize: Script,
+    hold: Script,
+    release: Script,
+    trade: Script,
 }
 
 /// Where the lane is, and what its two ends ask alike.
@@ -92,6 +96,21 @@ impl RedisLane {
             place: Arc::new(place),
             bump: Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/bump.lua"))),
             seize: Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/seize.lua"))),
+            hold: Script::new(concat!(
+                include_str!("scripts/lane.lua"),
+                include_str!("scripts/holds.lua"),
+                include_str!("scripts/hold.lua")
+            )),
+            release: Script::new(concat!(
+                include_str!("scripts/lane.lua"),
+                include_str!("scripts/holds.lua"),
+                include_str!("scripts/release.lua")
+            )),
+            trade: Script::new(concat!(
+                include_str!("scripts/lane.lua"),
+                include_str!("scripts/holds.lua"),
+                include_str!("scripts/trade.lua")
+            )),
         }
     }
 
@@ -111,6 +130,33 @@ impl RedisLane {
         let [era, seq, held] = numbers(self.link.run(&self.bump, &keys, &args, self.dial.settings.limits.command).await?)?;
         Ok(Bumped { token: token(era, seq)?, held })
     }
+
+    /// What a guard does to some keys: HOLD or RELEASE, with its time.
+    async fn guard_part(
+        &self,
+        script: &Script,
+        targets: &Targets,
+        guard: Stamp,
+        time: u64,
+        floor: Token,
+    ) -> Result<[u64; 3], Fault> {
+        let values: Vec<String> = targets.keys.iter().map(|key| self.names.value(key)).collect();
+        let lane = [self.place.state.as_bytes(), self.place.table.as_bytes()];
+        let keys: Vec<&[u8]> = lane.into_iter().chain(values.iter().map(String::as_bytes)).collect();
+        let (caller, time) = (self.place.caller(floor), time.to_string());
+        let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
+        let body = body(targets, None);
+        let args = [fresh, known, floor, cells, self.place.channel.as_bytes(), &body, &guard.0, time.as_bytes()];
+        numbers(self.link.run(script, &keys, &args, self.dial.settings.limits.command).await?)
+    }
+}
+
+/// What a fault in a later part means for the whole: some of it has run, so neither "not sent" nor "refused" would be true.
+fn of_part(fault: Fault, first: bool) -> Fault {
+    match fault {
+        Fault::Away(why) | Fault::Refused(why) if !first => Fault::Unanswered(why),
+        fault => fault,
+    }
 }
 
 #[async_trait]
@@ -119,15 +165,9 @@ impl Lane for RedisLane {
         let Some(parts) = split(targets) else { return self.bump_part(targets, floor).await };
         let mut done: Option<Bumped> = None;
         for part in &parts {
-            match (self.bump_part(part, floor).await, &done) {
-                (Ok(bumped), _) => {
-                    let before = done.map_or(0, |done| done.held);
-                    done = Some(Bumped { token: bumped.token, held: bumped.held.saturating_add(before) });
-                }
-                // Some of it has run, so neither "not sent" nor "refused" would be true of the whole.
-                (Err(Fault::Away(why) | Fault::Refused(why)), Some(_)) => return Err(Fault::Unanswered(why)),
-                (Err(fault), _) => return Err(fault),
-            }
+            let bumped = self.bump_part(part, floor).await.map_err(|fault| of_part(fault, done.is_none()))?;
+            let before = done.map_or(0, |done| done.held);
+            done = Some(Bumped { token: bumped.token, held: bumped.held.saturating_add(before) });
         }
         done.ok_or_else(|| misread("at least one part"))
     }
@@ -141,6 +181,44 @@ impl Lane for RedisLane {
         let (body, slot) = (body(&targets, Some(ticket)), prefix(TICKET, ticket));
         let args = [fresh, known, floor, cells, self.place.channel.as_bytes(), &body, &slot, lease.as_bytes()];
         let [era, seq, planted] = numbers(self.link.run(&self.seize, &keys, &args, self.dial.settings.limits.command).await?)?;
+        let token = token(era, seq)?;
+        Ok(if planted == 1 { Seized::Planted(token) } else { Seized::Held(token) })
+    }
+
+    async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Token) -> Result<Planted, Fault> {
+        let mut stands = None;
+        for part in parts(keys) {
+            let part = self.guard_part(&self.hold, &part, guard, life(limit), floor).await;
+            let [era, seq, planted] = part.map_err(|fault| of_part(fault, stands.is_none()))?;
+            if planted == 0 {
+                return Ok(Planted::Crowded);
+            }
+            stands = Some(token(era, seq)?);
+        }
+        stands.map(Planted::Yes).ok_or_else(|| misread("at least one part"))
+    }
+
+    async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Token) -> Result<Released, Fault> {
+        let mut done: Option<Released> = None;
+        for part in parts(keys) {
+            let part = self.guard_part(&self.release, &part, guard, millis(lag), floor).await;
+            let [era, seq, stood] = part.map_err(|fault| of_part(fault, done.is_none()))?;
+            let before = done.map_or(0, |done| done.stood);
+            done = Some(Released { token: token(era, seq)?, stood: stood.saturating_add(before) });
+        }
+        done.ok_or_else(|| misread("at least one part"))
+    }
+
+    async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
+        let value = self.names.value(key);
+        let keys = [self.place.state.as_bytes(), self.place.table.as_bytes(), value.as_bytes()];
+        let (caller, lease) = (self.place.caller(floor), life(lease).to_string());
+        let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
+        let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
+        let (body, slot) = (body(&targets, Some(ticket)), prefix(TICKET, ticket));
+        let channel = self.place.channel.as_bytes();
+        let args = [fresh, known, floor, cells, channel, &body, &guard.0, &slot, lease.as_bytes()];
+        let [era, seq, planted] = numbers(self.link.run(&self.trade, &keys, &args, self.dial.settings.limits.command).await?)?;
         let token = token(era, seq)?;
         Ok(if planted == 1 { Seized::Planted(token) } else { Seized::Held(token) })
     }
@@ -190,6 +268,12 @@ impl Place {
         let Era(known) = floor.era;
         [fresh_era(), known.to_string(), decimal(floor.seq), self.cells.to_string()]
     }
+}
+
+/// The keys of a guard, in as many pieces as it takes scripts.
+fn parts(keys: &[String]) -> Vec<Targets> {
+    let whole = Targets { keys: keys.to_vec(), ..Targets::default() };
+    split(&whole).unwrap_or_else(|| vec![whole])
 }
 
 /// Cuts targets that are too many for one script; `None` if they are not. Everything else holds once "everything" is bumped, so

@@ -85,7 +85,7 @@ impl Store for RedisStore {
             // A full server refuses to plant before it looks whether it would have to: what it holds can still be read.
             Err(Fault::Refused(why)) if why.starts_with("OOM") => match self.read(key).await? {
                 Some(found) => Ok(Some(found)),
-                None => Err(Fault::Refused(why)),
+                None => Err(Fault::Full(why)),
             },
             Err(fault) => Err(fault),
         }

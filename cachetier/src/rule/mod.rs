@@ -1,6 +1,7 @@
 //! The rules: pure code that decides and never awaits, locks, logs or reads a clock.
 
 pub(crate) mod habit;
+pub(crate) mod hold;
 pub(crate) mod policy;
 pub(crate) mod seq;
 pub(crate) mod stamp;

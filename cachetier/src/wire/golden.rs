@@ -2,10 +2,12 @@
 //! vectors, and the old ones must still be read. They were computed by a second, independent implementation.
 
 use crate::key::TagHash;
+use crate::rule::hold::{Hold, Record};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::codec::Codec;
 use crate::wire::envelope::{Fingerprint, Head, MUTABLE, Writer, open};
+use crate::wire::hold;
 use crate::wire::message::{self, Message, Targets};
 
 const POSTCARD_SAMPLE: &str = "ac02 09416461204cc3b67665 000000000000f83f 0201f403 00 01f0a204 020190 03";
@@ -29,6 +31,12 @@ const MESSAGE_V1: &str = "6374 01 00000007 00060a24181e4001 00060a2418202240
     83 00000008 1122334455667788
     84 00000000
     05 00000010 00112233445566778899aabbccddeeff";
+
+/// One guard, alone all the time.
+const HOLD_V1_ALONE: &str = "f7 00 00112233445566778899aabbccddeeff 0000018bcfe5687b";
+/// Two guards.
+const HOLD_V1_SHARED: &str = "f7 01 00112233445566778899aabbccddeeff 0000018bcfe5687b
+    ffeeddccbbaa99887766554433221100 0000018bcfe5ddab";
 
 pub(super) const STAMP: Stamp = Stamp(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes());
 pub(super) const TAGS: [TagHash; 2] = [TagHash(0x0123_4567_89ab_cdef), TagHash(0xfedc_ba98_7654_3210)];
@@ -135,6 +143,17 @@ fn a_message_of_version_1_is_written_and_read_as_ever() {
     bytes.extend_from_slice(&message::body(&targets, Some(STAMP)));
     assert_eq!(bytes, hex(MESSAGE_V1));
     assert_eq!(message::read(&bytes), Ok(Message { era, previous, seq, targets, coming: Some(STAMP) }));
+}
+
+#[test]
+fn a_hold_of_version_1_is_written_and_read_as_ever() {
+    let other = Stamp(0xffee_ddcc_bbaa_9988_7766_5544_3322_1100_u128.to_be_bytes());
+    let records = [Record::new(STAMP, 1_700_000_000_123), Record::new(other, 1_700_000_030_123)];
+    for (golden, touched, guards) in [(HOLD_V1_ALONE, false, 1), (HOLD_V1_SHARED, true, 2)] {
+        let held = Hold { touched, records: records[..guards].to_vec() };
+        assert_eq!(hold::write(&held), hex(golden));
+        assert_eq!(hold::read(&hex(golden)), Some(held));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub(crate) mod codec;
 pub(crate) mod envelope;
 #[cfg(test)]
 mod golden;
+pub(crate) mod hold;
 pub(crate) mod message;
 pub(crate) mod slot;
 

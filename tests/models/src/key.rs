@@ -1,14 +1,15 @@
 //! The life of one key when nothing is synchronous: a command executes some time after it was sent, its answer arrives
 //! some time after that, and who waits may give up in between. What was given up on still executes, late or never.
 //!
-//! Two processes read and mutate one key over an L2 that holds nothing, a ticket or a value. Reads probe (a value, or
+//! Two processes read and mutate one key over an L2 that holds nothing, a ticket, a value or a hold. Reads probe (a value, or
 //! plant a ticket), load, fill by compare-and-swap, or ABANDON the ticket; an unusable value is swapped for a ticket by
 //! CLAIM. Mutations commit to the database first, then drop and detach locally, send, and drop again at the answer or
 //! on giving up; what was given up on is *pending*: it is sent again from the outbox, and the key is not read from L2
 //! meanwhile. A `set` plants a ticket and publishes in its first half, and fills it in its second. A foreign client may
-//! commit and DEL once, without a message.
+//! commit and DEL once, without a message. A write guard plants a hold, commits under it, and takes it away again or swaps it
+//! for a ticket to `set` what it has committed; it may be lost at any time, as by a crash.
 //!
-//! Abstracted away: time, tags and proof ([`crate::tags`]), holds, early refresh, waiters in other processes and how they
+//! Abstracted away: time, tags and proof ([`crate::tags`]), early refresh, waiters in other processes and how they
 //! are woken, lost messages, fail-over, liveness. A load reads the database in the step that begins it: reading later
 //! only brings something newer.
 //!
@@ -25,6 +26,10 @@
 //! - [`Key::unstamped_stays`]: the same with a refusal whose answer was lost, or with anything else that was never in L2;
 //!   so what has no stamp must be bounded in time.
 //! - [`SetScript::One`]: a `set` that stores blindly arrives after a newer invalidation.
+//! - [`UnderHold::KeepsInL1`]: what was loaded before the commit stays in L1 when the guard is lost after it.
+//! - [`Holds::MayBeLost`], where guards may be lost as well: between the hold's end and the commit an old value is filled.
+//! - [`Key::bumps_leave_holds`] off: the same, by somebody's invalidation.
+//! - [`Key::bumps_touch_holds`] off: a guard's `set` takes the hold's place after a newer invalidation.
 //! - [`Removal::PublishThenDelete`]: in a cluster, a message that overtakes its DEL is followed by a hit on the old value.
 //!
 //! # What else holds
@@ -45,6 +50,7 @@
 //! - Whether an entry was ever in L2 is only kept where it is judged: with a foreign client.
 
 mod cases;
+mod guard;
 mod mutation;
 mod read;
 mod state;
@@ -54,9 +60,9 @@ use stateright::{Model, Property};
 pub use cases::cases;
 pub use mutation::{Kind, Mutation, MutationStep, Stage};
 pub use read::{Answer, Flight, ReadStep, Step};
-pub use state::{Entry, Foreign, Late, Message, Pair, Process, Slot, Stamp, State, Version, Who};
+pub use state::{Entry, Foreign, Hold, Late, Message, Pair, Process, Slot, Stamp, State, Version, Who};
 
-use crate::{F, G1, G2, G3, L};
+use crate::{F, G1, G2, G3, L, W};
 
 /// Who mutates the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +73,16 @@ pub enum Writers {
     OnlyA,
     /// Both.
     Both,
+}
+
+impl Writers {
+    const fn has(self, who: Who) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::OnlyA => matches!(who, Who::A),
+            Self::Both => true,
+        }
+    }
 }
 
 /// Which mutations are called.
@@ -122,6 +138,24 @@ pub enum SetScript {
     One,
 }
 
+/// What becomes of a load that found the key held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderHold {
+    /// Its value goes to the callers and is kept nowhere.
+    KeepsNothing,
+    /// It enters L1, if the flight is still attached then.
+    KeepsInL1,
+}
+
+/// For how long a hold stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Until its guard has committed, at least.
+    Outlast,
+    /// It may be lost or end at any time.
+    MayBeLost,
+}
+
 /// The model: its rules and its sizes.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one rule or one thing that may happen")]
@@ -149,6 +183,14 @@ pub struct Key {
     pub removal: Removal,
     /// How `set` stores.
     pub set: SetScript,
+    /// What becomes of a load that found the key held.
+    pub under_hold: UnderHold,
+    /// For how long a hold stands.
+    pub holds: Holds,
+    /// Whether an invalidation leaves a hold in the key.
+    pub bumps_leave_holds: bool,
+    /// Whether an invalidation that leaves a hold marks it, so that its guard may no longer swap it for a value.
+    pub bumps_touch_holds: bool,
 
     /// Whether a foreign client commits and deletes once.
     pub foreign: bool,
@@ -156,7 +198,13 @@ pub struct Key {
     pub claims: bool,
     /// Whether a load may find L2 away.
     pub outages: bool,
-    /// Who mutates.
+    /// Who may have a write guard, once each.
+    pub guards: Writers,
+    /// Whether a guard may put the value it has committed.
+    pub guards_set: bool,
+    /// Whether a guard may be dropped, as by a crash, at any time.
+    pub guards_are_lost: bool,
+    /// Who mutates without a guard.
     pub writers: Writers,
     /// What they call.
     pub mutations: Mutations,
@@ -183,6 +231,8 @@ pub enum Action {
     EvictL1(Who),
     /// Redis evicts or expires the key.
     EvictSlot,
+    /// The record of this process' guard ends, by its deadline or by the loss of the hold.
+    Lapse(Who),
     /// The foreign client commits.
     ForeignCommit,
     /// The foreign client deletes the key and tells nobody.
@@ -205,6 +255,13 @@ impl Key {
             unstamped_stays: false,
             removal: Removal::Atomic,
             set: SetScript::TwoHalves,
+            under_hold: UnderHold::KeepsNothing,
+            holds: Holds::Outlast,
+            bumps_leave_holds: true,
+            bumps_touch_holds: true,
+            guards: Writers::Nobody,
+            guards_set: false,
+            guards_are_lost: false,
             foreign: false,
             claims: false,
             outages: false,
@@ -216,8 +273,9 @@ impl Key {
         }
     }
 
+    /// Whether anything puts values, with stamps that others compare.
     const fn sets(&self) -> bool {
-        !matches!(self.mutations, Mutations::Invalidate)
+        !matches!(self.mutations, Mutations::Invalidate) || self.guards_set
     }
 
     /// What an invalidation does to a process, whoever tells it.
@@ -238,7 +296,8 @@ impl Key {
         self.invalidate_locally(process);
         process.l1 = own;
         if let Some(mutation) = &mut process.mutation {
-            mutation.newer_seen |= mutation.kind == Kind::Set && message.stamp != Some(mutation.stamp());
+            mutation.newer_seen |=
+                (mutation.kind == Kind::Set || mutation.stage == Stage::TradeSent) && message.stamp != Some(mutation.stamp());
         }
         Some(())
     }
@@ -266,7 +325,8 @@ impl Model for Key {
                 actions.push(Action::EvictL1(who));
             }
         }
-        if state.slot != Slot::Absent {
+        actions.extend(Who::BOTH.into_iter().filter(|who| self.may_lapse(state, *who)).map(Action::Lapse));
+        if !matches!(state.slot, Slot::Absent | Slot::Hold(_)) {
             actions.push(Action::EvictSlot);
         }
         match state.foreign {
@@ -285,6 +345,10 @@ impl Model for Key {
             Action::ApplyMessage(who) => self.apply_message(&mut state, who)?,
             Action::EvictL1(who) => state.processes.of_mut(who).l1 = None,
             Action::EvictSlot => state.slot = Slot::Absent,
+            Action::Lapse(who) => {
+                let Slot::Hold(hold) = state.slot else { return None };
+                state.slot = hold.without(who);
+            }
             Action::ForeignCommit => {
                 state.committed += 1;
                 state.foreign = Foreign::ToDelete;
@@ -310,6 +374,13 @@ impl Model for Key {
                 state.processes.all(|process| process.joinable().is_none_or(|version| version >= process.told))
             }),
         ];
+        if self.guards != Writers::Nobody {
+            properties.push(Property::always(W, |_, state: &State| {
+                let current = |entry: Entry| entry.bounded || entry.version >= state.orphaned;
+                !matches!(state.slot, Slot::Value(version, _) if version < state.orphaned)
+                    && state.processes.all(|process| !process.inbox.is_empty() || process.l1.is_none_or(current))
+            }));
+        }
         properties.push(if self.foreign {
             // No message ever comes of a foreign DEL, so G2 cannot hold; a stamp still tells that the entry is stale.
             Property::always(F, |_, state: &State| {

@@ -19,6 +19,7 @@
 //! | [`G2`] | L1 never holds a value older than an acknowledged invalidation, unless that message is still under way |
 //! | [`G3`] | no process serves a value older than an invalidation that it was itself told of, be it as applied or as pending |
 //! | [`F`] | L1 holds nothing older than an acknowledged invalidation that L2 refused or never had, for no message or stamp would tell |
+//! | [`W`] | neither L1 nor L2 holds a value older than what was committed under a write guard that was then lost |
 //! | [`L`] | no caller can join a flight whose value is older than an invalidation that its process was told of |
 //! | [`T`] | no waiter gets a value older than a bump that its process knew of when the waiter called |
 //!
@@ -27,7 +28,8 @@
 //! It means that no state reachable *at the sizes of that case* breaks a guarantee, up to one doubt: visited states are
 //! remembered by a 64-bit hash, and a collision would hide a state. With two million states the odds are about one in
 //! ten million. Sizes are small on purpose (two processes, two writes, a lost message or two): every counter-example
-//! found so far needed no more. Time, liveness and crashes are in none of the models.
+//! found so far needed no more. Time and liveness are in none of the models, and
+//! of crashes only that of a write guard.
 //!
 //! `cargo run --release -p cachetier-models` prints the cases that the tests run, with the shortest counter-example of
 //! each ablation; with `all` as the argument it runs the long ones too.
@@ -46,6 +48,8 @@ pub const G2: &str = "G2: L1 holds nothing older than an acknowledged invalidati
 pub const G3: &str = "G3: nothing is served that is older than an invalidation its process was told of";
 /// L1 holds nothing older than an acknowledged invalidation that L2 refused or never had.
 pub const F: &str = "F: L1 holds nothing older than an acknowledged invalidation that L2 refused or never had";
+/// What was committed under a write guard that was then lost is not hidden by anything older.
+pub const W: &str = "W: nothing is kept that is older than what a lost write guard has committed, once no message is under way";
 /// Later callers join no flight whose value is older than an invalidation that its process was told of.
 pub const L: &str = "L: no attached flight brings a value older than an invalidation its process was told of";
 /// Waiters get nothing older than a bump that was known when they called.

@@ -31,6 +31,12 @@ pub enum CallKind {
     Bump,
     /// The first half of storing a value unasked: invalidates the key and plants a ticket.
     Seize,
+    /// Plants a write guard's hold in its keys.
+    Hold,
+    /// Takes a write guard's hold away.
+    Release,
+    /// The first half of storing what was written under a write guard: swaps its hold for a ticket.
+    Trade,
     /// Opens the subscription of one instance.
     Subscribe,
     /// Asks for the lane's state on a subscription.

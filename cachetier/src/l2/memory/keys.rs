@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::clock::{Millis, millis};
 use crate::error::Fault;
 use crate::l2::{Claimed, Filled};
+use crate::rule::hold::Hold;
 use crate::rule::stamp::Stamp;
-use crate::wire::slot;
+use crate::wire::{hold, slot};
 
 /// Below this many keys the dead are not looked for.
 const SWEEP_FROM: usize = 1_024;
@@ -104,10 +105,60 @@ impl Keys {
         Ok(())
     }
 
-    /// Removes what the key holds, unless a write guard holds it; says whether a ticket or a value went.
+    /// Removes what the key holds, unless a write guard holds it, whose hold is marked; says whether a ticket or a value went.
     pub(super) fn drop_unless_held(&mut self, key: &str, now: Millis) -> bool {
+        if self.on_hold(key, now) {
+            if let Some(What::Bytes(bytes)) = self.held.get_mut(key).map(|held| &mut held.what) {
+                hold::touch(bytes);
+            }
+            return false;
+        }
         let ours = matches!(self.first(key, now), Some(slot::TICKET | slot::VALUE));
-        !self.on_hold(key, now) && self.remove(key, now) && ours
+        self.remove(key, now) && ours
+    }
+
+    /// Whether the guard may hold the key, too.
+    pub(super) fn has_room_for(&self, key: &str, guard: Stamp, now: Millis) -> bool {
+        self.hold(key, now).is_none_or(|hold| hold.has_room_for(guard, now))
+    }
+
+    /// Plants a guard's hold, in the place of anything but other guards'.
+    pub(super) fn plant_hold(&mut self, key: &str, guard: Stamp, until: Millis, now: Millis) {
+        let mut hold = self.hold(key, now).unwrap_or_default();
+        hold.plant(guard, until, now);
+        self.put_hold(key, &hold, now);
+    }
+
+    /// Takes a guard out of the key's hold; what is no hold any more is dropped. Says whether the guard still stood.
+    pub(super) fn release_hold(&mut self, key: &str, guard: Stamp, lag_end: Option<Millis>, now: Millis) -> bool {
+        let mut hold = self.hold(key, now).unwrap_or_default();
+        let stood = hold.release(guard, lag_end, now);
+        self.put_hold(key, &hold, now);
+        stood
+    }
+
+    /// Swaps the hold for `ticket` if its guard has been alone on the key all the time, else releases it.
+    pub(super) fn trade_hold(&mut self, key: &str, guard: Stamp, ticket: Stamp, until: Millis, now: Millis) -> bool {
+        let planted = self.hold(key, now).is_some_and(|hold| hold.is_only(guard, now));
+        if planted {
+            self.plant(key, ticket, until, now);
+        } else {
+            self.release_hold(key, guard, None, now);
+        }
+        planted
+    }
+
+    fn hold(&self, key: &str, now: Millis) -> Option<Hold> {
+        hold::read(self.live(key, now)?.bytes().ok()?)
+    }
+
+    fn put_hold(&mut self, key: &str, hold: &Hold, now: Millis) {
+        match hold.end() {
+            Some(end) => self.put(key, hold::write(hold), end, now),
+            None => {
+                self.remove(key, now);
+            }
+        }
     }
 
     /// Says whether a write guard holds the key.

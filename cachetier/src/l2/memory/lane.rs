@@ -16,7 +16,7 @@ use super::keys::expiry;
 use super::room::{Content, Parcel, ReaderId};
 use crate::error::Fault;
 use crate::key::TagHash;
-use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Seized, Subscription};
+use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized, Subscription};
 use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
@@ -67,6 +67,12 @@ impl Bump {
     fn run(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Bumped {
         let now = state.now();
         let held = self.keys.iter().map(|key| u64::from(state.keys.drop_unless_held(key, now))).sum();
+        Bumped { token: self.tell(namespace, state, deliveries), held }
+    }
+
+    /// Moves the lane on and tells every subscriber; what becomes of the keys is done.
+    fn tell(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Token {
+        let now = state.now();
         let room = state.room(namespace);
         let (previous, token) = room.advance(now, self.floor, self.cells);
         for tag in &self.tags {
@@ -77,7 +83,59 @@ impl Bump {
         }
         let message: Arc<[u8]> = head(token.era, previous, token.seq).into_iter().chain(self.body.iter().copied()).collect();
         state.publish(namespace, &message, deliveries);
-        Bumped { token, held }
+        token
+    }
+}
+
+/// What a guard does to its keys.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    /// Plants its hold for so long.
+    Hold(Duration),
+    /// Takes it away, or leaves it for so long.
+    Release(Duration),
+    /// Swaps it for a ticket with this lease.
+    Trade(Stamp, Duration),
+}
+
+/// A guard's deed, ready to be carried out in one step.
+#[derive(Clone, Debug)]
+struct Guarding {
+    bump: Bump,
+    guard: Stamp,
+    deed: Deed,
+}
+
+impl Guarding {
+    /// Returns where the lane stands then and how many keys it went well in; nothing, having done nothing, where there is no room.
+    fn run(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Result<Option<(Token, u64)>, Fault> {
+        let now = state.now();
+        let mut went_well = 0;
+        match self.deed {
+            Deed::Hold(limit) => {
+                let until = expiry(limit, now)?;
+                if !self.bump.keys.iter().all(|key| state.keys.has_room_for(key, self.guard, now)) {
+                    return Ok(None);
+                }
+                for key in &self.bump.keys {
+                    state.keys.plant_hold(key, self.guard, until, now);
+                    went_well += 1;
+                }
+            }
+            Deed::Release(lag) => {
+                let lag_end = if lag.is_zero() { None } else { Some(expiry(lag, now)?) };
+                for key in &self.bump.keys {
+                    went_well += u64::from(state.keys.release_hold(key, self.guard, lag_end, now));
+                }
+            }
+            Deed::Trade(ticket, lease) => {
+                let until = expiry(lease, now)?;
+                for key in &self.bump.keys {
+                    went_well += u64::from(state.keys.trade_hold(key, self.guard, ticket, until, now));
+                }
+            }
+        }
+        Ok(Some((self.bump.tell(namespace, state, deliveries), went_well)))
     }
 }
 
@@ -107,6 +165,20 @@ impl MemoryLane {
     pub(super) fn new(hub: Arc<Hub>, names: LaneNames, instance: usize, limit: Option<Duration>) -> Self {
         let namespace = Arc::from(names.namespace.as_str());
         Self { place: Place { hub, names: Arc::new(names), namespace, instance }, limit }
+    }
+
+    async fn guarding(&self, kind: CallKind, keys: &[String], guarding: Guarding) -> Result<Option<(Token, u64)>, Fault> {
+        let Place { hub, names, namespace, instance } = &self.place;
+        let only = match keys {
+            [only] => Some(names.value(only)),
+            _ => None,
+        };
+        let stray = || {
+            let (guarding, here) = (guarding.clone(), Arc::clone(namespace));
+            Stray::new(Some(namespace), move |state, deliveries| drop(guarding.run(&here, state, deliveries)))
+        };
+        let call = Call::new(kind, only.as_deref(), *instance);
+        hub.pass(call, self.limit, Some(namespace), |state, deliveries| guarding.run(namespace, state, deliveries), stray).await
     }
 }
 
@@ -139,6 +211,29 @@ impl Lane for MemoryLane {
             Stray::new(Some(namespace), move |state, deliveries| drop(seize.run(&here, state, deliveries)))
         };
         hub.pass(call, self.limit, Some(namespace), |state, deliveries| seize.run(namespace, state, deliveries), stray).await
+    }
+
+    async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Token) -> Result<Planted, Fault> {
+        let targets = Targets { keys: keys.to_vec(), ..Targets::default() };
+        let guarding = Guarding { bump: Bump::new(&self.place.names, &targets, None, floor), guard, deed: Deed::Hold(limit) };
+        let held = self.guarding(CallKind::Hold, keys, guarding).await?;
+        Ok(held.map_or(Planted::Crowded, |(token, _)| Planted::Yes(token)))
+    }
+
+    async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Token) -> Result<Released, Fault> {
+        let targets = Targets { keys: keys.to_vec(), ..Targets::default() };
+        let guarding = Guarding { bump: Bump::new(&self.place.names, &targets, None, floor), guard, deed: Deed::Release(lag) };
+        let released = self.guarding(CallKind::Release, keys, guarding).await?;
+        released.map(|(token, stood)| Released { token, stood }).ok_or_else(no_room)
+    }
+
+    async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
+        let keys = [key.to_owned()];
+        let targets = Targets { keys: keys.to_vec(), ..Targets::default() };
+        let bump = Bump::new(&self.place.names, &targets, Some(ticket), floor);
+        let traded = self.guarding(CallKind::Trade, &keys, Guarding { bump, guard, deed: Deed::Trade(ticket, lease) }).await?;
+        let (token, planted) = traded.ok_or_else(no_room)?;
+        Ok(if planted == 1 { Seized::Planted(token) } else { Seized::Held(token) })
     }
 
     async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
@@ -306,6 +401,11 @@ impl Subscription for Reader {
     fn proves_for(&self) -> Option<Duration> {
         self.place.hub.lock().faults.proof()
     }
+}
+
+/// Only a hold needs room.
+fn no_room() -> Fault {
+    Fault::Refused(Arc::from("no room for a guard"))
 }
 
 fn closed() -> Fault {

@@ -104,3 +104,8 @@ local TICKET, VALUE, HOLD = '\245', '\246', '\247'
 local function kind(key)
   return redis.pcall('GETRANGE', key, '0', '0')
 end
+
+-- An invalidation leaves a hold and marks it: its guard may then no longer put what it has committed.
+local function touch(key)
+  redis.call('SETRANGE', key, '1', '\1')
+end

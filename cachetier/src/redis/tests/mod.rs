@@ -1,6 +1,7 @@
 //! Tests of the adapter against a real server, which each test starts for itself and ends by its handle.
 
 mod connect;
+mod holds;
 mod lane;
 mod server;
 mod store;

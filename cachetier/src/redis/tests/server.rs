@@ -207,7 +207,7 @@ pub(super) fn value(number: u8, payload: &str) -> Vec<u8> {
 }
 
 /// A write guard's hold.
-pub(super) const HELD: &[u8] = b"\xf7 a guard's hold";
+pub(super) const HELD: &[u8] = b"\xf7\x01 a guard's hold";
 
 /// Waits until `condition` holds.
 #[track_caller]

@@ -1,8 +1,8 @@
 //! The cases of the key model: its ablations, and the sizes at which the recommended rules are explored.
 
-use super::{Key, Mutations, Pending, Removal, SetScript, UnansweredProbe, Writers};
+use super::{Holds, Key, Mutations, Pending, Removal, SetScript, UnansweredProbe, UnderHold, Writers};
 use crate::case::Case;
-use crate::{F, G1, G2, G3, L};
+use crate::{F, G1, G2, G3, L, W};
 
 /// All cases.
 #[must_use]
@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(recommended());
     cases.extend(also_right());
     cases.extend(unanswered_probe_kept());
+    cases.extend(guards());
     cases
 }
 
@@ -168,5 +169,77 @@ fn unanswered_probe_kept() -> Vec<Case> {
             5,
             Key { foreign: true, unstamped_stays: true, writers: Writers::Nobody, ..kept },
         ),
+    ]
+}
+
+/// Write guards, beside invalidations without one.
+fn guards() -> Vec<Case> {
+    let lost = Key { guards: Writers::OnlyA, guards_are_lost: true, writers: Writers::Nobody, losses: 0, ..RIGHT };
+    let one_load = Key { loads: 1, ..lost };
+    let both = Key { guards: Writers::Both, ..one_load };
+    let lost_holds = Key { guards_set: true, guards_are_lost: false, holds: Holds::MayBeLost, ..one_load };
+    vec![
+        Case::breaks("loads under a hold kept in L1, and a guard lost", W, 9, Key { under_hold: UnderHold::KeepsInL1, ..lost }),
+        Case::breaks("a hold shorter than its transaction, and a guard lost", W, 10, Key { holds: Holds::MayBeLost, ..lost }),
+        Case::breaks(
+            "what L2 was not asked for stays in L1 as long as anything, and a guard lost",
+            W,
+            8,
+            Key { outages: true, unstamped_stays: true, ..lost },
+        ),
+        Case::breaks(
+            "an invalidation drops a hold, and a guard lost",
+            W,
+            12,
+            Key { bumps_leave_holds: false, writers: Writers::Both, ..lost },
+        ),
+        Case::breaks(
+            "an invalidation leaves no mark in a hold, and its guard sets",
+            G1,
+            12,
+            Key { bumps_touch_holds: false, guards_set: true, writers: Writers::Both, ..lost },
+        ),
+        Case::holds(
+            "RECOMMENDED a guard that may be lost, 2 loads each, A invalidates too",
+            1_205_397,
+            Key { writers: Writers::OnlyA, ..lost },
+        ),
+        Case::holds(
+            "RECOMMENDED a guard that may be lost, 1 load each, both invalidate",
+            1_537_919,
+            Key { writers: Writers::Both, ..one_load },
+        ),
+        Case::holds("RECOMMENDED two guards that may be lost, 1 load each", 1_507_747, both),
+        Case::holds(
+            "RECOMMENDED a guard that may be lost and sets, 1 load each, outages, 1 lost answer",
+            356_875,
+            Key { guards_set: true, losses: 1, outages: true, ..one_load },
+        ),
+        Case::holds(
+            "RECOMMENDED a guard that sets and whose hold may be lost, A invalidates too, 1 lost answer",
+            2_734_948,
+            Key { writers: Writers::OnlyA, losses: 1, ..lost_holds },
+        ),
+        Case::holds(
+            "RECOMMENDED a guard that may be lost and sets, 1 load each, both invalidate",
+            3_447_538,
+            Key { guards_set: true, writers: Writers::Both, ..one_load },
+        )
+        .long(),
+        Case::holds(
+            "RECOMMENDED a guard that sets and whose hold may be lost, 1 load each, both invalidate",
+            3_275_566,
+            Key { writers: Writers::Both, ..lost_holds },
+        )
+        .long(),
+        Case::holds("RECOMMENDED two guards that may be lost, 2 loads each", 7_597_406, Key { loads: 2, ..both }).long(),
+        Case::holds(
+            "RECOMMENDED two guards that may be lost, 1 load each, 1 lost answer, outages",
+            9_984_467,
+            Key { losses: 1, outages: true, ..both },
+        )
+        .long(),
+        Case::holds("RECOMMENDED two guards that may be lost and set, 1 load each", 18_406_882, Key { guards_set: true, ..both })
+            .long(),
     ]
 }

@@ -3,7 +3,7 @@
 
 use super::read::{claim, probe};
 use super::state::{Late, Message, Slot, Stamp, State, Version, Who};
-use super::{Key, Mutations, Removal, SetScript, Writers};
+use super::{Key, Mutations, Removal, SetScript};
 
 /// What is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,6 +12,8 @@ pub enum Kind {
     Invalidate,
     /// `set`.
     Set,
+    /// A write guard: HOLD, commit, RELEASE or the `set` of the guard.
+    Guard,
 }
 
 /// What a mutation waits for.
@@ -33,6 +35,14 @@ pub enum Stage {
     ValueRefused,
     /// To be sent again.
     InOutbox,
+    /// That the HOLD executes.
+    HoldSent,
+    /// That its answer arrives.
+    HoldExecuted,
+    /// That the caller commits.
+    Held,
+    /// That the first half of the guard's `set` executes.
+    TradeSent,
 }
 
 /// A mutation under way.
@@ -53,7 +63,7 @@ impl Mutation {
     }
 
     pub(super) const fn is_sent(self) -> bool {
-        !matches!(self.stage, Stage::Committed)
+        !matches!(self.stage, Stage::Committed | Stage::Held)
     }
 }
 
@@ -80,17 +90,28 @@ pub enum MutationStep {
     LearnValueAnswer,
     /// Gives up on an answer: drops and detaches again, the caller is told `Pending`.
     GiveUp,
+    /// Drops and detaches locally, and sends a HOLD.
+    Guard,
+    /// L2 executes it.
+    HoldExecutes,
+    /// Its answer arrives: drops and detaches again, the caller has his guard.
+    LearnHold,
+    /// Commits the next version under the guard.
+    CommitHeld,
+    /// Drops and detaches locally, and sends the first half of the guard's `set`.
+    Trade,
+    /// L2 executes it.
+    TradeExecutes,
+    /// The guard is dropped, as if its process had died: nothing is sent.
+    LoseGuard,
 }
 
 impl Key {
     fn may_commit(&self, state: &State, who: Who) -> bool {
-        let called = match self.writers {
-            Writers::Nobody => false,
-            Writers::OnlyA => who == Who::A,
-            Writers::Both => true,
-        };
+        let called = self.writers.has(who);
         // Two calls of `set` at a time have no order that could be wrong; the user's duty is to commit and set in one order.
-        let in_turn = !self.sets() || state.processes.all(|process| process.mutation.is_none_or(|mutation| mutation.pending));
+        let sets = self.mutations != Mutations::Invalidate;
+        let in_turn = !sets || state.processes.all(|process| process.mutation.is_none_or(|mutation| mutation.pending));
         called && in_turn && state.committed < self.writes
     }
 
@@ -100,9 +121,12 @@ impl Key {
                 if self.mutations != Mutations::Set {
                     may(MutationStep::Commit(Kind::Invalidate));
                 }
-                if self.sets() {
+                if self.mutations != Mutations::Invalidate {
                     may(MutationStep::Commit(Kind::Set));
                 }
+            }
+            if self.may_guard(state, who) {
+                may(MutationStep::Guard);
             }
             return;
         };
@@ -115,8 +139,13 @@ impl Key {
             Stage::Executed => MutationStep::LearnAnswer,
             Stage::ValueSent => MutationStep::ValueExecutes,
             Stage::ValueStored | Stage::ValueRefused => MutationStep::LearnValueAnswer,
+            Stage::HoldSent => MutationStep::HoldExecutes,
+            Stage::HoldExecuted => MutationStep::LearnHold,
+            Stage::Held => MutationStep::CommitHeld,
+            Stage::TradeSent => MutationStep::TradeExecutes,
         });
-        if state.losses_left > 0 && !matches!(mutation.stage, Stage::Committed | Stage::InOutbox) {
+        self.next_guard_steps(mutation, &mut may);
+        if state.losses_left > 0 && !matches!(mutation.stage, Stage::Committed | Stage::InOutbox | Stage::Held) {
             may(MutationStep::GiveUp);
         }
     }
@@ -128,8 +157,18 @@ impl Key {
             state.processes.of_mut(who).mutation = Some(mutation);
             return Some(());
         }
+        if step == MutationStep::Guard {
+            self.begin_guard(state.processes.of_mut(who));
+            return Some(());
+        }
         let mutation = state.processes.of(who).mutation?;
         let next = match step {
+            MutationStep::HoldExecutes
+            | MutationStep::LearnHold
+            | MutationStep::CommitHeld
+            | MutationStep::Trade
+            | MutationStep::TradeExecutes
+            | MutationStep::LoseGuard => return self.guard(state, who, step),
             MutationStep::Send => {
                 self.invalidate_locally(state.processes.of_mut(who));
                 Stage::Sent
@@ -139,7 +178,7 @@ impl Key {
             MutationStep::OtherHalfExecutes => {
                 match self.removal {
                     Removal::DeleteThenPublish => self.publish(state, who, None),
-                    _ => state.slot = Slot::Absent,
+                    _ => self.bump(&mut state.slot),
                 }
                 Stage::Executed
             }
@@ -153,7 +192,7 @@ impl Key {
                 self.acknowledge(state, who, mutation);
                 return Some(());
             }
-            MutationStep::GiveUp | MutationStep::Commit(_) => {
+            MutationStep::GiveUp | MutationStep::Commit(_) | MutationStep::Guard => {
                 self.give_up(state, who, mutation);
                 return Some(());
             }
@@ -164,6 +203,19 @@ impl Key {
 
     fn execute(&self, state: &mut State, who: Who, mutation: Mutation) -> Stage {
         match (mutation.kind, self.removal) {
+            (Kind::Guard, _) => {
+                self.release(&mut state.slot, who);
+                self.publish(state, who, None);
+                Stage::Executed
+            }
+            (Kind::Set, _) if matches!(state.slot, Slot::Hold(_)) => {
+                self.bump(&mut state.slot);
+                self.publish(state, who, None);
+                if let Some(mutation) = &mut state.processes.of_mut(who).mutation {
+                    mutation.kind = Kind::Invalidate;
+                }
+                Stage::Executed
+            }
             (Kind::Set, _) => {
                 let first_half = match self.set {
                     SetScript::TwoHalves => Slot::Ticket(mutation.stamp()),
@@ -174,12 +226,12 @@ impl Key {
                 Stage::Executed
             }
             (Kind::Invalidate, Removal::Atomic) => {
-                state.slot = Slot::Absent;
+                self.bump(&mut state.slot);
                 self.publish(state, who, None);
                 Stage::Executed
             }
             (Kind::Invalidate, Removal::DeleteThenPublish) => {
-                state.slot = Slot::Absent;
+                self.bump(&mut state.slot);
                 Stage::HalfExecuted
             }
             (Kind::Invalidate, Removal::PublishThenDelete) => {
@@ -189,7 +241,7 @@ impl Key {
         }
     }
 
-    fn publish(&self, state: &mut State, from: Who, stamp: Option<Stamp>) {
+    pub(super) fn publish(&self, state: &mut State, from: Who, stamp: Option<Stamp>) {
         let message = Message { from: (!self.own_echo).then_some(from), stamp };
         state.processes.for_each(|process| process.inbox.push(message));
     }
@@ -212,6 +264,16 @@ impl Key {
         state.losses_left -= 1;
         let process = state.processes.of_mut(who);
         let late = match (mutation.stage, mutation.kind, self.set) {
+            (Stage::HoldSent | Stage::HoldExecuted, ..) => {
+                // The caller has no guard and commits nothing under it.
+                process.mutation = None;
+                if mutation.stage == Stage::HoldSent {
+                    process.leave(Late::Hold(who));
+                }
+                return;
+            }
+            (Stage::Sent, Kind::Guard, _) => Some(Late::Release(who)),
+            (Stage::TradeSent, ..) => Some(Late::Trade(who, mutation.version)),
             (Stage::Sent, Kind::Invalidate, _) => Some(Late::Invalidate),
             (Stage::Sent, Kind::Set, SetScript::TwoHalves) => Some(Late::SetFirstHalf(mutation.version)),
             (Stage::Sent, Kind::Set, SetScript::One) => Some(Late::Set(mutation.version)),
@@ -254,7 +316,11 @@ impl Key {
             Late::Fill(ticket, version) => state.slot = self.value(version, ticket),
             Late::SetSecondHalf(version) => state.slot = self.value(version, Stamp::Set(version)),
             Late::Invalidate => {
-                state.slot = Slot::Absent;
+                self.bump(&mut state.slot);
+                self.publish(state, who, None);
+            }
+            Late::Set(_) | Late::SetFirstHalf(_) if matches!(state.slot, Slot::Hold(_)) => {
+                self.bump(&mut state.slot);
                 self.publish(state, who, None);
             }
             Late::Set(version) => {
@@ -264,6 +330,14 @@ impl Key {
             Late::SetFirstHalf(version) => {
                 state.slot = Slot::Ticket(Stamp::Set(version));
                 self.publish(state, who, Some(Stamp::Set(version)));
+            }
+            Late::Hold(_) => self.hold(state, who),
+            Late::Release(_) => {
+                self.release(&mut state.slot, who);
+                self.publish(state, who, None);
+            }
+            Late::Trade(_, version) => {
+                self.trade(state, who, version);
             }
         }
         Some(())

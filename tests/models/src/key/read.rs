@@ -2,7 +2,7 @@
 //! mutations, nor what executes late.
 
 use super::state::{Entry, Late, Process, Slot, Stamp, State, Version, Who};
-use super::{Key, Pending, UnansweredProbe};
+use super::{Key, Pending, UnansweredProbe, UnderHold, Writers};
 
 /// What L2 answered to a probe or a CLAIM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +13,8 @@ pub enum Answer {
     OthersTicket,
     /// A value, with its stamp if anything can compare it.
     Value(Version, Option<Stamp>),
+    /// A write guard holds the key.
+    Held,
 }
 
 /// What a flight waits for. A stamp is the one of its ticket.
@@ -91,7 +93,7 @@ impl Key {
     }
 
     pub(super) fn entry(&self, version: Version, stamp: Option<Stamp>) -> Entry {
-        Entry { version, stamp: stamp.filter(|_| self.sets()), never_in_l2: false }
+        Entry { version, stamp: stamp.filter(|_| self.sets()), never_in_l2: false, bounded: false }
     }
 
     fn end_flight(&self, process: &mut Process, version: Version, backing: Backing) -> Option<()> {
@@ -99,7 +101,9 @@ impl Key {
         if flight.attached {
             let stamp = if let Backing::Stored(stamp) = backing { stamp } else { None };
             let judged = matches!(backing, Backing::Refused) || self.unstamped_stays && matches!(backing, Backing::Never);
-            process.l1 = Some(Entry { never_in_l2: self.foreign && judged, ..self.entry(version, stamp) });
+            let bounded =
+                self.guards != Writers::Nobody && !self.unstamped_stays && matches!(backing, Backing::Never | Backing::Unknown);
+            process.l1 = Some(Entry { never_in_l2: self.foreign && judged, bounded, ..self.entry(version, stamp) });
         }
         Some(())
     }
@@ -166,6 +170,9 @@ impl Key {
                 Step::Answered(ticket, claim(&mut state.slot, ticket, unusable))
             }
             (ReadStep::LearnAnswer, Step::Answered(ticket, Answer::Planted)) => Step::FillSent(ticket, committed),
+            (ReadStep::LearnAnswer, Step::Answered(_, Answer::Held)) if self.under_hold == UnderHold::KeepsInL1 => {
+                return self.end_flight(process, committed, Backing::Refused);
+            }
             (ReadStep::LearnAnswer, Step::Answered(_, Answer::Value(version, stamp))) => {
                 return self.end_flight(process, version, Backing::Stored(stamp));
             }
@@ -267,6 +274,7 @@ pub(super) fn probe(slot: &mut Slot, ticket: Stamp) -> Answer {
         }
         Slot::Ticket(_) => Answer::OthersTicket,
         Slot::Value(version, stamp) => Answer::Value(version, stamp),
+        Slot::Hold(_) => Answer::Held,
     }
 }
 

@@ -75,6 +75,42 @@ pub enum Slot {
     Ticket(Stamp),
     /// A value, with its stamp if anything can compare it.
     Value(Version, Option<Stamp>),
+    /// The hold of one write guard or two.
+    Hold(Hold),
+}
+
+/// Whose guards hold the key. Each process has one guard in its life, so a record needs no name of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hold {
+    a: bool,
+    b: bool,
+    /// Whether anybody but its one guard has bumped the key since it was planted.
+    pub(super) touched: bool,
+}
+
+impl Hold {
+    pub(super) const fn of(who: Who) -> Self {
+        Self { a: matches!(who, Who::A), b: matches!(who, Who::B), touched: false }
+    }
+
+    pub(super) const fn has(self, who: Who) -> bool {
+        match who {
+            Who::A => self.a,
+            Who::B => self.b,
+        }
+    }
+
+    pub(super) const fn with(self, who: Who) -> Self {
+        let other = Self::of(who);
+        Self { a: self.a || other.a, b: self.b || other.b, touched: true }
+    }
+
+    /// What is left without the record of `who`.
+    pub(super) const fn without(self, who: Who) -> Slot {
+        let own = Self::of(who);
+        let left = Self { a: self.a && !own.a, b: self.b && !own.b, touched: self.touched };
+        if left.a || left.b { Slot::Hold(left) } else { Slot::Absent }
+    }
 }
 
 /// What L1 holds under the key.
@@ -85,6 +121,8 @@ pub struct Entry {
     pub(super) stamp: Option<Stamp>,
     /// Whether L2 never held it and this is judged.
     pub(super) never_in_l2: bool,
+    /// Whether it stays for no longer than G2 allows, and guards are judged.
+    pub(super) bounded: bool,
 }
 
 /// A published invalidation under way to a process.
@@ -122,6 +160,12 @@ pub enum Late {
     SetFirstHalf(Version),
     /// Its second half.
     SetSecondHalf(Version),
+    /// The HOLD of this process' guard that was given up on.
+    Hold(Who),
+    /// Its RELEASE.
+    Release(Who),
+    /// The first half of its `set`.
+    Trade(Who, Version),
 }
 
 impl Late {
@@ -132,7 +176,13 @@ impl Late {
             Self::Claim { unusable, .. } => matches!(slot, Slot::Value(_, stamp) if stamp == unusable),
             Self::Fill(ticket, _) => slot == Slot::Ticket(ticket),
             Self::SetSecondHalf(version) => slot == Slot::Ticket(Stamp::Set(version)),
-            Self::Abandon(_) | Self::Invalidate | Self::Set(_) | Self::SetFirstHalf(_) => true,
+            Self::Abandon(_)
+            | Self::Invalidate
+            | Self::Set(_)
+            | Self::SetFirstHalf(_)
+            | Self::Hold(_)
+            | Self::Release(_)
+            | Self::Trade(..) => true,
         }
     }
 
@@ -151,6 +201,8 @@ pub struct Process {
     /// The newest version whose invalidation it was told of, as applied or as pending.
     pub(super) told: Version,
     pub(super) loads_begun: u8,
+    /// Whether it has had its guard.
+    pub(super) guard_begun: bool,
     pub(super) inbox: ArrayVec<Message, 6>,
     /// Sorted, for their order means nothing.
     pub(super) late: ArrayVec<Late, 6>,
@@ -164,6 +216,7 @@ impl Process {
             mutation: None,
             told: 0,
             loads_begun: 0,
+            guard_begun: false,
             inbox: ArrayVec::new_const(),
             late: ArrayVec::new_const(),
         }
@@ -222,6 +275,8 @@ pub enum Foreign {
 pub struct State {
     pub(super) committed: Version,
     pub(super) acknowledged: Version,
+    /// The newest version that was committed under a guard which was then lost.
+    pub(super) orphaned: Version,
     pub(super) slot: Slot,
     pub(super) processes: Pair<Process>,
     pub(super) losses_left: u8,
@@ -232,7 +287,7 @@ impl State {
     pub(super) const fn new(losses: u8, foreign: bool) -> Self {
         let foreign = if foreign { Foreign::ToCommit } else { Foreign::Done };
         let processes = Pair { a: Process::new(), b: Process::new() };
-        Self { committed: 0, acknowledged: 0, slot: Slot::Absent, processes, losses_left: losses, foreign }
+        Self { committed: 0, acknowledged: 0, orphaned: 0, slot: Slot::Absent, processes, losses_left: losses, foreign }
     }
 
     /// Forgets what can never do anything any more: fewer states, the same behaviour.

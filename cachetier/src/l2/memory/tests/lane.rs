@@ -4,7 +4,9 @@ use super::*;
 use crate::error::Fault;
 use crate::key::TagHash;
 use crate::l2::lane::{Bumped, LaneNames, Seized};
+use crate::rule::hold::{Hold, Record};
 use crate::rule::table::{TableCopy, TagTable};
+use crate::wire::hold;
 
 const NOW_MICROS: u64 = 1_000_000_000;
 
@@ -158,15 +160,16 @@ fn seizing_drops_what_is_there_and_plants_the_ticket() {
 }
 
 #[test]
-fn seizing_a_held_key_bumps_it_and_leaves_the_hold() {
+fn seizing_a_held_key_bumps_it_and_marks_the_hold() {
     let (tier, _) = tier();
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
-    let hold = slot::prefix(slot::HOLD, A);
-    tier.put("ct:shop:v:k", &hold);
+    let hold = Hold { touched: false, records: vec![Record::new(A, 9_000_000)] };
+    tier.put("ct:shop:v:k", &hold::write(&hold));
     let Ok(Seized::Held(token)) = now(lane.seize("k", B, LEASE, Token::default())) else { panic!("not held") };
     assert_eq!(points(&reader.ready().expect("a message")), token);
-    assert_eq!(now(tier.store(None).read("ct:shop:v:k")), Ok(Some(hold.to_vec())));
+    let touched = hold::write(&Hold { touched: true, ..hold });
+    assert_eq!(now(tier.store(None).read("ct:shop:v:k")), Ok(Some(touched)));
 }
 
 #[test]

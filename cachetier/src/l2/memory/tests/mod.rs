@@ -1,6 +1,7 @@
 //! What the tests of the tier share. Most need no runtime: futures are polled by hand.
 
 mod faults;
+mod holds;
 mod lane;
 mod messages;
 mod store;

@@ -1,0 +1,140 @@
+//! Putting a value that no loader brought: the bump that announces it, then an ordinary fill. By anybody, or by the write guard that
+//! holds the key.
+
+use std::any::TypeId;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answer::Just;
+use super::ask::{Flight, entry};
+use super::fill::Parcel;
+use super::write::{Delivery, OwnBump};
+use super::{Key, Rules, TieredCache, Value};
+use crate::error::CacheError;
+use crate::flight::outcome::{Begun, Outcome};
+use crate::flight::{Plan, Purpose};
+use crate::l2::Filled;
+use crate::l2::lane::Seized;
+use crate::l2::tier::Tier;
+use crate::lease::Ticket;
+use crate::rule::stamp::Stamp;
+use crate::view::Noted;
+use crate::wire::message::Targets;
+
+/// Who puts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Putter {
+    /// Whoever calls `set`: what the key holds goes, unless a guard holds it.
+    Anybody,
+    /// The guard of this name, which holds the key since it noted this: its hold becomes the value if it was alone all the time.
+    Guard(Stamp, Noted),
+}
+
+impl TieredCache {
+    pub(super) async fn put<V: Value>(
+        &self,
+        key: Key<'_>,
+        value: Just<V>,
+        rules: impl Rules,
+        putter: Putter,
+    ) -> Result<Delivery, CacheError> {
+        self.check_open()?;
+        let stamp = self.shared.stamps.next();
+        let mut begun = Begun { writes: Some(stamp), ..self.begin(key) };
+        if let Putter::Guard(_, noted) = putter {
+            // What is bumped under the guard is bumped after what it has committed was read, for all one knows.
+            begun.noted = noted;
+        }
+        let tier = self.shared.tier.as_ref();
+        let parcel = self.pack(key, &rules, &begun, &value, tier.map(|_| stamp), Duration::ZERO)?;
+        // A value always lives: only the knowledge that there is none may not be remembered.
+        let Some(parcel) = parcel else { return Ok(Delivery::Pending) };
+
+        let plan = Plan { purpose: Purpose::Write, kind: TypeId::of::<V>(), noted: begun };
+        let instance = self.instance();
+        // Whoever asks from now on waits for this flight; what invalidates the key detaches it, except the bump that announces it.
+        let flight = instance.flights.supersede(key.hash, plan, || instance.l1.drop_entry(key.hash, |_| false));
+        // After the flight is registered: a guard that comes later detaches it.
+        let free = match putter {
+            Putter::Anybody => !instance.holds.touch(key.hash, self.now()),
+            Putter::Guard(guard, _) => instance.holds.trade(key.hash, guard, self.now()),
+        };
+        let Some(tier) = tier else {
+            instance.counters.invalidations.one();
+            if !free {
+                flight.finish(Outcome::Nothing, || {});
+                return Ok(Delivery::Applied(instance.view.next_alone()));
+            }
+            self.settle(flight, key, &rules, &begun, (value, parcel), None);
+            return Ok(Delivery::Applied(instance.view.known().0));
+        };
+
+        let targets = Targets { keys: vec![key.text.to_owned()], ..Targets::default() };
+        let tick = instance.begin_own(&targets, Some(stamp));
+        // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
+        let own = OwnBump::new(instance, targets);
+        let floor = instance.view.floor();
+        let seized = match putter {
+            Putter::Anybody => tier.seize(key.text, stamp, floor).await,
+            Putter::Guard(guard, _) => tier.trade(key.text, guard, stamp, floor).await,
+        };
+        let token = match seized {
+            Ok(Seized::Planted(token)) => token,
+            Ok(Seized::Held(token)) => {
+                own.settle(tick, token, None);
+                flight.finish(Outcome::Nothing, || {});
+                return Ok(Delivery::Applied(token));
+            }
+            Err(_) => {
+                drop(own);
+                flight.finish(Outcome::Nothing, || {});
+                return Ok(Delivery::Pending);
+            }
+        };
+        match self.second_half(tier, key, stamp, &parcel).await {
+            Some(Filled::Stored) => {
+                own.settle(tick, token, Some(stamp));
+                self.settle(flight, key, &rules, &begun, (value, parcel), Some(stamp));
+                instance.counters.fills.one();
+                Ok(Delivery::Applied(token))
+            }
+            // Something newer came: this one counts as an invalidation.
+            Some(Filled::Refused) => {
+                own.settle(tick, token, None);
+                flight.finish(Outcome::Nothing, || {});
+                instance.counters.fills_refused.one();
+                Ok(Delivery::Applied(token))
+            }
+            None => {
+                drop(own);
+                flight.finish(Outcome::Nothing, || {});
+                instance.counters.fills_unanswered.one();
+                Ok(Delivery::Pending)
+            }
+        }
+    }
+
+    /// Stores the value where the first half has planted the ticket. `None`: nobody knows.
+    async fn second_half(&self, tier: &Arc<Tier>, key: Key<'_>, stamp: Stamp, parcel: &Parcel) -> Option<Filled> {
+        // Given back unless the fill has an answer.
+        let ticket = Ticket::new(tier, key.text, stamp);
+        let filled = tier.fill(ticket.name(), stamp, &parcel.bytes, parcel.life.shared).await.ok()?;
+        ticket.spend();
+        Some(filled)
+    }
+
+    /// Ends the flight of a `set` with its value.
+    fn settle<V: Value>(
+        &self,
+        flight: Flight,
+        key: Key<'_>,
+        rules: &impl Rules,
+        begun: &Begun,
+        (value, parcel): (Just<V>, Parcel),
+        stamp: Option<Stamp>,
+    ) {
+        let facts = self.facts(begun, rules, &parcel.tags, &value, stamp, (parcel.life.local, parcel.size));
+        let entry = entry(facts, self.now(), Some(value.0));
+        self.land(flight, key, entry, true);
+    }
+}

@@ -1,0 +1,45 @@
+-- What the scripts of write guards share: put between those of the lane and each of them.
+-- A hold: its kind; a byte that is 0 until somebody other than its one guard bumps the key; for each guard its name (16 bytes)
+-- and its deadline (8 bytes, milliseconds of this server's clock).
+local NAME, RECORD = 16, 24
+local MOST = 64
+
+local function millis()
+  return math.floor(now() / 1000)
+end
+
+local function record(guard, deadline)
+  return guard .. struct.pack('>I8', deadline)
+end
+
+-- What stands in a key: the records of others than `guard` that have not ended, the latest of their deadlines, whether the
+-- guard's own stands, and whether the hold was touched.
+local function hold(key, guard, time)
+  local found = { others = '', latest = 0, own = false, touched = true }
+  if kind(key) ~= HOLD then
+    return found
+  end
+  local slot = redis.call('GET', key)
+  found.touched = string.sub(slot, 2, 2) ~= '\0'
+  for at = 3, #slot - RECORD + 1, RECORD do
+    local name, deadline = string.sub(slot, at, at + NAME - 1), struct.unpack('>I8', slot, at + NAME)
+    if deadline > time then
+      if name == guard then
+        found.own = true
+      else
+        found.others = found.others .. record(name, deadline)
+        found.latest = math.max(found.latest, deadline)
+      end
+    end
+  end
+  return found
+end
+
+-- Makes a key a hold with these records, or empties it where there are none.
+local function put(key, touched, records, latest, time)
+  if records == '' then
+    redis.call('DEL', key)
+  else
+    redis.call('SET', key, HOLD .. (touched and '\1' or '\0') .. records, 'PX', text(latest - time))
+  end
+end

@@ -1,0 +1,246 @@
+//! Holds of write guards in a server: what the scripts plant, release and trade, in bytes.
+
+use std::time::Duration;
+
+use super::lane::{keys, parse};
+use super::server::{LEASE, Plain, Server, names, stamp, ticket, value};
+use crate::error::Fault;
+use crate::l2::lane::{Lane as _, Planted, Seized};
+use crate::l2::{Filled, Store as _};
+use crate::redis::RedisLane;
+use crate::rule::hold::{Hold, Record};
+use crate::rule::seq::Token;
+use crate::rule::stamp::Stamp;
+use crate::wire::hold;
+use crate::wire::message::body;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn named(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+fn name() -> String {
+    names().value("k")
+}
+
+async fn plant(lane: &RedisLane, guard: Stamp, limit: Duration) -> Token {
+    match lane.hold(&named(&["k"]), guard, limit, Token::default()).await {
+        Ok(Planted::Yes(token)) => token,
+        other => panic!("not planted: {other:?}"),
+    }
+}
+
+async fn release(lane: &RedisLane, guard: Stamp, lag: Duration) -> u64 {
+    lane.release(&named(&["k"]), guard, lag, Token::default()).await.unwrap().stood
+}
+
+/// The hold that stands in the key.
+async fn standing(plain: &mut Plain) -> Hold {
+    let bytes = plain.get(&name()).await.expect("something");
+    let held = hold::read(&bytes).expect("a hold");
+    assert_eq!(hold::write(&held), bytes, "nothing but a hold");
+    held
+}
+
+async fn millis(plain: &mut Plain) -> u64 {
+    let time: Vec<u64> = plain.say("TIME").await;
+    time[0] * 1_000 + time[1] / 1_000
+}
+
+fn guards(hold: &Hold) -> Vec<Stamp> {
+    hold.records.iter().map(|record| record.guard).collect()
+}
+
+#[tokio::test]
+async fn a_hold_takes_the_place_of_anything_until_its_deadline_on_the_servers_clock() {
+    let server = Server::start().await;
+    let ((store, lane), mut plain) = (server.open().await, server.plain().await);
+    let mut subscription = lane.subscribe().await.unwrap();
+    for before in [None, Some(value(9, "old")), Some(ticket(9)), Some(b"foreign".to_vec())] {
+        if let Some(bytes) = &before {
+            plain.set(&name(), bytes).await;
+        }
+        let from = millis(&mut plain).await;
+        let token = plant(&lane, stamp(1), LIMIT).await;
+        let until = millis(&mut plain).await;
+        let held = standing(&mut plain).await;
+        assert_eq!((held.touched, guards(&held)), (false, vec![stamp(1)]));
+        assert!((from + 30_000..=until + 30_000).contains(&held.records[0].until.0));
+        assert!((29_000..=30_000).contains(&plain.life(&name()).await));
+        let (era, _, seq, told) = parse(&subscription.next().await.unwrap());
+        assert_eq!((era, seq, told), (token.era.0, token.seq.0, body(&keys(&["k"]), None)));
+        assert_eq!(store.fill(&name(), stamp(9), &value(9, "old"), LIMIT).await, Ok(Filled::Refused));
+        assert_eq!(release(&lane, stamp(1), Duration::ZERO).await, 1);
+        assert_eq!(plain.get(&name()).await, None);
+        assert_ne!(parse(&subscription.next().await.unwrap()).2, token.seq.0);
+    }
+    plain.ask::<()>(&[b"RPUSH", name().as_bytes(), b"a queue"]).await;
+    plant(&lane, stamp(1), LIMIT).await;
+    assert_eq!(guards(&standing(&mut plain).await), [stamp(1)]);
+}
+
+#[tokio::test]
+async fn guards_hold_a_key_side_by_side_and_the_last_one_empties_it() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    plant(&lane, stamp(1), LIMIT).await;
+    plant(&lane, stamp(2), 2 * LIMIT).await;
+    let held = standing(&mut plain).await;
+    assert_eq!((held.touched, guards(&held)), (true, vec![stamp(1), stamp(2)]));
+    assert!(plain.life(&name()).await > 31_000, "as long as the last one");
+    plant(&lane, stamp(3), Duration::from_secs(1)).await;
+    assert!(plain.life(&name()).await > 31_000, "a shorter one shortens nothing");
+    assert_eq!(release(&lane, stamp(3), Duration::from_secs(1)).await, 1);
+    assert!(plain.life(&name()).await > 31_000, "nor does its lag");
+    assert_eq!(release(&lane, stamp(3), Duration::ZERO).await, 1);
+    assert_eq!(release(&lane, stamp(2), Duration::ZERO).await, 1);
+    assert_eq!(guards(&standing(&mut plain).await), [stamp(1)]);
+    assert!(plain.life(&name()).await <= 30_000);
+    assert_eq!(release(&lane, stamp(2), Duration::ZERO).await, 0, "it is gone");
+    assert_eq!(release(&lane, stamp(1), Duration::ZERO).await, 1);
+    assert_eq!(plain.get(&name()).await, None);
+}
+
+#[tokio::test]
+async fn records_that_have_ended_are_left_out() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let ended = Hold { touched: true, records: vec![Record::new(stamp(9), 1_000)] };
+    plain.set(&name(), &hold::write(&ended)).await;
+    plant(&lane, stamp(1), LIMIT).await;
+    let held = standing(&mut plain).await;
+    assert_eq!((held.touched, guards(&held)), (false, vec![stamp(1)]));
+}
+
+#[tokio::test]
+async fn a_release_of_a_lost_hold_drops_what_has_come_in_its_place() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    for lost in [value(9, "old"), ticket(9), b"foreign".to_vec()] {
+        plain.set(&name(), &lost).await;
+        assert_eq!(release(&lane, stamp(1), Duration::ZERO).await, 0);
+        assert_eq!(plain.get(&name()).await, None);
+        plain.set(&name(), &lost).await;
+        assert_eq!(release(&lane, stamp(1), LIMIT).await, 0);
+        assert_eq!(guards(&standing(&mut plain).await), [stamp(1)], "for the lag it is held anew");
+        plain.ask::<()>(&[b"DEL", name().as_bytes()]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lag_takes_the_place_of_the_guards_own_deadline() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    plant(&lane, stamp(1), LIMIT).await;
+    assert_eq!(release(&lane, stamp(1), Duration::from_secs(5)).await, 1);
+    assert_eq!(guards(&standing(&mut plain).await), [stamp(1)]);
+    assert!((4_000..=5_000).contains(&plain.life(&name()).await));
+}
+
+#[tokio::test]
+async fn an_invalidation_and_a_seizure_leave_a_hold_and_mark_it() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    for seize in [false, true] {
+        plant(&lane, stamp(1), LIMIT).await;
+        let before = standing(&mut plain).await;
+        if seize {
+            assert!(matches!(lane.seize("k", stamp(2), LEASE, Token::default()).await, Ok(Seized::Held(_))));
+        } else {
+            assert_eq!(lane.bump(&keys(&["k"]), Token::default()).await.unwrap().held, 0);
+        }
+        assert_eq!(standing(&mut plain).await, Hold { touched: true, ..before });
+        assert!((1..=30_000).contains(&plain.life(&name()).await), "its deadline stays");
+        assert!(matches!(lane.trade("k", stamp(1), stamp(3), LEASE, Token::default()).await, Ok(Seized::Held(_))));
+        assert_eq!(plain.get(&name()).await, None, "released in its place");
+    }
+}
+
+#[tokio::test]
+async fn a_guard_that_was_alone_trades_its_hold_for_a_ticket_and_tells_the_stamp_to_come() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let token = plant(&lane, stamp(1), LIMIT).await;
+    let mut subscription = lane.subscribe().await.unwrap();
+    let Ok(Seized::Planted(traded)) = lane.trade("k", stamp(1), stamp(3), LEASE, Token::default()).await else { panic!("alone") };
+    assert!(traded.seq > token.seq);
+    assert_eq!(plain.get(&name()).await, Some(ticket(3)));
+    let (_, before, seq, told) = parse(&subscription.next().await.unwrap());
+    assert_eq!((before, seq, told), (token.seq.0, traded.seq.0, body(&keys(&["k"]), Some(stamp(3)))));
+}
+
+#[tokio::test]
+async fn a_guard_that_had_company_or_lost_its_hold_trades_nothing() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let trade = || lane.trade("k", stamp(1), stamp(3), LEASE, Token::default());
+    plant(&lane, stamp(1), LIMIT).await;
+    plant(&lane, stamp(2), LIMIT).await;
+    assert!(matches!(trade().await, Ok(Seized::Held(_))));
+    assert_eq!(guards(&standing(&mut plain).await), [stamp(2)]);
+    plant(&lane, stamp(1), LIMIT).await;
+    release(&lane, stamp(2), Duration::ZERO).await;
+    assert!(matches!(trade().await, Ok(Seized::Held(_))), "the other has come and gone");
+    for lost in [None, Some(value(9, "newer")), Some(ticket(9))] {
+        plant(&lane, stamp(1), LIMIT).await;
+        plain.ask::<()>(&[b"DEL", name().as_bytes()]).await;
+        if let Some(bytes) = lost {
+            plain.set(&name(), &bytes).await;
+        }
+        assert!(matches!(trade().await, Ok(Seized::Held(_))));
+        assert_eq!(plain.get(&name()).await, None);
+    }
+}
+
+#[tokio::test]
+async fn where_one_key_has_no_room_for_a_guard_none_is_held() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let until = millis(&mut plain).await + 60_000;
+    let records = (100..164).map(|number| Record::new(stamp(number), until)).collect();
+    plain.set(&name(), &hold::write(&Hold { touched: true, records })).await;
+    let checked = lane.subscribe().await.unwrap().check(Token::default()).await.unwrap().token;
+    assert_eq!(lane.hold(&named(&["free", "k"]), stamp(1), LIMIT, Token::default()).await, Ok(Planted::Crowded));
+    assert_eq!(plain.get(&names().value("free")).await, None);
+    assert_eq!(lane.subscribe().await.unwrap().check(Token::default()).await.unwrap().token, checked, "nothing was told");
+    assert_eq!(release(&lane, stamp(107), Duration::ZERO).await, 1);
+    assert!(matches!(lane.hold(&named(&["free", "k"]), stamp(1), LIMIT, Token::default()).await, Ok(Planted::Yes(_))));
+}
+
+#[tokio::test]
+async fn a_full_server_still_holds_releases_and_trades() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    plain.say::<()>("CONFIG SET maxmemory 1").await;
+    plant(&lane, stamp(1), LIMIT).await;
+    assert_eq!(lane.bump(&keys(&["k"]), Token::default()).await.unwrap().held, 0);
+    assert!(standing(&mut plain).await.touched);
+    assert_eq!(release(&lane, stamp(1), Duration::ZERO).await, 1);
+    plant(&lane, stamp(2), LIMIT).await;
+    assert!(matches!(lane.trade("k", stamp(2), stamp(3), LEASE, Token::default()).await, Ok(Seized::Planted(_))));
+}
+
+#[tokio::test]
+async fn more_keys_than_one_script_takes_are_held_and_released_in_parts() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let long = "x".repeat(4_000);
+    let many: Vec<String> = (0..1_500).map(|i| format!("k{i}")).chain((0..40).map(|i| format!("{long}{i}"))).collect();
+    assert!(matches!(lane.hold(&many, stamp(1), LIMIT, Token::default()).await, Ok(Planted::Yes(_))));
+    assert_eq!(plain.say::<usize>("DBSIZE").await, 1_541, "the keys, and the lane's state");
+    assert_eq!(lane.release(&many, stamp(1), Duration::ZERO, Token::default()).await.unwrap().stood, 1_540);
+    assert_eq!(plain.say::<usize>("DBSIZE").await, 1);
+}
+
+#[tokio::test]
+async fn a_lane_under_foreign_keys_is_refused_before_anything_is_changed() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    plain.ask::<()>(&[b"RPUSH", names().state().as_bytes(), b"a queue"]).await;
+    plain.set(&name(), &value(1, "kept")).await;
+    assert_eq!(lane.hold(&named(&["k"]), stamp(2), LIMIT, Token::default()).await, Err(Fault::Foreign));
+    assert_eq!(lane.release(&named(&["k"]), stamp(2), LIMIT, Token::default()).await, Err(Fault::Foreign));
+    assert_eq!(lane.trade("k", stamp(2), stamp(3), LEASE, Token::default()).await, Err(Fault::Foreign));
+    assert_eq!(plain.get(&name()).await, Some(value(1, "kept")));
+}
