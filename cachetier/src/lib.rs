@@ -51,7 +51,8 @@
 //!   late it ends.
 //! - **G2.** A value served at some time is not older than the last invalidation applied [`max_staleness`] before (2 s unless set
 //!   otherwise; while the server can be reached, as long as a message takes). An instance that cannot prove this asks the loader.
-//! - **G3.** In the instance that invalidated, the next read sees it, whether the server could be reached or not.
+//! - **G3.** In the instance that invalidated, the next read sees it, whether the server could be reached or not; in another one, after
+//!   [`wait_for`](TieredCache::wait_for).
 //! - A fault of the shared tier never fails a read: it is counted, and the loader answers.
 //! - Loads are not repeated: within an instance one runs at a time for a key and all who ask share its outcome, but for a load that
 //!   an invalidation has overtaken; across instances, as long as the server can be reached.
@@ -82,6 +83,7 @@
 //! | a read whose loader runs | the loader is dropped too; somebody who waits runs theirs, and inherits the right to fill |
 //! | an invalidation | it is carried out all the same, in the background |
 //! | a [`set`](TieredCache::set) | it counts as an invalidation of the key |
+//! | a [`wait_for`](TieredCache::wait_for) | nothing |
 //! | [`flush`](TieredCache::flush) | what is under way goes on |
 //! | [`close`](TieredCache::close) | if it was still flushing, the cache stays open |
 //!
@@ -150,6 +152,7 @@ mod l1;
 mod l2;
 mod lease;
 mod observe;
+mod progress;
 #[cfg(feature = "redis")]
 mod redis;
 mod rule;
@@ -159,7 +162,7 @@ mod unhashed;
 mod view;
 mod wire;
 
-pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCache, Value};
+pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCache, Value, WaitError};
 #[cfg(feature = "macros")]
 pub use cachetier_macros::KeyPart;
 #[cfg(feature = "macros")]
@@ -170,7 +173,7 @@ pub use cachetier_macros::cached;
 pub use cachetier_macros::invalidates;
 pub use clock::{Clock, ManualClock};
 pub use config::Eviction;
-pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError};
+pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError, TokenError};
 pub use installed::{AlreadyInstalled, install, installed, scope};
 pub use key_part::{KeyPart, KeyText};
 pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan};

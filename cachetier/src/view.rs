@@ -5,6 +5,7 @@
 //! - an answered bump is written into the cells *before* its tick goes, and a reader looks at the ticks before the cells;
 //! - a new era is known *before* the epoch ends in which it is met, for a load notes the epoch first;
 //! - an epoch ends *before* anything of the next one is applied;
+//! - a point counts as applied *after* all that belongs to it is: copies dropped, cells written;
 //! - what a load notes, it notes before it reads: epoch, then seq, then tick.
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::Millis;
 use crate::key::TagHash;
+use crate::progress::Progress;
 use crate::rule::seq::{Epoch, Era, Generation, Seq, Tick, Token};
 use crate::rule::table::TagTable;
 use crate::sync::{Mutex, lock};
@@ -31,6 +33,8 @@ pub(crate) struct Noted {
 #[derive(Debug)]
 pub(crate) struct View {
     epoch: AtomicU64,
+    /// The latest epoch that this instance began in step with the lane.
+    in_step_since: AtomicU64,
     /// Until when it is proven that nothing was missed, on this process's clock. Zero: not at all.
     proof: AtomicU64,
     generation: AtomicU64,
@@ -46,6 +50,8 @@ pub(crate) struct View {
     unanswered_len: AtomicUsize,
     /// The server's clock less this process's, in milliseconds.
     server_offset: AtomicI64,
+    /// How far the lane is applied.
+    pub(crate) progress: Progress,
 }
 
 /// Own bumps under way: the tick of the latest for each target.
@@ -60,6 +66,7 @@ impl View {
     pub(crate) fn new(cells: u32) -> Self {
         Self {
             epoch: AtomicU64::new(1),
+            in_step_since: AtomicU64::new(1),
             proof: AtomicU64::new(0),
             generation: AtomicU64::new(1),
             table: TagTable::new(cells),
@@ -69,6 +76,7 @@ impl View {
             unanswered: Mutex::new(Unanswered::default()),
             unanswered_len: AtomicUsize::new(0),
             server_offset: AtomicI64::new(0),
+            progress: Progress::new(),
         }
     }
 
@@ -76,6 +84,12 @@ impl View {
 
     pub(crate) fn epoch(&self) -> Epoch {
         Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// Whether nothing has come between this epoch and now that is not applied here and never will be: what was told while this
+    /// instance was out of step.
+    pub(crate) fn overlooks_nothing_since(&self, epoch: Epoch) -> bool {
+        epoch.0 >= self.in_step_since.load(Ordering::Acquire)
     }
 
     pub(crate) fn proven(&self, now: Millis) -> bool {
@@ -158,8 +172,10 @@ impl View {
         *known = told;
     }
 
-    /// Takes the lane's table over, once the epoch has ended.
+    /// Takes the lane's table over, once the epoch has ended. Messages of the time before will not come any more: nothing that was kept
+    /// then is evident by itself.
     pub(crate) fn take_over(&self, table: &[u8], now: Millis, server_millis: u64) {
+        self.in_step_since.store(self.epoch().0, Ordering::Release);
         self.set_server_clock(now, server_millis);
         self.table.merge(table);
         self.moved();

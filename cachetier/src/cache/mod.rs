@@ -12,6 +12,7 @@ mod look_up;
 mod read;
 mod rules;
 mod telling;
+mod wait;
 mod write;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 pub use answer::Value;
 pub use builder::CacheBuilder;
 pub use rules::{Rules, Tagged, Tags};
+pub use wait::WaitError;
 pub use write::{Delivery, Removed};
 
 pub(crate) use answer::{Answer, Maybe};
@@ -208,6 +210,7 @@ impl TieredCache {
         let flushed = self.flush(limit).await;
         self.shared.closed.store(true, Ordering::Release);
         self.shared.background.end();
+        self.instance().view.progress.close();
         if let Some(tier) = &self.shared.tier {
             tier.close();
         }

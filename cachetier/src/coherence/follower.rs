@@ -74,7 +74,7 @@ async fn session(
     let begun = limited(pace.limit, subscription.check()).await?;
     let table = limited(pace.limit, subscription.table()).await?;
     // Once more: a lane that has begun anew since the first check has lost its table before, or while, it was read.
-    let asked = instance.now();
+    let (check, asked) = (instance.view.progress.ask(), instance.now());
     let state = limited(pace.limit, subscription.check()).await?;
     if state.token.era != begun.token.era {
         return Err(Fault::Refused("the lane began another era".into()));
@@ -82,6 +82,7 @@ async fn session(
     instance.begin_epoch(begun.token, &table, state.server_millis);
     let mut applied = catch_up(instance, &mut *subscription, begun.token, state.token)?;
     prove(instance, asked, &*subscription);
+    instance.view.progress.confirm(applied, check);
     synced.send_replace(true);
     tracing::info!(namespace = %instance.namespace, "in step with the lane");
 
@@ -91,13 +92,17 @@ async fn session(
     checks.reset();
     loop {
         tokio::select! {
-            message = subscription.next() => applied = hear(instance, &message?, applied)?,
+            message = subscription.next() => {
+                applied = hear(instance, &message?, applied)?;
+                instance.view.progress.apply(applied);
+            }
             _ = checks.tick() => {
-                let asked = instance.now();
+                let (check, asked) = (instance.view.progress.ask(), instance.now());
                 let state = limited(pace.limit, subscription.check()).await?;
                 applied = catch_up(instance, &mut *subscription, applied, state.token)?;
                 instance.view.checked(instance.now(), state.server_millis);
                 prove(instance, asked, &*subscription);
+                instance.view.progress.confirm(applied, check);
                 *proofs = proofs.saturating_add(1);
             }
         }

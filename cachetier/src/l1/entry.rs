@@ -92,9 +92,10 @@ impl Entry {
         judge(now, self.facts.deadline, idle)
     }
 
-    /// Loaded here so lately that it cannot be older than the bound on staleness allows. Its seq says so only within its era.
+    /// Loaded here so lately that it cannot be older than the bound on staleness allows. Its seq says so only within its era; and once
+    /// this instance is in step again, what was told in between counts as applied.
     fn is_self_evident(&self, now: Millis, view: &View) -> bool {
-        now < self.facts.self_evident_until && self.facts.born.era == view.era()
+        now < self.facts.self_evident_until && self.facts.born.era == view.era() && view.overlooks_nothing_since(self.facts.epoch)
     }
 
     /// The value, if it is a `V`.
