@@ -9,6 +9,7 @@ mod fetch;
 mod fill;
 mod load;
 mod look_up;
+mod over;
 mod read;
 mod rules;
 mod telling;
@@ -18,8 +19,6 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use tokio::time::timeout;
 
 pub use answer::Value;
 pub use builder::CacheBuilder;
@@ -35,6 +34,7 @@ pub(crate) use crate::flight::outcome::Failure;
 pub(crate) use crate::l1::Entry;
 
 use crate::clock::Millis;
+use crate::coherence::courier::delivered;
 use crate::coherence::instance::Instance;
 use crate::config::Config;
 use crate::error::CacheError;
@@ -174,16 +174,7 @@ impl TieredCache {
     ///
     /// [`CacheError::Unfinished`] says what is still open at the end of the limit.
     pub async fn flush(&self, limit: Duration) -> Result<(), CacheError> {
-        let finished = async {
-            self.shared.tasks.idle().await;
-            while self.instance().outbox.len() > 0 {
-                // The courier empties it; the store's own limits bound each try.
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(limit, finished)
-            .await
-            .map_err(|_| CacheError::Unfinished { writes: self.shared.tasks.open(), invalidations: self.instance().outbox.len() })
+        delivered(&self.shared.tasks, &self.instance().outbox, limit).await
     }
 
     /// Flushes for at most `limit`, then ends the cache for all its handles: its connections and tasks are gone, and from then on

@@ -1,5 +1,5 @@
-//! Mutations: invalidations of every kind, and `set`. Each is applied here before it is sent and again at its outcome, and reaches an
-//! outcome also when its caller is dropped.
+//! Mutations: invalidations of every kind, and `set`. How a bump comes to its outcome, also when its caller is dropped, is
+//! `coherence/own.rs`'s.
 
 use std::any::TypeId;
 use std::sync::Arc;
@@ -9,16 +9,15 @@ use super::answer::Just;
 use super::ask::{Flight, entry};
 use super::fill::Parcel;
 use super::{Key, Rules, TieredCache, Value};
-use crate::coherence::instance::Instance;
+use crate::coherence::own::{OwnBump, Teller, bump};
 use crate::error::CacheError;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::flight::{Plan, Purpose};
-use crate::key::{TagHash, check_key, check_prefix};
 use crate::l2::Filled;
 use crate::l2::lane::Seized;
 use crate::l2::tier::Tier;
 use crate::lease::Ticket;
-use crate::rule::seq::{Tick, Token};
+use crate::rule::seq::Token;
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
 
@@ -54,34 +53,6 @@ pub struct Removed {
     pub delivery: Delivery,
     /// Whether the key held something: a value, or the mark of a load under way. Unknown, and `false`, while the delivery is pending.
     pub held: bool,
-}
-
-/// An own bump between its begin and its outcome. Cancel safety: dropped in between, nobody knows whether it stands on the lane, so it
-/// is given up: it goes to the outbox and is told again.
-struct OwnBump {
-    instance: Arc<Instance>,
-    targets: Targets,
-    settled: bool,
-}
-
-impl OwnBump {
-    fn new(instance: &Arc<Instance>, targets: Targets) -> Self {
-        Self { instance: Arc::clone(instance), targets, settled: false }
-    }
-
-    /// It stands on the lane at `at`.
-    fn settle(mut self, upto: Tick, at: Token, coming: Option<Stamp>) {
-        self.instance.end_own(&self.targets, upto, at, coming);
-        self.settled = true;
-    }
-}
-
-impl Drop for OwnBump {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.instance.give_up_own(std::mem::take(&mut self.targets));
-        }
-    }
 }
 
 impl TieredCache {
@@ -131,12 +102,7 @@ impl TieredCache {
     ///
     /// As [`TieredCache::invalidate`], before any of them is invalidated.
     pub async fn invalidate_many<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Delivery, CacheError> {
-        let mut targets = Targets::default();
-        for key in keys {
-            check_key(key.as_ref())?;
-            targets.keys.push(key.as_ref().to_owned());
-        }
-        Ok(self.bump(targets).await?.delivery)
+        Ok(self.bump(Targets::of_keys(keys)?).await?.delivery)
     }
 
     /// [`TieredCache::invalidate`] that also says whether the shared tier held something; without one, whether this instance did.
@@ -159,8 +125,7 @@ impl TieredCache {
     ///
     /// As [`TieredCache::invalidate`].
     pub async fn remove(&self, key: &str) -> Result<Removed, CacheError> {
-        check_key(key)?;
-        self.bump(Targets { keys: vec![key.to_owned()], ..Targets::default() }).await
+        self.bump(Targets::of_keys([key])?).await
     }
 
     /// Invalidates every entry that carries the tag, however many there are, in one step.
@@ -208,12 +173,7 @@ impl TieredCache {
     ///
     /// As [`TieredCache::invalidate_tag`].
     pub async fn invalidate_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Delivery, CacheError> {
-        let mut targets = Targets::default();
-        for tag in tags {
-            check_key(tag.as_ref())?;
-            targets.tags.push(TagHash::of(&self.shared.config.namespace, tag.as_ref()));
-        }
-        Ok(self.bump(targets).await?.delivery)
+        Ok(self.bump(Targets::of_tags(&self.shared.config.namespace, tags)?).await?.delivery)
     }
 
     /// Invalidates every key below a prefix of whole segments: `"user:7:"` covers `user:7:name` and `user:7:mail:2`. The first four
@@ -242,9 +202,7 @@ impl TieredCache {
     ///
     /// [`CacheError::Key`] if the prefix is empty, too long or too deep, or does not end with `:`.
     pub async fn invalidate_prefix(&self, prefix: &str) -> Result<Delivery, CacheError> {
-        check_prefix(prefix)?;
-        let prefixes = vec![TagHash::of_prefix(&self.shared.config.namespace, prefix)];
-        Ok(self.bump(Targets { prefixes, ..Targets::default() }).await?.delivery)
+        Ok(self.bump(Targets::of_prefix(&self.shared.config.namespace, prefix)?).await?.delivery)
     }
 
     /// Invalidates everything in the namespace, in one step.
@@ -269,7 +227,7 @@ impl TieredCache {
     ///
     /// [`CacheError::Closed`] alone.
     pub async fn clear(&self) -> Result<Delivery, CacheError> {
-        Ok(self.bump(Targets { all: true, ..Targets::default() }).await?.delivery)
+        Ok(self.bump(Targets::everything()).await?.delivery)
     }
 
     /// Puts a value: what the others hold of the key is invalidated, and the value is stored in its place. Of two that race the one
@@ -320,14 +278,13 @@ impl TieredCache {
         };
 
         let targets = Targets { keys: vec![key.text.to_owned()], ..Targets::default() };
-        let tick = instance.begin_own(&targets, Some(stamp));
         // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
-        let own = OwnBump::new(instance, targets);
+        let own = OwnBump::begin(instance, targets, Some(stamp));
         let floor = instance.view.floor();
         let token = match tier.seize(key.text, stamp, floor).await {
             Ok(Seized::Planted(token)) => token,
             Ok(Seized::Held(token)) => {
-                own.settle(tick, token, None);
+                own.settle(token, None);
                 flight.finish(Outcome::Nothing, || {});
                 return Ok(Delivery::Applied(token));
             }
@@ -339,14 +296,14 @@ impl TieredCache {
         };
         match self.second_half(tier, key, stamp, &parcel).await {
             Some(Filled::Stored) => {
-                own.settle(tick, token, Some(stamp));
+                own.settle(token, Some(stamp));
                 self.settle(flight, key, &rules, &begun, (value, parcel), Some(stamp));
                 instance.counters.fills.one();
                 Ok(Delivery::Applied(token))
             }
             // Something newer came: this one counts as an invalidation.
             Some(Filled::Refused) => {
-                own.settle(tick, token, None);
+                own.settle(token, None);
                 flight.finish(Outcome::Nothing, || {});
                 instance.counters.fills_refused.one();
                 Ok(Delivery::Applied(token))
@@ -392,17 +349,10 @@ impl TieredCache {
             return Ok(Removed { delivery: Delivery::Applied(instance.view.known().0), held: false });
         }
         let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets)) };
-        let tick = instance.begin_own(&targets, None);
-        let floor = instance.view.floor();
-        // Cancel safety: from here on, a drop gives the bump up.
-        let own = OwnBump::new(instance, targets);
-        match tier.bump(&own.targets, floor).await {
-            Ok(bumped) => {
-                own.settle(tick, bumped.token, None);
-                Ok(Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 })
-            }
-            Err(_) => Ok(Removed { delivery: Delivery::Pending, held: false }),
-        }
+        Ok(match bump(instance, tier, targets).await {
+            Ok(bumped) => Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 },
+            Err(_) => Removed { delivery: Delivery::Pending, held: false },
+        })
     }
 
     /// A bump of a cache without a shared tier.

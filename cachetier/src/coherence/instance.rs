@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, Millis};
 use crate::coherence::outbox::Outbox;
+use crate::coherence::own::Teller;
 use crate::flight::Flights;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::key::{KeyHash, KeyHasher, Prefixes};
 use crate::l1::L1;
 use crate::lease::Ticket;
 use crate::observe::stats::Counters;
-use crate::rule::seq::{Tick, Token};
+use crate::rule::seq::{Seq, Tick, Token};
 use crate::rule::stamp::Stamp;
 use crate::view::View;
 use crate::wire::message::{Message, Targets};
@@ -66,30 +67,6 @@ impl Instance {
         self.view.take_over(table, self.now(), server_millis);
     }
 
-    // --- what this instance does: locally before it is sent, and again at every outcome
-
-    /// Before an own bump is sent.
-    pub(crate) fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Tick {
-        self.counters.invalidations.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
-        let tick = self.view.begin_own(targets);
-        self.drop_targets(targets, coming);
-        tick
-    }
-
-    /// The bump stands on the lane at `at`. Between the first drop and now its old value may have been read again.
-    pub(crate) fn end_own(&self, targets: &Targets, upto: Tick, at: Token, coming: Option<Stamp>) {
-        self.view.end_own(targets, upto, at);
-        self.drop_targets(targets, coming);
-    }
-
-    /// Nobody knows whether the bump stands on the lane. First it is made unreadable, then dropped: in this order nothing old is
-    /// read in between.
-    pub(crate) fn give_up_own(&self, targets: Targets) {
-        let waiting = self.outbox.add(targets);
-        self.view.begin_own(&waiting);
-        self.drop_targets(&waiting, None);
-    }
-
     /// What a bump does to copies and loads. An entry that is the announced value, and the flight that puts it, stay.
     fn drop_targets(&self, targets: &Targets, coming: Option<Stamp>) {
         for key in &targets.keys {
@@ -107,13 +84,48 @@ impl Instance {
     }
 }
 
+/// What this instance does: locally before it is sent, and again at every outcome.
+impl Teller for Instance {
+    fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    fn floor(&self) -> Seq {
+        self.view.floor()
+    }
+
+    fn tick(&self) -> Tick {
+        self.view.tick()
+    }
+
+    fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Tick {
+        self.counters.invalidations.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
+        let tick = self.view.begin_own(targets);
+        self.drop_targets(targets, coming);
+        tick
+    }
+
+    /// Between the first drop and now its old value may have been read again.
+    fn end_own(&self, targets: &Targets, upto: Tick, at: Token, coming: Option<Stamp>) {
+        self.view.end_own(targets, upto, at);
+        self.drop_targets(targets, coming);
+    }
+
+    /// First it is made unreadable, then dropped: in this order nothing old is read in between.
+    fn give_up_own(&self, targets: Targets) {
+        let waiting = self.outbox.add(targets);
+        self.view.begin_own(&waiting);
+        self.drop_targets(&waiting, None);
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::config::Config;
-    use crate::rule::seq::{Epoch, Era, Seq};
+    use crate::rule::seq::{Epoch, Era};
 
     pub(in crate::coherence) fn instance() -> Instance {
         let (config, counters) = (Config::new("shop"), Arc::new(Counters::default()));

@@ -4,3 +4,4 @@ pub(crate) mod courier;
 pub(crate) mod follower;
 pub(crate) mod instance;
 pub(crate) mod outbox;
+pub(crate) mod own;
