@@ -163,6 +163,8 @@ pub enum CacheError {
     },
     /// The codec cannot carry the value.
     Encode(Arc<str>),
+    /// The shared tier has not confirmed an invalidation: see [`Delivery::confirmed`](crate::Delivery::confirmed).
+    Unconfirmed,
     /// The cache has been closed: nobody would hear of it.
     Closed,
     /// There is no cache: none is named, and none is installed.
@@ -184,6 +186,9 @@ impl std::fmt::Display for CacheError {
             Self::TooManyTags { tags, limit } => write!(f, "the value carries {tags} tags, expected at most {limit}"),
             Self::TooLarge { bytes, limit } => write!(f, "the value has {bytes} bytes, expected at most {limit}"),
             Self::Encode(why) => write!(f, "the codec cannot carry the value: {why}"),
+            Self::Unconfirmed => {
+                f.write_str("the invalidation is not confirmed yet; it is told until it is, and `flush` waits for that")
+            }
             Self::Closed => f.write_str("the cache has been closed"),
             Self::NoCache => f.write_str("there is no cache; install one with `cachetier::install`, or name one with `cache = ..`"),
             Self::Unfinished { writes, invalidations } => {

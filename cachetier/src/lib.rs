@@ -43,6 +43,8 @@
 //! # }
 //! ```
 //!
+//! Who writes what a service caches and caches nothing itself, a worker or another service, invalidates with an [`Invalidator`].
+//!
 //! A function is cached by an attribute, [`cached`](macro@cached), and one that writes invalidates by another, [`invalidates`](macro@invalidates).
 //!
 //! # What it guarantees
@@ -146,6 +148,7 @@ mod flight;
 #[doc(hidden)]
 pub mod fuzz;
 mod installed;
+mod invalidator;
 mod key;
 mod key_part;
 mod l1;
@@ -175,6 +178,7 @@ pub use clock::{Clock, ManualClock};
 pub use config::Eviction;
 pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError, TokenError};
 pub use installed::{AlreadyInstalled, install, installed, scope};
+pub use invalidator::{Invalidator, InvalidatorBuilder, InvalidatorStats};
 pub use key_part::{KeyPart, KeyText};
 pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan};
 pub use observe::stats::Stats;

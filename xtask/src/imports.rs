@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What the attributes expand into stands above everything they could be written with by hand.
     ("attribute", &["installed", "cache", "rule", "observe", "key_part", "error"]),
     ("installed", &["cache"]),
+    ("invalidator", &["cache", "coherence", "l2", "tasks", "config", "wire", "rule", "observe", "error", "sync"]),
     (
         "cache",
         &[

@@ -45,6 +45,40 @@ pub enum Delivery {
     Pending,
 }
 
+impl Delivery {
+    /// The point at which it stands on the lane, or an error: for who must know that every instance is going to hear of it, before he goes
+    /// on. For every verb that returns a [`Delivery`].
+    ///
+    /// The error takes nothing back. Nobody knows whether the shared tier has carried it out; it holds in the instance that asked for it,
+    /// and is told until it is confirmed, which [`flush`](TieredCache::flush) waits for.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use cachetier::{CacheError, CallKind, InProcess, TieredCache};
+    ///
+    /// let tier = InProcess::new();
+    /// let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// let token = cache.invalidate("k").await?.confirmed()?;
+    /// println!("it stands at {token}");
+    ///
+    /// tier.lose_next(CallKind::Bump);
+    /// assert_eq!(cache.invalidate_tag("t").await?.confirmed(), Err(CacheError::Unconfirmed));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Unconfirmed`] if it is pending.
+    pub fn confirmed(self) -> Result<Token, CacheError> {
+        match self {
+            Self::Applied(token) => Ok(token),
+            Self::Pending => Err(CacheError::Unconfirmed),
+        }
+    }
+}
+
 /// What a removal came to: see [`TieredCache::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

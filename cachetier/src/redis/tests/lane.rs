@@ -3,6 +3,7 @@
 use super::server::{CELLS, HELD, LEASE, Plain, Server, names, open_with, stamp, ticket, value};
 use crate::error::Fault;
 use crate::key::TagHash;
+use crate::l2::Store as _;
 use crate::l2::lane::{Bumped, Lane as _, Seized};
 use crate::redis::RedisUrl;
 use crate::rule::seq::Seq;
