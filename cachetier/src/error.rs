@@ -75,6 +75,36 @@ impl std::fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
+/// Why a text is no [`Token`](crate::Token).
+///
+/// ```
+/// use cachetier::{Token, TokenError};
+///
+/// assert_eq!("c0decafe".parse::<Token>(), Err(TokenError::Divider));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// Nothing divides an era from a seq.
+    Divider,
+    /// What stands before the `-` is no era.
+    Era,
+    /// What stands behind the `-` is no seq.
+    Seq,
+}
+
+impl std::fmt::Display for TokenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Divider => "the token has no '-', expected an era and a seq such as 1a2b-3c4d; pass it on as it was given",
+            Self::Era => "the token's era is none, expected 1 to 8 lower-case hex digits; pass it on as it was given",
+            Self::Seq => "the token's seq is none, expected 1 to 16 lower-case hex digits; pass it on as it was given",
+        })
+    }
+}
+
+impl std::error::Error for TokenError {}
+
 /// A setting that cannot be used: which, what it was, and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -159,6 +189,8 @@ pub enum CacheError {
         /// The key.
         key: String,
     },
+    /// The shared tier has not confirmed an invalidation: see [`Delivery::confirmed`](crate::Delivery::confirmed).
+    Unconfirmed,
     /// The cache has been closed: nobody would hear of it.
     Closed,
     /// There is no cache: none is named, and none is installed.
@@ -189,6 +221,9 @@ impl std::fmt::Display for CacheError {
                 write!(f, "the keys are not held: {why}; begin again, or write without a guard and invalidate")
             }
             Self::NotHeld { key } => write!(f, "the guard does not hold {key:?}; name it when the guard is begun, and set it once"),
+            Self::Unconfirmed => {
+                f.write_str("the invalidation is not confirmed yet; it is told until it is, and `flush` waits for that")
+            }
             Self::Closed => f.write_str("the cache has been closed"),
             Self::NoCache => f.write_str("there is no cache; install one with `cachetier::install`, or name one with `cache = ..`"),
             Self::Unfinished { writes, invalidations } => {

@@ -43,6 +43,8 @@
 //! # }
 //! ```
 //!
+//! Who writes what a service caches and caches nothing itself, a worker or another service, invalidates with an [`Invalidator`].
+//!
 //! A function is cached by an attribute, [`cached`](macro@cached), and one that writes invalidates by another, [`invalidates`](macro@invalidates).
 //!
 //! # What it guarantees
@@ -51,7 +53,8 @@
 //!   late it ends.
 //! - **G2.** A value served at some time is not older than the last invalidation applied [`max_staleness`] before (2 s unless set
 //!   otherwise; while the server can be reached, as long as a message takes). An instance that cannot prove this asks the loader.
-//! - **G3.** In the instance that invalidated, the next read sees it, whether the server could be reached or not.
+//! - **G3.** In the instance that invalidated, the next read sees it, whether the server could be reached or not; in another one, after
+//!   [`wait_for`](TieredCache::wait_for).
 //! - A fault of the shared tier never fails a read: it is counted, and the loader answers.
 //! - Loads are not repeated: within an instance one runs at a time for a key and all who ask share its outcome, but for a load that
 //!   an invalidation has overtaken; across instances, as long as the server can be reached.
@@ -84,6 +87,7 @@
 //! | a [`set`](TieredCache::set) | it counts as an invalidation of the key |
 //! | [`guard`](TieredCache::guard) | nothing is held, or soon no longer |
 //! | [`release`](WriteGuard::release) of a guard | it is carried out as an invalidation; the keys may be held until the guard's limit is over |
+//! | a [`wait_for`](TieredCache::wait_for) | nothing |
 //! | [`flush`](TieredCache::flush) | what is under way goes on |
 //! | [`close`](TieredCache::close) | if it was still flushing, the cache stays open |
 //!
@@ -146,12 +150,14 @@ mod flight;
 #[doc(hidden)]
 pub mod fuzz;
 mod installed;
+mod invalidator;
 mod key;
 mod key_part;
 mod l1;
 mod l2;
 mod lease;
 mod observe;
+mod progress;
 #[cfg(feature = "redis")]
 mod redis;
 mod rule;
@@ -161,7 +167,7 @@ mod unhashed;
 mod view;
 mod wire;
 
-pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCache, Value, WriteGuard};
+pub use cache::{CacheBuilder, Delivery, Removed, Rules, Tagged, Tags, TieredCache, Value, WaitError, WriteGuard};
 #[cfg(feature = "macros")]
 pub use cachetier_macros::KeyPart;
 #[cfg(feature = "macros")]
@@ -172,8 +178,9 @@ pub use cachetier_macros::cached;
 pub use cachetier_macros::invalidates;
 pub use clock::{Clock, ManualClock};
 pub use config::Eviction;
-pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError};
+pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError, TokenError};
 pub use installed::{AlreadyInstalled, install, installed, scope};
+pub use invalidator::{Invalidator, InvalidatorBuilder, InvalidatorStats};
 pub use key_part::{KeyPart, KeyText};
 pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan};
 pub use observe::stats::Stats;

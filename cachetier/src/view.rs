@@ -5,6 +5,7 @@
 //! - an answered bump is written into the cells *before* its tick goes, and a reader looks at the ticks before the cells;
 //! - an epoch ends in the same step in which the era is met that the next one is proven by, for a load notes the epoch first;
 //! - an epoch ends *before* anything of the next one is applied;
+//! - a point counts as applied *after* all that belongs to it is: copies dropped, cells written;
 //! - what a load notes, it notes before it reads: epoch, then seq, then tick.
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::Millis;
 use crate::key::TagHash;
+use crate::progress::Progress;
 use crate::rule::seq::{Epoch, Era, Generation, Seq, Tick, Token};
 use crate::rule::table::{TableCopy, TagTable};
 use crate::sync::{Mutex, lock};
@@ -31,6 +33,10 @@ pub(crate) struct Noted {
 #[derive(Debug)]
 pub(crate) struct View {
     epoch: AtomicU64,
+    /// The latest epoch that this instance began in step with the lane.
+    in_step_since: AtomicU64,
+    /// The epoch of that kind in which somebody was last told that all up to a point is applied here.
+    promised_in: AtomicU64,
     /// Until when it is proven that nothing was missed, on this process's clock. Zero: not at all.
     proof: AtomicU64,
     /// Until when copies may be served without proof, if their policy allows it: nobody who could prove them has answered lately.
@@ -41,8 +47,6 @@ pub(crate) struct View {
     table: TagTable,
     /// The highest point that the lane has told. A new era resets it. An epoch ends with this locked.
     known: Mutex<Token>,
-    /// Up to where everything is applied here, nothing left out.
-    reached: Mutex<Token>,
     tick: AtomicU64,
     /// Own bumps that have no seq yet.
     unanswered: Mutex<Unanswered>,
@@ -50,6 +54,8 @@ pub(crate) struct View {
     unanswered_len: AtomicUsize,
     /// The server's clock less this process's, in milliseconds.
     server_offset: AtomicI64,
+    /// How far the lane is applied.
+    pub(crate) progress: Progress,
 }
 
 /// Own bumps under way: the tick of the latest for each target.
@@ -64,17 +70,19 @@ impl View {
     pub(crate) fn new(cells: u32) -> Self {
         Self {
             epoch: AtomicU64::new(1),
+            in_step_since: AtomicU64::new(1),
+            promised_in: AtomicU64::new(0),
             proof: AtomicU64::new(0),
             excused: AtomicU64::new(0),
             served_unproven: AtomicU64::new(0),
             generation: AtomicU64::new(1),
             table: TagTable::new(cells),
             known: Mutex::new(Token::default()),
-            reached: Mutex::new(Token::default()),
             tick: AtomicU64::new(1),
             unanswered: Mutex::new(Unanswered::default()),
             unanswered_len: AtomicUsize::new(0),
             server_offset: AtomicI64::new(0),
+            progress: Progress::new(),
         }
     }
 
@@ -82,6 +90,17 @@ impl View {
 
     pub(crate) fn epoch(&self) -> Epoch {
         Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// Whether somebody was told, after this epoch had ended, that all up to a point is applied here: copies of it may lack some of that,
+    /// for what is told while an instance is out of step is never heard.
+    pub(crate) fn promised_after(&self, epoch: Epoch) -> bool {
+        epoch.0 < self.promised_in.load(Ordering::Acquire)
+    }
+
+    /// Somebody is told that all up to a point is applied here.
+    pub(crate) fn promise(&self) {
+        self.promised_in.fetch_max(self.in_step_since.load(Ordering::Acquire), Ordering::AcqRel);
     }
 
     pub(crate) fn proven(&self, now: Millis) -> bool {
@@ -182,22 +201,15 @@ impl View {
         Epoch(self.epoch.fetch_add(1, Ordering::AcqRel).saturating_add(1))
     }
 
-    /// Everything up to this point is applied here.
-    pub(crate) fn reach(&self, point: Token) {
-        let mut reached = lock(&self.reached);
-        if reached.era != point.era || reached.seq < point.seq {
-            *reached = point;
-        }
-    }
-
     /// The present epoch, and up to where everything was applied when it was looked at.
     pub(crate) fn position(&self) -> (Epoch, Token) {
         let epoch = self.epoch();
-        (epoch, *lock(&self.reached))
+        (epoch, self.progress.applied())
     }
 
-    /// Takes the lane's table over, once the epoch has ended.
-    pub(crate) fn take_over(&self, table: &TableCopy, now: Millis, server_millis: u64) {
+    /// Takes the lane's table over in the epoch that has begun with it.
+    pub(crate) fn take_over(&self, begun: Epoch, table: &TableCopy, now: Millis, server_millis: u64) {
+        self.in_step_since.fetch_max(begun.0, Ordering::AcqRel);
         self.set_server_clock(now, server_millis);
         self.table.merge(table);
         self.moved();

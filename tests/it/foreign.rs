@@ -72,7 +72,11 @@ async fn what_is_foreign_goes_when_its_key_is_invalidated() {
         tier.put("k", b"hello");
         tier.put_list("l");
         for key in ["k", "l"] {
-            assert!(!cache.remove(key).await.expect("removed").held, "nothing of ours");
+            let removed = cache.remove(key).await.expect("removed");
+            assert!(!removed.held, "nothing of ours");
+            // Its own message must have come: it would detach the load that is to be stored.
+            let told = removed.delivery.confirmed().expect("confirmed");
+            assert_eq!(cache.wait_for(told, Duration::from_secs(20)).await, Ok(()));
             assert_eq!(read(&cache, key, &origin).await, 1);
             assert!(tier.holds_value(key));
         }

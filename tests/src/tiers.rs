@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use cachetier::{CacheBuilder, InProcess, TieredCache};
+use cachetier::{CacheBuilder, InProcess, Invalidator, TieredCache};
 
 use crate::{Gate, RedisServer, Reply};
 
 /// Longer than anything here takes on a busy machine: a test that means a limit sets it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A small table: a new cache costs little.
+const CELLS: u32 = 1 << 12;
 
 /// What the caches of one test share, and the namespace they share it under.
 #[derive(Clone, Debug)]
@@ -105,6 +108,20 @@ impl Tier {
     /// When the settings are wrong.
     pub async fn cache(&self) -> TieredCache {
         built(self.builder()).await
+    }
+
+    /// Builds an invalidator of its caches, as patient as they are.
+    ///
+    /// # Panics
+    /// Without a shared tier, or when the settings are wrong.
+    pub async fn invalidator(&self) -> Invalidator {
+        let builder = Invalidator::builder(&self.namespace).connect_limit(PATIENCE).command_limit(PATIENCE).tag_cells(CELLS);
+        let builder = match &self.over {
+            Over::Nothing => builder,
+            Over::InProcess(tier) => builder.in_process(tier),
+            Over::Redis(server) => builder.redis(server.url()),
+        };
+        builder.build().await.unwrap_or_else(|error| panic!("no invalidator: {error}"))
     }
 
     /// Builds two: without a shared tier the same one, since nobody else could invalidate what it holds.
@@ -225,7 +242,7 @@ fn first_byte(server: &RedisServer, name: &str) -> Option<u8> {
 /// Returns settings that no delay of the machine makes impatient.
 fn patient(namespace: &str) -> CacheBuilder {
     let builder = TieredCache::builder(namespace).connect_limit(PATIENCE).command_limit(PATIENCE).read_limit(PATIENCE);
-    builder.load_limit(PATIENCE).lease(PATIENCE).wait_budget(PATIENCE).max_staleness(120 * PATIENCE).tag_cells(1 << 12)
+    builder.load_limit(PATIENCE).lease(PATIENCE).wait_budget(PATIENCE).max_staleness(120 * PATIENCE).tag_cells(CELLS)
 }
 
 async fn built(builder: CacheBuilder) -> TieredCache {

@@ -10,6 +10,7 @@ mod fuzz;
 mod imports;
 mod msrv;
 mod package;
+mod python;
 mod redis;
 mod run;
 mod shuttle;

@@ -1,7 +1,7 @@
-//! Runs every test of the workspace with a Redis server at hand.
+//! Runs every test of the workspace with a Redis server at hand, and with a client of it for Python where that can be had.
 
 use crate::run::{Outcome, cargo, run};
-use crate::{examples, redis};
+use crate::{examples, python, redis};
 
 /// What every build of the workspace is made with. The same everywhere, so that nothing is built twice.
 pub(crate) const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
@@ -10,6 +10,7 @@ pub(crate) const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
 pub(crate) fn test(arguments: &[&str]) -> Outcome {
     let server = redis::server()?;
     eprintln!("redis-server: {}", server.display());
-    run(cargo().arg("test").args(WHOLE).args(arguments).env(redis::VARIABLE, &server))?;
+    let python = python::redis_py().map(|folder| (python::VARIABLE, folder));
+    run(cargo().arg("test").args(WHOLE).args(arguments).env(redis::VARIABLE, &server).envs(python))?;
     if arguments.is_empty() { examples::examples(&server) } else { Ok(()) }
 }

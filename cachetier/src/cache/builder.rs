@@ -1,4 +1,4 @@
-//! Building a cache: settings in, a connected handle or a named error out. The only place that knows which tier it is over.
+//! Building a cache: settings in, a connected handle or a named error out.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::over::Over;
 use super::{Shared, TieredCache};
 use crate::clock::{Clock, Millis};
 use crate::coherence::courier::carry;
@@ -23,10 +24,9 @@ use crate::error::ConfigError;
 use crate::flight::Flights;
 use crate::key::KeyHasher;
 use crate::l1::L1;
-use crate::l2::lane::{Lane, LaneNames};
+use crate::l2::lane::LaneNames;
 use crate::l2::memory::InProcess;
 use crate::l2::tier::Tier;
-use crate::l2::{Limits, Store};
 use crate::observe::stats::Counters;
 use crate::rule::habit::Habit;
 use crate::rule::policy::{OnUnreachable, Policy};
@@ -65,27 +65,6 @@ pub struct CacheBuilder {
     config: Config,
     clock: Clock,
     over: Over,
-}
-
-/// What the cache is over.
-#[derive(Clone)]
-enum Over {
-    Nothing,
-    InProcess(InProcess),
-    #[cfg(feature = "redis")]
-    Redis(String),
-}
-
-impl std::fmt::Debug for Over {
-    /// Without the address: it may hold a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Nothing => "nothing",
-            Self::InProcess(_) => "in process",
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => "redis",
-        })
-    }
 }
 
 impl CacheBuilder {
@@ -302,32 +281,6 @@ async fn sweep(instance: Arc<Instance>, every: Duration) {
     loop {
         sleep(every).await;
         instance.l1.sweep(|| instance.now()).await;
-    }
-}
-
-type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
-
-impl Over {
-    #[cfg_attr(
-        not(feature = "redis"),
-        expect(clippy::unnecessary_wraps, reason = "an address may be unusable, a tier in the process not")
-    )]
-    fn open(self, config: &Config, names: &LaneNames) -> Result<Option<Ends>, ConfigError> {
-        let limits = Limits { read: config.read_limit, command: config.command_limit };
-        match self {
-            Self::Nothing => Ok(None),
-            Self::InProcess(tier) => Ok(Some((tier.store(Some(limits)), tier.lane(names.clone(), Some(limits))))),
-            #[cfg(feature = "redis")]
-            Self::Redis(url) => {
-                let url = crate::redis::RedisUrl::parse(&url)
-                    .map_err(|bad| ConfigError::new("redis", &bad.to_string(), crate::redis::EXPECTED))?;
-                let settings =
-                    crate::redis::Settings { connect_limit: config.connect_limit, limits, max_staleness: config.max_staleness };
-                let (store, lane) = crate::redis::open(url, settings, names.clone())
-                    .map_err(|fault| ConfigError::new("redis", &fault.to_string(), "a tokio runtime"))?;
-                Ok(Some((store, lane)))
-            }
-        }
     }
 }
 

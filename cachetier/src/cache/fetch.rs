@@ -184,7 +184,7 @@ impl TieredCache {
                 Entered::Lead(flight) => return Ok(Turn::Lead(flight)),
                 Entered::Apart => break,
                 Entered::Join(flight) => {
-                    let Some(landed) = self.wait_for(flight).await else { break };
+                    let Some(landed) = self.landing_of(flight).await else { break };
                     match landed {
                         Landed::Lead(flight) if flight.purpose() == Some(Purpose::Load) => return Ok(Turn::Lead(flight)),
                         // It only read, and found nothing, or was left: the next one is for loading.
@@ -218,7 +218,7 @@ impl TieredCache {
     /// new leader renews it, so the whole wait is bounded by those who lead before it is the caller's turn.
     ///
     /// Cancel safety: the wait is dropped with this future, and passes on the turn to lead.
-    async fn wait_for(&self, mut flight: Waiting) -> Option<Landed<Outcome, Ticket, Begun>> {
+    async fn landing_of(&self, mut flight: Waiting) -> Option<Landed<Outcome, Ticket, Begun>> {
         loop {
             let leaders = flight.leaders();
             if let Ok(landed) = timeout(self.patience(), &mut flight).await {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::answer::Just;
 use super::put::Putter;
-use super::write::{Delivery, OwnBump};
+use super::write::Delivery;
 use super::{Rules, TieredCache, Value};
 use crate::clock::{Millis, millis};
 use crate::coherence::instance::Instance;
+use crate::coherence::own::{OwnBump, Teller};
 use crate::config::{LONGEST_GUARD, check_guard_time};
 use crate::error::{CacheError, Fault};
 use crate::key::{KeyHash, check_key};
@@ -261,16 +262,15 @@ impl WriteGuard {
             self.let_go(&hashes, lag);
             return Ok(cache.bump_alone(&targets).delivery);
         };
-        let tick = instance.begin_own(&targets, None);
         // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
-        let own = OwnBump::new(instance, targets);
+        let own = OwnBump::begin(instance, targets, None);
         // Before it is sent: who loads from now on asks the tier, which holds the keys until the release runs there.
         self.let_go(&hashes, lag);
         match tier.release(own.keys(), self.name, lag, instance.view.floor()).await {
             Ok(released) => {
                 let lost = u64::try_from(hashes.len()).unwrap_or(u64::MAX).saturating_sub(released.stood);
                 instance.counters.holds_lost.add(lost);
-                own.settle(tick, released.token, None);
+                own.settle(released.token, None);
                 Ok(Delivery::Applied(released.token))
             }
             Err(_) => Ok(Delivery::Pending),

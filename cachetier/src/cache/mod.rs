@@ -11,25 +11,27 @@ mod fill;
 mod guard;
 mod load;
 mod look_up;
+mod over;
 mod put;
 mod read;
 mod rules;
 mod telling;
+mod wait;
 mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 pub use answer::Value;
 pub use builder::CacheBuilder;
 pub use guard::WriteGuard;
 pub use rules::{Rules, Tagged, Tags};
+pub use wait::WaitError;
 pub use write::{Delivery, Removed};
 
 pub(crate) use answer::{Answer, Maybe};
+pub(crate) use over::Over;
 pub(crate) use telling::{Failed, Heard, Telling};
 
 // What answers are made of, and failures told with.
@@ -37,6 +39,7 @@ pub(crate) use crate::flight::outcome::Failure;
 pub(crate) use crate::l1::Entry;
 
 use crate::clock::Millis;
+use crate::coherence::courier::delivered;
 use crate::coherence::instance::Instance;
 use crate::coherence::renewal::Renewal;
 use crate::config::Config;
@@ -179,16 +182,7 @@ impl TieredCache {
     ///
     /// [`CacheError::Unfinished`] says what is still open at the end of the limit.
     pub async fn flush(&self, limit: Duration) -> Result<(), CacheError> {
-        let finished = async {
-            self.shared.tasks.idle().await;
-            while self.instance().outbox.len() > 0 {
-                // The courier empties it; the store's own limits bound each try.
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(limit, finished)
-            .await
-            .map_err(|_| CacheError::Unfinished { writes: self.shared.tasks.open(), invalidations: self.instance().outbox.len() })
+        delivered(&self.shared.tasks, &self.instance().outbox, limit).await
     }
 
     /// Flushes for at most `limit`, then ends the cache for all its handles: its connections and tasks are gone, and from then on
@@ -215,6 +209,7 @@ impl TieredCache {
         let flushed = self.flush(limit).await;
         self.shared.closed.store(true, Ordering::Release);
         self.shared.background.end();
+        self.instance().view.progress.close();
         if let Some(tier) = &self.shared.tier {
             tier.close();
         }

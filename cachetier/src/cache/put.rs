@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::answer::Just;
 use super::ask::{Flight, entry};
 use super::fill::Parcel;
-use super::write::{Delivery, OwnBump};
+use super::write::Delivery;
 use super::{Key, Rules, TieredCache, Value};
+use crate::coherence::own::OwnBump;
 use crate::error::CacheError;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::flight::{Plan, Purpose};
@@ -70,9 +71,8 @@ impl TieredCache {
         };
 
         let targets = Targets { keys: vec![key.text.to_owned()], ..Targets::default() };
-        let tick = instance.begin_own(&targets, Some(stamp));
         // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
-        let own = OwnBump::new(instance, targets);
+        let own = OwnBump::begin(instance, targets, Some(stamp));
         let floor = instance.view.floor();
         let seized = match putter {
             Putter::Anybody => tier.seize(key.text, stamp, floor).await,
@@ -81,7 +81,7 @@ impl TieredCache {
         let token = match seized {
             Ok(Seized::Planted(token)) => token,
             Ok(Seized::Held(token)) => {
-                own.settle(tick, token, None);
+                own.settle(token, None);
                 flight.finish(Outcome::Nothing, || {});
                 return Ok(Delivery::Applied(token));
             }
@@ -93,14 +93,14 @@ impl TieredCache {
         };
         match self.second_half(tier, key, stamp, &parcel).await {
             Some(Filled::Stored) => {
-                own.settle(tick, token, Some(stamp));
+                own.settle(token, Some(stamp));
                 self.settle(flight, key, &rules, &begun, (value, parcel), Some(stamp));
                 instance.counters.fills.one();
                 Ok(Delivery::Applied(token))
             }
             // Something newer came: this one counts as an invalidation.
             Some(Filled::Refused) => {
-                own.settle(tick, token, None);
+                own.settle(token, None);
                 flight.finish(Outcome::Nothing, || {});
                 instance.counters.fills_refused.one();
                 Ok(Delivery::Applied(token))

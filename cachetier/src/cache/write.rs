@@ -1,16 +1,12 @@
-//! Mutations: invalidations of every kind, and `set`, whose story is in `put.rs`. Each is applied here before it is sent and again at
-//! its outcome, and reaches an outcome also when its caller is dropped.
-
-use std::sync::Arc;
+//! Mutations: invalidations of every kind, and `set`, whose story is in `put.rs`. How a bump comes to its outcome, also when its caller is
+//! dropped, is `coherence/own.rs`'s.
 
 use super::answer::Just;
 use super::put::Putter;
 use super::{Rules, TieredCache, Value};
-use crate::coherence::instance::Instance;
+use crate::coherence::own::{Teller, bump};
 use crate::error::CacheError;
-use crate::key::{TagHash, check_key, check_prefix};
-use crate::rule::seq::{Tick, Token};
-use crate::rule::stamp::Stamp;
+use crate::rule::seq::Token;
 use crate::wire::message::Targets;
 
 /// How far a mutation has come.
@@ -37,6 +33,40 @@ pub enum Delivery {
     Pending,
 }
 
+impl Delivery {
+    /// The point at which it stands on the lane, or an error: for who must know that every instance is going to hear of it, before he goes
+    /// on. For every verb that returns a [`Delivery`].
+    ///
+    /// The error takes nothing back. Nobody knows whether the shared tier has carried it out; it holds in the instance that asked for it,
+    /// and is told until it is confirmed, which [`flush`](TieredCache::flush) waits for.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use cachetier::{CacheError, CallKind, InProcess, TieredCache};
+    ///
+    /// let tier = InProcess::new();
+    /// let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// let token = cache.invalidate("k").await?.confirmed()?;
+    /// println!("it stands at {token}");
+    ///
+    /// tier.lose_next(CallKind::Bump);
+    /// assert_eq!(cache.invalidate_tag("t").await?.confirmed(), Err(CacheError::Unconfirmed));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Unconfirmed`] if it is pending.
+    pub fn confirmed(self) -> Result<Token, CacheError> {
+        match self {
+            Self::Applied(token) => Ok(token),
+            Self::Pending => Err(CacheError::Unconfirmed),
+        }
+    }
+}
+
 /// What a removal came to: see [`TieredCache::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,38 +75,6 @@ pub struct Removed {
     pub delivery: Delivery,
     /// Whether the key held something: a value, or the mark of a load under way. Unknown, and `false`, while the delivery is pending.
     pub held: bool,
-}
-
-/// An own bump between its begin and its outcome. Cancel safety: dropped in between, nobody knows whether it stands on the lane, so it
-/// is given up: it goes to the outbox and is told again.
-pub(super) struct OwnBump {
-    instance: Arc<Instance>,
-    targets: Targets,
-    settled: bool,
-}
-
-impl OwnBump {
-    pub(super) fn new(instance: &Arc<Instance>, targets: Targets) -> Self {
-        Self { instance: Arc::clone(instance), targets, settled: false }
-    }
-
-    pub(super) fn keys(&self) -> &[String] {
-        &self.targets.keys
-    }
-
-    /// It stands on the lane at `at`.
-    pub(super) fn settle(mut self, upto: Tick, at: Token, coming: Option<Stamp>) {
-        self.instance.end_own(&self.targets, upto, at, coming);
-        self.settled = true;
-    }
-}
-
-impl Drop for OwnBump {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.instance.give_up_own(std::mem::take(&mut self.targets));
-        }
-    }
 }
 
 impl TieredCache {
@@ -126,12 +124,7 @@ impl TieredCache {
     ///
     /// As [`TieredCache::invalidate`], before any of them is invalidated.
     pub async fn invalidate_many<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Delivery, CacheError> {
-        let mut targets = Targets::default();
-        for key in keys {
-            check_key(key.as_ref())?;
-            targets.keys.push(key.as_ref().to_owned());
-        }
-        Ok(self.bump(targets).await?.delivery)
+        Ok(self.bump(Targets::of_keys(keys)?).await?.delivery)
     }
 
     /// [`TieredCache::invalidate`] that also says whether the shared tier held something; without one, whether this instance did.
@@ -154,8 +147,7 @@ impl TieredCache {
     ///
     /// As [`TieredCache::invalidate`].
     pub async fn remove(&self, key: &str) -> Result<Removed, CacheError> {
-        check_key(key)?;
-        self.bump(Targets { keys: vec![key.to_owned()], ..Targets::default() }).await
+        self.bump(Targets::of_keys([key])?).await
     }
 
     /// Invalidates every entry that carries the tag, however many there are, in one step.
@@ -203,12 +195,7 @@ impl TieredCache {
     ///
     /// As [`TieredCache::invalidate_tag`].
     pub async fn invalidate_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Delivery, CacheError> {
-        let mut targets = Targets::default();
-        for tag in tags {
-            check_key(tag.as_ref())?;
-            targets.tags.push(TagHash::of(&self.shared.config.namespace, tag.as_ref()));
-        }
-        Ok(self.bump(targets).await?.delivery)
+        Ok(self.bump(Targets::of_tags(&self.shared.config.namespace, tags)?).await?.delivery)
     }
 
     /// Invalidates every key below a prefix of whole segments: `"user:7:"` covers `user:7:name` and `user:7:mail:2`. The first four
@@ -237,9 +224,7 @@ impl TieredCache {
     ///
     /// [`CacheError::Key`] if the prefix is empty, too long or too deep, or does not end with `:`.
     pub async fn invalidate_prefix(&self, prefix: &str) -> Result<Delivery, CacheError> {
-        check_prefix(prefix)?;
-        let prefixes = vec![TagHash::of_prefix(&self.shared.config.namespace, prefix)];
-        Ok(self.bump(Targets { prefixes, ..Targets::default() }).await?.delivery)
+        Ok(self.bump(Targets::of_prefix(&self.shared.config.namespace, prefix)?).await?.delivery)
     }
 
     /// Invalidates everything in the namespace, in one step.
@@ -264,7 +249,7 @@ impl TieredCache {
     ///
     /// [`CacheError::Closed`] alone.
     pub async fn clear(&self) -> Result<Delivery, CacheError> {
-        Ok(self.bump(Targets { all: true, ..Targets::default() }).await?.delivery)
+        Ok(self.bump(Targets::everything()).await?.delivery)
     }
 
     /// Puts a value: what the others hold of the key is invalidated, and the value is stored in its place. Of two that race the one
@@ -303,17 +288,10 @@ impl TieredCache {
             return Ok(Removed { delivery: Delivery::Applied(instance.view.known().0), held: false });
         }
         let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets)) };
-        let tick = instance.begin_own(&targets, None);
-        let floor = instance.view.floor();
-        // Cancel safety: from here on, a drop gives the bump up.
-        let own = OwnBump::new(instance, targets);
-        match tier.bump(&own.targets, floor).await {
-            Ok(bumped) => {
-                own.settle(tick, bumped.token, None);
-                Ok(Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 })
-            }
-            Err(_) => Ok(Removed { delivery: Delivery::Pending, held: false }),
-        }
+        Ok(match bump(instance, tier, targets).await {
+            Ok(bumped) => Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 },
+            Err(_) => Removed { delivery: Delivery::Pending, held: false },
+        })
     }
 
     /// A bump of a cache without a shared tier.

@@ -1,30 +1,50 @@
-//! Tells the lane what it has not confirmed, until it has.
+//! Tells the lane what it has not confirmed, until it has; and waits for that.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::coherence::instance::Instance;
+use tokio::time::{sleep, timeout};
+
+use crate::coherence::outbox::Outbox;
+use crate::coherence::own::Teller;
+use crate::error::CacheError;
 use crate::l2::tier::Tier;
+use crate::tasks::Tasks;
 
 /// How long the courier rests after a failure.
 const REST: Duration = Duration::from_millis(500);
 
+/// Between two looks at an outbox that the courier empties.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Runs until it is dropped.
-pub(crate) async fn carry(instance: Arc<Instance>, tier: Arc<Tier>) {
+pub(crate) async fn carry<T: Teller>(teller: Arc<T>, tier: Arc<Tier>) {
     loop {
-        while let Some(batch) = instance.outbox.batch() {
+        while let Some(batch) = teller.outbox().batch() {
             // Read before the bump is sent: whatever is bumped again meanwhile has a later tick.
-            let upto = instance.view.tick();
-            let floor = instance.view.floor();
+            let upto = teller.tick();
+            let floor = teller.floor();
             match tier.bump(&batch.targets, floor).await {
                 Ok(bumped) => {
                     // Applied first, readable then.
-                    instance.end_own(&batch.targets, upto, bumped.token, None);
-                    instance.outbox.told(&batch);
+                    teller.end_own(&batch.targets, upto, bumped.token, None);
+                    teller.outbox().told(&batch);
                 }
-                Err(_) => tokio::time::sleep(REST).await,
+                Err(_) => sleep(REST).await,
             }
         }
-        instance.outbox.news().await;
+        teller.outbox().news().await;
     }
+}
+
+/// Waits until every write under way has had its answer and every invalidation is confirmed, for at most `limit`.
+pub(crate) async fn delivered(tasks: &Tasks, outbox: &Outbox, limit: Duration) -> Result<(), CacheError> {
+    let finished = async {
+        tasks.idle().await;
+        while outbox.len() > 0 {
+            // The courier empties it; the store's own limits bound each try.
+            sleep(LOOK).await;
+        }
+    };
+    timeout(limit, finished).await.map_err(|_| CacheError::Unfinished { writes: tasks.open(), invalidations: outbox.len() })
 }

@@ -99,7 +99,6 @@ async fn session(
 ) -> Result<Infallible, Fault> {
     let mut subscription = limited(pace.limit, lane.subscribe()).await?;
     *applied = come_into_step(instance, &mut *subscription, pace, *applied).await?;
-    instance.view.reach(*applied);
     synced.send_replace(true);
     tracing::info!(namespace = %instance.namespace, "in step with the lane");
 
@@ -111,7 +110,13 @@ async fn session(
     let mut mended = false;
     loop {
         let step = tokio::select! {
-            message = subscription.next() => hear(instance, &message?, *applied),
+            message = subscription.next() => {
+                let heard = hear(instance, &message?, *applied);
+                if let Ok(reached) = heard {
+                    instance.view.progress.apply(reached);
+                }
+                heard
+            }
             _ = checks.tick() => {
                 let proven = check(instance, &mut *subscription, pace, *applied).await;
                 if proven.is_ok() {
@@ -134,7 +139,6 @@ async fn session(
                 come_into_step(instance, &mut *subscription, pace, *applied).await?
             }
         };
-        instance.view.reach(*applied);
     }
 }
 
@@ -152,7 +156,7 @@ async fn come_into_step(
     let table = limited(pace.limit, subscription.table(begun, since)).await?;
     // Once more: a lane that has begun anew since the first check has lost its table before, or while, it was read; and one that has
     // grown was read in two shapes.
-    let asked = instance.now();
+    let (number, asked) = (instance.view.progress.ask(), instance.now());
     let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
     if state.token.era != begun.token.era || state.cells != begun.cells {
         return Err(Fault::Refused("the lane began another era, or grew".into()));
@@ -160,16 +164,18 @@ async fn come_into_step(
     instance.begin_epoch(begun.token, &table, state.server_millis, None);
     let applied = catch_up(instance, subscription, begun.token, state.token)?;
     prove(instance, asked, subscription);
+    instance.view.progress.confirm(applied, number);
     Ok(applied)
 }
 
 /// Asks the lane where it stands, and renews the proof if that is where this instance is.
 async fn check(instance: &Instance, subscription: &mut dyn Subscription, pace: Pace, before: Token) -> Result<Token, Broken> {
-    let asked = instance.now();
+    let (number, asked) = (instance.view.progress.ask(), instance.now());
     let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
     let applied = catch_up(instance, subscription, before, state.token)?;
     instance.view.checked(instance.now(), state.server_millis);
     prove(instance, asked, subscription);
+    instance.view.progress.confirm(applied, number);
     Ok(applied)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, Millis};
 use crate::coherence::holds::Holds;
 use crate::coherence::outbox::Outbox;
+use crate::coherence::own::Teller;
 use crate::flight::Flights;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::key::{KeyHash, KeyHasher, Prefixes};
@@ -67,32 +68,8 @@ impl Instance {
     pub(crate) fn begin_epoch(&self, told: Token, table: &TableCopy, server_millis: u64, present: Option<Epoch>) -> Option<Epoch> {
         let begun = self.view.meet(told, present)?;
         self.flights.detach(|_| true);
-        self.view.take_over(table, self.now(), server_millis);
+        self.view.take_over(begun, table, self.now(), server_millis);
         Some(begun)
-    }
-
-    // --- what this instance does: locally before it is sent, and again at every outcome
-
-    /// Before an own bump is sent.
-    pub(crate) fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Tick {
-        self.counters.invalidations.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
-        let tick = self.view.begin_own(targets);
-        self.drop_targets(targets, coming, None);
-        tick
-    }
-
-    /// The bump stands on the lane at `at`. Between the first drop and now its old value may have been read again.
-    pub(crate) fn end_own(&self, targets: &Targets, upto: Tick, at: Token, coming: Option<Stamp>) {
-        self.view.end_own(targets, upto, at);
-        self.drop_targets(targets, coming, Some(at));
-    }
-
-    /// Nobody knows whether the bump stands on the lane. First it is made unreadable, then dropped: in this order nothing old is
-    /// read in between.
-    pub(crate) fn give_up_own(&self, targets: Targets) {
-        let waiting = self.outbox.add(targets);
-        self.view.begin_own(&waiting);
-        self.drop_targets(&waiting, None, None);
     }
 
     /// What a bump does to copies and loads. An entry that is the announced value, and the flight that puts it, stay; and so does what was
@@ -117,6 +94,41 @@ impl Instance {
                 self.l1.drop_all();
             }
         }
+    }
+}
+
+/// What this instance does: locally before it is sent, and again at every outcome.
+impl Teller for Instance {
+    fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    fn floor(&self) -> Token {
+        self.view.floor()
+    }
+
+    fn tick(&self) -> Tick {
+        self.view.tick()
+    }
+
+    fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Tick {
+        self.counters.invalidations.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
+        let tick = self.view.begin_own(targets);
+        self.drop_targets(targets, coming, None);
+        tick
+    }
+
+    /// Between the first drop and now its old value may have been read again.
+    fn end_own(&self, targets: &Targets, upto: Tick, at: Token, coming: Option<Stamp>) {
+        self.view.end_own(targets, upto, at);
+        self.drop_targets(targets, coming, Some(at));
+    }
+
+    /// First it is made unreadable, then dropped: in this order nothing old is read in between.
+    fn give_up_own(&self, targets: Targets) {
+        let waiting = self.outbox.add(targets);
+        self.view.begin_own(&waiting);
+        self.drop_targets(&waiting, None, None);
     }
 }
 

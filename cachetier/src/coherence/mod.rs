@@ -5,4 +5,5 @@ pub(crate) mod follower;
 pub(crate) mod holds;
 pub(crate) mod instance;
 pub(crate) mod outbox;
+pub(crate) mod own;
 pub(crate) mod renewal;

@@ -73,7 +73,7 @@ impl Renewal {
 async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<bool, Fault> {
     let view = &instance.view;
     let (epoch, reached) = view.position();
-    let proof = instance.now().after(proves_for);
+    let (number, proof) = (view.progress.ask(), instance.now().after(proves_for));
     let state = tier.stand(view.floor()).await?;
     let epoch = if state.token == reached {
         epoch
@@ -86,8 +86,11 @@ async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<b
             return Err(Fault::Refused("the lane began another era, or grew".into()));
         }
         let Some(begun) = instance.begin_epoch(state.token, &table, again.server_millis, Some(epoch)) else { return Ok(false) };
-        view.reach(state.token);
         begun
     };
-    Ok(view.prove_in(epoch, proof))
+    let proven = view.prove_in(epoch, proof);
+    if proven {
+        view.progress.confirm(state.token, number);
+    }
+    Ok(proven)
 }

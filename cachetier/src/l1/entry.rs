@@ -103,12 +103,17 @@ impl Entry {
 
     /// Loaded here so lately that it cannot be older than the bound on staleness allows. Its seq says so only within its era.
     fn is_self_evident(&self, now: Millis, view: &View) -> bool {
-        now < self.facts.self_evident_until && self.facts.born.era == view.era()
+        now < self.facts.self_evident_until && self.may_lack_proof(view)
     }
 
     /// Nobody can prove anything now, and its policy would rather have it served.
     fn is_excused(&self, now: Millis, view: &View) -> bool {
-        self.facts.excusable && self.facts.born.era == view.era() && view.excuses(now)
+        self.facts.excusable && view.excuses(now) && self.may_lack_proof(view)
+    }
+
+    /// Whether nobody was promised, in another epoch than that in which it was last known to be right, that nothing older is served.
+    fn may_lack_proof(&self, view: &View) -> bool {
+        self.facts.born.era == view.era() && !view.promised_after(Epoch(self.epoch.load(Ordering::Acquire)))
     }
 
     /// Says whether all that speaks against serving it is that an epoch has ended: then its stamp tells whether it is what the shared

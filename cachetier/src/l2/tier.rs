@@ -44,6 +44,11 @@ impl Tier {
         &self.tasks
     }
 
+    /// Waits until it can be asked, for at most `limit`; an error says why it cannot.
+    pub(crate) async fn ready(&self, limit: Duration) -> Result<(), Fault> {
+        self.store.ready(limit).await
+    }
+
     /// Ends its connections.
     pub(crate) fn close(&self) {
         self.store.close();

@@ -174,7 +174,6 @@ impl Link {
     }
 
     /// Waits until there is a connection.
-    #[cfg(test)]
     pub(super) async fn ready(&self, limit: Duration) -> Result<(), Fault> {
         let mut state = self.shared.state.subscribe();
         let ready = matches!(tokio::time::timeout(limit, state.wait_for(|state| state.line.is_some())).await, Ok(Ok(_)));

@@ -50,12 +50,6 @@ impl RedisStore {
         }
     }
 
-    /// Waits until there is a connection; an error says why there is none.
-    #[cfg(test)]
-    pub(crate) async fn ready(&self, limit: Duration) -> Result<(), Fault> {
-        self.link.ready(limit).await
-    }
-
     async fn swap(&self, script: &Script, key: &str, args: &[&[u8]], limit: Duration) -> Result<bool, Fault> {
         swapped(&self.link.run(script, &[key.as_bytes()], args, limit).await?)
     }
@@ -137,6 +131,10 @@ impl Store for RedisStore {
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
         self.swap(&self.abandon, key, &[&ticket.0], self.limits.command).await.map(|_| ())
+    }
+
+    async fn ready(&self, limit: Duration) -> Result<(), Fault> {
+        self.link.ready(limit).await
     }
 
     fn close(&self) {

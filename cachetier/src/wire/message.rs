@@ -22,7 +22,8 @@
 //! A reader skips a field it does not know unless it is critical. So a later release may add what may be overlooked, and what
 //! may not be stops an earlier one from applying half a message.
 
-use crate::key::{MAX_KEY, TagHash, check_key};
+use crate::error::KeyError;
+use crate::key::{MAX_KEY, TagHash, check_key, check_prefix};
 use crate::rule::seq::{Era, Seq};
 use crate::rule::stamp::Stamp;
 use crate::wire::MAX_SEQ;
@@ -55,6 +56,27 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
+    /// Keys, each of which an entry can have.
+    pub(crate) fn of_keys<K: AsRef<str>>(keys: impl IntoIterator<Item = K>) -> Result<Self, KeyError> {
+        let checked = keys.into_iter().map(|key| check_key(key.as_ref()).map(|()| key.as_ref().to_owned()));
+        Ok(Self { keys: checked.collect::<Result<_, _>>()?, ..Self::default() })
+    }
+
+    pub(crate) fn of_tags<T: AsRef<str>>(namespace: &str, tags: impl IntoIterator<Item = T>) -> Result<Self, KeyError> {
+        let checked = tags.into_iter().map(|tag| check_key(tag.as_ref()).map(|()| TagHash::of(namespace, tag.as_ref())));
+        Ok(Self { tags: checked.collect::<Result<_, _>>()?, ..Self::default() })
+    }
+
+    /// All keys below a prefix of whole segments.
+    pub(crate) fn of_prefix(namespace: &str, prefix: &str) -> Result<Self, KeyError> {
+        check_prefix(prefix)?;
+        Ok(Self { prefixes: vec![TagHash::of_prefix(namespace, prefix)], ..Self::default() })
+    }
+
+    pub(crate) fn everything() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
     /// How many there are; everything counts as one.
     pub(crate) fn len(&self) -> usize {
         self.keys.len() + self.tags.len() + self.prefixes.len() + usize::from(self.all)

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cachetier::{OnUnreachable, Policy, Stats, TieredCache};
+use cachetier::{Delivery, OnUnreachable, Policy, Stats, TieredCache, Token};
 use cachetier_tests::{End, Gate, Loader, World};
 use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, yield_now};
@@ -17,6 +17,9 @@ use crate::wire::{self, Op, Wire};
 
 /// Time passes in pieces of so many milliseconds, so that clock and timers stay together.
 const PIECE: u64 = 25;
+
+/// Longer than any history.
+const NEVER: Duration = Duration::from_secs(24 * 3_600);
 
 /// What a history came to.
 pub(crate) struct Outcome {
@@ -221,6 +224,7 @@ impl History {
             format!("#{op}: cache {cache} begins {what:?}{}, for versions {names:?}", fared(calls))
         });
         let (on, books) = (self.world.caches()[cache].clone(), Arc::clone(&self.ledger));
+        let caches = self.world.caches()[..CACHES].to_vec();
         self.spawn(op, async move {
             let names = KEYS.iter().zip(covers).filter(|(_, covered)| *covered).map(|(key, _)| key.name);
             let delivery = match what {
@@ -234,7 +238,11 @@ impl History {
                     on.set(KEYS[key].name, present[key], rules).await
                 }
             };
-            lock(&books).mutation_ends(op, delivery.expect("keys, tags and values that can be"));
+            let delivery = delivery.expect("keys, tags and values that can be");
+            lock(&books).mutation_ends(op, delivery);
+            if let Delivery::Applied(token) = delivery {
+                await_everywhere(&books, caches, op, token);
+            }
         });
     }
 
@@ -348,6 +356,11 @@ impl History {
                 self.ledger().violation.get_or_insert(what);
             }
         }
+        let counts = self.ledger().counts;
+        if counts.reached < counts.awaited {
+            let what = format!("{} waits for a token have no end, and all is quiet", counts.awaited - counts.reached);
+            self.ledger().violation.get_or_insert(what);
+        }
         self.say(|| "all is quiet".to_owned());
         self.read_all(true);
         self.idle().await;
@@ -381,6 +394,21 @@ impl History {
         let (violation, books) = (ledger.violation.take(), ledger.counts);
         drop(ledger);
         Outcome { violation, story: self.story.unwrap_or_default(), stats, books, wire: self.wire.counts() }
+    }
+}
+
+/// Waits in every cache for the point at which the mutation stands: what is read there afterwards may not be older.
+fn await_everywhere(ledger: &Arc<Mutex<Ledger>>, caches: Vec<TieredCache>, op: Op, token: Token) {
+    for (nth, cache) in caches.into_iter().enumerate() {
+        lock(ledger).counts.awaited += 1;
+        let books = Arc::clone(ledger);
+        tokio::spawn(async move {
+            if cache.wait_for(token, NEVER).await.is_ok() {
+                let mut books = lock(&books);
+                books.counts.reached += 1;
+                books.hears(nth, op);
+            }
+        });
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Ledger {
     acknowledged: [Vec<(u64, u64)>; KEYS.len()],
     /// What each cache invalidated itself, and has been answered.
     own: [[u64; KEYS.len()]; CACHES],
-    /// What each cache has heard of.
+    /// What each cache has heard of, or was waited for there.
     heard: [[u64; KEYS.len()]; CACHES],
     /// What everybody must have heard of when all is quiet.
     due: [u64; KEYS.len()],
@@ -42,6 +42,10 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
     pub(crate) applied: u64,
     pub(crate) pending: u64,
+    /// Waits for the token of an applied mutation, one in each cache.
+    pub(crate) awaited: u64,
+    /// Those that have ended.
+    pub(crate) reached: u64,
     /// Reads for which something newer than nothing was promised.
     pub(crate) bound: u64,
     /// Looks at the shared tier that found a value for which something was promised.

@@ -1,5 +1,5 @@
 //! Random histories of three caches over one tier, with calls and messages held, lost, late and refused: whatever happens, no read
-//! is older than what its cache was promised.
+//! is older than what its cache was promised, be it by what it heard or by a token that was waited for.
 //!
 //! A history that breaks a promise is printed as the shortest one found that still does, with its seed.
 //! `CACHETIER_HISTORIES=100000 cargo test --release -p cachetier-tests --test histories -- --nocapture` runs many;
@@ -106,6 +106,7 @@ sums! {
     fenced: "looks at what the tier must fence" = |it| it.books.fenced;
     applied: "mutations applied" = |it| it.books.applied;
     pending: "mutations pending" = |it| it.books.pending;
+    reached: "tokens reached" = |it| it.books.reached;
     held: "calls and answers held" = |it| it.wire.held;
     astray: "calls without an answer" = |it| it.wire.unanswered;
     late: "calls that ran late" = |it| it.wire.late;
@@ -139,6 +140,7 @@ impl Sums {
             ("looks at the tier", self.fenced),
             ("mutations applied", self.applied),
             ("mutations pending", self.pending),
+            ("tokens reached", self.reached),
             ("late calls", self.late),
             ("messages held", self.messages_held),
             ("messages lost", self.messages_lost),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::server::{CELLS, HELD, LEASE, PATIENCE, Plain, SETTINGS, Server, names, open_with, stamp, ticket, value};
 use crate::error::Fault;
 use crate::key::TagHash;
+use crate::l2::Store as _;
 use crate::l2::lane::{Bumped, Lane as _, LaneNames, Seized};
 use crate::redis::lane::RedisLane;
 use crate::redis::{RedisUrl, open};

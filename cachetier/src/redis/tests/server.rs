@@ -12,8 +12,8 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, FromRedisValue};
 
-use crate::l2::Limits;
 use crate::l2::lane::LaneNames;
+use crate::l2::{Limits, Store as _};
 use crate::redis::{RedisLane, RedisStore, RedisUrl, Settings, open};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{TICKET, VALUE, prefix};

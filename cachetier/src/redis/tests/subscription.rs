@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::lane::{keys, parse, tags};
 use super::server::{CELLS, PATIENCE, SETTINGS, Server, open_with};
 use crate::error::Fault;
-use crate::l2::Limits;
 use crate::l2::lane::{Lane as _, LaneState};
+use crate::l2::{Limits, Store as _};
 use crate::redis::Settings;
 use crate::rule::seq::{Seq, Token};
 

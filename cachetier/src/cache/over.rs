@@ -1,0 +1,56 @@
+//! What a cache, or an invalidator, is over: the only place that knows which tiers there are.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::error::ConfigError;
+use crate::l2::lane::{Lane, LaneNames};
+use crate::l2::memory::InProcess;
+use crate::l2::{Limits, Store};
+
+/// Which shared tier.
+#[derive(Clone)]
+pub(crate) enum Over {
+    Nothing,
+    InProcess(InProcess),
+    #[cfg(feature = "redis")]
+    Redis(String),
+}
+
+impl std::fmt::Debug for Over {
+    /// Without the address: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::InProcess(_) => "in process",
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => "redis",
+        })
+    }
+}
+
+type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
+
+impl Over {
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(clippy::unnecessary_wraps, reason = "an address may be unusable, a tier in the process not")
+    )]
+    pub(crate) fn open(self, config: &Config, names: &LaneNames) -> Result<Option<Ends>, ConfigError> {
+        let limits = Limits { read: config.read_limit, command: config.command_limit };
+        match self {
+            Self::Nothing => Ok(None),
+            Self::InProcess(tier) => Ok(Some((tier.store(Some(limits)), tier.lane(names.clone(), Some(limits))))),
+            #[cfg(feature = "redis")]
+            Self::Redis(url) => {
+                let url = crate::redis::RedisUrl::parse(&url)
+                    .map_err(|bad| ConfigError::new("redis", &bad.to_string(), crate::redis::EXPECTED))?;
+                let settings =
+                    crate::redis::Settings { connect_limit: config.connect_limit, limits, max_staleness: config.max_staleness };
+                let (store, lane) = crate::redis::open(url, settings, names.clone())
+                    .map_err(|fault| ConfigError::new("redis", &fault.to_string(), "a tokio runtime"))?;
+                Ok(Some((store, lane)))
+            }
+        }
+    }
+}

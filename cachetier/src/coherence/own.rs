@@ -1,0 +1,76 @@
+//! An own bump from its begin to its outcome, whoever makes it. What it does where it is made is the [`Teller`]'s.
+
+use std::sync::Arc;
+
+use crate::coherence::outbox::Outbox;
+use crate::error::Fault;
+use crate::l2::lane::Bumped;
+use crate::l2::tier::Tier;
+use crate::rule::seq::{Tick, Token};
+use crate::rule::stamp::Stamp;
+use crate::wire::message::Targets;
+
+/// Who makes bumps, and what they do there: before they are sent, and again at every outcome.
+pub(crate) trait Teller: Send + Sync + 'static {
+    /// What the lane has not confirmed.
+    fn outbox(&self) -> &Outbox;
+
+    /// What the lane is told by whoever speaks to it: below this point it cannot stand, unless it has forgotten some.
+    fn floor(&self) -> Token;
+
+    /// The latest tick given out.
+    fn tick(&self) -> Tick;
+
+    /// Before a bump is sent.
+    fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Tick;
+
+    /// The bump stands on the lane at `at`; so does every earlier one of these targets, up to the tick `upto`.
+    fn end_own(&self, targets: &Targets, upto: Tick, at: Token, coming: Option<Stamp>);
+
+    /// Nobody knows whether the bump stands on the lane: it goes to the outbox.
+    fn give_up_own(&self, targets: Targets);
+}
+
+/// An own bump between its begin and its outcome. Cancel safety: dropped in between, nobody knows whether it stands on the lane, so it
+/// is given up: it goes to the outbox and is told again.
+pub(crate) struct OwnBump<T: Teller> {
+    teller: Arc<T>,
+    targets: Targets,
+    tick: Tick,
+    settled: bool,
+}
+
+impl<T: Teller> OwnBump<T> {
+    /// Applies it where it is made.
+    pub(crate) fn begin(teller: &Arc<T>, targets: Targets, coming: Option<Stamp>) -> Self {
+        let tick = teller.begin_own(&targets, coming);
+        Self { teller: Arc::clone(teller), targets, tick, settled: false }
+    }
+
+    pub(crate) fn keys(&self) -> &[String] {
+        &self.targets.keys
+    }
+
+    /// It stands on the lane at `at`.
+    pub(crate) fn settle(mut self, at: Token, coming: Option<Stamp>) {
+        self.teller.end_own(&self.targets, self.tick, at, coming);
+        self.settled = true;
+    }
+}
+
+impl<T: Teller> Drop for OwnBump<T> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.teller.give_up_own(std::mem::take(&mut self.targets));
+        }
+    }
+}
+
+/// One bump, from its begin to its outcome. After an error it waits in the outbox.
+pub(crate) async fn bump<T: Teller>(teller: &Arc<T>, tier: &Tier, targets: Targets) -> Result<Bumped, Fault> {
+    // Cancel safety: from here on, a drop gives the bump up.
+    let own = OwnBump::begin(teller, targets, None);
+    let bumped = tier.bump(&own.targets, teller.floor()).await?;
+    own.settle(bumped.token, None);
+    Ok(bumped)
+}

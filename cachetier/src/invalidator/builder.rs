@@ -1,0 +1,112 @@
+//! Building an invalidator: settings in, a connected handle or a named error out. Defaults and bounds are `config`'s.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::messenger::Messenger;
+use super::{Invalidator, Shared};
+use crate::cache::Over;
+use crate::coherence::courier::carry;
+use crate::coherence::outbox::Outbox;
+use crate::config::Config;
+use crate::error::ConfigError;
+use crate::l2::lane::LaneNames;
+use crate::l2::memory::InProcess;
+use crate::l2::tier::Tier;
+use crate::observe::stats::Counters;
+use crate::tasks::{Background, Tasks};
+
+/// The settings of an [`Invalidator`] to be: begun by [`Invalidator::builder`], ended by [`InvalidatorBuilder::build`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use cachetier::{InProcess, Invalidator};
+///
+/// let builder = Invalidator::builder("shop").command_limit(Duration::from_secs(2));
+/// let worker = builder.clone().in_process(&InProcess::new()).build().await?;
+/// # drop(worker);
+///
+/// // Without a shared tier there is nobody to tell.
+/// assert_eq!(builder.build().await.unwrap_err().field(), "redis");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct InvalidatorBuilder {
+    config: Config,
+    over: Over,
+}
+
+impl InvalidatorBuilder {
+    pub(super) fn new(namespace: &str) -> Self {
+        Self { config: Config::new(namespace), over: Over::Nothing }
+    }
+
+    /// The server that the service's caches are over, its database included:
+    /// `redis://[user:password@]host[:port][/database]` or `redis+unix:///path`. This or a tier in the process must be given.
+    #[cfg(feature = "redis")]
+    pub fn redis(mut self, url: impl Into<String>) -> Self {
+        self.over = Over::Redis(url.into());
+        self
+    }
+
+    /// The tier in this process that the service's caches are over: for tests. It counts as one more instance there.
+    pub fn in_process(mut self, tier: &InProcess) -> Self {
+        self.over = Over::InProcess(tier.clone());
+        self
+    }
+
+    /// How long connecting may take. Defaults to 1 s.
+    pub fn connect_limit(mut self, limit: Duration) -> Self {
+        self.config.connect_limit = limit;
+        self
+    }
+
+    /// How long the server may take for an invalidation before it counts as pending. Defaults to 500 ms.
+    pub fn command_limit(mut self, limit: Duration) -> Self {
+        self.config.command_limit = limit;
+        self
+    }
+
+    /// The size of the tag table, which must be that of the service's caches. Defaults to 262,144 cells, as theirs does.
+    pub fn tag_cells(mut self, cells: u32) -> Self {
+        self.config.cells = cells;
+        self
+    }
+
+    /// Builds the invalidator and waits for its connection, for at most the connect limit. If the server cannot be reached by then, it
+    /// begins without: what it is asked to invalidate is pending until the server can be.
+    ///
+    /// Cancel safety: dropped, it leaves no task and no connection.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the setting that cannot be used, what it was and what was expected.
+    pub async fn build(self) -> Result<Invalidator, ConfigError> {
+        let Self { config, over } = self;
+        config.check()?;
+        let runtime =
+            Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
+        let names = LaneNames { namespace: config.namespace.clone(), cells: config.cells };
+        let ends = over.open(&config, &names)?;
+        let ends =
+            ends.ok_or_else(|| ConfigError::new("redis", "missing", "the address of the server that the caches are over"))?;
+        let counters = Arc::new(Counters::default());
+        let tasks = Tasks::new(runtime.clone());
+        let tier = Arc::new(Tier::new(ends, &names, config.lease, Arc::clone(&counters), tasks.clone()));
+        let messenger = Arc::new(Messenger::new(Outbox::new(config.outbox), counters));
+        let mut background = Background::default();
+        background.spawn(&runtime, carry(Arc::clone(&messenger), Arc::clone(&tier)));
+        if let Err(fault) = tier.ready(config.connect_limit).await {
+            tracing::warn!(namespace = %config.namespace, %fault, "the shared tier cannot be reached yet: invalidations are pending");
+        }
+        let closed = AtomicBool::new(false);
+        Ok(Invalidator { shared: Arc::new(Shared { namespace: config.namespace, messenger, tier, tasks, background, closed }) })
+    }
+}

@@ -1,0 +1,20 @@
+//! What an invalidator has done, as one snapshot.
+
+/// What an [`Invalidator`](crate::Invalidator) has done so far, and what waits in it. `Display` prints it as a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidatorStats {
+    /// Keys, tags, prefixes and everything that it was asked to invalidate.
+    pub invalidations: u64,
+    /// Calls to the shared tier that failed.
+    pub faults: u64,
+    /// Invalidations that the shared tier has not confirmed.
+    pub pending: u64,
+}
+
+impl std::fmt::Display for InvalidatorStats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { invalidations, faults, pending } = self;
+        write!(f, "invalidations: {invalidations}, faults: {faults}, pending: {pending}")
+    }
+}
