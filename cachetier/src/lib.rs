@@ -150,6 +150,9 @@ mod l1;
 mod l2;
 mod lease;
 mod observe;
+#[cfg(feature = "chaos")]
+#[doc(hidden)]
+pub mod pause;
 #[cfg(feature = "redis")]
 mod redis;
 mod rule;

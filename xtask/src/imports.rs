@@ -31,6 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "error",
             "sync",
+            "pause",
         ],
     ),
     ("redis", &["l2", "wire", "rule", "key", "clock", "error", "sync"]),
@@ -51,6 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("error", &[]),
     ("sync", &[]),
+    ("pause", &["sync"]),
     ("unhashed", &[]),
 ];
 

@@ -92,6 +92,8 @@ impl TieredCache {
         }
         let keep = match self.ask::<A>(&flight, key, rules.policy(), &begun).await {
             Asked::Answer(entry, answer) => {
+                #[cfg(feature = "chaos")]
+                crate::pause::at(crate::pause::Point::BeforeInsertion).await;
                 self.land(flight, key, entry, true);
                 return Ok(answer);
             }
@@ -103,6 +105,8 @@ impl TieredCache {
         let Some(flight) = flight else { return Ok(answer) };
         let cost = asked.until(self.now());
         let filling = self.fill(&flight, key, &rules, &begun, keep, (&answer, cost)).await;
+        #[cfg(feature = "chaos")]
+        crate::pause::at(crate::pause::Point::BeforeInsertion).await;
         self.land(flight, key, filling.entry, filling.keep);
         Ok(answer)
     }

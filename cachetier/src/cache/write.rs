@@ -396,8 +396,12 @@ impl TieredCache {
         let floor = instance.view.floor();
         // Cancel safety: from here on, a drop gives the bump up.
         let own = OwnBump::new(instance, targets);
+        #[cfg(feature = "chaos")]
+        crate::pause::at(crate::pause::Point::BeforeSending).await;
         match tier.bump(&own.targets, floor).await {
             Ok(bumped) => {
+                #[cfg(feature = "chaos")]
+                crate::pause::at(crate::pause::Point::BeforeSecondDrop).await;
                 own.settle(tick, bumped.token, None);
                 Ok(Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 })
             }

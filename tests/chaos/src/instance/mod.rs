@@ -93,6 +93,7 @@ async fn live(orders: &Orders) -> Result<(), String> {
     let connection = Arc::new(Connection::new(&orders.socket));
     let mut leader = connection.orders().await.map_err(|error| said(&format!("nobody leads: {error}")))?;
 
+    cachetier::pause::begin(orders.seed ^ u64::from(orders.first));
     let quiet = Arc::new(AtomicBool::new(false));
     let (mut works, mut tasks) = (Vec::new(), JoinSet::new());
     for (number, url) in (orders.first..).zip(&orders.urls) {

@@ -22,6 +22,8 @@ const BURST: u32 = 16;
 const REST: Duration = Duration::from_millis(10);
 /// Readers of all instances together, and what their writers rest on average between two mutations, in milliseconds, if there were one.
 const READERS: u16 = 16;
+/// Readers of one instance at least: with one alone nobody would wait for a load.
+const LEAST: u16 = 3;
 const WRITER_REST: u64 = 5;
 
 /// What a loader fails with.
@@ -59,7 +61,7 @@ impl Work {
     /// Spawns readers and a writer, which end when it is quiet.
     pub(super) fn begin(&self, seed: u64, tasks: &mut JoinSet<()>) {
         let mut dice = fastrand::Rng::with_seed(seed ^ (u64::from(self.instance) << 32));
-        for _ in 0..(READERS / self.of).max(1) {
+        for _ in 0..(READERS / self.of).max(LEAST) {
             let (work, dice) = (self.clone(), dice.fork());
             tasks.spawn(async move { work.read_on(dice).await });
         }
