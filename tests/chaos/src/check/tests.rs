@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::clock::Nanos;
-use crate::event::{Commit, Event, Fault, Load, Span};
+use crate::event::{Commit, Counts, Event, Fault, Load, Span};
 use crate::layout::{KEYS, Tag, Target};
-use crate::limits::AFTERMATH;
-use crate::plan::Kind;
+use crate::limits::{AFTERMATH, READS_A_SECOND};
+use crate::plan::{Kind, Scenario};
 
 const K: Key = Key(0);
 /// Longer ago than the bound allows.
@@ -284,4 +284,37 @@ fn the_story_of_a_violation_holds_what_happened_to_its_key_and_nothing_else() {
     assert_eq!(story.len(), 4, "{story:#?}");
     assert!(story[0].contains("fault PubsubHole of instance 1") || story[0].contains("committed: version 1"), "{story:#?}");
     assert!(story[3].contains("u:0:0 read by 1"), "{story:#?}");
+}
+
+fn counts(l1_hits: u64, l1_misses: u64) -> Event {
+    Event::Counts { instance: 0, at: at(1_000_000), counts: Counts { l1_hits, l1_misses, ..Counts::default() } }
+}
+
+/// What is missing of a run of a minute with so many reads and these events, in the scenario `pauses`.
+fn missing(reads: u64, more: Vec<Event>) -> Vec<String> {
+    let reads = (0..reads).map(|n| read(0, 10 + n / 10, row(0, 5)));
+    let history = History::of(reads.chain(more).collect());
+    let verdict = check(&history);
+    unmet(&Summary::of(&history, &verdict, Scenario::Pauses), Duration::from_secs(60))
+}
+
+#[test]
+fn a_run_that_saw_too_little_says_what_it_missed() {
+    let whole = 60 * READS_A_SECOND;
+    let frozen = || fault(Kind::ServerFrozen, None, 1, 2, None);
+    assert_eq!(missing(whole, vec![counts(30, 70), frozen()]), Vec::<String>::new());
+    assert_eq!(missing(whole - 1, vec![counts(30, 70), frozen()]), ["expected 204000 reads or more, found 203999"]);
+    let few = ["expected L1 to answer 30 % of the reads or more, found 29.0 %"];
+    assert_eq!(missing(whole, vec![counts(29, 71), frozen()]), few);
+    let kinds = ["expected 1 kinds of faults or more, found 0; missing: ServerFrozen, InstanceFrozen"];
+    assert_eq!(missing(whole, vec![counts(30, 70)]), kinds);
+}
+
+#[test]
+fn the_staleness_of_one_in_a_thousand_counts_the_fresh_ones() {
+    let millis = |from: u64, to: u64| (from..to).map(Duration::from_millis).collect::<Vec<_>>();
+    let shown = |fresh, stale| Staleness { fresh, stale }.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(shown(9_999, millis(7, 8)), "10000 1 0.000 ms 7.000 ms");
+    assert_eq!(shown(9_000, millis(0, 1_000)), "10000 1000 990.000 ms 999.000 ms");
+    assert_eq!(shown(0, Vec::new()), "0 0 0.000 ms 0.000 ms");
 }
