@@ -19,9 +19,9 @@ pub(super) const MARK: &str = "a loader that was told to panic";
 
 /// How many reads one after the other, and how long a rest after them.
 const BURST: u32 = 16;
-const REST: Duration = Duration::from_millis(10);
+const REST: Duration = Duration::from_millis(20);
 /// Readers of all instances together, and what their writers rest on average between two mutations, in milliseconds, if there were one.
-const READERS: u16 = 16;
+const READERS: u16 = 32;
 /// Readers of one instance at least: with one alone nobody would wait for a load.
 const LEAST: u16 = 3;
 const WRITER_REST: u64 = 5;
