@@ -13,8 +13,8 @@ use crate::clock::Nanos;
 use crate::layout::{Key, Target};
 use crate::plan::Kind;
 
-/// How many events one process writes; what comes after them is not recorded, and the run says so.
-pub const MOST_EVENTS: usize = 20_000_000;
+/// After so many events of a process its readers read no more; what else happens is recorded up to twice as many.
+pub const MOST_EVENTS: usize = 4_000_000;
 
 /// From a point to a point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,13 +237,19 @@ impl Record {
         Ok(Self { file: Mutex::new((BufWriter::with_capacity(1 << 18, File::create(path)?), 0)) })
     }
 
-    /// Adds an event. One that cannot be written is missing, and the read of the file says so by its count.
+    /// Adds an event.
     pub fn add(&self, event: &Event) {
         let Ok(bytes) = postcard::to_stdvec(event) else { return };
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if file.1 < MOST_EVENTS && file.0.write_all(&bytes).is_ok() {
+        if file.1 < 2 * MOST_EVENTS && file.0.write_all(&bytes).is_ok() {
             file.1 += 1;
         }
+    }
+
+    /// Whether there is enough.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).1 >= MOST_EVENTS
     }
 
     /// Hands what was added to the system.

@@ -49,4 +49,4 @@ pub const L1_SHARE: u64 = 30;
 pub const ALL_KINDS_WITHIN: u64 = 120;
 
 /// The shortest and the longest run, in seconds.
-pub const SECONDS: std::ops::RangeInclusive<u64> = 5..=7_200;
+pub const SECONDS: std::ops::RangeInclusive<u64> = 5..=1_800;

@@ -124,6 +124,13 @@ pub fn check(history: &History) -> Verdict {
     judge.verdict
 }
 
+/// What the age of a value came to: judged, for better or worse, or that of a server that has forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Judged,
+    Excused,
+}
+
 struct Judge<'a> {
     history: &'a History,
     floors: Floors,
@@ -155,24 +162,27 @@ impl Judge<'_> {
             let text = format!("version {}, the database has {}", row.version, self.history.version(read.key, Nanos::NEVER));
             self.violated(of(read, Rule::Settled, row.begun, &text));
         }
-        self.judge_age(read, row);
-        self.measure(read, row);
+        if self.judge_age(read, row) == Age::Excused {
+            self.verdict.excused += 1;
+        } else {
+            self.measure(read, row);
+        }
     }
 
     /// Whatever the bound, it is asked of the read's begin: a call that took long may bring what was true when it began.
-    fn judge_age(&mut self, read: &Read, row: Row) {
+    fn judge_age(&mut self, read: &Read, row: Row) -> Age {
         let bound = read.span.start.minus(MAX_STALENESS + SLACK);
         let all = self.floors.of_all(read.key, bound);
         let own = self.floors.of_own(read.instance, read.key, read.span.start);
         for (rule, floor, by) in [(Rule::Bound, all, bound), (Rule::Own, own, read.span.start)] {
             let Some(broken) = floor.and_then(|floor| self.broken(floor, row, rule)) else { continue };
             if self.excused(read, row, rule, by) {
-                self.verdict.excused += 1;
-                return;
+                return Age::Excused;
             }
             self.violated(of(read, broken.0, row.begun.min(broken.1.since), &broken.2));
-            return;
+            return Age::Judged;
         }
+        Age::Judged
     }
 
     /// Which promise a row breaks that should have seen all that the floor stands for.

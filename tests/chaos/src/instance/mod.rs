@@ -26,7 +26,7 @@ pub mod order {
     pub const QUIET: u8 = b'q';
     /// Read everything once more.
     pub const LAST: u8 = b'l';
-    /// The answer to each, and to the connection itself.
+    /// The answer to each. To the connection itself it is the number of the first instance.
     pub const DONE: u8 = b'.';
 }
 
@@ -104,7 +104,7 @@ async fn live(orders: &Orders) -> Result<(), String> {
     }
     let counting = tokio::spawn(count(works.clone(), Arc::clone(&record)));
     let gone = |error: std::io::Error| said(&format!("the leader is gone: {error}"));
-    leader.write_u8(order::DONE).await.map_err(gone)?;
+    leader.write_u16(orders.first).await.map_err(gone)?;
     loop {
         match leader.read_u8().await {
             Ok(order::QUIET) => {

@@ -70,7 +70,7 @@ impl Work {
     }
 
     async fn read_on(&self, mut dice: fastrand::Rng) {
-        while !self.quiet.load(Ordering::Relaxed) {
+        while !self.quiet.load(Ordering::Relaxed) && !self.record.is_full() {
             for _ in 0..BURST {
                 let key = self.zipf.draw(&mut dice);
                 match dice.u32(0..100) {

@@ -160,7 +160,8 @@ fn work_off(
 /// The processes, and the way to tell them what comes next.
 struct Fleet {
     processes: Vec<Owned>,
-    told: Vec<UnixStream>,
+    /// Each by the number of its first instance.
+    told: Vec<(u16, UnixStream)>,
     histories: Vec<PathBuf>,
 }
 
@@ -204,11 +205,10 @@ impl Fleet {
             for _ in 0..fleet.processes.len() {
                 let connected = timeout(UP_WITHIN, connections.recv()).await.ok().flatten();
                 let mut stream = connected.ok_or("an instance does not come up")?;
-                let up = timeout(UP_WITHIN, stream.read_u8()).await;
-                if !matches!(up, Ok(Ok(order::DONE))) {
+                let Ok(Ok(first)) = timeout(UP_WITHIN, stream.read_u16()).await else {
                     return Err("an instance does not come up".to_owned());
-                }
-                fleet.told.push(stream);
+                };
+                fleet.told.push((first, stream));
             }
             Ok(fleet)
         })
@@ -216,17 +216,17 @@ impl Fleet {
 
     /// Tells every process, and waits until each has done it.
     async fn order(&mut self, word: u8, record: &Record) {
-        for stream in &mut self.told {
+        for (_, stream) in &mut self.told {
             // One that is gone is found at its answer.
             let _ = stream.write_u8(word).await;
         }
-        for (number, stream) in (0..).zip(&mut self.told) {
+        for (first, stream) in &mut self.told {
             let text = match timeout(ANSWER_WITHIN, stream.read_u8()).await {
                 Ok(Ok(_)) => continue,
                 Ok(Err(error)) => format!("the process has ended: {error}"),
                 Err(_) => "the process hangs".to_owned(),
             };
-            record.add(&Event::Complaint { instance: number, text });
+            record.add(&Event::Complaint { instance: *first, text });
         }
     }
 }
