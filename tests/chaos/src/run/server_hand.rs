@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::sleep;
+use std::time::Duration;
 
 use cachetier::TieredCache;
 use cachetier_tests::{Flow, Flows, Proxy, RedisServer, Reply, Which};
@@ -19,6 +20,9 @@ const OVERRUN_AT: &str = "pubsub 256kb 0 0";
 const USUAL: &str = "pubsub 32mb 8mb 60";
 const KEYS_TOLD: u32 = 1_000;
 const ROUNDS: u32 = 60;
+/// For how long somebody who can be overrun is waited for.
+const LOOKS: u32 = 60;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 pub(super) struct ServerHand<'a> {
     pub(super) server: &'a mut RedisServer,
@@ -79,7 +83,13 @@ impl ServerHand<'_> {
                 format!("{} commands refused", self.refusals("NOPERM").saturating_sub(before))
             }
             Kind::PubsubOverrun => {
-                // One that has a subscription to lose, if there is one.
+                // One that has a subscription to lose, if one has within a while.
+                for _ in 0..LOOKS {
+                    if self.subscribers() > 0 {
+                        break;
+                    }
+                    sleep(BETWEEN_LOOKS);
+                }
                 let from = usize::from(planned.instance);
                 let mut turned = (from..self.proxies.len()).chain(0..from);
                 let of = turned.find(|at| self.proxies.get(*at).is_some_and(|proxy| proxy.count(Which::Subscribed) > 0));
@@ -107,25 +117,25 @@ impl ServerHand<'_> {
     fn overrun(&self, planned: &Planned, of: usize) -> Result<String, String> {
         let Some(proxy) = self.proxies.get(of) else { return Err("no such instance".to_owned()) };
         self.command(&["CONFIG", "SET", "client-output-buffer-limit", OVERRUN_AT])?;
-        let before = self.subscribers();
         proxy.order(Which::Subscribed, Flows { up: Flow::Pass, down: Flow::Hold });
         let end = Nanos::now().plus(planned.length);
-        let told = self.runtime.block_on(async {
+        let (before, told) = self.runtime.block_on(async {
             let cache = TieredCache::builder(NAMESPACE).redis(self.server.url()).tag_cells(CELLS).build().await;
             let cache = cache.map_err(|error| error.to_string())?;
+            // With the subscription of that cache, which is in step by now.
+            let before = self.subscribers();
             let mut told = 0;
             while told < ROUNDS && Nanos::now() < end && self.subscribers() > before.saturating_sub(1) {
                 let keys = (0..KEYS_TOLD).map(|n| format!("nobody:reads:this:{told}:{n}:{}", planned.dice));
                 cache.invalidate_many(keys).await.map_err(|error| error.to_string())?;
                 told += 1;
             }
-            Ok::<u32, String>(told)
+            Ok::<_, String>((before, format!("{} after {told} messages", self.subscribers())))
         })?;
-        let after = self.subscribers();
         sleep(end.since(Nanos::now()));
         proxy.order(Which::Subscribed, Flows::default());
         self.command(&["CONFIG", "SET", "client-output-buffer-limit", USUAL])?;
-        Ok(format!("{before} subscribers, {after} after {told} messages"))
+        Ok(format!("{before} subscribers, {told}"))
     }
 
     fn another_run(&self, before: &str) -> String {
