@@ -104,6 +104,7 @@
 //! | `postcard` | yes | [`Codec`]`::Postcard`, the codec that is used unless told otherwise | 4 crates |
 //! | `redis` | yes | the shared tier over a Redis server, 7.0 or newer | about 50 crates |
 //! | `bincode` | no | [`Codec`]`::Bincode`, at its last usable release | 2 crates |
+//! | `chaos` | no | pauses between steps, for this repository's tests: not for use | none |
 //! | `uuid` | no | [`KeyPart`](trait@KeyPart) for `uuid::Uuid` | 1 crate |
 //!
 //! Without any of them the crate brings about 40 crates, and the cache is one tier: this process alone. A shared tier needs a codec.
@@ -157,6 +158,9 @@ mod l1;
 mod l2;
 mod lease;
 mod observe;
+#[cfg(feature = "chaos")]
+#[doc(hidden)]
+pub mod pause;
 mod progress;
 #[cfg(feature = "redis")]
 mod redis;

@@ -241,3 +241,15 @@ mod death {
         }
     }
 }
+
+#[test]
+fn a_server_comes_back_empty_or_with_what_was_saved() {
+    let mut server = RedisServer::start();
+    assert_eq!(server.command(&["SET", "k", "old"]), ok());
+    server.save();
+    assert_eq!(server.command(&["SET", "k", "new"]), ok());
+    server.restart_from_saved();
+    assert_eq!(server.command(&["GET", "k"]), bulk("old"));
+    server.restart();
+    assert_eq!(server.command(&["GET", "k"]), Reply::Nil);
+}

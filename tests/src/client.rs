@@ -17,6 +17,16 @@ pub(crate) enum Address {
     Tcp(u16),
 }
 
+impl Address {
+    /// As clients take it.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Unix(path) => format!("redis+unix://{}", path.display()),
+            Self::Tcp(port) => format!("redis://127.0.0.1:{port}/"),
+        }
+    }
+}
+
 /// What a server answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {

@@ -1,4 +1,4 @@
-//! The ground of the integration tests: real servers with an owner, worlds of caches in one process, a gate to hold tasks at, one
+//! The ground of the integration tests: real servers with an owner, a proxy before them that loses and delays, worlds of caches in one process, a gate to hold tasks at, one
 //! helper that polls.
 //! What is tested, and against which caches, is the tests' own.
 #![forbid(unsafe_code)]
@@ -8,6 +8,7 @@ mod client;
 mod eventually;
 mod gate;
 mod process;
+mod proxy;
 mod server;
 mod tiers;
 mod world;
@@ -15,6 +16,8 @@ mod world;
 pub use client::{Client, Reply};
 pub use eventually::{eventually, eventually_async};
 pub use gate::Gate;
+pub use process::Owned;
+pub use proxy::{Flow, Flows, Proxy, Which};
 pub use server::{RedisServer, ServerBuilder};
 pub use tiers::{Oops, Origin, Tier, over_each, over_shared};
 pub use world::{Database, End, Failed, Loader, PANIC, World};

@@ -11,25 +11,30 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// A process of its own that is killed and waited for when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Owned {
+pub struct Owned {
     child: Child,
 }
 
 impl Owned {
     /// Starts `program`, which hears nothing and says nothing.
-    pub(crate) fn spawn(program: &Path, arguments: Vec<String>, directory: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the system says against it.
+    pub fn spawn(program: &Path, arguments: Vec<String>, directory: &Path) -> io::Result<Self> {
         let mut command = leashed(program);
         command.args(arguments).current_dir(directory);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         spawn_from_nursery(command).map(|child| Self { child })
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Returns the process's id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Says how the process ended, if it has.
-    pub(crate) fn ended(&mut self) -> Option<String> {
+    pub fn ended(&mut self) -> Option<String> {
         match self.child.try_wait() {
             Ok(None) => None,
             Ok(Some(status)) => Some(status.to_string()),
@@ -38,14 +43,30 @@ impl Owned {
     }
 
     /// Ends the process at once. One that is stopped ends too.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         // An error means that it has ended already, which is what was wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
+    /// Freezes the process.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn stop(&mut self) -> io::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a frozen process go on.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resume(&mut self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// Sends a signal to the process. The pid is still ours: it is given back to the kernel only by `wait`.
-    pub(crate) fn signal(&mut self, signal: Signal) -> io::Result<()> {
+    fn signal(&mut self, signal: Signal) -> io::Result<()> {
         if let Some(how) = self.ended() {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("it has ended: {how}")));
         }

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustix::process::Signal;
-
 use crate::client::{Address, Client, Reply};
 use crate::eventually::Deadline;
 use crate::process::{Owned, in_path};
@@ -110,10 +108,11 @@ impl RedisServer {
     /// Returns the address as clients take it: `redis+unix:///..` or `redis://127.0.0.1:port/`.
     #[must_use]
     pub fn url(&self) -> String {
-        match &self.address {
-            Address::Unix(path) => format!("redis+unix://{}", path.display()),
-            Address::Tcp(port) => format!("redis://127.0.0.1:{port}/"),
-        }
+        self.address.url()
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Returns the unix socket, if that is what the server listens on.
@@ -185,7 +184,8 @@ impl RedisServer {
     /// When the process has ended.
     #[track_caller]
     pub fn stop(&mut self) {
-        self.signal(Signal::STOP);
+        let stopped = self.process.stop();
+        self.signalled(stopped);
     }
 
     /// Lets a frozen process go on.
@@ -194,12 +194,23 @@ impl RedisServer {
     /// When the process has ended.
     #[track_caller]
     pub fn resume(&mut self) {
-        self.signal(Signal::CONT);
+        let resumed = self.process.resume();
+        self.signalled(resumed);
     }
 
     /// Ends the process at once, as a crash would: connections break, nothing is kept. [`RedisServer::restart`] brings a new one.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Writes what the server holds to its disk, for [`RedisServer::restart_from_saved`].
+    ///
+    /// # Panics
+    /// When the server does not do it.
+    #[track_caller]
+    pub fn save(&self) {
+        let reply = self.command(&["SAVE"]);
+        assert_eq!(reply, Reply::Status("OK".to_owned()), "the server at {} does not save", self.url());
     }
 
     /// Ends the process, if it runs, and starts an empty one at the same address.
@@ -209,6 +220,23 @@ impl RedisServer {
     #[track_caller]
     pub fn restart(&mut self) {
         self.process.kill();
+        // An error means that nothing was saved.
+        let _ = std::fs::remove_file(self.folder.saved());
+        self.launch_again();
+    }
+
+    /// Ends the process, if it runs, and starts one at the same address with what was saved last.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    #[track_caller]
+    pub fn restart_from_saved(&mut self) {
+        self.process.kill();
+        self.launch_again();
+    }
+
+    #[track_caller]
+    fn launch_again(&mut self) {
         let restarted = spawn(&self.program, &self.address, &self.config, &self.folder).and_then(|process| {
             self.process = process;
             self.ready()
@@ -219,8 +247,8 @@ impl RedisServer {
     }
 
     #[track_caller]
-    fn signal(&mut self, signal: Signal) {
-        if let Err(error) = self.process.signal(signal) {
+    fn signalled(&self, outcome: std::io::Result<()>) {
+        if let Err(error) = outcome {
             panic!("no signal to the server at {}: {error}\n{}", self.url(), self.shown_log());
         }
     }
@@ -324,6 +352,10 @@ impl Folder {
 
     fn log(&self) -> PathBuf {
         self.0.join("redis.log")
+    }
+
+    fn saved(&self) -> PathBuf {
+        self.0.join("dump.rdb")
     }
 }
 

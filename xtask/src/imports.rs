@@ -33,11 +33,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "error",
             "sync",
+            "pause",
         ],
     ),
     ("redis", &["l2", "wire", "rule", "key", "clock", "error", "sync"]),
     // An invalidation that is applied drops entries and detaches flights; neither of them knows of invalidations.
-    ("coherence", &["flight", "lease", "l1", "l2", "view", "tasks", "wire", "rule", "observe", "key", "clock", "error", "sync"]),
+    (
+        "coherence",
+        &["flight", "lease", "l1", "l2", "view", "tasks", "wire", "rule", "observe", "key", "clock", "error", "sync", "pause"],
+    ),
     ("flight", &["l1", "view", "rule", "key", "error", "sync", "unhashed"]),
     ("lease", &["l2", "rule"]),
     ("l1", &["view", "config", "rule", "observe", "key", "clock", "unhashed"]),
@@ -54,6 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("error", &[]),
     ("sync", &[]),
+    ("pause", &["sync"]),
     ("unhashed", &[]),
 ];
 

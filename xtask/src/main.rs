@@ -1,6 +1,7 @@
 //! The project's checks as commands. This file reads the command line; each command is a file of its own.
 #![forbid(unsafe_code)]
 
+mod chaos;
 mod ci;
 mod coverage;
 mod debs;
@@ -33,6 +34,9 @@ cargo xtask COMMAND
   imports                 checks that imports point down the layers
   coverage                line coverage of the crate by the tests of the workspace
   fuzz SECONDS [TARGET]   runs each fuzz target, or that one, for so long
+  chaos --seconds N --seed S [--scenario NAME] [--one-process]
+                          instances as processes over a server and a network that fail, and a checker of what they saw;
+                          scenarios: calm, restarts, network, pubsub, memory, pauses, everything; see docs/chaos.md
   shuttle [ITERATIONS]    tries so many interleavings of the flight registry for each of its tests, others each time;
                           `test` and `ci` try a few, always the same
 ";
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         ["coverage"] => coverage::coverage(),
         ["fuzz", seconds] => fuzz::fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz::fuzz(seconds, Some(target)),
+        ["chaos", rest @ ..] => chaos::chaos(rest),
         ["shuttle"] => shuttle::shuttle(None),
         ["shuttle", iterations] => shuttle::shuttle(Some(iterations)),
         ["help" | "--help" | "-h"] => {

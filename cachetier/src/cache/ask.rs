@@ -90,6 +90,8 @@ impl TieredCache {
         let mut plainly = self.shared.habit.expects_a_value();
         loop {
             let look = if plainly { self.read_first(tier, key).await } else { self.probe(tier, key, flight).await };
+            #[cfg(feature = "chaos")]
+            crate::pause::at(crate::pause::Point::AfterReply).await;
             let held = match look {
                 Look::Held(held) => held,
                 // Only absent: it takes a probe to plant a ticket.
@@ -148,7 +150,11 @@ impl TieredCache {
                 Look::Load(Keep::Shared)
             }
             // The probe may still arrive: it must not count as seen, so the fill is forfeited.
-            Err(Fault::Unanswered(_)) => Look::Load(Keep::Briefly),
+            Err(Fault::Unanswered(_)) => {
+                #[cfg(feature = "chaos")]
+                crate::pause::at(crate::pause::Point::AfterSilence).await;
+                Look::Load(Keep::Briefly)
+            }
             answer => {
                 ticket.spend();
                 self.looked(key, answer)

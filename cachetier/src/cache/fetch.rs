@@ -103,6 +103,8 @@ impl TieredCache {
         let Some(flight) = flight else { return Ok(answer) };
         let cost = asked.until(self.now());
         let filling = self.fill(&flight, key, &rules, &begun, keep, (&answer, cost)).await;
+        #[cfg(feature = "chaos")]
+        crate::pause::at(crate::pause::Point::BeforeInsertion).await;
         self.land(flight, key, filling.entry, filling.keep);
         Ok(answer)
     }
@@ -143,6 +145,8 @@ impl TieredCache {
             if !over() {
                 match self.ask::<A>(&flight, key, policy, &begun).await {
                     Asked::Answer(entry, answer) => {
+                        #[cfg(feature = "chaos")]
+                        crate::pause::at(crate::pause::Point::BeforeInsertion).await;
                         self.land(flight, key, entry, true);
                         return Ok(Found::Answer(answer));
                     }

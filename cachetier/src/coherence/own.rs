@@ -70,7 +70,11 @@ impl<T: Teller> Drop for OwnBump<T> {
 pub(crate) async fn bump<T: Teller>(teller: &Arc<T>, tier: &Tier, targets: Targets) -> Result<Bumped, Fault> {
     // Cancel safety: from here on, a drop gives the bump up.
     let own = OwnBump::begin(teller, targets, None);
+    #[cfg(feature = "chaos")]
+    crate::pause::at(crate::pause::Point::BeforeSending).await;
     let bumped = tier.bump(&own.targets, teller.floor()).await?;
+    #[cfg(feature = "chaos")]
+    crate::pause::at(crate::pause::Point::BeforeSecondDrop).await;
     own.settle(bumped.token, None);
     Ok(bumped)
 }

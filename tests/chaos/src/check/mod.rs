@@ -1,0 +1,264 @@
+//! The checker: reads everything that happened and says which promise was broken, by what, and what the run was worth. It knows nothing of
+//! how a history comes about.
+
+mod floors;
+mod history;
+mod loads;
+mod sound;
+mod story;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use history::History;
+pub use story::story;
+pub use summary::{Summary, unmet};
+
+use crate::clock::Nanos;
+use crate::event::{Got, Mutation, Read, Row, Told, Verb};
+use crate::layout::Key;
+use crate::limits::{MAX_STALENESS, MUTATION_DEADLINE, PAST, READ_DEADLINE, SLACK};
+use floors::{Floor, Floors};
+use sound::Sound;
+
+/// How many violations are kept; all are counted.
+const KEPT: usize = 20;
+
+/// A promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// A value is of the key that was asked for, and of a version that was committed.
+    Sane,
+    /// I1: no read is older than what was acknowledged more than the bound before it.
+    Bound,
+    /// I2: when all is quiet, every copy equals the database.
+    Settled,
+    /// I3: no read is older than what its own instance invalidated before it, confirmed or not.
+    Own,
+    /// I6: what was loaded before an invalidation is hidden by it, whether the row has changed or not.
+    Hidden,
+    /// I7: every call ends by its deadline, no process hangs, and nothing panics that was not told to.
+    Ends,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sane => "a value that nobody committed",
+            Self::Bound => "I1, a read older than what was acknowledged in time",
+            Self::Settled => "I2, a copy that is not the database's when all is quiet",
+            Self::Own => "I3, a read older than the instance's own invalidation",
+            Self::Hidden => "I6, a value loaded before an invalidation that hides it",
+            Self::Ends => "I7, a call that does not end",
+        })
+    }
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub rule: Rule,
+    /// Where.
+    pub instance: u16,
+    /// Of which key, if of one.
+    pub key: Option<Key>,
+    /// What must be looked at to understand it: from the load of the old value, or what it should have seen, to the read.
+    pub from: Nanos,
+    /// Its end.
+    pub to: Nanos,
+    /// In words.
+    pub text: String,
+}
+
+/// How old reads were, in time without and with faults: of those that were stale at all, by how much.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Staleness {
+    /// Reads that were not older than anything acknowledged.
+    pub fresh: u64,
+    /// The others: since when something newer had been acknowledged.
+    pub stale: Vec<Duration>,
+}
+
+/// What the checker has found.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// The first violations.
+    pub violations: Vec<Violation>,
+    /// All of them.
+    pub violated: u64,
+    /// Reads that were judged.
+    pub reads: u64,
+    /// Reads older than they should be because the server has come back with an old copy of its data, which is a known limit.
+    pub excused: u64,
+    /// While nothing was disturbed.
+    pub sound: Staleness,
+    /// While something was.
+    pub disturbed: Staleness,
+    /// Pairs of loads of one key at the same time that nothing explains (I5).
+    pub doubled: u64,
+}
+
+/// Judges a history.
+#[must_use]
+pub fn check(history: &History) -> Verdict {
+    let mut judge = Judge { history, floors: Floors::of(history), sound: Sound::of(history), verdict: Verdict::default() };
+    history.reads.iter().for_each(|read| judge.read(read));
+    history.mutations.iter().for_each(|made| judge.ends_in_time(made));
+    for (instance, text) in &history.complaints {
+        judge.violated(Violation {
+            rule: Rule::Ends,
+            instance: *instance,
+            key: None,
+            from: history.end,
+            to: history.end,
+            text: text.clone(),
+        });
+    }
+    judge.verdict.doubled = loads::doubled(history, &judge.sound);
+    judge.verdict.sound.stale.sort_unstable();
+    judge.verdict.disturbed.stale.sort_unstable();
+    judge.verdict
+}
+
+/// What the age of a value came to: judged, for better or worse, or that of a server that has forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Judged,
+    Excused,
+}
+
+struct Judge<'a> {
+    history: &'a History,
+    floors: Floors,
+    sound: Sound,
+    verdict: Verdict,
+}
+
+impl Judge<'_> {
+    fn violated(&mut self, violation: Violation) {
+        self.verdict.violated += 1;
+        if self.verdict.violations.len() < KEPT {
+            self.verdict.violations.push(violation);
+        }
+    }
+
+    fn read(&mut self, read: &Read) {
+        let took = self.sound.awake(read.instance, read.span);
+        if read.got == Got::Overdue || took > READ_DEADLINE {
+            self.violated(of(read, Rule::Ends, read.span.start, &format!("it took {took:?}")));
+        }
+        let Got::Row(row) = read.got else { return };
+        self.verdict.reads += 1;
+        if row.key != read.key || row.version > self.history.version(read.key, read.span.end) {
+            let text = format!("{row:?} of {}", row.key.text());
+            self.violated(of(read, Rule::Sane, read.span.start, &text));
+            return;
+        }
+        if read.last && row.version != self.history.version(read.key, Nanos::NEVER) {
+            let text = format!("version {}, the database has {}", row.version, self.history.version(read.key, Nanos::NEVER));
+            self.violated(of(read, Rule::Settled, row.begun, &text));
+        }
+        if self.judge_age(read, row) == Age::Excused {
+            self.verdict.excused += 1;
+        } else {
+            self.measure(read, row);
+        }
+    }
+
+    /// Whatever the bound, it is asked of the read's begin: a call that took long may bring what was true when it began.
+    fn judge_age(&mut self, read: &Read, row: Row) -> Age {
+        let bound = read.span.start.minus(MAX_STALENESS + SLACK);
+        let all = self.floors.of_all(read.key, bound);
+        let own = self.floors.of_own(read.instance, read.key, read.span.start);
+        for (rule, floor, by) in [(Rule::Bound, all, bound), (Rule::Own, own, read.span.start)] {
+            let Some(broken) = floor.and_then(|floor| self.broken(floor, row, rule)) else { continue };
+            if self.excused(read, row, rule, by) {
+                return Age::Excused;
+            }
+            self.violated(of(read, broken.0, row.begun.min(broken.1.since), &broken.2));
+            return Age::Judged;
+        }
+        Age::Judged
+    }
+
+    /// Which promise a row breaks that should have seen all that the floor stands for.
+    fn broken(&self, floor: Floor, row: Row, rule: Rule) -> Option<(Rule, Floor, String)> {
+        if row.version < floor.version {
+            let text = format!("version {}, expected {} or newer", row.version, floor.version);
+            return Some((rule, floor, text));
+        }
+        let ended = if row.put { self.history.put_until(row.key, row.begun) } else { row.begun };
+        // One that was put is as old as the end of its call: it may have come after what began later.
+        (ended < floor.since).then(|| {
+            let age = floor.since.since(row.begun).as_secs_f64() * 1_000.0;
+            (Rule::Hidden, floor, format!("begun {age:.3} ms before an invalidation that hides it"))
+        })
+    }
+
+    /// Whether it would be right if what the server has forgotten had never been.
+    fn excused(&self, read: &Read, row: Row, rule: Rule, by: Nanos) -> bool {
+        let past = self.history.faults.iter().filter_map(|fault| Some((fault.forgot?, fault.span)));
+        let near: Vec<_> =
+            past.filter(|(forgot, span)| read.span.end >= forgot.end && read.span.start <= span.end.plus(PAST)).collect();
+        if near.is_empty() {
+            return false;
+        }
+        let known = |made: &&Mutation| {
+            // What was not confirmed at once may have been confirmed within what was forgotten.
+            let late = if made.told == Told::Applied { made.span.end } else { made.span.end.plus(PAST) };
+            !near.iter().any(|(forgot, _)| late >= forgot.start && made.span.start <= forgot.end)
+        };
+        let counts = |made: &&Mutation| match rule {
+            Rule::Own => made.instance == read.instance && made.told != Told::Refused,
+            _ => made.told == Told::Applied,
+        };
+        let covering = self.history.mutations.iter().filter(|made| made.target.covers(read.key) && made.span.end <= by);
+        let floor = covering.filter(counts).filter(known).fold(Floor::default(), |floor, made| {
+            floor.and(Floor { version: self.history.version(read.key, made.span.start), since: made.span.start })
+        });
+        self.broken(floor, row, rule).is_none()
+    }
+
+    fn measure(&mut self, read: &Read, row: Row) {
+        let disturbed = self.sound.disturbed(read.instance, read.span);
+        let staleness = if disturbed { &mut self.verdict.disturbed } else { &mut self.verdict.sound };
+        match self.floors.overtaken(read.key, row.version) {
+            Some(at) if at <= read.span.start => staleness.stale.push(read.span.start.since(at)),
+            _ => staleness.fresh += 1,
+        }
+    }
+
+    fn ends_in_time(&mut self, made: &Mutation) {
+        let took = self.sound.awake(made.instance, made.span);
+        if made.told == Told::Overdue || took > MUTATION_DEADLINE {
+            let text = format!("{:?} of {:?} took {took:?}", made.verb, made.target);
+            self.violated(Violation {
+                rule: Rule::Ends,
+                instance: made.instance,
+                key: None,
+                from: made.span.start,
+                to: made.span.end,
+                text,
+            });
+        }
+    }
+}
+
+fn of(read: &Read, rule: Rule, from: Nanos, text: &str) -> Violation {
+    let text = format!("{} read by {}: {text}", read.key.text(), read.instance);
+    Violation { rule, instance: read.instance, key: Some(read.key), from: from.min(read.span.start), to: read.span.end, text }
+}
+
+/// Whether what it came to holds for the instance that made it. A call that was dropped is carried out all the same.
+fn holds_for_own(made: &Mutation) -> bool {
+    matches!(made.told, Told::Applied | Told::Pending | Told::Dropped)
+}
+
+/// Whether a value was put by it.
+fn puts(made: &Mutation) -> bool {
+    made.verb == Verb::Set
+}

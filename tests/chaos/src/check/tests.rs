@@ -1,0 +1,321 @@
+//! Histories written by hand, good ones and bad ones, and one that is drawn and spoilt.
+
+use super::*;
+use crate::clock::Nanos;
+use crate::event::{Commit, Counts, Event, Fault, Load, Span};
+use crate::layout::{KEYS, Tag, Target};
+use crate::limits::{AFTERMATH, READS_A_SECOND};
+use crate::plan::{Kind, Scenario};
+
+const K: Key = Key(0);
+/// Longer ago than the bound allows.
+const LATE: u64 = 1_600;
+
+/// Milliseconds since a begin that is not zero, so that what lies a bound before it is there too.
+fn at(millis: u64) -> Nanos {
+    Nanos(1_000_000 * (100_000 + millis))
+}
+
+fn span(start: u64, end: u64) -> Span {
+    Span { start: at(start), end: at(end) }
+}
+
+fn commit(version: u64, when: u64) -> Event {
+    Event::Commit(Commit { key: K, version, at: at(when) })
+}
+
+fn row(version: u64, begun: u64) -> Row {
+    Row { key: K, version, begun: at(begun), put: false }
+}
+
+fn read(instance: u16, when: u64, row: Row) -> Event {
+    Event::Read(Read { instance, key: K, span: span(when, when + 1), got: Got::Row(row), last: false })
+}
+
+fn last(instance: u16, when: u64, row: Row) -> Event {
+    Event::Read(Read { instance, key: K, span: span(when, when + 1), got: Got::Row(row), last: true })
+}
+
+fn made(instance: u16, target: Target, start: u64, end: u64, told: Told) -> Event {
+    Event::Mutation(Mutation { instance, verb: Verb::Invalidate, target, span: span(start, end), told })
+}
+
+fn applied(instance: u16, start: u64, end: u64) -> Event {
+    made(instance, Target::Key(K), start, end, Told::Applied)
+}
+
+fn put(instance: u16, start: u64, end: u64) -> Event {
+    let span = span(start, end);
+    Event::Mutation(Mutation { instance, verb: Verb::Set, target: Target::Key(K), span, told: Told::Applied })
+}
+
+fn fault(kind: Kind, instance: Option<u16>, start: u64, end: u64, forgot: Option<Span>) -> Event {
+    Event::Fault(Fault { kind, instance, span: span(start, end), forgot, effect: String::new() })
+}
+
+fn verdict(events: Vec<Event>) -> Verdict {
+    check(&History::of(events))
+}
+
+#[track_caller]
+fn good(events: Vec<Event>) -> Verdict {
+    let verdict = verdict(events);
+    assert_eq!(verdict.violations, []);
+    verdict
+}
+
+#[track_caller]
+fn bad(events: Vec<Event>, expected: Rule) {
+    let verdict = verdict(events);
+    assert_eq!(verdict.violations.iter().map(|violation| violation.rule).collect::<Vec<_>>(), [expected]);
+}
+
+#[test]
+fn an_old_value_may_be_served_elsewhere_within_the_bound() {
+    good(vec![commit(1, 10), applied(0, 11, 12), read(1, 1_500, row(0, 5))]);
+}
+
+#[test]
+fn an_old_value_may_not_be_served_anywhere_after_the_bound() {
+    bad(vec![commit(1, 10), applied(0, 11, 12), read(1, 12 + LATE, row(0, 5))], Rule::Bound);
+}
+
+#[test]
+fn the_bound_counts_from_the_acknowledgement_to_the_begin_of_the_read() {
+    let slow =
+        |start, end| Event::Read(Read { instance: 1, key: K, span: span(start, end), got: Got::Row(row(0, 5)), last: false });
+    good(vec![commit(1, 10), applied(0, 11, 1_000), slow(2_000, 5_000)]);
+    bad(vec![commit(1, 10), applied(0, 11, 1_000), slow(1_000 + LATE, 5_000)], Rule::Bound);
+}
+
+#[test]
+fn what_is_pending_or_was_dropped_binds_its_own_instance_alone() {
+    for told in [Told::Pending, Told::Dropped] {
+        let made = made(0, Target::Key(K), 11, 12, told);
+        good(vec![commit(1, 10), made.clone(), read(1, 12 + LATE, row(0, 5))]);
+        bad(vec![commit(1, 10), made, read(0, 13, row(0, 5))], Rule::Own);
+    }
+}
+
+#[test]
+fn the_instance_that_invalidated_sees_it_at_once() {
+    good(vec![commit(1, 10), applied(0, 11, 20), read(0, 19, row(0, 5)), read(0, 21, row(1, 20))]);
+    bad(vec![commit(1, 10), applied(0, 11, 20), read(0, 21, row(0, 5))], Rule::Own);
+}
+
+#[test]
+fn an_invalidation_of_a_tag_a_prefix_or_everything_covers_the_key() {
+    for target in [Target::Tag(Tag::Wide(0)), Target::Group(0), Target::Everything, Target::Keys(vec![Key(3), K])] {
+        bad(vec![commit(1, 10), made(0, target, 11, 12, Told::Applied), read(1, 12 + LATE, row(0, 5))], Rule::Bound);
+    }
+    for target in [Target::Tag(Tag::Wide(1)), Target::Group(1), Target::Keys(vec![Key(3)])] {
+        good(vec![commit(1, 10), made(0, target, 11, 12, Told::Applied), read(1, 12 + LATE, row(0, 5))]);
+    }
+}
+
+#[test]
+fn what_was_committed_after_an_invalidation_began_is_not_promised_by_it() {
+    good(vec![commit(1, 10), applied(0, 11, 20), commit(2, 15), read(0, 21, row(1, 16))]);
+}
+
+#[test]
+fn what_was_loaded_before_an_invalidation_is_hidden_though_the_row_is_the_same() {
+    let tag = made(0, Target::Tag(Tag::Wide(0)), 11, 12, Told::Applied);
+    good(vec![commit(1, 1), tag.clone(), read(0, 13, row(1, 11))]);
+    bad(vec![commit(1, 1), tag.clone(), read(0, 13, row(1, 10))], Rule::Hidden);
+    bad(vec![commit(1, 1), tag, read(1, 12 + LATE, row(1, 10))], Rule::Hidden);
+}
+
+#[test]
+fn what_was_put_is_as_old_as_the_end_of_its_call() {
+    let value = Row { key: K, version: 1, begun: at(20), put: true };
+    good(vec![commit(1, 10), put(0, 20, 40), applied(1, 30, 35), read(1, 50, value)]);
+    bad(vec![commit(1, 10), put(0, 20, 25), applied(1, 30, 35), read(1, 50, value)], Rule::Hidden);
+}
+
+#[test]
+fn when_all_is_quiet_every_copy_is_the_databases() {
+    good(vec![commit(1, 10), last(1, 500, row(1, 20))]);
+    bad(vec![commit(1, 10), last(1, 500, row(0, 5))], Rule::Settled);
+}
+
+#[test]
+fn a_value_is_of_its_key_and_was_committed() {
+    bad(vec![commit(1, 10), read(0, 20, row(2, 15))], Rule::Sane);
+    bad(vec![commit(1, 10), read(0, 20, Row { key: Key(1), ..row(1, 15) })], Rule::Sane);
+}
+
+#[test]
+fn a_call_ends_by_its_deadline_less_the_time_its_process_was_frozen() {
+    let long = |end| Event::Read(Read { instance: 0, key: K, span: span(0, end), got: Got::Failed, last: false });
+    good(vec![long(8_900)]);
+    bad(vec![long(9_100)], Rule::Ends);
+    good(vec![long(9_100), fault(Kind::InstanceFrozen, Some(0), 100, 400, None)]);
+    bad(vec![long(9_100), fault(Kind::InstanceFrozen, Some(1), 100, 400, None), read(1, 1, row(0, 0))], Rule::Ends);
+    bad(vec![made(0, Target::Everything, 0, 4_100, Told::Pending), read(0, 0, row(0, 0))], Rule::Ends);
+    bad(vec![made(0, Target::Everything, 0, 1, Told::Overdue), read(0, 0, row(0, 0))], Rule::Ends);
+}
+
+#[test]
+fn a_complaint_is_a_violation() {
+    bad(vec![Event::Complaint { instance: 0, text: "it panicked".to_owned() }], Rule::Ends);
+}
+
+#[test]
+fn what_the_server_forgot_is_excused_for_as_long_as_it_can_be_met() {
+    let forgot = fault(Kind::RestartOld, None, 5, 40, Some(span(5, 30)));
+    let events = |begin: u64| vec![commit(1, 10), applied(0, 11, 12), forgot.clone(), read(0, begin, row(0, 4))];
+    let excused = good(events(50));
+    assert_eq!((excused.excused, excused.disturbed.stale.len()), (1, 0));
+    assert_eq!(verdict(events(20_000)).violations[0].rule, Rule::Bound);
+    // What was acknowledged after the server came back is not forgotten.
+    let later = vec![commit(1, 10), forgot.clone(), applied(0, 50, 51), read(0, 52, row(0, 4))];
+    assert_eq!(verdict(later).violations[0].rule, Rule::Own);
+    // Nor what was acknowledged before it saved.
+    let before = vec![commit(1, 1), applied(0, 2, 3), forgot, read(0, 50, row(0, 0))];
+    assert_eq!(verdict(before).violations[0].rule, Rule::Own);
+}
+
+#[test]
+fn staleness_is_measured_from_what_overtook_the_value_apart_in_sound_and_in_disturbed_time() {
+    let settled = u64::try_from(AFTERMATH.as_millis()).unwrap() + 1_000;
+    let events = vec![
+        fault(Kind::Cut, Some(1), 10, 20, None),
+        commit(1, settled),
+        applied(0, settled, settled + 10),
+        read(1, settled + 110, row(0, 30)),
+        read(1, 15, row(0, 5)),
+        read(0, 15, row(0, 5)),
+    ];
+    let verdict = good(events);
+    assert_eq!((verdict.sound.fresh, verdict.disturbed.fresh), (1, 1));
+    assert_eq!(verdict.sound.stale, [Duration::from_millis(100)]);
+}
+
+#[test]
+fn two_loads_at_once_are_counted_unless_something_explains_them() {
+    let load = |instance, start, end| Event::Load(Load { instance, key: K, span: span(start, end) });
+    let both = vec![load(0, 110, 130), load(1, 115, 120), read(1, 140, row(0, 110))];
+    let with = |event| both.iter().cloned().chain([event]).collect::<Vec<_>>();
+    assert_eq!(good(both.clone()).doubled, 1);
+    assert_eq!(good(with(applied(0, 1, 2))).doubled, 1);
+    assert_eq!(good(with(applied(0, 111, 112))).doubled, 0);
+    assert_eq!(good(with(applied(0, 101, 102))).doubled, 0);
+    assert_eq!(good(with(fault(Kind::Cut, Some(1), 1, 2, None))).doubled, 0);
+    assert_eq!(good(vec![load(0, 110, 130), load(1, 130, 140)]).doubled, 0);
+}
+
+/// A world without faults in which each of four instances reads what is true, and hears of each invalidation late or early within the
+/// bound. Returns its events, and for each read the place of it.
+fn drawn(seed: u64) -> Vec<Event> {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut events = Vec::new();
+    let mut versions = vec![0; KEYS as usize];
+    // Of each instance and key: the copy it serves.
+    let mut copies = vec![Row { key: K, version: 0, begun: at(0), put: false }; 4 * 3];
+    for step in 1..400_u64 {
+        let now = step * 10;
+        let key = Key(dice.u32(0..3));
+        let instance = dice.u16(0..4);
+        let place = usize::from(instance) * 3 + key.0 as usize;
+        if dice.u8(0..4) == 0 {
+            versions[key.0 as usize] += 1;
+            events.push(Event::Commit(Commit { key, version: versions[key.0 as usize], at: at(now) }));
+            events.push(made(instance, Target::Key(key), now + 1, now + 2, Told::Applied));
+            // It is heard of everywhere before the next step.
+            for other in 0..4 {
+                copies[other * 3 + key.0 as usize] = Row { key, version: versions[key.0 as usize], begun: at(now + 3), put: false };
+            }
+        } else {
+            let row = Row { key, ..copies[place] };
+            events.push(Event::Read(Read { instance, key, span: span(now + 4, now + 5), got: Got::Row(row), last: false }));
+        }
+    }
+    events
+}
+
+#[test]
+fn a_planted_violation_is_found_in_any_history_and_an_honest_history_has_none() {
+    for seed in 0..200 {
+        let honest = drawn(seed);
+        good(honest.clone());
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let mut reads: Vec<usize> = (0..honest.len()).collect();
+        dice.shuffle(&mut reads);
+        // The first read that can be made too old: something of its key was acknowledged long enough before.
+        let spoilt = reads.into_iter().find_map(|place| {
+            let Event::Read(read) = honest[place] else { return None };
+            let Got::Row(row) = read.got else { return None };
+            let overtaken = honest.iter().any(|event| {
+                let bound = Duration::from_millis(LATE);
+                matches!(event, Event::Mutation(made) if made.target.covers(read.key) && made.span.end <= read.span.start.minus(bound))
+            });
+            let older = Row { version: row.version.checked_sub(dice.u64(1..=row.version.max(1)))?, ..row };
+            let old_enough = older.version == 0 && overtaken;
+            old_enough.then(|| {
+                let mut spoilt = honest.clone();
+                spoilt[place] = Event::Read(Read { got: Got::Row(Row { begun: at(0), ..older }), ..read });
+                spoilt
+            })
+        });
+        let Some(spoilt) = spoilt else { continue };
+        let verdict = verdict(spoilt);
+        assert_eq!(verdict.violated, 1, "seed {seed}");
+        assert!(matches!(verdict.violations[0].rule, Rule::Bound | Rule::Own), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_story_of_a_violation_holds_what_happened_to_its_key_and_nothing_else() {
+    let other = Event::Commit(Commit { key: Key(1), version: 1, at: at(11) });
+    let events = vec![
+        other,
+        commit(1, 10),
+        applied(0, 11, 12),
+        read(1, 1, row(0, 0)),
+        read(1, 12 + LATE, row(0, 5)),
+        read(2, 1_000, row(1, 20)),
+        commit(2, 5_000),
+        fault(Kind::PubsubHole, Some(1), 10, 20, None),
+        fault(Kind::PubsubHole, Some(2), 10, 20, None),
+    ];
+    let history = History::of(events);
+    let verdict = check(&history);
+    let story = story(&history, &verdict.violations[0]);
+    assert_eq!(story.len(), 4, "{story:#?}");
+    assert!(story[0].contains("fault PubsubHole of instance 1") || story[0].contains("committed: version 1"), "{story:#?}");
+    assert!(story[3].contains("u:0:0 read by 1"), "{story:#?}");
+}
+
+fn counts(l1_hits: u64, l1_misses: u64) -> Event {
+    Event::Counts { instance: 0, at: at(1_000_000), counts: Counts { l1_hits, l1_misses, ..Counts::default() } }
+}
+
+/// What is missing of a run of a minute with so many reads and these events, in the scenario `pauses`.
+fn missing(reads: u64, more: Vec<Event>) -> Vec<String> {
+    let reads = (0..reads).map(|n| read(0, 10 + n / 10, row(0, 5)));
+    let history = History::of(reads.chain(more).collect());
+    let verdict = check(&history);
+    unmet(&Summary::of(&history, &verdict, Scenario::Pauses), Duration::from_secs(60))
+}
+
+#[test]
+fn a_run_that_saw_too_little_says_what_it_missed() {
+    let whole = 60 * READS_A_SECOND;
+    let frozen = || fault(Kind::ServerFrozen, None, 1, 2, None);
+    assert_eq!(missing(whole, vec![counts(30, 70), frozen()]), Vec::<String>::new());
+    assert_eq!(missing(whole - 1, vec![counts(30, 70), frozen()]), ["expected 204000 reads or more, found 203999"]);
+    let few = ["expected L1 to answer 30 % of the reads or more, found 29.0 %"];
+    assert_eq!(missing(whole, vec![counts(29, 71), frozen()]), few);
+    let kinds = ["expected 1 kinds of faults or more, found 0; missing: ServerFrozen, InstanceFrozen"];
+    assert_eq!(missing(whole, vec![counts(30, 70)]), kinds);
+}
+
+#[test]
+fn the_staleness_of_one_in_a_thousand_counts_the_fresh_ones() {
+    let millis = |from: u64, to: u64| (from..to).map(Duration::from_millis).collect::<Vec<_>>();
+    let shown = |fresh, stale| Staleness { fresh, stale }.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(shown(9_999, millis(7, 8)), "10000 1 0.000 ms 7.000 ms");
+    assert_eq!(shown(9_000, millis(0, 1_000)), "10000 1000 990.000 ms 999.000 ms");
+    assert_eq!(shown(0, Vec::new()), "0 0 0.000 ms 0.000 ms");
+}

@@ -1,0 +1,52 @@
+//! Every limit of a run in one place: what the instances are told, what the checker allows, what a run must have seen.
+
+use std::time::Duration;
+
+/// How long a proof counts, in every instance.
+pub const MAX_STALENESS: Duration = Duration::from_millis(1_500);
+/// What the machine's coarse clock and the rounding to milliseconds may add to it.
+pub const SLACK: Duration = Duration::from_millis(25);
+/// The life of a value.
+pub const TTL: Duration = Duration::from_secs(6);
+/// A loader's limit.
+pub const LOAD_LIMIT: Duration = Duration::from_secs(1);
+/// A ticket's life.
+pub const LEASE: Duration = Duration::from_secs(1);
+/// How long a read waits for another instance's load.
+pub const WAIT_BUDGET: Duration = Duration::from_secs(1);
+/// A command's limit.
+pub const COMMAND_LIMIT: Duration = Duration::from_millis(500);
+/// What a read waits for the shared tier.
+pub const READ_LIMIT: Duration = Duration::from_millis(50);
+/// Cells of the tag table.
+pub const CELLS: u32 = 1 << 12;
+
+/// By when a read has ended: twice all that it may wait for, a load of its own, and a busy machine.
+pub const READ_DEADLINE: Duration = Duration::from_secs(9);
+/// By when a mutation has ended: a few scripts, and a busy machine.
+pub const MUTATION_DEADLINE: Duration = Duration::from_secs(4);
+/// When a call is given up, so that a run ends.
+pub const GIVEN_UP: Duration = Duration::from_secs(30);
+
+/// How long something counts as disturbed after a fault is mended.
+pub const AFTERMATH: Duration = Duration::from_millis(2_500);
+
+/// For how long values that a server has brought back from its past can be met: their life, and that of a load which finds its ticket.
+pub const PAST: Duration = Duration::from_secs(9);
+
+/// Before the first fault.
+pub const FIRST_REST: Duration = Duration::from_millis(1_500);
+/// After the last one, under load.
+pub const LAST_REST: Duration = Duration::from_millis(2_600);
+
+/// A run must have read so often in each second that it was asked to take, up to [`MOST_READS`].
+pub const READS_A_SECOND: u64 = 3_400;
+/// What a long run must have read.
+pub const MOST_READS: u64 = 1_000_000;
+/// The least share of reads that L1 answers, in percent.
+pub const L1_SHARE: u64 = 30;
+/// A run of this many seconds must have seen every kind of fault of its scenario; a shorter one so many fewer.
+pub const ALL_KINDS_WITHIN: u64 = 120;
+
+/// The shortest and the longest run, in seconds.
+pub const SECONDS: std::ops::RangeInclusive<u64> = 5..=1_800;

@@ -1,0 +1,232 @@
+//! Which faults a run makes, and when: drawn from the seed before it begins. Who makes them is told in `run`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{AFTERMATH, FIRST_REST};
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $kind:ident: $hand:ident, $least:literal..$most:literal;)+) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Kind { $($(#[doc = $doc])+ $kind,)+ }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
+
+            /// Who makes it.
+            #[must_use]
+            pub fn hand(self) -> Hand {
+                match self { $(Self::$kind => Hand::$hand,)+ }
+            }
+
+            /// How long it lasts, in milliseconds.
+            fn length(self) -> std::ops::Range<u64> {
+                match self { $(Self::$kind => $least..$most,)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The server is killed and comes back empty.
+    RestartEmpty: Server, 1..900;
+    /// The server saves, lives on for a while, is killed and comes back with what it had saved.
+    RestartOld: Server, 100..1_500;
+    /// The server is frozen.
+    ServerFrozen: Server, 200..3_000;
+    /// Everything in the server is dropped.
+    FlushAll: Server, 1..2;
+    /// The server forgets its scripts.
+    ScriptFlush: Server, 1..2;
+    /// The server evicts anything at random: values, tickets, the lane, its table.
+    Eviction: Server, 500..2_500;
+    /// The server refuses what needs memory.
+    Full: Server, 500..2_000;
+    /// The channel is forbidden to everybody.
+    AclRevoked: Server, 300..2_500;
+    /// A subscriber does not read until the server gives it up.
+    PubsubOverrun: Server, 300..1_500;
+    /// The connections of an instance break.
+    Cut: Network, 1..2;
+    /// The connections of an instance break and no other is made.
+    Refused: Network, 300..2_500;
+    /// What an instance and the server send each other is lost.
+    Hole: Network, 300..3_000;
+    /// What an instance sends arrives late, also after it has given up.
+    Late: Network, 100..2_500;
+    /// Each connection of an instance breaks within a reply.
+    CutMidReply: Network, 200..900;
+    /// Everything takes longer.
+    Slow: Network, 300..2_000;
+    /// The server has lost the connections of an instance, which does not know it.
+    HalfOpen: Network, 300..2_500;
+    /// The subscription of an instance breaks, nothing else.
+    PubsubCut: Network, 1..2;
+    /// What is sent to the subscription of an instance is lost, nothing else.
+    PubsubHole: Network, 300..3_000;
+    /// A process of instances is frozen.
+    InstanceFrozen: Network, 200..3_000;
+}
+
+/// Who makes a fault: two at once, so that faults of the server and of the way to it meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hand {
+    /// Owns the server.
+    Server,
+    /// Owns the proxies and the processes.
+    Network,
+}
+
+/// Which kinds a run makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "`kinds` says what each is")]
+pub enum Scenario {
+    Calm,
+    Restarts,
+    Network,
+    Pubsub,
+    Memory,
+    Pauses,
+    Everything,
+}
+
+impl Scenario {
+    /// All of them, by name.
+    pub const NAMED: [(&'static str, Self); 7] = [
+        ("calm", Self::Calm),
+        ("restarts", Self::Restarts),
+        ("network", Self::Network),
+        ("pubsub", Self::Pubsub),
+        ("memory", Self::Memory),
+        ("pauses", Self::Pauses),
+        ("everything", Self::Everything),
+    ];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMED.iter().find(|(known, _)| *known == name).map(|(_, scenario)| *scenario)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMED.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
+    }
+
+    /// The one that a seed draws.
+    #[must_use]
+    pub fn drawn(seed: u64) -> Self {
+        fastrand::Rng::with_seed(seed).choice(Self::NAMED).map_or(Self::Everything, |(_, scenario)| scenario)
+    }
+
+    /// The faults it makes.
+    #[must_use]
+    pub fn kinds(self) -> &'static [Kind] {
+        use Kind::{
+            AclRevoked, Cut, CutMidReply, Eviction, FlushAll, Full, HalfOpen, Hole, InstanceFrozen, Late, PubsubCut, PubsubHole,
+            PubsubOverrun, Refused, RestartEmpty, RestartOld, ScriptFlush, ServerFrozen, Slow,
+        };
+        match self {
+            Self::Calm => &[],
+            Self::Restarts => &[RestartEmpty, RestartOld, FlushAll, ScriptFlush],
+            Self::Network => &[Cut, Refused, Hole, Late, CutMidReply, Slow, HalfOpen],
+            Self::Pubsub => &[PubsubCut, PubsubHole, PubsubOverrun, AclRevoked],
+            Self::Memory => &[Eviction, Full, FlushAll],
+            Self::Pauses => &[ServerFrozen, InstanceFrozen],
+            Self::Everything => Kind::ALL,
+        }
+    }
+}
+
+/// Runs with less time than this have one fault after the other.
+const HASTE: Duration = Duration::from_secs(50);
+
+/// A fault to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// How long to wait after the one before.
+    pub rest: Duration,
+    /// What.
+    pub kind: Kind,
+    /// Whose, where it is an instance's.
+    pub instance: u16,
+    /// How long.
+    pub length: Duration,
+    /// For what else must be drawn.
+    pub dice: u64,
+}
+
+/// Draws the faults of one hand for a time of this length.
+#[must_use]
+pub fn plan(scenario: Scenario, hand: Hand, seed: u64, length: Duration, instances: u16) -> Vec<Planned> {
+    let mut dice = fastrand::Rng::with_seed(seed ^ if hand == Hand::Server { 0x5e } else { 0x17 });
+    let kinds: Vec<Kind> = scenario.kinds().iter().copied().filter(|kind| kind.hand() == hand).collect();
+    let (mut planned, mut deck) = (Vec::new(), Vec::new());
+    let mut at = Duration::ZERO;
+    // An instance that has lost the lane a few times rests for seconds before it tries again: a long run has the time to see more than that.
+    let pace = if length < HASTE { 1 } else { 4 };
+    while !kinds.is_empty() {
+        if deck.is_empty() {
+            deck.clone_from(&kinds);
+            dice.shuffle(&mut deck);
+        }
+        let Some(kind) = deck.pop() else { break };
+        // Mostly one soon after the other, so that they meet; now and then a rest in which all comes into step.
+        let rest = match planned.len() {
+            0 => FIRST_REST,
+            n if n % 4 == 0 => AFTERMATH + Duration::from_millis(dice.u64(400..1_200)) * pace,
+            _ => Duration::from_millis(dice.u64(20..600)) * pace,
+        };
+        let length_of_it = Duration::from_millis(dice.u64(kind.length()));
+        at += rest + length_of_it;
+        if at > length {
+            break;
+        }
+        planned.push(Planned { rest, kind, instance: dice.u16(0..instances.max(1)), length: length_of_it, dice: dice.u64(..) });
+    }
+    planned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(115);
+
+    #[test]
+    fn a_seed_draws_the_same_plan_again_and_another_one_another() {
+        let of = |seed| plan(Scenario::Everything, Hand::Server, seed, LONG, 4);
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+    }
+
+    #[test]
+    fn a_long_plan_has_every_kind_of_its_scenario_and_ends_in_time() {
+        for (name, scenario) in Scenario::NAMED {
+            let planned: Vec<Planned> =
+                [Hand::Server, Hand::Network].iter().flat_map(|hand| plan(scenario, *hand, 7, LONG, 4)).collect();
+            for kind in Kind::ALL {
+                let is = planned.iter().any(|planned| planned.kind == *kind);
+                assert_eq!(is, scenario.kinds().contains(kind), "{kind:?} in {name}");
+            }
+            for hand in [Hand::Server, Hand::Network] {
+                let whole: Duration = planned.iter().filter(|planned| planned.kind.hand() == hand).map(|p| p.rest + p.length).sum();
+                assert!(whole <= LONG, "{whole:?} in {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_scenario_is_known_by_its_name() {
+        for (name, scenario) in Scenario::NAMED {
+            assert_eq!(Scenario::named(name).map(Scenario::name), Some(name));
+            assert_eq!(scenario.name(), name);
+        }
+        assert_eq!(Scenario::named("chaos"), None);
+        assert!((0..100).map(Scenario::drawn).any(|scenario| scenario == Scenario::Everything));
+    }
+}

@@ -1,0 +1,252 @@
+//! A run from its begin to its history: the server, the proxies, the processes, the hands that make the faults, and the quiet at the end.
+//! What the history must show is the checker's.
+
+mod network_hand;
+mod server_hand;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cachetier_tests::{Owned, Proxy, RedisServer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::clock::Nanos;
+use crate::database::Database;
+use crate::event::{self, Event, Fault, Record, Span};
+use crate::instance::{Orders, order};
+use crate::limits::{GIVEN_UP, LAST_REST, MAX_STALENESS};
+use crate::plan::{Hand, Planned, Scenario, plan};
+use network_hand::NetworkHand;
+use server_hand::ServerHand;
+
+/// A process is up within a second; a busy machine takes longer.
+const UP_WITHIN: Duration = Duration::from_secs(30);
+/// What is waited for an answer to an order: the longest call, and the confirmation of what is pending.
+const ANSWER_WITHIN: Duration = Duration::from_secs(GIVEN_UP.as_secs() + 30);
+/// From the end of the work to the last reads.
+const QUIET: Duration = MAX_STALENESS.saturating_add(Duration::from_secs(1));
+
+/// How the instances are spread over processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Four processes, each an instance.
+    Processes,
+    /// One process of sixteen.
+    OneProcess,
+}
+
+impl Spread {
+    /// How many instances there are.
+    #[must_use]
+    pub fn instances(self) -> u16 {
+        match self {
+            Self::Processes => 4,
+            Self::OneProcess => 16,
+        }
+    }
+
+    /// How many of them a process has.
+    #[must_use]
+    pub fn each(self) -> u16 {
+        match self {
+            Self::Processes => 1,
+            Self::OneProcess => 16,
+        }
+    }
+}
+
+/// What a run is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// How long it takes, its begin and its check left out.
+    pub length: Duration,
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// Which faults are made.
+    pub scenario: Scenario,
+    /// Where the instances live.
+    pub spread: Spread,
+}
+
+/// Runs it and returns everything that happened. `program` is what becomes an instance, with the orders behind the word `instance`.
+///
+/// # Errors
+/// When it cannot be run here, or a part of it has failed that is not under test.
+pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
+    let folder = Folder::new()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
+    let mut server = RedisServer::builder().try_start()?;
+    let proxies: Arc<[Proxy]> = (0..asked.spread.instances())
+        .map(|instance| if instance % 2 == 0 { Proxy::on_socket(&server) } else { Proxy::on_port(&server) })
+        .collect();
+    let record = Arc::new(Record::create(&folder.0.join("leader")).map_err(|error| format!("no history: {error}"))?);
+
+    let mut fleet = Fleet::start(asked, program, &folder, &runtime, &proxies, &record)?;
+    let hands = make_faults(asked, &mut server, &proxies, &mut fleet.processes, &runtime, &record);
+    proxies.iter().for_each(Proxy::restore);
+    hands?;
+    std::thread::sleep(LAST_REST);
+    runtime.block_on(fleet.order(order::QUIET, &record));
+    std::thread::sleep(QUIET);
+    runtime.block_on(fleet.order(order::LAST, &record));
+    fleet.processes.iter_mut().for_each(Owned::kill);
+
+    record.flush().map_err(|error| format!("the history is cut off: {error}"))?;
+    let mut events = event::read(&folder.0.join("leader"))?;
+    for history in &fleet.histories {
+        events.extend(event::read(history)?);
+    }
+    Ok(events)
+}
+
+/// Both hands make their faults at once; returns when both have mended what they broke.
+fn make_faults(
+    asked: &Asked,
+    server: &mut RedisServer,
+    proxies: &Arc<[Proxy]>,
+    processes: &mut [Owned],
+    runtime: &Runtime,
+    record: &Record,
+) -> Result<(), String> {
+    let length = asked.length.saturating_sub(LAST_REST + QUIET);
+    let planned = |hand| plan(asked.scenario, hand, asked.seed, length, asked.spread.instances());
+    let (for_server, for_network) = (planned(Hand::Server), planned(Hand::Network));
+    let end = Nanos::now().plus(length);
+    std::thread::scope(|scope| {
+        let mut server = ServerHand { server, proxies, runtime };
+        let mut network = NetworkHand { proxies, processes, spread: asked.spread };
+        let hands = [
+            scope.spawn(move || work_off(&for_server, end, record, |planned| server.make(planned))),
+            scope.spawn(move || work_off(&for_network, end, record, |planned| network.make(planned))),
+        ];
+        std::thread::sleep(end.since(Nanos::now()));
+        hands.into_iter().try_for_each(|hand| hand.join().map_err(|_| "a hand that makes faults has failed".to_owned())?)
+    })
+}
+
+/// What a fault was, once it is mended.
+struct Made {
+    instance: Option<u16>,
+    forgot: Option<Span>,
+    effect: String,
+}
+
+fn work_off(
+    planned: &[Planned],
+    end: Nanos,
+    record: &Record,
+    mut make: impl FnMut(&Planned) -> Result<Made, String>,
+) -> Result<(), String> {
+    for planned in planned {
+        std::thread::sleep(planned.rest);
+        // Each took a little longer than was planned.
+        if Nanos::now().plus(planned.length) > end {
+            return Ok(());
+        }
+        let start = Nanos::now();
+        let Made { instance, forgot, effect } = make(planned)?;
+        let span = Span { start, end: Nanos::now() };
+        record.add(&Event::Fault(Fault { kind: planned.kind, instance, span, forgot, effect }));
+    }
+    Ok(())
+}
+
+/// The processes, and the way to tell them what comes next.
+struct Fleet {
+    processes: Vec<Owned>,
+    /// Each by the number of its first instance.
+    told: Vec<(u16, UnixStream)>,
+    histories: Vec<PathBuf>,
+}
+
+impl Fleet {
+    fn start(
+        asked: &Asked,
+        program: &Path,
+        folder: &Folder,
+        runtime: &Runtime,
+        proxies: &[Proxy],
+        record: &Arc<Record>,
+    ) -> Result<Self, String> {
+        let socket = folder.0.join("leader.sock");
+        let listener = {
+            let _inside = runtime.enter();
+            UnixListener::bind(&socket).map_err(|error| format!("no socket: {error}"))?
+        };
+        let (connected, mut connections) = mpsc::channel(usize::from(asked.spread.instances()));
+        runtime.spawn(Database::new(Arc::clone(record)).serve(listener, connected));
+
+        let mut fleet = Self { processes: Vec::new(), told: Vec::new(), histories: Vec::new() };
+        for (first, proxies) in
+            (0..).step_by(usize::from(asked.spread.each())).zip(proxies.chunks(usize::from(asked.spread.each())))
+        {
+            let history = folder.0.join(format!("instance-{first}"));
+            let urls = proxies.iter().map(Proxy::url).collect();
+            let orders = Orders {
+                socket: socket.clone(),
+                history: history.clone(),
+                seed: asked.seed,
+                first,
+                of: asked.spread.instances(),
+                urls,
+            };
+            let arguments = std::iter::once("instance".to_owned()).chain(orders.arguments()).collect();
+            let process = Owned::spawn(program, arguments, &folder.0).map_err(|error| format!("no instance: {error}"))?;
+            fleet.processes.push(process);
+            fleet.histories.push(history);
+        }
+        runtime.block_on(async {
+            for _ in 0..fleet.processes.len() {
+                let connected = timeout(UP_WITHIN, connections.recv()).await.ok().flatten();
+                let mut stream = connected.ok_or("an instance does not come up")?;
+                let Ok(Ok(first)) = timeout(UP_WITHIN, stream.read_u16()).await else {
+                    return Err("an instance does not come up".to_owned());
+                };
+                fleet.told.push((first, stream));
+            }
+            Ok(fleet)
+        })
+    }
+
+    /// Tells every process, and waits until each has done it.
+    async fn order(&mut self, word: u8, record: &Record) {
+        for (_, stream) in &mut self.told {
+            // One that is gone is found at its answer.
+            let _ = stream.write_u8(word).await;
+        }
+        for (first, stream) in &mut self.told {
+            let text = match timeout(ANSWER_WITHIN, stream.read_u8()).await {
+                Ok(Ok(_)) => continue,
+                Ok(Err(error)) => format!("the process has ended: {error}"),
+                Err(_) => "the process hangs".to_owned(),
+            };
+            record.add(&Event::Complaint { instance: *first, text });
+        }
+    }
+}
+
+/// A folder of one run, removed with it. Its path is short: a unix socket's has at most 107 bytes.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("cachetier-chaos-{}", std::process::id()));
+        // Left by a process that was killed and had our id.
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).map_err(|error| format!("no folder at {}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed stays in the system's folder for temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,172 @@
+//! One connection through a proxy: two pumps, each under its own order. Which order holds when is the proxy's.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+
+use super::{Flow, Flows, Which};
+
+/// How much is read at once.
+const CHUNK: usize = 16 << 10;
+
+/// How a subscription begins, as the protocol writes it; clients write the word in either case.
+const SUBSCRIBE: &[u8] = b"\r\n$9\r\nSUBSCRIBE\r\n";
+
+/// Both halves of one end.
+pub(super) struct Ends {
+    read: Box<dyn AsyncRead + Send + Unpin>,
+    write: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+pub(super) fn ends(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Ends {
+    let (read, write) = tokio::io::split(stream);
+    Ends { read: Box::new(read), write: Box::new(write) }
+}
+
+/// What is known of one connection.
+#[derive(Debug)]
+pub(super) struct Wire {
+    flows: watch::Sender<Flows>,
+    subscribed: AtomicBool,
+}
+
+/// The whole connection is to break.
+struct Broken;
+
+impl Wire {
+    pub(super) fn new(flows: Flows) -> Self {
+        Self { flows: watch::Sender::new(flows), subscribed: AtomicBool::new(false) }
+    }
+
+    pub(super) fn order(&self, flows: Flows) {
+        self.flows.send_replace(flows);
+    }
+
+    pub(super) fn set_subscribed(&self) {
+        self.subscribed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is(&self, which: Which) -> bool {
+        match which {
+            Which::All => true,
+            Which::Subscribed => self.subscribed.load(Ordering::Relaxed),
+            Which::Plain => !self.subscribed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Passes bytes on until both directions have ended or the connection breaks. `subscribes` is told before the server is.
+    pub(super) async fn carry(&self, client: Ends, server: Ends, subscribes: impl Fn()) {
+        let mut begun = Begun::default();
+        let up = self.pump(client.read, server.write, |flows| flows.up, |bytes| begun.look(bytes).then(&subscribes).is_some());
+        let down = self.pump(server.read, client.write, |flows| flows.down, |_| false);
+        let _ = tokio::try_join!(up, down);
+    }
+
+    /// One direction. `seen` looks at what has come before it goes on, and says whether that may have changed the order.
+    async fn pump(
+        &self,
+        mut from: Box<dyn AsyncRead + Send + Unpin>,
+        mut to: Box<dyn AsyncWrite + Send + Unpin>,
+        of: impl Fn(&Flows) -> Flow,
+        mut seen: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), Broken> {
+        let mut orders = self.flows.subscribe();
+        let mut buffer = vec![0; CHUNK];
+        // Passed on since the order of the moment came.
+        let (mut passed, mut order) = (0, Flow::Pass);
+        let mut lost = false;
+        loop {
+            let flow = of(&orders.borrow_and_update());
+            match flow {
+                Flow::Cut => return Err(Broken),
+                Flow::Hold => {
+                    let _ = orders.changed().await;
+                    continue;
+                }
+                Flow::HalfClose if !lost => {
+                    let _ = to.shutdown().await;
+                    lost = true;
+                }
+                Flow::Pass | Flow::Delay(_) if lost => return Err(Broken),
+                _ => {}
+            }
+            let read = tokio::select! {
+                biased;
+                _ = orders.changed() => continue,
+                read = from.read(&mut buffer) => read,
+            };
+            // An order wakes the two directions one after the other: what came of the first must not pass the second by an old one.
+            let flow = of(&orders.borrow());
+            let Some(mut bytes) = read.ok().and_then(|n| buffer.get(..n)).filter(|bytes| !bytes.is_empty()) else {
+                if matches!(flow, Flow::Swallow | Flow::HalfClose) {
+                    // The end of the stream is lost as well.
+                    let _ = orders.wait_for(|flows| of(flows) != flow).await;
+                }
+                let _ = to.shutdown().await;
+                return Ok(());
+            };
+            let flow = if seen(bytes) { of(&orders.borrow()) } else { flow };
+            if std::mem::replace(&mut order, flow) != flow {
+                passed = 0;
+            }
+            match flow {
+                Flow::Pass | Flow::Hold => {}
+                Flow::Delay(delay) => tokio::time::sleep(delay).await,
+                Flow::Swallow | Flow::HalfClose => {
+                    lost = true;
+                    continue;
+                }
+                Flow::CutAfter(most) => bytes = bytes.get(..most.saturating_sub(passed)).unwrap_or(bytes),
+                Flow::Cut => return Err(Broken),
+            }
+            if to.write_all(bytes).await.is_err() {
+                return Ok(());
+            }
+            passed += bytes.len();
+            if matches!(flow, Flow::CutAfter(most) if passed >= most) {
+                let _ = to.flush().await;
+                return Err(Broken);
+            }
+        }
+    }
+}
+
+/// Finds the begin of a subscription in what a client sends, wherever that is cut into pieces.
+#[derive(Default)]
+struct Begun {
+    tail: Vec<u8>,
+    found: bool,
+}
+
+impl Begun {
+    /// True for the piece that completes it, once.
+    fn look(&mut self, bytes: &[u8]) -> bool {
+        if self.found {
+            return false;
+        }
+        self.tail.extend(bytes.iter().map(u8::to_ascii_uppercase));
+        self.found = self.tail.windows(SUBSCRIBE.len()).any(|window| window == SUBSCRIBE);
+        let kept = self.tail.len().saturating_sub(SUBSCRIBE.len() - 1);
+        self.tail.drain(..kept);
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscription_is_found_in_pieces_and_told_once() {
+        let mut begun = Begun::default();
+        assert!(!begun.look(b"*1\r\n$4\r\nPING\r\n*2\r\n$9\r\nsubs"));
+        assert!(begun.look(b"cribe\r\n$1\r\nc\r\n"));
+        assert!(!begun.look(b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nd\r\n"));
+    }
+
+    #[test]
+    fn a_key_of_that_name_is_no_subscription() {
+        assert!(!Begun::default().look(b"*2\r\n$3\r\nGET\r\n$10\r\nSUBSCRIBED\r\n"));
+    }
+}
