@@ -31,6 +31,27 @@ pub enum Eviction {
     Lru,
 }
 
+/// What becomes of the values in the shared tier when its server comes back with data that it had saved, or a replica takes its place.
+/// Either may lack what was acknowledged in the last moments, and nobody can see that from the data. What is best is told in
+/// `docs/protocol.md`.
+///
+/// ```
+/// # use cachetier::{OnRestart, TieredCache};
+/// let builder = TieredCache::builder("shop").redis("redis://127.0.0.1/").on_restart(OnRestart::Trust);
+/// # drop(builder);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnRestart {
+    /// No value from before is used: each is loaded again, by one instance, when it is asked for.
+    #[default]
+    BeginAnew,
+    /// They are used. Each instance tells its own invalidations of the last [minute](crate::CacheBuilder::journal) once more; until it
+    /// has, and for good where an instance has died, a value may be older than an invalidation that was forgotten. Every instance of a
+    /// namespace must say so.
+    Trust,
+}
+
 /// All settings of a cache.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -45,6 +66,10 @@ pub(crate) struct Config {
     pub(crate) max_staleness: Duration,
     /// What a read does where nothing can be proven.
     pub(crate) on_unreachable: OnUnreachable,
+    /// What becomes of values that another run of the server has left.
+    pub(crate) on_restart: OnRestart,
+    /// How long one's own invalidations are remembered.
+    pub(crate) journal: Duration,
     /// How often the lane is checked.
     pub(crate) check_interval: Duration,
     pub(crate) connect_limit: Duration,
@@ -83,6 +108,8 @@ impl Config {
             max_life: Duration::from_secs(24 * 3_600),
             max_staleness: Duration::from_secs(2),
             on_unreachable: OnUnreachable::Serve,
+            on_restart: OnRestart::BeginAnew,
+            journal: Duration::from_secs(60),
             check_interval: Duration::from_millis(500),
             connect_limit: Duration::from_secs(1),
             command_limit: Duration::from_millis(500),

@@ -181,12 +181,12 @@ pub use cachetier_macros::cached;
 #[doc = include_str!("attribute/invalidates.md")]
 pub use cachetier_macros::invalidates;
 pub use clock::{Clock, ManualClock};
-pub use config::Eviction;
+pub use config::{Eviction, OnRestart};
 pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError, TokenError};
 pub use installed::{AlreadyInstalled, install, installed, scope};
 pub use invalidator::{Invalidator, InvalidatorBuilder, InvalidatorStats};
 pub use key_part::{KeyPart, KeyText};
-pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan};
+pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan, Saved};
 pub use observe::stats::Stats;
 pub use rule::policy::{OnUnreachable, Policy};
 pub use rule::seq::{Era, Seq, Token};

@@ -39,6 +39,8 @@ pub(crate) struct View {
     promised_in: AtomicU64,
     /// Until when it is proven that nothing was missed, on this process's clock. Zero: not at all.
     proof: AtomicU64,
+    /// Over which connection calls went when that was asked, or a later proof.
+    proof_line: AtomicU64,
     /// Until when copies may be served without proof, if their policy allows it: nobody who could prove them has answered lately.
     excused: AtomicU64,
     /// How often that was done.
@@ -73,6 +75,7 @@ impl View {
             in_step_since: AtomicU64::new(1),
             promised_in: AtomicU64::new(0),
             proof: AtomicU64::new(0),
+            proof_line: AtomicU64::new(0),
             excused: AtomicU64::new(0),
             served_unproven: AtomicU64::new(0),
             generation: AtomicU64::new(1),
@@ -105,6 +108,12 @@ impl View {
 
     pub(crate) fn proven(&self, now: Millis) -> bool {
         now.0 < self.proof.load(Ordering::Acquire)
+    }
+
+    /// Whether that was asked when calls went over this connection already: then it was asked of the process that answers over it.
+    pub(crate) fn proven_of(&self, line: u64, now: Millis) -> bool {
+        // In this order: a later proof may be read with an earlier one's time, and holds for that too.
+        self.proven(now) && self.proof_line.load(Ordering::Acquire) >= line
     }
 
     /// Whether what cannot be proven may be served: only while there is no proof for anything.
@@ -215,16 +224,18 @@ impl View {
         self.moved();
     }
 
-    /// Renews the proof: all up to the lane's present point is applied here.
-    pub(crate) fn prove(&self, until: Millis) {
+    /// Renews the proof: all up to where the lane stood when that was asked is applied here.
+    pub(crate) fn prove(&self, line: u64, until: Millis) {
+        self.proof_line.fetch_max(line, Ordering::AcqRel);
         self.proof.store(until.0, Ordering::Release);
     }
 
     /// Renews the proof, unless another epoch has begun since `present` was read.
-    pub(crate) fn prove_in(&self, present: Epoch, until: Millis) -> bool {
+    pub(crate) fn prove_in(&self, present: Epoch, line: u64, until: Millis) -> bool {
         let known = lock(&self.known);
         let current = self.epoch() == present;
         if current {
+            self.proof_line.fetch_max(line, Ordering::AcqRel);
             self.proof.fetch_max(until.0, Ordering::AcqRel);
         }
         drop(known);
@@ -390,9 +401,9 @@ mod tests {
         let view = View::new(1 << 8);
         let (before, point) = (view.epoch(), Token { era: Era(1), seq: Seq(100) });
         let epoch = view.meet(point, Some(before)).expect("it is the present one");
-        assert!(view.prove_in(epoch, Millis(50)) && view.proven(Millis(49)));
+        assert!(view.prove_in(epoch, 0, Millis(50)) && view.proven(Millis(49)));
         view.lose();
-        assert!(!view.prove_in(epoch, Millis(50)) && !view.proven(Millis(0)));
+        assert!(!view.prove_in(epoch, 0, Millis(50)) && !view.proven(Millis(0)));
         assert_eq!(view.meet(Token { era: Era(2), seq: Seq(7) }, Some(epoch)), None);
         assert_eq!(view.floor(), point);
     }
@@ -403,7 +414,7 @@ mod tests {
         assert!(!view.excuses(Millis(5)));
         view.excuse(Millis(10));
         assert!(view.excuses(Millis(9)) && !view.excuses(Millis(10)));
-        view.prove(Millis(20));
+        view.prove(0, Millis(20));
         assert!(!view.excuses(Millis(9)), "what is suspect can be asked about now");
     }
 }

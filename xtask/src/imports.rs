@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What the attributes expand into stands above everything they could be written with by hand.
     ("attribute", &["installed", "cache", "rule", "observe", "key_part", "error"]),
     ("installed", &["cache"]),
-    ("invalidator", &["cache", "coherence", "l2", "tasks", "config", "wire", "rule", "observe", "error", "sync"]),
+    ("invalidator", &["cache", "coherence", "l2", "tasks", "config", "wire", "rule", "observe", "clock", "error", "sync"]),
     (
         "cache",
         &[
@@ -40,7 +40,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // An invalidation that is applied drops entries and detaches flights; neither of them knows of invalidations.
     (
         "coherence",
-        &["flight", "lease", "l1", "l2", "view", "tasks", "wire", "rule", "observe", "key", "clock", "error", "sync", "pause"],
+        &[
+            "flight", "lease", "l1", "l2", "view", "progress", "tasks", "wire", "rule", "observe", "key", "clock", "error", "sync",
+            "pause",
+        ],
     ),
     ("flight", &["l1", "view", "rule", "key", "error", "sync", "unhashed"]),
     ("lease", &["l2", "rule"]),

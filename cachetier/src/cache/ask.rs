@@ -208,7 +208,13 @@ impl TieredCache {
     pub(super) fn readable_tier(&self, key: Key<'_>, begun: &Begun) -> Option<&Arc<Tier>> {
         let instance = self.instance();
         let tier = self.shared.tier.as_ref()?;
-        (instance.view.proven(self.now()) && !instance.outbox.covers(key.text, &begun.prefixes)).then_some(tier)
+        (self.proven_of(tier) && !instance.outbox.covers(key.text, &begun.prefixes)).then_some(tier)
+    }
+
+    /// Whether it is proven of the very process that answers now that nothing it was told is missing here: one that came back with what it
+    /// had saved answers before it is checked.
+    pub(super) fn proven_of(&self, tier: &Tier) -> bool {
+        self.instance().view.proven_of(tier.line(), self.now())
     }
 
     fn ticket(&self, tier: &Arc<Tier>, key: Key<'_>) -> Ticket {
@@ -265,7 +271,7 @@ impl TieredCache {
         };
         let unmoved = head.born.era == view.era() && facts.unmoved(view);
         // Last: had an epoch ended while the table was read, the table may have been another era's.
-        let current = view.proven(now) && view.epoch() == begun.noted.epoch;
+        let current = self.shared.tier.as_ref().is_some_and(|tier| self.proven_of(tier)) && view.epoch() == begun.noted.epoch;
         if !current {
             return Opened::LeftAlone;
         }

@@ -17,9 +17,10 @@ use crate::coherence::courier::carry;
 use crate::coherence::follower::{Pace, follow};
 use crate::coherence::holds::Holds;
 use crate::coherence::instance::Instance;
+use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::coherence::renewal::Renewal;
-use crate::config::{Capacity, Config, Eviction};
+use crate::config::{Capacity, Config, Eviction, OnRestart};
 use crate::error::ConfigError;
 use crate::flight::Flights;
 use crate::key::KeyHasher;
@@ -144,6 +145,20 @@ impl CacheBuilder {
         self
     }
 
+    /// What becomes of the values in the shared tier when its server comes back with data that it had saved, or a replica takes its
+    /// place. Defaults to [`OnRestart::BeginAnew`].
+    pub fn on_restart(mut self, what: OnRestart) -> Self {
+        self.config.on_restart = what;
+        self
+    }
+
+    /// How long this instance remembers its own invalidations, to tell them once more to a server that may have forgotten them. Defaults
+    /// to 60 s; zero means not at all. At most as many are kept as may wait to be told: more become one of everything.
+    pub fn journal(mut self, journal: Duration) -> Self {
+        self.config.journal = journal;
+        self
+    }
+
     /// How long connecting may take. Defaults to 1 s.
     pub fn connect_limit(mut self, limit: Duration) -> Self {
         self.config.connect_limit = limit;
@@ -218,7 +233,11 @@ impl CacheBuilder {
         config.check()?;
         let runtime =
             Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
-        let names = LaneNames { namespace: config.namespace.clone(), cells: config.cells.next_power_of_two() };
+        let names = LaneNames {
+            namespace: config.namespace.clone(),
+            cells: config.cells.next_power_of_two(),
+            outlives_runs: config.on_restart == OnRestart::Trust,
+        };
         let tier = over.open(&config, &names)?;
         if tier.is_some() && config.codec.is_none() {
             return Err(ConfigError::new("codec", "none", "one of the features `postcard` and `bincode` for a shared tier"));
@@ -233,6 +252,7 @@ impl CacheBuilder {
             flights: Flights::new(config.shards),
             view: View::new(names.cells),
             outbox: Outbox::new(config.outbox),
+            journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),
             counters: Arc::clone(&counters),
         });
@@ -241,7 +261,7 @@ impl CacheBuilder {
         let tier = match tier {
             None => {
                 // Nobody else can invalidate anything: there is nothing to prove.
-                instance.view.prove(Millis::NEVER);
+                instance.view.prove(0, Millis::NEVER);
                 None
             }
             Some((store, lane)) => {

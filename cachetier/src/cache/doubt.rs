@@ -13,7 +13,7 @@ impl TieredCache {
     pub(super) async fn prove<A: Answer>(&self, key: Key<'_>) -> Option<A> {
         let instance = self.instance();
         let tier = self.shared.tier.as_ref()?;
-        if instance.view.proven(self.now()) || self.closed() {
+        if self.proven_of(tier) || self.closed() {
             return None;
         }
         self.shared.renewal.seek(instance, tier).await;
@@ -45,7 +45,7 @@ impl TieredCache {
         }
         // After this reply everything is looked at again: what was invalidated while it was under way may have come too late for it.
         let same = tier.stamp(&tier.name(key.text)).await.ok()? == Some(stamp);
-        if !instance.view.proven(self.now()) || instance.view.epoch() != begun.noted.epoch {
+        if !self.proven_of(tier) || instance.view.epoch() != begun.noted.epoch {
             return None;
         }
         let held = same && entry.is_suspect(self.now(), &instance.view);

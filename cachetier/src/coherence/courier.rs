@@ -21,8 +21,8 @@ const LOOK: Duration = Duration::from_millis(5);
 pub(crate) async fn carry<T: Teller>(teller: Arc<T>, tier: Arc<Tier>) {
     loop {
         while let Some(batch) = teller.outbox().batch() {
-            // Read before the bump is sent: whatever is bumped again meanwhile has a later tick.
-            let upto = teller.tick();
+            // Read before the bump is sent: whatever is bumped again meanwhile has a later mark.
+            let upto = teller.mark();
             let floor = teller.floor();
             match tier.bump(&batch.targets, floor).await {
                 Ok(bumped) => {

@@ -16,7 +16,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use crate::clock::Millis;
 use crate::coherence::instance::Instance;
 use crate::error::Fault;
-use crate::l2::lane::{Lane, Subscription};
+use crate::l2::lane::{Lane, LaneState, Subscription};
+use crate::progress::Check;
 use crate::rule::seq::{Seq, Token};
 use crate::wire::message;
 
@@ -98,7 +99,8 @@ async fn session(
     (applied, proofs): (&mut Token, &mut u32),
 ) -> Result<Infallible, Fault> {
     let mut subscription = limited(pace.limit, lane.subscribe()).await?;
-    *applied = come_into_step(instance, &mut *subscription, pace, *applied).await?;
+    let follower = Follower { instance, lane, pace };
+    *applied = follower.come_into_step(&mut *subscription, *applied).await?;
     synced.send_replace(true);
     tracing::info!(namespace = %instance.namespace, "in step with the lane");
 
@@ -118,7 +120,7 @@ async fn session(
                 heard
             }
             _ = checks.tick() => {
-                let proven = check(instance, &mut *subscription, pace, *applied).await;
+                let proven = follower.check(&mut *subscription, *applied).await;
                 if proven.is_ok() {
                     *proofs = proofs.saturating_add(1);
                     mended = false;
@@ -136,47 +138,67 @@ async fn session(
                 instance.lose();
                 instance.counters.lane_gaps.one();
                 tracing::warn!(namespace = %instance.namespace, %fault, "missed something on the lane: copies are checked before they are served");
-                come_into_step(instance, &mut *subscription, pace, *applied).await?
+                follower.come_into_step(&mut *subscription, *applied).await?
             }
         };
     }
 }
 
-/// Takes the lane over as it stands now: a new epoch, the parts of the table that moved after `before`, and a proof. Returns the point
-/// up to which everything is applied here.
-async fn come_into_step(
-    instance: &Instance,
-    subscription: &mut dyn Subscription,
+/// Who asks the lane, and how.
+#[derive(Clone, Copy)]
+struct Follower<'a> {
+    instance: &'a Instance,
+    lane: &'a dyn Lane,
     pace: Pace,
-    before: Token,
-) -> Result<Token, Fault> {
-    let begun = limited(pace.limit, subscription.check(instance.view.floor())).await?;
-    // What this instance had applied in the same era, its table holds.
-    let since = if begun.token.era == before.era { before.seq } else { Seq::default() };
-    let table = limited(pace.limit, subscription.table(begun, since)).await?;
-    // Once more: a lane that has begun anew since the first check has lost its table before, or while, it was read; and one that has
-    // grown was read in two shapes.
-    let (number, asked) = (instance.view.progress.ask(), instance.now());
-    let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
-    if state.token.era != begun.token.era || state.cells != begun.cells {
-        return Err(Fault::Refused("the lane began another era, or grew".into()));
-    }
-    instance.begin_epoch(begun.token, &table, state.server_millis, None);
-    let applied = catch_up(instance, subscription, begun.token, state.token)?;
-    prove(instance, asked, subscription);
-    instance.view.progress.confirm(applied, number);
-    Ok(applied)
 }
 
-/// Asks the lane where it stands, and renews the proof if that is where this instance is.
-async fn check(instance: &Instance, subscription: &mut dyn Subscription, pace: Pace, before: Token) -> Result<Token, Broken> {
-    let (number, asked) = (instance.view.progress.ask(), instance.now());
-    let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
-    let applied = catch_up(instance, subscription, before, state.token)?;
-    instance.view.checked(instance.now(), state.server_millis);
-    prove(instance, asked, subscription);
-    instance.view.progress.confirm(applied, number);
-    Ok(applied)
+/// A check that is to be asked: its number, the connection that commands go over, and when.
+struct Asked(Check, u64, Millis);
+
+impl Follower<'_> {
+    /// Takes the lane over as it stands now: a new epoch, the parts of the table that moved after `before`, and a proof. Returns the
+    /// point up to which everything is applied here.
+    async fn come_into_step(self, subscription: &mut dyn Subscription, before: Token) -> Result<Token, Fault> {
+        let Self { instance, pace, .. } = self;
+        let begun = limited(pace.limit, subscription.check(instance.view.floor())).await?;
+        // What this instance had applied in the same era, its table holds.
+        let since = if begun.token.era == before.era { before.seq } else { Seq::default() };
+        let table = limited(pace.limit, subscription.table(begun, since)).await?;
+        // Once more: a lane that has begun anew since the first check has lost its table before, or while, it was read; and one that has
+        // grown was read in two shapes.
+        let asked = self.ask();
+        let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
+        if state.token.era != begun.token.era || state.cells != begun.cells {
+            return Err(Fault::Refused("the lane began another era, or grew".into()));
+        }
+        instance.begin_epoch(LaneState { token: begun.token, ..state }, &table, None);
+        let applied = catch_up(instance, subscription, begun.token, state.token)?;
+        self.prove(asked, applied, subscription);
+        Ok(applied)
+    }
+
+    /// Asks the lane where it stands, and renews the proof if that is where this instance is.
+    async fn check(self, subscription: &mut dyn Subscription, before: Token) -> Result<Token, Broken> {
+        let Self { instance, pace, .. } = self;
+        let asked = self.ask();
+        let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
+        let applied = catch_up(instance, subscription, before, state.token)?;
+        instance.view.checked(instance.now(), state.server_millis);
+        self.prove(asked, applied, subscription);
+        Ok(applied)
+    }
+
+    /// Before it is sent.
+    fn ask(self) -> Asked {
+        Asked(self.instance.view.progress.ask(), self.lane.line(), self.instance.now())
+    }
+
+    /// The proof counts from when the question was asked, not from when the answer came.
+    fn prove(self, Asked(check, line, at): Asked, applied: Token, subscription: &dyn Subscription) {
+        let view = &self.instance.view;
+        view.prove(line, subscription.proves_for().map_or(Millis::NEVER, |bound| at.after(bound)));
+        view.progress.confirm(applied, check);
+    }
 }
 
 /// Applies what had arrived before a check was answered with `told`, and returns the point reached: all of that, or an error.
@@ -216,11 +238,6 @@ fn hear(instance: &Instance, bytes: &[u8], applied: Token) -> Result<Token, Brok
     Ok(Token { era: message.era, seq: message.seq })
 }
 
-/// The proof counts from when the question was asked, not from when the answer came.
-fn prove(instance: &Instance, asked: Millis, subscription: &dyn Subscription) {
-    instance.view.prove(subscription.proves_for().map_or(Millis::NEVER, |bound| asked.after(bound)));
-}
-
 async fn limited<T>(limit: Duration, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     timeout(limit, call).await.unwrap_or_else(|_| Err(Fault::Unanswered("out of time".into())))
 }
@@ -233,7 +250,7 @@ mod tests {
 
     use super::*;
     use crate::coherence::instance::tests::instance;
-    use crate::l2::lane::{Bumped, LaneState, Planted, Released, Seized};
+    use crate::l2::lane::{Bumped, Planted, Released, Seized};
     use crate::rule::seq::Era;
     use crate::rule::stamp::Stamp;
     use crate::rule::table::TableCopy;
@@ -307,7 +324,7 @@ mod tests {
         }
 
         async fn check(&mut self, _: Token) -> Result<LaneState, Fault> {
-            Ok(LaneState { token: Token { era: Era(self.era), seq: Seq(7) }, server_millis: 1_000_000, cells: 1 << 18 })
+            Ok(LaneState { token: Token { era: Era(self.era), seq: Seq(7) }, server_millis: 1_000_000, cells: 1 << 18, run: 1 })
         }
 
         async fn table(&mut self, _: LaneState, _: Seq) -> Result<TableCopy, Fault> {

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, Millis};
 use crate::coherence::holds::Holds;
+use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
-use crate::coherence::own::Teller;
+use crate::coherence::own::{Mark, Teller};
 use crate::flight::Flights;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::key::{KeyHash, KeyHasher, Prefixes};
 use crate::l1::L1;
+use crate::l2::lane::LaneState;
 use crate::lease::Ticket;
 use crate::observe::stats::Counters;
-use crate::rule::seq::{Epoch, Tick, Token};
+use crate::rule::seq::{Epoch, Token};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
 use crate::view::View;
@@ -28,6 +30,7 @@ pub(crate) struct Instance {
     pub(crate) flights: Flights<Outcome, Ticket, Begun>,
     pub(crate) view: View,
     pub(crate) outbox: Outbox,
+    pub(crate) journal: Journal,
     pub(crate) holds: Holds,
     pub(crate) counters: Arc<Counters>,
 }
@@ -65,11 +68,21 @@ impl Instance {
 
     /// Begins an epoch with what the lane has told: its point and its table. Also when the point is the one known: messages may have come
     /// and gone unseen. Not proven yet. Nothing is done if it is no longer `present`, where that is asked for.
-    pub(crate) fn begin_epoch(&self, told: Token, table: &TableCopy, server_millis: u64, present: Option<Epoch>) -> Option<Epoch> {
-        let begun = self.view.meet(told, present)?;
+    /// What this instance has told and the lane may have forgotten, waits to be told again then.
+    pub(crate) fn begin_epoch(&self, lane: LaneState, table: &TableCopy, present: Option<Epoch>) -> Option<Epoch> {
+        let begun = self.view.meet(lane.token, present)?;
         self.flights.detach(|_| true);
-        self.view.take_over(begun, table, self.now(), server_millis);
+        self.view.take_over(begun, table, self.now(), lane.server_millis);
+        if let Some(forgotten) = self.journal.met(lane.token.era, lane.run, self.now()) {
+            self.tell_again(forgotten);
+        }
         Some(begun)
+    }
+
+    /// The lane may have forgotten these.
+    fn tell_again(&self, targets: Targets) {
+        self.counters.retold.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
+        self.give_up_own(targets);
     }
 
     /// What a bump does to copies and loads. An entry that is the announced value, and the flight that puts it, stay; and so does what was
@@ -107,21 +120,25 @@ impl Teller for Instance {
         self.view.floor()
     }
 
-    fn tick(&self) -> Tick {
-        self.view.tick()
+    fn mark(&self) -> Mark {
+        Mark { tick: self.view.tick(), life: self.journal.lives() }
     }
 
-    fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Tick {
+    fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Mark {
+        let life = self.journal.lives();
         self.counters.invalidations.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
         let tick = self.view.begin_own(targets);
         self.drop_targets(targets, coming, None);
-        tick
+        Mark { tick, life }
     }
 
     /// Between the first drop and now its old value may have been read again.
-    fn end_own(&self, targets: &Targets, upto: Tick, at: Token, coming: Option<Stamp>) {
-        self.view.end_own(targets, upto, at);
+    fn end_own(&self, targets: &Targets, upto: Mark, at: Token, coming: Option<Stamp>) {
+        self.view.end_own(targets, upto.tick, at);
         self.drop_targets(targets, coming, Some(at));
+        if self.journal.note(targets, (upto.life, at), self.now()) {
+            self.tell_again(targets.clone());
+        }
     }
 
     /// First it is made unreadable, then dropped: in this order nothing old is read in between.
@@ -150,6 +167,7 @@ pub(super) mod tests {
             flights: Flights::new(config.shards),
             view: View::new(config.cells),
             outbox: Outbox::new(config.outbox),
+            journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),
             counters,
         }
@@ -164,7 +182,8 @@ pub(super) mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for era in 1..=ERAS {
-                    instance.begin_epoch(Token { era: Era(era), seq: Seq(1) }, &table, 0, None);
+                    let token = Token { era: Era(era), seq: Seq(1) };
+                    instance.begin_epoch(LaneState { token, server_millis: 0, cells: 256, run: 1 }, &table, None);
                 }
                 over.store(true, Ordering::Release);
             });

@@ -4,6 +4,7 @@ pub(crate) mod courier;
 pub(crate) mod follower;
 pub(crate) mod holds;
 pub(crate) mod instance;
+pub(crate) mod journal;
 pub(crate) mod outbox;
 pub(crate) mod own;
 pub(crate) mod renewal;

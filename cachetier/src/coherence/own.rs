@@ -10,6 +10,15 @@ use crate::rule::seq::{Tick, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
 
+/// A moment, as own bumps tell it: to be known before one is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mark {
+    /// The latest tick given out.
+    pub(crate) tick: Tick,
+    /// How many lives of the lane have been met.
+    pub(crate) life: u64,
+}
+
 /// Who makes bumps, and what they do there: before they are sent, and again at every outcome.
 pub(crate) trait Teller: Send + Sync + 'static {
     /// What the lane has not confirmed.
@@ -18,14 +27,14 @@ pub(crate) trait Teller: Send + Sync + 'static {
     /// What the lane is told by whoever speaks to it: below this point it cannot stand, unless it has forgotten some.
     fn floor(&self) -> Token;
 
-    /// The latest tick given out.
-    fn tick(&self) -> Tick;
+    /// Now.
+    fn mark(&self) -> Mark;
 
     /// Before a bump is sent.
-    fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Tick;
+    fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Mark;
 
-    /// The bump stands on the lane at `at`; so does every earlier one of these targets, up to the tick `upto`.
-    fn end_own(&self, targets: &Targets, upto: Tick, at: Token, coming: Option<Stamp>);
+    /// The bump stands on the lane at `at`; so does every earlier one of these targets, up to the mark `upto`.
+    fn end_own(&self, targets: &Targets, upto: Mark, at: Token, coming: Option<Stamp>);
 
     /// Nobody knows whether the bump stands on the lane: it goes to the outbox.
     fn give_up_own(&self, targets: Targets);
@@ -36,15 +45,15 @@ pub(crate) trait Teller: Send + Sync + 'static {
 pub(crate) struct OwnBump<T: Teller> {
     teller: Arc<T>,
     targets: Targets,
-    tick: Tick,
+    mark: Mark,
     settled: bool,
 }
 
 impl<T: Teller> OwnBump<T> {
     /// Applies it where it is made.
     pub(crate) fn begin(teller: &Arc<T>, targets: Targets, coming: Option<Stamp>) -> Self {
-        let tick = teller.begin_own(&targets, coming);
-        Self { teller: Arc::clone(teller), targets, tick, settled: false }
+        let mark = teller.begin_own(&targets, coming);
+        Self { teller: Arc::clone(teller), targets, mark, settled: false }
     }
 
     pub(crate) fn keys(&self) -> &[String] {
@@ -53,7 +62,7 @@ impl<T: Teller> OwnBump<T> {
 
     /// It stands on the lane at `at`.
     pub(crate) fn settle(mut self, at: Token, coming: Option<Stamp>) {
-        self.teller.end_own(&self.targets, self.tick, at, coming);
+        self.teller.end_own(&self.targets, self.mark, at, coming);
         self.settled = true;
     }
 }

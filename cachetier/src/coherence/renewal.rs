@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::clock::Millis;
 use crate::coherence::instance::Instance;
 use crate::error::Fault;
+use crate::l2::lane::LaneState;
 use crate::l2::tier::Tier;
 use crate::rule::seq::Seq;
 
@@ -49,7 +50,7 @@ impl Renewal {
             Err(_) => self.turn.lock().await,
         };
         let now = instance.now();
-        if instance.view.proven(now) || instance.view.excused(now) {
+        if instance.view.proven_of(tier.line(), now) || instance.view.excused(now) {
             return;
         }
         if *in_vain {
@@ -64,7 +65,7 @@ impl Renewal {
             Err(Fault::Refused("one epoch follows the other".into()))
         };
         let asked = timeout(self.limit, asking).await;
-        *in_vain = !matches!(asked, Ok(Ok(()))) && !instance.view.proven(instance.now());
+        *in_vain = !matches!(asked, Ok(Ok(()))) && !instance.view.proven_of(tier.line(), instance.now());
         instance.view.excuse(if *in_vain { instance.now().after(PAUSE) } else { Millis::default() });
     }
 }
@@ -73,7 +74,7 @@ impl Renewal {
 async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<bool, Fault> {
     let view = &instance.view;
     let (epoch, reached) = view.position();
-    let (number, proof) = (view.progress.ask(), instance.now().after(proves_for));
+    let (number, line, asked) = (view.progress.ask(), tier.line(), instance.now());
     let state = tier.stand(view.floor()).await?;
     let epoch = if state.token == reached {
         epoch
@@ -85,10 +86,12 @@ async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<b
         if again.token.era != state.token.era || again.cells != state.cells {
             return Err(Fault::Refused("the lane began another era, or grew".into()));
         }
-        let Some(begun) = instance.begin_epoch(state.token, &table, again.server_millis, Some(epoch)) else { return Ok(false) };
+        let Some(begun) = instance.begin_epoch(LaneState { token: state.token, ..again }, &table, Some(epoch)) else {
+            return Ok(false);
+        };
         begun
     };
-    let proven = view.prove_in(epoch, proof);
+    let proven = view.prove_in(epoch, line, asked.after(proves_for));
     if proven {
         view.progress.confirm(state.token, number);
     }

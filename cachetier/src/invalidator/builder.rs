@@ -10,6 +10,7 @@ use super::messenger::Messenger;
 use super::{Invalidator, Shared};
 use crate::cache::Over;
 use crate::coherence::courier::carry;
+use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::config::Config;
 use crate::error::ConfigError;
@@ -74,7 +75,8 @@ impl InvalidatorBuilder {
         self
     }
 
-    /// The size of the tag table, which must be that of the service's caches. Defaults to 262,144 cells, as theirs does.
+    /// Of how many cells a tag table has that this invalidator begins, rounded up to a power of two: one that is there already keeps its own
+    /// size. Defaults to 262,144.
     pub fn tag_cells(mut self, cells: u32) -> Self {
         self.config.cells = cells;
         self
@@ -93,14 +95,19 @@ impl InvalidatorBuilder {
         config.check()?;
         let runtime =
             Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
-        let names = LaneNames { namespace: config.namespace.clone(), cells: config.cells };
+        let names = LaneNames {
+            namespace: config.namespace.clone(),
+            cells: config.cells.next_power_of_two(),
+            // It checks nothing.
+            outlives_runs: false,
+        };
         let ends = over.open(&config, &names)?;
         let ends =
             ends.ok_or_else(|| ConfigError::new("redis", "missing", "the address of the server that the caches are over"))?;
         let counters = Arc::new(Counters::default());
         let tasks = Tasks::new(runtime.clone());
         let tier = Arc::new(Tier::new(ends, &names, config.lease, Arc::clone(&counters), tasks.clone()));
-        let messenger = Arc::new(Messenger::new(Outbox::new(config.outbox), counters));
+        let messenger = Arc::new(Messenger::new(Outbox::new(config.outbox), Journal::new(config.outbox, config.journal), counters));
         let mut background = Background::default();
         background.spawn(&runtime, carry(Arc::clone(&messenger), Arc::clone(&tier)));
         if let Err(fault) = tier.ready(config.connect_limit).await {

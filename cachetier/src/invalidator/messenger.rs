@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::stats::InvalidatorStats;
+use crate::clock::Clock;
+use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
-use crate::coherence::own::Teller;
+use crate::coherence::own::{Mark, Teller};
 use crate::observe::stats::Counters;
 use crate::rule::seq::{Tick, Token};
 use crate::rule::stamp::Stamp;
@@ -15,14 +17,16 @@ use crate::wire::message::Targets;
 #[derive(Debug)]
 pub(super) struct Messenger {
     pub(super) outbox: Outbox,
+    journal: Journal,
+    clock: Clock,
     counters: Arc<Counters>,
     /// The highest point that an own bump was told to stand at.
     known: Mutex<Token>,
 }
 
 impl Messenger {
-    pub(super) fn new(outbox: Outbox, counters: Arc<Counters>) -> Self {
-        Self { outbox, counters, known: Mutex::default() }
+    pub(super) fn new(outbox: Outbox, journal: Journal, counters: Arc<Counters>) -> Self {
+        Self { outbox, journal, clock: Clock::system(), counters, known: Mutex::default() }
     }
 
     pub(super) fn known(&self) -> Token {
@@ -35,6 +39,7 @@ impl Messenger {
             invalidations: counted.invalidations,
             faults: counted.l2_faults,
             pending: u64::try_from(self.outbox.len()).unwrap_or(u64::MAX),
+            retold: counted.retold,
         }
     }
 }
@@ -50,16 +55,24 @@ impl Teller for Messenger {
     }
 
     /// Nothing here is judged by ticks.
-    fn tick(&self) -> Tick {
-        Tick::default()
+    fn mark(&self) -> Mark {
+        Mark { tick: Tick::default(), life: self.journal.lives() }
     }
 
-    fn begin_own(&self, targets: &Targets, _: Option<Stamp>) -> Tick {
+    fn begin_own(&self, targets: &Targets, _: Option<Stamp>) -> Mark {
         self.counters.invalidations.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
-        Tick::default()
+        self.mark()
     }
 
-    fn end_own(&self, _: &Targets, _: Tick, at: Token, _: Option<Stamp>) {
+    fn end_own(&self, targets: &Targets, upto: Mark, at: Token, _: Option<Stamp>) {
+        let now = self.clock.now();
+        // Nobody follows the lane here: that it has begun another era is learnt from the answer to the next bump.
+        let forgotten = self.journal.met(at.era, 0, now);
+        let late = self.journal.note(targets, (upto.life, at), now);
+        for again in forgotten.into_iter().chain(late.then(|| targets.clone())) {
+            self.counters.retold.add(u64::try_from(again.len()).unwrap_or(u64::MAX));
+            self.give_up_own(again);
+        }
         let mut known = lock(&self.known);
         // Seqs of two eras do not compare.
         if known.era != at.era || known.seq < at.seq {
@@ -74,14 +87,16 @@ impl Teller for Messenger {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::rule::seq::{Era, Seq};
 
     #[test]
     fn the_floor_is_the_highest_point_of_the_latest_era() {
-        let messenger = Messenger::new(Outbox::new(10), Arc::default());
+        let messenger = Messenger::new(Outbox::new(10), Journal::new(10, Duration::from_secs(60)), Arc::default());
         for ((era, seq), expected) in [((1, 50), 50), ((1, 40), 50), ((2, 7), 7), ((2, 9), 9)] {
-            messenger.end_own(&Targets::everything(), Tick::default(), Token { era: Era(era), seq: Seq(seq) }, None);
+            messenger.end_own(&Targets::everything(), Mark::default(), Token { era: Era(era), seq: Seq(seq) }, None);
             assert_eq!(messenger.floor().seq, Seq(expected), "after {seq} of era {era}");
         }
     }

@@ -10,11 +10,13 @@ pub struct InvalidatorStats {
     pub faults: u64,
     /// Invalidations that the shared tier has not confirmed.
     pub pending: u64,
+    /// Invalidations told once more, because the shared tier may have forgotten them.
+    pub retold: u64,
 }
 
 impl std::fmt::Display for InvalidatorStats {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { invalidations, faults, pending } = self;
-        write!(f, "invalidations: {invalidations}, faults: {faults}, pending: {pending}")
+        let Self { invalidations, faults, pending, retold } = self;
+        write!(f, "invalidations: {invalidations}, faults: {faults}, pending: {pending}, told again: {retold}")
     }
 }

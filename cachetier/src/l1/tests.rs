@@ -29,7 +29,7 @@ fn entry(view: &View, version: u64) -> Arc<Entry> {
 
 fn proven() -> View {
     let view = View::new(64);
-    view.prove(Millis::NEVER);
+    view.prove(0, Millis::NEVER);
     view
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct LaneState {
     pub(crate) server_millis: u64,
     /// How many cells its table has.
     pub(crate) cells: u32,
+    /// The life of the process that has answered: another one has another number. Zero where that cannot be told.
+    pub(crate) run: u64,
 }
 
 /// The writing end of a lane. Every call is sent at most once.
@@ -88,6 +90,11 @@ pub(crate) trait Lane: Send + Sync + 'static {
     /// tells every subscriber that the value to come will be stamped like the ticket.
     async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault>;
 
+    /// The number of the connection over which calls go now, as [`Store::line`](super::Store::line).
+    fn line(&self) -> u64 {
+        0
+    }
+
     /// Opens this instance's own subscription and returns once the server has confirmed it.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault>;
 }
@@ -102,7 +109,8 @@ pub(crate) trait Subscription: Send {
     /// Returns a message that has arrived already.
     fn ready(&mut self) -> Option<Vec<u8>>;
 
-    /// Asks a writable primary for the lane's state, beginning an era as a bump would. All that was published before the state was
+    /// Asks a writable primary for the lane's state, beginning an era as a bump would; also where another process has left the state,
+    /// unless the names say that it is to be taken as it is. All that was published before the state was
     /// read has arrived when this returns: [`Subscription::ready`] hands it out.
     async fn check(&mut self, floor: Token) -> Result<LaneState, Fault>;
 
@@ -120,6 +128,8 @@ pub(crate) struct LaneNames {
     pub(crate) namespace: String,
     /// How many cells the tag table is to have at least: a power of two.
     pub(crate) cells: u32,
+    /// Whether the lane goes on as it stands where its server comes back with what it had saved.
+    pub(crate) outlives_runs: bool,
 }
 
 impl LaneNames {

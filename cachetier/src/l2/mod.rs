@@ -66,6 +66,11 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Gives the ticket back: the key is empty again if it still held it.
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault>;
 
+    /// The number of the connection over which calls go now, or of a later one; they are counted.
+    fn line(&self) -> u64 {
+        0
+    }
+
     /// Waits until it can be asked, for at most `limit`; an error says why it cannot. Nothing to wait for where nothing is kept open.
     async fn ready(&self, _limit: Duration) -> Result<(), Fault> {
         Ok(())

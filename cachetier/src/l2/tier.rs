@@ -44,6 +44,11 @@ impl Tier {
         &self.tasks
     }
 
+    /// The number of the connection over which calls go now: what was proven before it was made says nothing of who answers over it.
+    pub(crate) fn line(&self) -> u64 {
+        self.store.line()
+    }
+
     /// Waits until it can be asked, for at most `limit`; an error says why it cannot.
     pub(crate) async fn ready(&self, limit: Duration) -> Result<(), Fault> {
         self.store.ready(limit).await

@@ -126,6 +126,8 @@ stats! {
     evicted_by_invalidation: Counter, "evicted: invalidation";
     /// Keys, tags, prefixes and everything invalidated by this instance.
     invalidations: Counter, "invalidations sent";
+    /// Own invalidations told once more, because the shared tier may have forgotten them.
+    retold: Counter, "invalidations told again";
     /// Invalidations applied here, one's own included.
     invalidations_applied: Counter, "invalidations applied";
     /// Keys, tags and prefixes that an `#[invalidates]` could not invalidate: those that are unusable, and all of them if the cache is

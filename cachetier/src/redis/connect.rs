@@ -1,7 +1,7 @@
 //! One multiplexed connection, kept: made, watched, replaced when it breaks or falls silent, ended with its last handle.
 //! Owns the limits of time and the meaning of errors; what is sent over it is `store`'s and `lane`'s.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -102,6 +102,8 @@ pub(super) struct Link {
 struct Shared {
     /// Read by every command, written by the keeper and by the command that finds the connection lost.
     state: watch::Sender<State>,
+    /// How many lines there have been, one that is about to be used included.
+    lines: AtomicU64,
     clock: Clock,
     command_limit: Duration,
 }
@@ -167,7 +169,12 @@ impl Link {
     pub(super) fn open(dial: Dial) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
         let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into(), closed: false });
-        let shared = Arc::new(Shared { state, clock: Clock::system(), command_limit: dial.settings.limits.command });
+        let shared = Arc::new(Shared {
+            state,
+            lines: AtomicU64::new(0),
+            clock: Clock::system(),
+            command_limit: dial.settings.limits.command,
+        });
         // Weak: a task that held its own link would keep it for ever.
         let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, dial)).abort_handle();
         Ok(Self { shared, keeper })
@@ -178,6 +185,11 @@ impl Link {
         let mut state = self.shared.state.subscribe();
         let ready = matches!(tokio::time::timeout(limit, state.wait_for(|state| state.line.is_some())).await, Ok(Ok(_)));
         if ready { Ok(()) } else { Err(Fault::Away(Arc::clone(&self.shared.state.borrow().why))) }
+    }
+
+    /// The number of the present line, or of a later one.
+    pub(super) fn line(&self) -> u64 {
+        self.shared.lines.load(Ordering::Acquire)
     }
 
     /// Sends a command and returns its answer.
@@ -320,6 +332,8 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial
             Ok((connection, pushes)) => {
                 let line = Line { connection, pulse: Arc::default() };
                 let Some(shared) = owner.upgrade() else { return };
+                // Before the line can be used: who has an answer of it finds its number.
+                shared.lines.fetch_add(1, Ordering::AcqRel);
                 // Once closed it stays so: the abort of this task takes hold only at its next await.
                 shared.state.send_modify(|state| state.line = (!state.closed).then(|| line.clone()));
                 drop(shared);

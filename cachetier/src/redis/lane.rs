@@ -60,6 +60,7 @@ struct Place {
     table: String,
     channel: String,
     cells: u32,
+    outlives_runs: bool,
     check: Script,
 }
 
@@ -88,7 +89,8 @@ impl RedisLane {
             channel = format!("{channel}:{database}");
         }
         let check = Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/check.lua")));
-        let place = Place { state: names.state(), table: names.table(), channel, cells: names.cells.max(1), check };
+        let (cells, outlives_runs) = (names.cells.max(1), names.outlives_runs);
+        let place = Place { state: names.state(), table: names.table(), channel, cells, outlives_runs, check };
         Self {
             link,
             dial,
@@ -225,8 +227,9 @@ impl Lane for RedisLane {
 
     async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
         let keys = [self.place.state.as_bytes(), self.place.table.as_bytes()];
-        let caller = self.place.caller(floor);
-        let args = caller.each_ref().map(String::as_bytes);
+        // Asked for each time: between two of these the connection may have been replaced.
+        let args = self.place.checker(floor, 0);
+        let args = args.each_ref().map(String::as_bytes);
         lane_state(self.link.run(&self.place.check, &keys, &args, self.dial.settings.limits.read).await?)
     }
 
@@ -240,6 +243,10 @@ impl Lane for RedisLane {
         Ok(copy)
     }
 
+    fn line(&self) -> u64 {
+        self.link.line()
+    }
+
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
         // Cancel safety: until it is returned, the connection belongs to this call and ends with it.
         let (mut connection, pushes) = self.dial.connect().await.map_err(Fault::Away)?;
@@ -250,7 +257,7 @@ impl Lane for RedisLane {
             Err(_) => return Err(Fault::Unanswered(format!("no confirmation within {limit:?}").into())),
         }
         let proves_for = self.dial.settings.max_staleness;
-        Ok(Box::new(RedisSubscription { connection, pushes, place: Arc::clone(&self.place), limit, proves_for }))
+        Ok(Box::new(RedisSubscription { connection, pushes, place: Arc::clone(&self.place), run: 0, limit, proves_for }))
     }
 }
 
@@ -267,6 +274,12 @@ impl Place {
     fn caller(&self, floor: Token) -> [String; 4] {
         let Era(known) = floor.era;
         [fresh_era(), known.to_string(), decimal(floor.seq), self.cells.to_string()]
+    }
+
+    /// What a check is told: its caller, the run that he knows of or zero, whether the lane outlives runs.
+    fn checker(&self, floor: Token, run: u64) -> [String; 6] {
+        let [fresh, known, floor, cells] = self.caller(floor);
+        [fresh, known, floor, cells, run.to_string(), u8::from(self.outlives_runs).to_string()]
     }
 }
 
@@ -333,9 +346,9 @@ fn numbers<const N: usize>(reply: Value) -> Result<[u64; N], Fault> {
 
 /// What a check's answer says.
 fn lane_state(reply: Value) -> Result<LaneState, Fault> {
-    let [era, seq, server_millis, cells] = numbers(reply)?;
+    let [era, seq, server_millis, cells, run] = numbers(reply)?;
     let cells = u32::try_from(cells).ok().filter(|cells| cells.is_power_of_two()).ok_or_else(|| misread("a power of two"))?;
-    Ok(LaneState { token: token(era, seq)?, server_millis, cells })
+    Ok(LaneState { token: token(era, seq)?, server_millis, cells, run })
 }
 
 fn token(era: u64, seq: u64) -> Result<Token, Fault> {
@@ -350,6 +363,8 @@ struct RedisSubscription {
     /// included: so whatever was published before that answer is here when the answer is.
     pushes: Pushes,
     place: Arc<Place>,
+    /// The process at the other end, once a check has told it: a connection does not outlive it.
+    run: u64,
     limit: Duration,
     proves_for: Duration,
 }
@@ -469,10 +484,12 @@ impl Subscription for RedisSubscription {
             return Err(lost());
         }
         let keys = [self.place.state.as_bytes(), self.place.table.as_bytes()];
-        let caller = self.place.caller(floor);
-        let args = caller.each_ref().map(String::as_bytes);
+        let args = self.place.checker(floor, self.run);
+        let args = args.each_ref().map(String::as_bytes);
         let check = self.place.check.run(&mut self.connection, &keys, &args);
-        lane_state(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)
+        let state = lane_state(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
+        self.run = state.run;
+        Ok(state)
     }
 
     async fn table(&mut self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {

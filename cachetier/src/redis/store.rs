@@ -64,6 +64,10 @@ fn swapped(reply: &Value) -> Result<bool, Fault> {
 
 #[async_trait]
 impl Store for RedisStore {
+    fn line(&self) -> u64 {
+        self.link.line()
+    }
+
     async fn probe(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
         // Sized so that the command is built in two allocations: a hit must cost what a plain GET does.
         let mut command = Cmd::with_capacity(7, key.len() + PREFIX + 32);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::faults::{Call, CallKind, Effect, Fate, Faults, Plan, Rules};
 use super::keys::Keys;
-use super::room::{Parcel, ReaderId, Room};
+use super::room::{Parcel, Past, ReaderId, Room};
 use crate::clock::{Clock, Millis};
 use crate::error::Fault;
 
@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) keys: Keys,
     /// The lanes, by namespace.
     rooms: HashMap<Arc<str>, Room>,
+    /// The present life of the server.
+    run: u64,
     pub(super) strays: VecDeque<Stray>,
     pub(super) faults: Interference,
     /// How many stores and lanes were handed out: the n-th of each belong to the n-th instance.
@@ -39,6 +41,13 @@ pub(super) struct Interference {
     messages: bool,
     /// How long a check proves that no message was missed; unset where none can be.
     proof: Option<Duration>,
+}
+
+/// What a server has saved: its keys, and what it knows of each lane.
+#[derive(Clone)]
+pub(super) struct Saved {
+    keys: Keys,
+    pasts: HashMap<Arc<str>, Past>,
 }
 
 /// What the script has planned for a message that is about to be published, by reader.
@@ -66,6 +75,7 @@ impl Hub {
             clock,
             keys: Keys::new(),
             rooms: HashMap::new(),
+            run: 1,
             strays: VecDeque::new(),
             faults: Interference::default(),
             stores: 0,
@@ -258,7 +268,30 @@ impl State {
 
     /// The lane of a namespace, and the keys beside it.
     pub(super) fn room(&mut self, namespace: &Arc<str>) -> &mut Room {
-        self.rooms.entry(Arc::clone(namespace)).or_default()
+        self.rooms.entry(Arc::clone(namespace)).or_insert_with(|| Room::new(self.run))
+    }
+
+    pub(super) fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// What a server saves.
+    pub(super) fn save(&self) -> Saved {
+        let pasts = self.rooms.iter().map(|(namespace, room)| (Arc::clone(namespace), room.past())).collect();
+        Saved { keys: self.keys.clone(), pasts }
+    }
+
+    /// Begins another life of the server with what was saved, and ends every subscription.
+    pub(super) fn restore(&mut self, saved: &Saved, fault: &Fault) {
+        self.run = self.run.saturating_add(1);
+        self.keys = saved.keys.clone();
+        for namespace in saved.pasts.keys() {
+            self.room(namespace);
+        }
+        for (namespace, room) in &mut self.rooms {
+            room.restore(saved.pasts.get(namespace).cloned().unwrap_or_default(), self.run);
+            room.break_all(fault);
+        }
     }
 
     pub(super) fn rooms(&mut self) -> impl Iterator<Item = &mut Room> {

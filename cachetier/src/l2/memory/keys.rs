@@ -16,7 +16,7 @@ use crate::wire::{hold, slot};
 const SWEEP_FROM: usize = 1_024;
 
 /// What one key holds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum What {
     /// A string.
     Bytes(Vec<u8>),
@@ -24,7 +24,7 @@ enum What {
     OtherType,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     what: What,
     /// The first moment at which the key is gone.
@@ -41,7 +41,7 @@ impl Held {
 }
 
 /// All keys of a tier.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Keys {
     held: HashMap<String, Held>,
     /// The number of keys, dead ones included, at which the dead are thrown out. Doubles with the living, so that a sweep costs

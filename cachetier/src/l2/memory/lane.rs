@@ -239,15 +239,15 @@ impl Lane for MemoryLane {
     async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
         let Place { hub, names, namespace, instance } = &self.place;
         let stray = || {
-            let (here, cells) = (Arc::clone(namespace), names.cells);
+            let (here, names) = (Arc::clone(namespace), Arc::clone(names));
             Stray::new(None, move |state, _| {
                 let now = state.now();
-                state.room(&here).check(now, floor, cells);
+                state.room(&here).check(now, floor, (names.cells, names.outlives_runs));
             })
         };
         let check = |state: &mut State, _: Deliveries| {
             let now = state.now();
-            Ok(state.room(namespace).check(now, floor, names.cells))
+            Ok(state.room(namespace).check(now, floor, (names.cells, names.outlives_runs)))
         };
         hub.pass(Call::new(CallKind::Stand, None, *instance), self.limit, None, check, stray).await
     }
@@ -256,6 +256,10 @@ impl Lane for MemoryLane {
         let Place { hub, namespace, instance, .. } = &self.place;
         let read = |state: &mut State, _: Deliveries| Ok(state.room(namespace).table(since));
         hub.pass(Call::new(CallKind::Stand, None, *instance), self.limit, None, read, || Stray::new(None, |_, _| ())).await
+    }
+
+    fn line(&self) -> u64 {
+        self.place.hub.lock().run()
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
@@ -389,7 +393,7 @@ impl Subscription for Reader {
     async fn check(&mut self, floor: Token) -> Result<LaneState, Fault> {
         let check = move |place: &Place, state: &mut State| {
             let now = state.now();
-            state.room(&place.namespace).check(now, floor, place.names.cells)
+            state.room(&place.namespace).check(now, floor, (place.names.cells, place.names.outlives_runs))
         };
         self.ask(CallKind::Check, check).await
     }

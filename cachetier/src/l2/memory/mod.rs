@@ -54,6 +54,16 @@ pub struct InProcess {
     hub: Arc<Hub>,
 }
 
+/// What an [`InProcess`] has saved: see [`InProcess::save`].
+#[derive(Clone)]
+pub struct Saved(hub::Saved);
+
+impl std::fmt::Debug for Saved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Saved").finish_non_exhaustive()
+    }
+}
+
 impl InProcess {
     /// Returns an empty tier on the machine's clock.
     #[must_use]
@@ -137,6 +147,27 @@ impl InProcess {
         for room in state.rooms() {
             room.flush();
         }
+    }
+
+    /// Returns what a server would save now: its keys, and the state of every lane.
+    #[must_use]
+    pub fn save(&self) -> Saved {
+        Saved(self.hub.lock().save())
+    }
+
+    /// Comes back with what was saved, as a server does that is started again or a replica that takes its place: whatever was
+    /// acknowledged since then is forgotten, and every subscription ends.
+    ///
+    /// ```
+    /// # let tier = cachetier::InProcess::new();
+    /// tier.put("k", b"v");
+    /// let saved = tier.save();
+    /// tier.evict("k");
+    /// tier.restore(&saved);
+    /// assert_eq!(tier.len(), 1);
+    /// ```
+    pub fn restore(&self, saved: &Saved) {
+        self.hub.lock().restore(&saved.0, &Fault::Unanswered(Arc::from("the server was started again")));
     }
 
     /// Writes `bytes` into `key` for good, as a foreign program would, whatever the key holds.

@@ -74,18 +74,29 @@ impl Reader {
     }
 }
 
-/// A lane, which may have no state yet, or no longer.
-#[derive(Default)]
-pub(super) struct Room {
+/// What a server saves of a lane, and may come back with.
+#[derive(Clone, Default)]
+pub(super) struct Past {
     state: Option<Token>,
+    /// The run in which it was begun, or taken over.
+    run: u64,
+    /// Whether what another life has left is trusted.
+    trusted: bool,
+    table: Table,
+}
+
+/// A lane, which may have no state yet, or no longer.
+pub(super) struct Room {
+    past: Past,
+    /// The present life of the server.
+    run: u64,
     /// The era before this one, or this one: the next is another.
     last_era: Option<Era>,
-    table: Table,
     readers: Vec<Reader>,
 }
 
 /// The tag table: the cells that were ever written.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Table {
     size: u32,
     cells: BTreeMap<u32, Seq>,
@@ -116,58 +127,80 @@ impl Table {
 }
 
 impl Room {
+    pub(super) fn new(run: u64) -> Self {
+        Self { past: Past::default(), run, last_era: None, readers: Vec::new() }
+    }
+
+    /// What there is to save.
+    pub(super) fn past(&self) -> Past {
+        self.past.clone()
+    }
+
+    /// The server comes back with what it had saved, in another life.
+    pub(super) fn restore(&mut self, past: Past, run: u64) {
+        (self.past, self.run) = (past, run);
+    }
+
     /// Moves the lane on to a seq above the last one and not behind the clock. Returns the seq before it, zero in a new era, and where
     /// the lane now stands. Of a caller: the highest point told to it, and the size of a table to begin.
     pub(super) fn advance(&mut self, now: Millis, floor: Token, cells: u32) -> (Seq, Token) {
-        let token = match self.standing(floor) {
-            Some(state) => Token { seq: Seq(micros(now).max(state.seq.0.saturating_add(1))), ..state },
-            None => return (Seq(0), self.begin(now, floor, cells)),
-        };
-        let previous = self.state.replace(token).unwrap_or_default();
+        let Some(previous) = self.standing(now, floor) else { return (Seq(0), self.begin(now, floor, cells)) };
+        let token = Token { seq: Seq(micros(now).max(previous.seq.0.saturating_add(1))), ..previous };
+        self.past.state = Some(token);
         (previous.seq, token)
     }
 
     /// Where the lane stands, with a table of at least `cells`; begins an era if it stands nowhere.
-    pub(super) fn check(&mut self, now: Millis, floor: Token, cells: u32) -> LaneState {
-        let token = self.standing(floor).unwrap_or_else(|| self.begin(now, floor, cells));
-        self.table.grow(cells);
-        LaneState { token, server_millis: now.0, cells: self.table.size }
+    /// A state that another life of the server has left may lack what was acknowledged after it was saved: it is taken as it is if it
+    /// `outlives_runs`, else another era begins.
+    pub(super) fn check(&mut self, now: Millis, floor: Token, (cells, outlives_runs): (u32, bool)) -> LaneState {
+        self.past.trusted = outlives_runs;
+        let lasting = self.past.run == self.run || outlives_runs;
+        let token = self.standing(now, floor).filter(|_| lasting).unwrap_or_else(|| self.begin(now, floor, cells));
+        (self.past.state, self.past.run) = (Some(token), self.run);
+        self.past.table.grow(cells);
+        LaneState { token, server_millis: now.0, cells: self.past.table.size, run: self.run }
     }
 
-    /// Where it stands, unless it has gone back behind what it had told.
-    fn standing(&self, floor: Token) -> Option<Token> {
-        self.state.filter(|state| state.era != floor.era || state.seq >= floor.seq)
+    /// Where it stands, unless it has gone back behind what it had told. Where that is trusted it goes on from there, if the clock has not
+    /// gone back as well.
+    fn standing(&self, now: Millis, floor: Token) -> Option<Token> {
+        let state = self.past.state?;
+        if state.era != floor.era || state.seq >= floor.seq {
+            return Some(state);
+        }
+        (self.past.trusted && micros(now) >= floor.seq.0).then_some(floor)
     }
 
     /// Begins a fresh era: random, so that two lanes with the same past do not meet again, and never the one that was lost.
     fn begin(&mut self, now: Millis, floor: Token, cells: u32) -> Token {
         let era = std::iter::repeat_with(|| Era(fastrand::u32(1..))).find(|era| self.last_era != Some(*era)).unwrap_or(Era(1));
         self.last_era = Some(era);
-        self.table = Table { size: cells, ..Table::default() };
         let token = Token { era, seq: Seq(micros(now).max(floor.seq.0.saturating_add(1))) };
-        self.state = Some(token);
+        let table = Table { size: cells, ..Table::default() };
+        self.past = Past { state: Some(token), run: self.run, table, ..self.past };
         token
     }
 
     /// Writes `seq` into the cells of a tag.
     pub(super) fn mark(&mut self, tag: TagHash, seq: Seq) {
-        self.table.cells.extend(tag.cells(self.table.size).map(|cell| (cell, seq)));
+        let table = &mut self.past.table;
+        table.cells.extend(tag.cells(table.size).map(|cell| (cell, seq)));
     }
 
     /// Writes `seq` into the place of everything.
     pub(super) fn mark_all(&mut self, seq: Seq) {
-        self.table.all = seq;
+        self.past.table.all = seq;
     }
 
     /// The parts of the tag table that were bumped after `since`.
     pub(super) fn table(&self, since: Seq) -> TableCopy {
-        self.table.copy(since)
+        self.past.table.copy(since)
     }
 
     /// Forgets everything but who reads.
     pub(super) fn flush(&mut self) {
-        self.state = None;
-        self.table = Table::default();
+        self.past = Past::default();
     }
 
     /// Opens a reader's mail.

@@ -40,6 +40,10 @@ impl MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
+    fn line(&self) -> u64 {
+        self.hub.lock().run()
+    }
+
     async fn probe(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
         let stray = || {
             let key = key.to_owned();

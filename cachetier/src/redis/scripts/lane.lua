@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- What the scripts of the lane share: put in front of each of them.
--- KEYS[1] state: a hash of era, seq, size of the table, and whether anything was written into it; KEYS[2] the table.
+-- KEYS[1] state: a hash of era, seq, size of the table, whether anything was written into it, the run of the server that it has lived
+-- in, and whether what another run has left is trusted; KEYS[2] the table.
 -- No `no-writes` flag: a replica, or a primary without its replicas, must refuse to run any of them.
 
 -- Numbers of Lua are doubles: from here on a seq could no longer be counted up by one.
@@ -29,13 +30,20 @@ end
 
 -- The lane, or nil where there is none to count on from. Comes before every write: a key of a foreign type stops the script here.
 -- A table that is gone or another's although the state remembers one (evicted, deleted) ends the era: bumps were forgotten. And so
--- does a seq below the one that the caller was told in this era: the server has gone back to an older state.
+-- does a seq below the one that the caller was told in this era: the server has gone back to an older state. Where that is trusted the
+-- lane goes on from there, if the clock has not gone back as well.
 local function standing(known, floor)
-  local state = redis.call('HMGET', KEYS[1], 'era', 'seq', 'cells', 'tags')
+  local state = redis.call('HMGET', KEYS[1], 'era', 'seq', 'cells', 'tags', 'trusted')
   local found = redis.call('GETRANGE', KEYS[2], '0', text(HEAD - 1))
   local era, seq, cells = tonumber(state[1]), tonumber(state[2]), tonumber(state[3])
-  if not (era and seq and cells) or seq >= LAST or (text(era) == known and seq < tonumber(floor)) then
+  if not (era and seq and cells) or seq >= LAST then
     return nil
+  end
+  if text(era) == known and seq < tonumber(floor) then
+    if state[5] ~= '1' or now() < tonumber(floor) then
+      return nil
+    end
+    seq = tonumber(floor)
   end
   if found ~= (state[4] == '1' and head(era, cells) or '') then
     return nil
@@ -43,9 +51,16 @@ local function standing(known, floor)
   return { era = era, seq = seq, cells = cells, written = state[4] == '1' }
 end
 
+-- One life of a server's process, as a number: 0 where it may not be asked for.
+local function this_run()
+  local info = redis.pcall('INFO', 'server')
+  local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+  return run and tonumber(string.sub(run, 1, 12), 16) or 0
+end
+
 local function begin(era, seq, cells)
   redis.call('DEL', KEYS[2])
-  redis.call('HSET', KEYS[1], 'era', era, 'seq', text(seq), 'cells', cells, 'tags', '0')
+  redis.call('HSET', KEYS[1], 'era', era, 'seq', text(seq), 'cells', cells, 'tags', '0', 'run', text(this_run()))
   return { era = tonumber(era), seq = seq, cells = tonumber(cells), written = false }
 end
 

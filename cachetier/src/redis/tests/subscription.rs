@@ -86,7 +86,7 @@ async fn a_killed_subscription_says_so_and_proves_nothing() {
     assert!(subscription.next().await.is_err(), "and again");
     assert_eq!(subscription.ready(), None);
     assert!(subscription.check(Token::default()).await.is_err());
-    let state = LaneState { token: bumped.token, server_millis: 0, cells: CELLS };
+    let state = LaneState { token: bumped.token, server_millis: 0, cells: CELLS, run: 0 };
     assert!(subscription.table(state, Seq(0)).await.is_err());
 }
 
@@ -106,7 +106,7 @@ async fn an_ended_subscription_proves_nothing_though_its_connection_answers() {
                         () if said.contains("SUBSCRIBE") => {
                             ">3\r\n+subscribe\r\n+bus\r\n:1\r\n>3\r\n+unsubscribe\r\n+bus\r\n:0\r\n"
                         }
-                        () => "*4\r\n:1\r\n:2\r\n:3\r\n:4\r\n",
+                        () => "*5\r\n:1\r\n:2\r\n:3\r\n:4\r\n:5\r\n",
                     };
                     client.write_all(answer.as_bytes()).unwrap();
                 }

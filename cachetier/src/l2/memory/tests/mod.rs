@@ -45,7 +45,7 @@ fn stored() -> (InProcess, ManualClock, Arc<dyn Store>) {
 }
 
 fn names(namespace: &str) -> LaneNames {
-    LaneNames { namespace: namespace.to_owned(), cells: CELLS }
+    LaneNames { namespace: namespace.to_owned(), cells: CELLS, outlives_runs: false }
 }
 
 fn lane(tier: &InProcess) -> Arc<dyn Lane> {
@@ -53,7 +53,7 @@ fn lane(tier: &InProcess) -> Arc<dyn Lane> {
 }
 
 /// What a table is asked for by, where it does not matter.
-const STATE: LaneState = LaneState { token: Token { era: Era(1), seq: Seq(0) }, server_millis: 0, cells: CELLS };
+const STATE: LaneState = LaneState { token: Token { era: Era(1), seq: Seq(0) }, server_millis: 0, cells: CELLS, run: 1 };
 
 fn subscribe(lane: &Arc<dyn Lane>) -> Box<dyn Subscription> {
     now(lane.subscribe()).expect("subscribed")

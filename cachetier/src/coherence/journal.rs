@@ -1,0 +1,194 @@
+//! Own invalidations that were confirmed a moment ago: told once more where the lane may have forgotten them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::Millis;
+use crate::rule::seq::{Era, Token};
+use crate::sync::{Mutex, lock};
+use crate::wire::message::Targets;
+
+/// What an instance has told, for as long as it may have to tell it again.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    told: Mutex<Told>,
+    limit: usize,
+    span: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    bumps: VecDeque<Bump>,
+    /// How many targets they have.
+    targets: usize,
+    /// The era, and the life of the server, that were met last.
+    met: (Era, u64),
+    /// How often that was another one.
+    lives: u64,
+}
+
+#[derive(Debug)]
+struct Bump {
+    at: Millis,
+    era: Era,
+    targets: Targets,
+}
+
+impl Journal {
+    /// Keeps at most `limit` targets for `span`.
+    pub(crate) fn new(limit: usize, span: Duration) -> Self {
+        Self { told: Mutex::default(), limit, span }
+    }
+
+    /// How many lives of the lane have been met: to be known before anything is sent.
+    pub(crate) fn lives(&self) -> u64 {
+        lock(&self.told).lives
+    }
+
+    /// These were sent in that life, and told at that point of the lane. Where there are too many, everything takes their place. Says
+    /// whether they are to be told again at once: another life has been met meanwhile, and the one before may have answered.
+    #[must_use]
+    pub(crate) fn note(&self, targets: &Targets, (life, told_at): (u64, Token), now: Millis) -> bool {
+        if self.span.is_zero() {
+            return false;
+        }
+        let mut told = lock(&self.told);
+        if told.lives != life && told.met != (told_at.era, 0) {
+            return true;
+        }
+        told.forget_before(now, self.span);
+        let room = self.limit.saturating_sub(told.targets);
+        let targets = if targets.len() > room {
+            told.bumps.clear();
+            told.targets = 0;
+            Targets::everything()
+        } else {
+            targets.clone()
+        };
+        told.targets = told.targets.saturating_add(targets.len());
+        told.bumps.push_back(Bump { at: now, era: told_at.era, targets });
+        false
+    }
+
+    /// The lane is met in that era and that life of its server. Returns what it may have forgotten, which is not kept here any longer:
+    /// told again, it will be noted again.
+    pub(crate) fn met(&self, era: Era, run: u64, now: Millis) -> Option<Targets> {
+        let mut told = lock(&self.told);
+        let (_, last) = told.met;
+        let another = run != 0 && last != run;
+        let met = (era, if run == 0 { last } else { run });
+        if std::mem::replace(&mut told.met, met) != met {
+            told.lives = told.lives.saturating_add(1);
+        }
+        told.forget_before(now, self.span);
+        let bumps = std::mem::take(&mut told.bumps);
+        let (forgotten, kept) = bumps.into_iter().partition::<VecDeque<_>, _>(|bump| another || bump.era != era);
+        told.targets = kept.iter().map(|bump| bump.targets.len()).sum();
+        told.bumps = kept;
+        drop(told);
+        let mut again = Targets::default();
+        for Bump { targets, .. } in forgotten {
+            again.keys.extend(targets.keys);
+            again.tags.extend(targets.tags);
+            again.prefixes.extend(targets.prefixes);
+            again.all |= targets.all;
+        }
+        (again.len() > 0).then_some(again)
+    }
+}
+
+impl Told {
+    fn forget_before(&mut self, now: Millis, span: Duration) {
+        while let Some(bump) = self.bumps.front()
+            && bump.at.until(now) > span
+        {
+            self.targets = self.targets.saturating_sub(bump.targets.len());
+            self.bumps.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::seq::Seq;
+
+    const SPAN: Duration = Duration::from_secs(60);
+
+    fn at(era: u32) -> Token {
+        Token { era: Era(era), seq: Seq(1) }
+    }
+
+    fn key(key: &str) -> Targets {
+        Targets { keys: vec![key.to_owned()], ..Targets::default() }
+    }
+
+    fn told(journal: &Journal, name: &str, at: Token, now: Millis) {
+        assert!(!journal.note(&key(name), (journal.lives(), at), now));
+    }
+
+    fn keys(targets: Option<Targets>) -> Vec<String> {
+        targets.map(|targets| targets.keys).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_was_told_in_another_era_or_life_is_told_again_once() {
+        let journal = Journal::new(10, SPAN);
+        assert_eq!(journal.met(Era(1), 7, Millis(0)), None);
+        told(&journal, "a", at(1), Millis(1));
+        assert_eq!(journal.met(Era(1), 7, Millis(2)), None);
+        assert_eq!(keys(journal.met(Era(1), 8, Millis(3))), ["a"], "another life");
+        assert_eq!(journal.met(Era(1), 9, Millis(4)), None, "it waits elsewhere now");
+        told(&journal, "b", at(1), Millis(5));
+        told(&journal, "c", at(2), Millis(6));
+        assert_eq!(keys(journal.met(Era(2), 9, Millis(7))), ["b"], "another era");
+        assert_eq!(keys(journal.met(Era(3), 9, Millis(8))), ["c"]);
+    }
+
+    #[test]
+    fn what_is_answered_after_another_life_was_met_is_told_again_at_once() {
+        let journal = Journal::new(10, SPAN);
+        journal.met(Era(1), 7, Millis(0));
+        let sent_in = journal.lives();
+        journal.met(Era(1), 7, Millis(1));
+        assert!(!journal.note(&key("a"), (sent_in, at(1)), Millis(2)));
+        journal.met(Era(1), 8, Millis(3));
+        assert!(journal.note(&key("b"), (sent_in, at(1)), Millis(4)));
+        // Where nothing but the era can be told, it is told by the answer.
+        let journal = Journal::new(10, SPAN);
+        journal.met(Era(1), 0, Millis(0));
+        let sent_in = journal.lives();
+        journal.met(Era(2), 0, Millis(1));
+        assert!(!journal.note(&key("a"), (sent_in, at(2)), Millis(2)));
+        assert!(journal.note(&key("a"), (sent_in, at(1)), Millis(2)));
+    }
+
+    #[test]
+    fn a_life_that_cannot_be_told_is_not_another_one() {
+        let journal = Journal::new(10, SPAN);
+        journal.met(Era(1), 7, Millis(0));
+        told(&journal, "a", at(1), Millis(1));
+        assert_eq!(journal.met(Era(1), 0, Millis(2)), None);
+        assert_eq!(journal.met(Era(1), 7, Millis(3)), None);
+    }
+
+    #[test]
+    fn what_was_told_long_ago_is_not_told_again() {
+        let journal = Journal::new(10, SPAN);
+        told(&journal, "a", at(1), Millis(1_000));
+        told(&journal, "b", at(1), Millis(2_000));
+        assert_eq!(keys(journal.met(Era(2), 0, Millis(61_001))), ["b"]);
+        let none = Journal::new(10, Duration::ZERO);
+        told(&none, "a", at(1), Millis(1));
+        assert_eq!(none.met(Era(2), 0, Millis(1)), None);
+    }
+
+    #[test]
+    fn too_many_become_everything() {
+        let journal = Journal::new(2, SPAN);
+        for name in ["a", "b", "c"] {
+            told(&journal, name, at(1), Millis(1));
+        }
+        assert_eq!(journal.met(Era(2), 0, Millis(2)), Some(Targets::everything()));
+    }
+}

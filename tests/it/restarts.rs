@@ -1,0 +1,135 @@
+//! A server that comes back with what it had saved has forgotten what it acknowledged since: nothing older is served for that.
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, clippy::panic, reason = "what fails here is a test that has failed")]
+
+use std::time::Duration;
+
+use cachetier::{CallKind, Delivery, Invalidator, OnRestart, Policy, TieredCache};
+use cachetier_tests::{Origin, RedisServer, World, eventually_async};
+
+const LONG: Duration = Duration::from_secs(20);
+const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
+
+async fn read(cache: &TieredCache, key: &str, origin: &Origin) -> u64 {
+    cache.get_or_load(key, POLICY.tags(["users"]), || origin.load()).await.expect("loaded")
+}
+
+async fn over(server: &RedisServer, on_restart: OnRestart) -> TieredCache {
+    TieredCache::builder("shop").redis(server.url()).tag_cells(4_096).on_restart(on_restart).build().await.expect("a cache")
+}
+
+async fn applied(delivery: impl Future<Output = Result<Delivery, cachetier::CacheError>>) {
+    assert!(matches!(delivery.await, Ok(Delivery::Applied(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_has_forgotten_stays_invalidated_although_nobody_is_left_who_knows_of_it() {
+    let mut server = RedisServer::start();
+    let (key, tagged) = (Origin::at(0), Origin::at(0));
+    let here = over(&server, OnRestart::BeginAnew).await;
+    assert_eq!((read(&here, "key", &key).await, read(&here, "tagged", &tagged).await), (0, 0));
+    server.save();
+    key.commit(1);
+    tagged.commit(1);
+    applied(here.invalidate("key")).await;
+    applied(here.invalidate_tag("users")).await;
+    here.close(LONG).await.expect("closed");
+    server.restart_from_saved();
+    // Whoever comes now was told nothing, and moves the lane beyond where it stood.
+    let there = over(&server, OnRestart::BeginAnew).await;
+    applied(there.invalidate("other")).await;
+    assert_eq!((read(&there, "key", &key).await, read(&there, "tagged", &tagged).await), (1, 1));
+    // It goes on as any lane does.
+    let late = over(&server, OnRestart::BeginAnew).await;
+    assert_eq!((read(&late, "key", &key).await, key.loads()), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_trusted_keeps_its_values_and_is_told_once_more_what_it_has_forgotten() {
+    let mut server = RedisServer::start();
+    let (key, kept) = (Origin::at(0), Origin::at(0));
+    let here = over(&server, OnRestart::Trust).await;
+    assert_eq!((read(&here, "key", &key).await, read(&here, "kept", &kept).await), (0, 0));
+    server.save();
+    key.commit(1);
+    applied(here.invalidate("key")).await;
+    let lost = here.stats().lane_lost;
+    server.restart_from_saved();
+    eventually_async(LONG, "the server is told again", async || here.stats().retold == 1 && here.stats().pending == 0).await;
+    assert!(here.stats().lane_lost > lost);
+    let there = over(&server, OnRestart::Trust).await;
+    assert_eq!((read(&there, "key", &key).await, read(&there, "kept", &kept).await), (1, 0));
+    assert_eq!(kept.loads(), 1, "it was there all the time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invalidator_tells_a_lane_of_another_era_once_more() {
+    let server = RedisServer::start();
+    let worker = Invalidator::builder("shop").redis(server.url()).build().await.expect("an invalidator");
+    applied(worker.invalidate("key")).await;
+    server.command(&["FLUSHALL"]);
+    applied(worker.invalidate("other")).await;
+    worker.flush(LONG).await.expect("told");
+    assert_eq!(worker.stats().retold, 1);
+    applied(worker.invalidate("other")).await;
+    assert_eq!(worker.stats().retold, 1);
+}
+
+/// A proof for what another process had said is none for what the one says that has taken its place.
+#[tokio::test(start_paused = true)]
+async fn a_proof_of_a_moment_ago_does_not_vouch_for_a_server_that_has_come_back() {
+    for asked in [true, false] {
+        let mut world = World::new();
+        world.tier().prove_for(Duration::from_secs(2));
+        let (here, there) = (world.add(|builder| builder).await, world.add(|builder| builder).await);
+        let origin = Origin::at(0);
+        assert_eq!(read(&here, "key", &origin).await, 0);
+        let saved = world.tier().save();
+        origin.commit(1);
+        applied(here.invalidate("key")).await;
+        world.tier().restore(&saved);
+        if !asked {
+            world.tier().fail_next(CallKind::Stand);
+        }
+        // Neither instance has noticed: none of their tasks has run since.
+        assert!(world.tier().holds_value(&World::name("key")));
+        assert_eq!(read(&there, "key", &origin).await, 1, "asked: {asked}");
+    }
+}
+
+/// With the old data trusted, what an instance has told goes out again, and is not read before.
+#[tokio::test(start_paused = true)]
+async fn what_is_told_again_is_not_read_before_it_has_been() {
+    let mut world = World::new();
+    let here = world.add(|builder| builder.on_restart(OnRestart::Trust)).await;
+    let (key, kept) = (Origin::at(0), Origin::at(0));
+    assert_eq!((read(&here, "key", &key).await, read(&here, "kept", &kept).await), (0, 0));
+    let saved = world.tier().save();
+    key.commit(1);
+    applied(here.invalidate("key")).await;
+    world.clock().advance(Duration::from_secs(1));
+    world.tier().restore(&saved);
+    world.tier().fail_next(CallKind::Bump);
+    eventually_async(LONG, "the other life is met", async || here.stats().retold == 1).await;
+    assert_eq!(here.stats().pending, 1);
+    assert_eq!((read(&here, "key", &key).await, read(&here, "kept", &kept).await), (1, 0));
+    here.flush(LONG).await.expect("told");
+    assert_eq!((read(&here, "key", &key).await, read(&here, "kept", &kept).await), (1, 0));
+    assert_eq!(kept.loads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_told_longer_ago_than_the_journal_reaches_is_not_told_again() {
+    let mut world = World::new();
+    let here = world.add(|builder| builder.on_restart(OnRestart::Trust).journal(Duration::from_secs(5))).await;
+    let without = world.add(|builder| builder.on_restart(OnRestart::Trust).journal(Duration::ZERO)).await;
+    applied(here.invalidate("early")).await;
+    world.clock().advance(Duration::from_secs(6));
+    applied(here.invalidate("late")).await;
+    applied(without.invalidate("late")).await;
+    let lost = |cache: &TieredCache| cache.stats().lane_lost;
+    world.tier().restore(&world.tier().save());
+    eventually_async(LONG, "both are in step again", async || lost(&here) == 1 && lost(&without) == 1 && here.stats().retold > 0)
+        .await;
+    assert_eq!((here.stats().retold, without.stats().retold), (1, 0));
+}
