@@ -65,6 +65,16 @@ pub(crate) struct View {
 struct Unanswered {
     tags: HashMap<TagHash, Tick>,
     all: Option<Tick>,
+    /// Those that were answered in another era than was known here then.
+    elsewhere: Vec<Elsewhere>,
+}
+
+/// An own bump of a tag, or of everything, whose seq cannot take the place of its tick: it is compared with none that is known.
+#[derive(Clone, Copy, Debug)]
+struct Elsewhere {
+    tag: Option<TagHash>,
+    tick: Tick,
+    at: Token,
 }
 
 impl View {
@@ -212,16 +222,21 @@ impl View {
 
     /// The present epoch, and up to where everything was applied when it was looked at.
     pub(crate) fn position(&self) -> (Epoch, Token) {
-        let epoch = self.epoch();
-        (epoch, self.progress.applied())
+        let known = lock(&self.known);
+        let (epoch, applied) = (self.epoch(), self.progress.applied());
+        // Of another era than is known it says nothing: that one's table may not be here.
+        let here = if applied.era == known.era { applied } else { Token::default() };
+        drop(known);
+        (epoch, here)
     }
 
-    /// Takes the lane's table over in the epoch that has begun with it.
-    pub(crate) fn take_over(&self, begun: Epoch, table: &TableCopy, now: Millis, server_millis: u64) {
+    /// Takes over the table of the lane that was `told`, in the epoch that has begun with it.
+    pub(crate) fn take_over(&self, begun: Epoch, told: Token, table: &TableCopy, (now, server_millis): (Millis, u64)) {
         self.in_step_since.fetch_max(begun.0, Ordering::AcqRel);
         self.set_server_clock(now, server_millis);
         self.table.merge(table);
         self.moved();
+        self.clear_up(told);
     }
 
     /// Renews the proof: all up to where the lane stood when that was asked is applied here.
@@ -311,19 +326,38 @@ impl View {
     }
 
     /// Own bumps with ticks up to `upto` were answered at `at`: the seq takes the ticks' place. A later bump of the same target
-    /// has a later tick, which stays.
+    /// has a later tick, which stays. Where `at` is of an era not met yet, or no longer known, the ticks stay until that is cleared up.
     pub(crate) fn end_own(&self, targets: &Targets, upto: Tick, at: Token) {
         self.apply(targets, at);
+        let hashes = targets.tags.iter().chain(&targets.prefixes);
         let mut own = lock(&self.unanswered);
-        for tag in targets.tags.iter().chain(&targets.prefixes) {
-            if own.tags.get(tag).is_some_and(|tick| *tick <= upto) {
-                own.tags.remove(tag);
-            }
+        if self.era() != at.era {
+            let tags = hashes.map(|tag| Some(*tag)).chain(targets.all.then_some(None));
+            own.elsewhere.extend(tags.map(|tag| Elsewhere { tag, tick: upto, at }));
+            return;
+        }
+        for tag in hashes {
+            own.forget(*tag, upto);
         }
         if targets.all {
-            // Everything includes them.
-            own.tags.retain(|_, tick| *tick > upto);
-            own.all = own.all.filter(|tick| *tick > upto);
+            own.forget_all(upto);
+        }
+        self.count_unanswered(&own);
+    }
+
+    /// The table of the lane as it stood at `told` is here: it has what was bumped until then, and of other eras nothing is usable.
+    fn clear_up(&self, told: Token) {
+        let mut own = lock(&self.unanswered);
+        let answered = std::mem::take(&mut own.elsewhere);
+        for bump in answered {
+            if bump.at.era == told.era && bump.at.seq > told.seq {
+                own.elsewhere.push(bump);
+                continue;
+            }
+            match bump.tag {
+                Some(tag) => own.forget(tag, bump.tick),
+                None => own.forget_all(bump.tick),
+            }
         }
         self.count_unanswered(&own);
     }
@@ -342,6 +376,20 @@ impl View {
         let mut known = lock(&self.known);
         known.seq = Seq(known.seq.0.saturating_add(1));
         *known
+    }
+}
+
+impl Unanswered {
+    fn forget(&mut self, tag: TagHash, upto: Tick) {
+        if self.tags.get(&tag).is_some_and(|tick| *tick <= upto) {
+            self.tags.remove(&tag);
+        }
+    }
+
+    /// Everything includes them.
+    fn forget_all(&mut self, upto: Tick) {
+        self.tags.retain(|_, tick| *tick > upto);
+        self.all = self.all.filter(|tick| *tick > upto);
     }
 }
 
@@ -384,6 +432,36 @@ mod tests {
             }
         });
         assert!(!overlooked.into_inner(), "a bump that had begun was seen neither as a tick nor as a seq");
+    }
+
+    #[test]
+    fn an_own_bump_that_is_answered_in_another_era_counts_by_its_tick_until_that_is_taken_over() {
+        let (view, tag, targets) = (View::new(1 << 12), TagHash(7), |tag| Targets { tags: vec![tag], ..Targets::default() });
+        let at = |era, seq| Token { era: Era(era), seq: Seq(seq) };
+        view.meet(at(1, 900), None);
+        let noted = view.note(Millis(0));
+        // The lane has begun another era, and the server's clock has gone back.
+        let own = view.begin_own(&targets(tag));
+        view.end_own(&targets(tag), own, at(2, 5));
+        assert!(!view.unmoved_since(noted.born.seq, noted.tick, &[tag]));
+        let begun = view.meet(at(2, 4), None).unwrap();
+        view.take_over(begun, at(2, 4), &TableCopy::default(), (Millis(0), 0));
+        assert!(!view.unmoved_since(Seq(4), noted.tick, &[tag]), "not in that table");
+        let begun = view.meet(at(2, 5), None).unwrap();
+        view.take_over(begun, at(2, 5), &TableCopy::default(), (Millis(0), 0));
+        assert!(view.unmoved_since(Seq(5), noted.tick, &[tag]));
+        assert_eq!(view.unanswered_len.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn a_point_of_another_era_than_is_known_is_no_position() {
+        let view = View::new(1 << 12);
+        let at = |era, seq| Token { era: Era(era), seq: Seq(seq) };
+        view.meet(at(1, 5), None);
+        view.progress.confirm(at(1, 5), view.progress.ask());
+        assert_eq!(view.position().1, at(1, 5));
+        view.meet(at(2, 5), None);
+        assert_eq!(view.position().1, Token::default());
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Instance {
     pub(crate) fn begin_epoch(&self, lane: LaneState, table: &TableCopy, present: Option<Epoch>) -> Option<Epoch> {
         let begun = self.view.meet(lane.token, present)?;
         self.flights.detach(|_| true);
-        self.view.take_over(begun, table, self.now(), lane.server_millis);
+        self.view.take_over(begun, lane.token, table, (self.now(), lane.server_millis));
         if let Some(forgotten) = self.journal.met(lane.token.era, lane.run, self.now()) {
             self.tell_again(forgotten);
         }
