@@ -110,6 +110,34 @@ async fn a_copy_of_a_moment_ago_is_not_served_for_an_invalidation_whose_message_
     assert_eq!(read(there, "k", &origin).await, 1);
 }
 
+/// By default copies are served while nobody can prove anything: but none of those that were waited for.
+#[tokio::test(start_paused = true)]
+async fn what_was_promised_holds_in_an_outage() {
+    let world = World::of(2).await;
+    let [here, there] = world.caches() else { panic!("two") };
+    let (deaf, away) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (lost, gone) = (Arc::clone(&deaf), Arc::clone(&away));
+    world.tier().script(move |call: &Call<'_>| match call.kind {
+        _ if call.instance != 1 => Plan::go(),
+        CallKind::Deliver if lost.load(Ordering::SeqCst) => Plan::lost(),
+        _ if gone.load(Ordering::SeqCst) => Plan::away(),
+        _ => Plan::go(),
+    });
+    world.tier().prove_for(Duration::from_secs(2));
+    let (key, other) = (Origin::at(0), Origin::at(0));
+    assert_eq!((read(there, "k", &key).await, read(there, "other", &other).await), (0, 0));
+    deaf.store(true, Ordering::SeqCst);
+    key.commit(1);
+    let told = token(here.invalidate("k").await);
+    deaf.store(false, Ordering::SeqCst);
+    assert_eq!(there.wait_for(told, NEVER).await, Ok(()));
+    assert_eq!(read(there, "other", &other).await, 0, "looked at, and found to be what the shared tier holds");
+    away.store(true, Ordering::SeqCst);
+    world.clock().advance(Duration::from_secs(10));
+    assert_eq!((read(there, "k", &key).await, read(there, "other", &other).await), (1, 0));
+    assert_eq!((key.loads(), other.loads(), there.stats().served_unproven), (2, 1, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_of_an_era_that_is_left_is_reached_and_nothing_older_is_served() {
     let world = World::of(2).await;
