@@ -7,7 +7,7 @@ use cachetier::{CacheBuilder, Eviction, Policy, TieredCache};
 use cachetier_tests::{Client as Plain, RedisServer};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion};
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo};
 use tokio::sync::mpsc;
 
 use crate::Outcome;
@@ -70,6 +70,15 @@ impl Ground {
         Ok(self.builder(namespace).build().await?)
     }
 
+    /// An instance with room for so many entries.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be built.
+    pub async fn roomy(&self, namespace: &str, entries: u64) -> Outcome<TieredCache> {
+        Ok(self.builder(namespace).l1_max_entries(entries).build().await?)
+    }
+
     /// An instance that keeps so few entries, the latest, that keys which are read in turn are never found in its own tier. Each
     /// read still pays for keeping what it brings and for the eviction of another, as in a service whose cache is full.
     ///
@@ -108,9 +117,17 @@ impl Ground {
     ///
     /// If it cannot be made.
     pub async fn raw(&self) -> Outcome<MultiplexedConnection> {
-        let (sender, pushes) = mpsc::unbounded_channel();
         // Nothing is pushed to it; closed, the channel would be found closed and no more.
-        drop(pushes);
+        let (sender, _) = mpsc::unbounded_channel();
+        self.raw_with(sender).await
+    }
+
+    /// [`Ground::raw`] with somebody who hears the pushes.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made.
+    pub async fn raw_with(&self, sender: mpsc::UnboundedSender<PushInfo>) -> Outcome<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new().set_push_sender(sender).set_connection_timeout(None).set_response_timeout(None);
         let info = self.server.url().into_connection_info()?;
         let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);

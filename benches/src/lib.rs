@@ -3,18 +3,24 @@
 #![forbid(unsafe_code)]
 
 mod attributed;
+mod by_hand;
 mod cores;
 mod ground;
+mod overheard;
 mod payload;
+mod report;
 mod rounds;
 mod subjects;
 mod zipf;
 
 pub use attributed::{page_each, page_key, page_of_cache, page_of_each, page_of_key, slow_page};
+pub use by_hand::ByHand;
 pub use cores::Pinned;
 pub use ground::{Ground, POLICY};
+pub use overheard::Overheard;
 pub use payload::{Body, List, Page, SIZES};
-pub use rounds::{Subject, interleave, median, ratio};
+pub use report::{Call, Report};
+pub use rounds::{Subject, interleave, median, percentile, ratio};
 pub use subjects::{
     Missing, fill, fill_by_hand, fill_raw, forget, get_by_hand_each, get_each, get_raw_each, moka_future_each, moka_sync_each,
     prefill, prefill_raw, read_each,

@@ -54,9 +54,15 @@ pub fn interleave(rounds: usize, subjects: &mut [Subject<'_>]) -> Outcome<Vec<Ve
 /// Returns the middle one; zero if there is none.
 #[must_use]
 pub fn median(times: &[f64]) -> f64 {
+    percentile(times, 50)
+}
+
+/// Returns the one that so many in a hundred do not exceed; zero if there is none.
+#[must_use]
+pub fn percentile(times: &[f64], hundredths: usize) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    sorted.get(sorted.len() * hundredths / 100).copied().unwrap_or_default()
 }
 
 /// Returns the middle one of the rounds' ratios: within one round both had the same machine.
@@ -81,6 +87,15 @@ mod tests {
     fn a_slow_round_moves_neither_median_nor_ratio() {
         let (times, base) = ([2.0, 200.0, 2.0], [1.0, 100.0, 1.0]);
         assert_eq!([median(&times), median(&base), ratio(&times, &base)].map(f64::to_bits), [2.0, 1.0, 2.0].map(f64::to_bits));
+    }
+
+    #[test]
+    fn one_in_a_hundred_is_above_the_ninety_ninth_percentile() {
+        let times: Vec<f64> = (0..200_u32).rev().map(f64::from).collect();
+        assert_eq!(
+            [percentile(&times, 99), median(&times), percentile(&[], 99)].map(f64::to_bits),
+            [198.0, 100.0, 0.0].map(f64::to_bits)
+        );
     }
 
     #[test]

@@ -1,0 +1,335 @@
+//! How long another instance goes on serving what one has invalidated, beside a bare cache of moka, redis-rs and a channel:
+//! `cargo bench --bench propagation`, with `-- --check` against the limits below, `-- --quick` to see that it runs.
+//!
+//! Two instances of each cache, A and B, in one process, on one server. A's run on one thread and B's on another, each thread a runtime
+//! of its own: so both stamps are of one clock, and on two cores A and the server, which take turns, have one and B the other.
+//! No thread is bound to a core: that was tried, and a neighbour on the core then counts for more.
+//! B's thread asks its cache for the key over and over, and looks at the sockets between any two looks, so B is not asleep when the
+//! message comes: what is measured is the way of the message and what B does with it, and hardly the wake-up of a thread. A look is
+//! one poll of a `get`: an instance that serves the key answers in it. How far apart the looks are is printed: that is how precise a
+//! time is. While nothing is waited for, B sleeps.
+#![forbid(unsafe_code)]
+
+use std::future::Future;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use cachetier::{Delivery, TieredCache};
+use cachetier_benches::{Body as _, ByHand, Call, Ground, Outcome, Page, Report, fill, median, percentile, ratio};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval_at};
+
+/// The middle one of the times, against the bare cache.
+const RATIO_LIMIT: f64 = 1.2;
+/// The 99th percentile in milliseconds, at that many invalidations a second.
+const P99_LIMIT: f64 = 5.0;
+const PACE: Duration = Duration::from_millis(1);
+
+/// After that B is taken to serve the key for ever.
+const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// How much is measured.
+struct Size {
+    /// Invalidations of each cache, one after the other, in turns.
+    single: usize,
+    /// Blocks of each cache at the pace, in turns, and how many invalidations one has.
+    blocks: usize,
+    block: usize,
+}
+
+fn main() -> ExitCode {
+    let call = Call::read();
+    let size =
+        if call.measure { Size { single: 4_001, blocks: 5, block: 2_000 } } else { Size { single: 20, blocks: 1, block: 50 } };
+    call.run("propagation", |report| run(&size, report))
+}
+
+fn run(size: &Size, report: &mut Report) -> Outcome {
+    let ground = Ground::start_tcp()?;
+    let namespace = ground.namespace();
+    let (here, there) = (runtime()?, runtime()?);
+    let [hand, ours] = here.block_on(both(&ground, &namespace))?;
+    let idle = |cache, sender| Side { cache, sender, single: Vec::new(), due: Vec::new(), called: Vec::new() };
+    let mut sides = [idle(0, hand), idle(1, ours)];
+    let holders = there.block_on(both(&ground, &namespace))?;
+    let keys: Vec<String> = (0..size.single + size.blocks * size.block).map(|index| format!("user:{index}")).collect();
+    let value = Page::of(100);
+    there.block_on(async {
+        for cache in &holders {
+            cache.keep(&keys, &value).await?;
+        }
+        Outcome::Ok(())
+    })?;
+
+    let (orders, seen) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+    let mut desk = Desk { orders: orders.0, seen: seen.1 };
+    let caches = holders.clone();
+    let watcher = std::thread::spawn(move || there.block_on(watch(&caches, orders.1, seen.0)));
+    let measured = here.block_on(measure(size, &mut sides, &keys, &mut desk));
+    drop(desk);
+    let looks = watcher.join().map_err(|_| "the watcher panicked")?;
+    measured?;
+
+    report.line("from `invalidate` in A until B serves the key no more, one after the other, in turns");
+    for Side { sender, single, .. } in &sides {
+        let [half, ninety, hundred] = [50, 90, 99].map(|share| percentile(single, share) / 1e3);
+        report.line(format!("  {:<24} p50 {half:>7.1} us  p90 {ninety:>7.1} us  p99 {hundred:>7.1} us", sender.name()));
+    }
+    let [hand, ours] = &sides;
+    report.at_most("p50 against the bare cache", median(&ours.single) / median(&hand.single), RATIO_LIMIT, "");
+    let pairs = ratio(&ours.single, &hand.single);
+    report.line(format!("  the middle one of the pairs' ratios            {pairs:>9.3}; a look every {:.1} us", looks / 1e3));
+    report.line(format!("\nthe same at {:.0} a second, whether the last one has arrived or not", 1.0 / PACE.as_secs_f64()));
+    for Side { sender, due, called, .. } in &sides {
+        let [due, late] = [50, 99].map(|share| percentile(due, share) / 1e6);
+        let [called, slow] = [50, 99].map(|share| percentile(called, share) / 1e6);
+        report.line(format!(
+            "  {:<24} p50 {due:>6.3} ms  p99 {late:>6.3} ms from when it was due; {called:.3} and {slow:.3} ms from the call",
+            sender.name()
+        ));
+    }
+    report.at_most("p99, from when it was due", percentile(&ours.due, 99) / 1e6, P99_LIMIT, " ms");
+    in_order(&holders, keys.len())
+}
+
+/// The bare cache, and ours.
+async fn both(ground: &Ground, namespace: &str) -> Outcome<[Instance; 2]> {
+    Ok([Instance::ByHand(ByHand::connect(ground, namespace).await?), Instance::Ours(ground.instance(namespace).await?)])
+}
+
+fn runtime() -> Outcome<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+/// What B stopped serving for another reason than a message would have been measured as the fastest of all.
+fn in_order(holders: &[Instance; 2], count: usize) -> Outcome {
+    let [_, Instance::Ours(cache)] = holders else { return Ok(()) };
+    let stats = cache.stats();
+    let heard = stats.invalidations_applied >= u64::try_from(count)?;
+    if heard && stats.lane_gaps == 0 && stats.lane_lost == 0 && stats.evicted_by_size == 0 && stats.evicted_by_age == 0 {
+        Ok(())
+    } else {
+        Err(format!("expected B to hear of {count} invalidations and to lose nothing else, found\n{stats}").into())
+    }
+}
+
+/// An instance of one of the two.
+#[derive(Clone, Debug)]
+enum Instance {
+    ByHand(ByHand),
+    Ours(TieredCache),
+}
+
+impl Instance {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::ByHand(_) => "by hand, with moka",
+            Self::Ours(_) => "invalidate",
+        }
+    }
+
+    async fn keep(&self, keys: &[String], value: &Arc<Page>) -> Outcome {
+        match self {
+            Self::ByHand(cache) => {
+                for key in keys {
+                    cache.set(key, value).await?;
+                }
+                Ok(())
+            }
+            Self::Ours(cache) => fill(cache, keys, value).await.map(drop),
+        }
+    }
+
+    async fn invalidate(&self, key: &str) -> Result<(), String> {
+        match self {
+            Self::ByHand(cache) => cache.invalidate(key).await.map_err(|error| error.to_string()),
+            Self::Ours(cache) => match cache.invalidate(key).await {
+                Ok(Delivery::Applied(_)) => Ok(()),
+                other => Err(format!("expected it to be applied, found {other:?}")),
+            },
+        }
+    }
+
+    /// Whether this instance serves the key without asking the server.
+    fn serves(&self, key: &str) -> bool {
+        match self {
+            Self::ByHand(cache) => matches!(look(cache.get(key)), Poll::Ready(Ok(Some(_)))),
+            Self::Ours(cache) => matches!(look(cache.get::<Arc<Page>>(key)), Poll::Ready(Some(_))),
+        }
+    }
+}
+
+/// Polls once, and drops what has to wait.
+fn look<F: Future>(read: F) -> Poll<F::Output> {
+    pin!(read).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What the watcher is told.
+enum Order {
+    /// Say when you have seen that the key is served.
+    Begin { cache: usize, key: String },
+    /// Say when the key is served no more, which need not be served now. Times count from both.
+    Until(Until),
+}
+
+struct Until {
+    cache: usize,
+    key: String,
+    due: Instant,
+    called: Instant,
+}
+
+/// What the watcher says.
+enum Seen {
+    Served(bool),
+    /// When it had gone.
+    Gone {
+        due: Instant,
+        called: Instant,
+        at: Instant,
+    },
+    Never(String),
+}
+
+/// A's end of the two channels.
+struct Desk {
+    orders: mpsc::UnboundedSender<Order>,
+    seen: mpsc::UnboundedReceiver<Seen>,
+}
+
+impl Desk {
+    fn order(&self, order: Order) -> Outcome {
+        self.orders.send(order).map_err(|_| "the watcher has ended".into())
+    }
+
+    async fn seen(&mut self) -> Outcome<Seen> {
+        self.seen.recv().await.ok_or_else(|| "the watcher has ended".into())
+    }
+
+    /// Waits for the next key that has gone.
+    async fn gone(&mut self) -> Outcome<(f64, f64)> {
+        match self.seen().await? {
+            Seen::Gone { due, called, at } => Ok((nanos(at - due), nanos(at - called))),
+            Seen::Never(key) => Err(format!("{key} is still served after {GIVE_UP:?}").into()),
+            Seen::Served(_) => Err("expected a key to go".into()),
+        }
+    }
+
+    /// Makes sure that B serves the key.
+    async fn held(&mut self, cache: usize, key: &str) -> Outcome {
+        self.order(Order::Begin { cache, key: key.to_owned() })?;
+        match self.seen().await? {
+            Seen::Served(true) => Ok(()),
+            _ => Err(format!("expected B to serve {key}").into()),
+        }
+    }
+}
+
+/// A's instance of one cache and what it has measured, in nanoseconds.
+struct Side {
+    cache: usize,
+    sender: Instance,
+    single: Vec<f64>,
+    /// At the pace: from when it was due, and from the call.
+    due: Vec<f64>,
+    called: Vec<f64>,
+}
+
+async fn measure(size: &Size, sides: &mut [Side; 2], keys: &[String], desk: &mut Desk) -> Outcome {
+    let (single, paced) = keys.split_at(size.single);
+    for key in single {
+        for Side { cache, sender, single, .. } in &mut *sides {
+            desk.held(*cache, key).await?;
+            let called = now();
+            desk.order(Order::Until(Until { cache: *cache, key: key.clone(), due: called, called }))?;
+            sender.invalidate(key).await?;
+            single.push(desk.gone().await?.1);
+        }
+        // Each goes first every other time.
+        sides.reverse();
+    }
+    sides.sort_unstable_by_key(|side| side.cache);
+    for block in paced.chunks(size.block) {
+        for side in &mut *sides {
+            for key in block {
+                desk.held(side.cache, key).await?;
+            }
+            for (due, called) in at_the_pace(&side.sender, side.cache, block, desk).await? {
+                side.due.push(due);
+                side.called.push(called);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Invalidates one key each time that one is due, and waits for none of them before the last.
+async fn at_the_pace(sender: &Instance, cache: usize, keys: &[String], desk: &mut Desk) -> Outcome<Vec<(f64, f64)>> {
+    let mut due = interval_at(tokio::time::Instant::now() + PACE, PACE);
+    due.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut calls = JoinSet::new();
+    for key in keys {
+        let due = due.tick().await.into_std();
+        desk.order(Order::Until(Until { cache, key: key.clone(), due, called: now() }))?;
+        let (sender, key) = (sender.clone(), key.clone());
+        calls.spawn(async move { sender.invalidate(&key).await });
+    }
+    while let Some(call) = calls.join_next().await {
+        call??;
+    }
+    let mut times = Vec::with_capacity(keys.len());
+    for _ in keys {
+        times.push(desk.gone().await?);
+    }
+    Ok(times)
+}
+
+/// Looks at what it was told to until nobody can tell it more. Returns the nanoseconds between two looks.
+async fn watch(holders: &[Instance; 2], mut orders: mpsc::UnboundedReceiver<Order>, seen: mpsc::UnboundedSender<Seen>) -> f64 {
+    let (mut waiting, mut looks, mut looking, mut last): (Vec<Until>, u32, _, _) = (Vec::new(), 0, Duration::ZERO, None::<Instant>);
+    loop {
+        let idle = waiting.is_empty();
+        match if idle { orders.recv().await } else { orders.try_recv().ok() } {
+            Some(Order::Begin { cache, key }) => {
+                let _ = seen.send(Seen::Served(holders.get(cache).is_some_and(|holder| holder.serves(&key))));
+                continue;
+            }
+            Some(Order::Until(until)) => waiting.push(until),
+            None if idle => break,
+            None => {}
+        }
+        if idle {
+            last = None;
+        }
+        waiting.retain(|until| {
+            let Until { cache, key, due, called } = until;
+            if holders.get(*cache).is_some_and(|holder| holder.serves(key)) {
+                return called.elapsed() < GIVE_UP || seen.send(Seen::Never(key.clone())).is_err();
+            }
+            let _ = seen.send(Seen::Gone { due: *due, called: *called, at: now() });
+            false
+        });
+        let at = now();
+        if let Some(last) = last.replace(at) {
+            looks += 1;
+            looking += at - last;
+        }
+        // Deferred until the runtime has looked at its sockets and run what they woke.
+        tokio::task::yield_now().await;
+    }
+    nanos(looking) / f64::from(looks.max(1))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures the machine's time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn nanos(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e9
+}
