@@ -50,6 +50,9 @@ pub(crate) struct TagHash(pub(crate) u64);
 /// How many cells of the table a tag has.
 pub(crate) const CELLS_PER_TAG: u32 = 4;
 
+/// Into how many cells each page of a tag table is divided; a table of fewer is one page.
+pub(crate) const CELLS_PER_PAGE: u32 = 4_096;
+
 impl TagHash {
     /// The hash of a tag: 64-bit FNV-1a over the namespace, a zero byte and the tag, then mixed. Fixed, because other programs
     /// and languages compute it too; simple, for the same reason.
@@ -73,13 +76,20 @@ impl TagHash {
         Self::of_bytes(namespace.bytes().chain(*b"\0^").chain(prefix.bytes()))
     }
 
-    /// The cells of a table of `cells` that a bump of this tag is written into.
+    /// The cells of a table of `cells`, a power of two, that a bump of this tag is written into: all of them in one page.
     pub(crate) fn cells(self, cells: u32) -> impl Iterator<Item = u32> {
-        let cells = u64::from(cells.max(1));
-        let (first, step) = (self.0 & 0xffff_ffff, (self.0 >> 32) | 1);
-        // Below `cells`, so it fits.
-        (0..u64::from(CELLS_PER_TAG)).map(move |i| u32::try_from((first + i * step) % cells).unwrap_or_default())
+        let size = cells.clamp(1, CELLS_PER_PAGE);
+        let pages = cells.max(1) / size;
+        // Different bits for the page, the place in it, and the way from cell to cell.
+        let (at, step) = (low(self.0), low(self.0 >> 32) | 1);
+        let (page, first) = (at % pages, at >> 10);
+        (0..CELLS_PER_TAG).map(move |i| page.wrapping_mul(size).wrapping_add(first.wrapping_add(i.wrapping_mul(step)) % size))
     }
+}
+
+/// The lower half.
+fn low(bits: u64) -> u32 {
+    u32::try_from(bits & 0xffff_ffff).unwrap_or_default()
 }
 
 /// The prefixes of a key that can be invalidated: up to and with each of its first [`PREFIX_DEPTH`] colons.

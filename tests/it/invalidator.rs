@@ -53,7 +53,7 @@ async fn what_it_invalidates_no_instance_serves_any_more() {
         assert_eq!((a.stats().lane_lost, b.stats().lane_lost), (0, 0), "its messages continue the line");
         let stats = worker.stats();
         assert_eq!((stats.invalidations, stats.faults, stats.pending), (80, 0, 0));
-        assert_eq!(stats.to_string(), "invalidations: 80, faults: 0, pending: 0");
+        assert_eq!(stats.to_string(), "invalidations: 80, faults: 0, pending: 0, told again: 0");
     })
     .await;
 }

@@ -16,9 +16,15 @@ const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/python/invalidate.py");
+/// A script, out of its parts.
+macro_rules! script {
+    ($($part:literal),+) => {
+        concat!($(include_str!(concat!("../../cachetier/src/redis/scripts/", $part, ".lua"))),+)
+    };
+}
+
 /// The script as instances run it.
-const SCRIPT: &str =
-    concat!(include_str!("../../cachetier/src/redis/scripts/lane.lua"), include_str!("../../cachetier/src/redis/scripts/bump.lua"));
+const SCRIPT: &str = script!("lane", "table", "bump", "begin", "next", "mark", "tell");
 /// What stands around it in the program.
 const FENCE: [&str; 2] = ["BUMP = r\"\"\"", "\"\"\"\n"];
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::clock::millis;
 use crate::error::Fault;
-use crate::key::CELLS_PER_TAG;
+use crate::key::{CELLS_PER_PAGE, CELLS_PER_TAG};
 use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized, Subscription};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;
@@ -31,7 +31,8 @@ const KEY_BYTES: usize = 64 << 10;
 /// How the table lies in its string: a head that names its size and era, the last bump of everything, that of each page of cells, the
 /// cells. As `scripts/lane.lua` writes it.
 const TABLE_HEAD: usize = 16;
-const PAGE: usize = 4_096;
+
+const PAGE: usize = CELLS_PER_PAGE as usize;
 
 /// How many pages are read at once: larger answers would hold up the messages behind them.
 const PAGES: usize = 8;
@@ -64,8 +65,15 @@ struct Place {
     check: Script,
 }
 
+/// A script of the lane, out of its parts.
+macro_rules! lane_script {
+    ($($part:literal),+) => {
+        Script::new(concat!(include_str!("scripts/lane.lua"), $(include_str!(concat!("scripts/", $part, ".lua"))),+))
+    };
+}
+
 impl LaneNames {
-    /// The hash that holds era and seq.
+    /// The string that holds era and seq.
     pub(super) fn state(&self) -> String {
         format!("ct:{{{}}}:lane", self.namespace)
     }
@@ -88,7 +96,7 @@ impl RedisLane {
             // Keys live in a database, channels do not: two databases' lanes of one name would hear each other.
             channel = format!("{channel}:{database}");
         }
-        let check = Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/check.lua")));
+        let check = lane_script!("table", "check", "begin", "stand");
         let (cells, outlives_runs) = (names.cells.max(1), names.outlives_runs);
         let place = Place { state: names.state(), table: names.table(), channel, cells, outlives_runs, check };
         Self {
@@ -96,23 +104,11 @@ impl RedisLane {
             dial,
             names,
             place: Arc::new(place),
-            bump: Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/bump.lua"))),
-            seize: Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/seize.lua"))),
-            hold: Script::new(concat!(
-                include_str!("scripts/lane.lua"),
-                include_str!("scripts/holds.lua"),
-                include_str!("scripts/hold.lua")
-            )),
-            release: Script::new(concat!(
-                include_str!("scripts/lane.lua"),
-                include_str!("scripts/holds.lua"),
-                include_str!("scripts/release.lua")
-            )),
-            trade: Script::new(concat!(
-                include_str!("scripts/lane.lua"),
-                include_str!("scripts/holds.lua"),
-                include_str!("scripts/trade.lua")
-            )),
+            bump: lane_script!("table", "bump", "begin", "next", "mark", "tell"),
+            seize: lane_script!("seize", "begin", "next", "tell"),
+            hold: lane_script!("holds", "hold", "begin", "next", "tell"),
+            release: lane_script!("holds", "release", "begin", "next", "tell"),
+            trade: lane_script!("holds", "trade", "begin", "next", "tell"),
         }
     }
 

@@ -10,13 +10,10 @@ use super::faults::{Fate, Gate, Plan, chain};
 use super::hub::Deliveries;
 use crate::clock::Millis;
 use crate::error::Fault;
-use crate::key::TagHash;
+use crate::key::{CELLS_PER_PAGE, TagHash};
 use crate::l2::lane::LaneState;
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::table::{Page, TableCopy};
-
-/// How many cells are read at once.
-const PAGE: u32 = 4_096;
 
 /// Names one subscription, and is not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,11 +112,12 @@ impl Table {
 
     /// The pages with a cell above `since`.
     fn copy(&self, since: Seq) -> TableCopy {
-        let mut moved: Vec<u32> = self.cells.iter().filter(|(_, seq)| **seq > since).map(|(cell, _)| cell / PAGE).collect();
+        let mut moved: Vec<u32> =
+            self.cells.iter().filter(|(_, seq)| **seq > since).map(|(cell, _)| cell / CELLS_PER_PAGE).collect();
         moved.dedup();
         let page = |page: u32| {
-            let first = page.saturating_mul(PAGE);
-            let cells = first..first.saturating_add(PAGE).min(self.size);
+            let first = page.saturating_mul(CELLS_PER_PAGE);
+            let cells = first..first.saturating_add(CELLS_PER_PAGE).min(self.size);
             Page { first, cells: cells.flat_map(|cell| self.cells.get(&cell).map_or(0, |seq| seq.0).to_be_bytes()).collect() }
         };
         TableCopy { cells: self.size, all: self.all, pages: moved.into_iter().map(page).collect() }
@@ -141,11 +139,12 @@ impl Room {
         (self.past, self.run) = (past, run);
     }
 
-    /// Moves the lane on to a seq above the last one and not behind the clock. Returns the seq before it, zero in a new era, and where
+    /// Moves the lane on to a seq above the last one, and not behind the clock where it may be that of another life. Returns the seq before it, zero in a new era, and where
     /// the lane now stands. Of a caller: the highest point told to it, and the size of a table to begin.
     pub(super) fn advance(&mut self, now: Millis, floor: Token, cells: u32) -> (Seq, Token) {
         let Some(previous) = self.standing(now, floor) else { return (Seq(0), self.begin(now, floor, cells)) };
-        let token = Token { seq: Seq(micros(now).max(previous.seq.0.saturating_add(1))), ..previous };
+        let clock = if self.past.trusted { micros(now) } else { 0 };
+        let token = Token { seq: Seq(clock.max(previous.seq.0.saturating_add(1))), ..previous };
         self.past.state = Some(token);
         (previous.seq, token)
     }

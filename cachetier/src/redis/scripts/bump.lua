@@ -1,19 +1,16 @@
 -- Drops KEYS[3..] (a hold stays, and is marked) and bumps the lane.
--- ARGV: the caller, channel, hashes of tags and prefixes, '1' for everything, body. Returns era, seq, how many held a ticket or a
--- value.
-local call = caller()
-local lane = standing(call.known, call.floor)
-local held = 0
+-- ARGV: the caller, channel, hashes of tags and prefixes, '1' for everything, body. Returns era, seq, how many keys held a ticket or
+-- a value.
+local body, done = ARGV[8], 0
 for i = 3, #KEYS do
-  local found = kind(KEYS[i])
-  if found == HOLD then
-    touch(KEYS[i])
+  local key = KEYS[i]
+  local kind = redis.pcall('GETRANGE', key, '0', '0')
+  if kind == HOLD then
+    call('SETRANGE', key, '1', '\1')
   else
-    redis.call('DEL', KEYS[i])
-    if found == TICKET or found == VALUE then
-      held = held + 1
+    call('DEL', key)
+    if kind == TICKET or kind == VALUE then
+      done = done + 1
     end
   end
 end
-local era, seq = advance(lane, call, ARGV[6], ARGV[7] == '1', ARGV[5], ARGV[8])
-return { era, seq, held }

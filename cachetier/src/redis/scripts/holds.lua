@@ -1,25 +1,24 @@
--- What the scripts of write guards share: put between those of the lane and each of them.
+-- What the scripts of write guards share: put between what they share of the lane and each of them.
+-- ARGV, behind the caller: channel, body, the guard's name.
 -- A hold: its kind; a byte that is 0 until somebody other than its one guard bumps the key; for each guard its name (16 bytes)
 -- and its deadline (8 bytes, milliseconds of this server's clock).
 local NAME, RECORD = 16, 24
 local MOST = 64
 
-local function millis()
-  return math.floor(now() / 1000)
+local body, guard, time = ARGV[6], ARGV[7], math.floor(now() / 1000)
+
+local function record(name, deadline)
+  return name .. struct.pack('>I8', deadline)
 end
 
-local function record(guard, deadline)
-  return guard .. struct.pack('>I8', deadline)
-end
-
--- What stands in a key: the records of others than `guard` that have not ended, the latest of their deadlines, whether the
+-- What stands in a key: the records of others than the caller's guard that have not ended, the latest of their deadlines, whether the
 -- guard's own stands, and whether the hold was touched.
-local function hold(key, guard, time)
+local function hold(key)
   local found = { others = '', latest = 0, own = false, touched = true }
-  if kind(key) ~= HOLD then
+  if redis.pcall('GETRANGE', key, '0', '0') ~= HOLD then
     return found
   end
-  local slot = redis.call('GET', key)
+  local slot = call('GET', key)
   found.touched = string.sub(slot, 2, 2) ~= '\0'
   for at = 3, #slot - RECORD + 1, RECORD do
     local name, deadline = string.sub(slot, at, at + NAME - 1), struct.unpack('>I8', slot, at + NAME)
@@ -36,10 +35,10 @@ local function hold(key, guard, time)
 end
 
 -- Makes a key a hold with these records, or empties it where there are none.
-local function put(key, touched, records, latest, time)
+local function put(key, touched, records, latest)
   if records == '' then
-    redis.call('DEL', key)
+    call('DEL', key)
   else
-    redis.call('SET', key, HOLD .. (touched and '\1' or '\0') .. records, 'PX', text(latest - time))
+    call('SET', key, HOLD .. (touched and '\1' or '\0') .. records, 'PX', string.format('%.0f', latest - time))
   end
 end

@@ -2,21 +2,15 @@
 -- emptied, whatever it holds: where the guard's hold was lost, an old value may have been filled.
 -- ARGV: the caller, channel, body, the guard's name, the lag in ms. Returns era, seq, in how many of the
 -- keys the guard still stood.
-local call = caller()
-local lane = standing(call.known, call.floor)
-local guard, time = ARGV[7], millis()
-local lag = tonumber(ARGV[8])
-local stood = 0
+local done, lag = 0, tonumber(ARGV[8])
 for i = 3, #KEYS do
-  local before = hold(KEYS[i], guard, time)
-  if before.own then
-    stood = stood + 1
+  local held = hold(KEYS[i])
+  if held.own then
+    done = done + 1
   end
   if lag > 0 then
-    put(KEYS[i], true, before.others .. record(guard, time + lag), math.max(before.latest, time + lag), time)
+    put(KEYS[i], true, held.others .. record(guard, time + lag), math.max(held.latest, time + lag))
   else
-    put(KEYS[i], true, before.others, before.latest, time)
+    put(KEYS[i], true, held.others, held.latest)
   end
 end
-local era, seq = advance(lane, call, '', false, ARGV[5], ARGV[6])
-return { era, seq, stood }

@@ -1,0 +1,21 @@
+-- A tag's cells in a table of twice the size are those of the smaller one, or stand as far behind them as that was large: so the
+-- larger table is the smaller one, repeated.
+if cells < wanted then
+  if written == 1 then
+    local marks, old = HEAD + 8, call('GET', KEYS[2])
+    local first = marks + 8 * math.ceil(cells / PAGE)
+    old = old .. string.rep('\0', first + 8 * cells - #old)
+    call('SET', KEYS[2], table.concat({
+      struct.pack(NAMED, 'ctt\1', wanted, era, HASHES),
+      string.sub(old, HEAD + 1, marks),
+      string.rep(string.sub(old, marks + 1, first), math.ceil(wanted / PAGE) / math.ceil(cells / PAGE)),
+      string.rep(string.sub(old, first + 1), wanted / cells),
+    }))
+  end
+  cells = wanted
+end
+local state = struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted)
+if state ~= found then
+  call('SET', KEYS[1], state)
+end
+return { era, seq, math.floor(now() / 1000), cells, run }
