@@ -10,6 +10,7 @@
 //! | [`key`] | the whole life of one key when commands, replies and processes are late, lost or doubled |
 //! | [`tags`] | the bumps of one tag by the process that reads it, and who may take the value of a flight |
 //! | [`front`] | a front of recently hit entries before the store of the process |
+//! | [`lane`] | what may be served when messages, subscriptions, the lane and its table are lost, and what proves that none was |
 //!
 //! # The guarantees
 //!
@@ -17,33 +18,38 @@
 //! |---|---|
 //! | [`G1`] | L2 never holds a value older than an acknowledged invalidation |
 //! | [`G2`] | L1 never holds a value older than an acknowledged invalidation, unless that message is still under way |
+//! | [`B`] | the same where messages may be lost: nothing is served that is older than what was acknowledged when its proof was asked for |
 //! | [`G3`] | no process serves a value older than an invalidation that it was itself told of, be it as applied or as pending |
 //! | [`F`] | L1 holds nothing older than an acknowledged invalidation that L2 refused or never had, for no message or stamp would tell |
 //! | [`W`] | neither L1 nor L2 holds a value older than what was committed under a write guard that was then lost |
 //! | [`L`] | no caller can join a flight whose value is older than an invalidation that its process was told of |
 //! | [`T`] | no waiter gets a value older than a bump that its process knew of when the waiter called |
+//! | [`P`] | left alone, the follower comes to a proof, from wherever it is |
 //!
 //! # What a clean run means
 //!
 //! It means that no state reachable *at the sizes of that case* breaks a guarantee, up to one doubt: visited states are
 //! remembered by a 64-bit hash, and a collision would hide a state. With two million states the odds are about one in
 //! ten million. Sizes are small on purpose (two processes, two writes, a lost message or two): every counter-example
-//! found so far needed no more. Time and liveness are in none of the models, and
-//! of crashes only that of a write guard.
+//! found so far needed no more. Time is in none of the models but as what a proof of [`lane`] stands for, liveness only as what
+//! its follower does when it is left alone, and of crashes only that of a write guard.
 //!
 //! `cargo run --release -p cachetier-models` prints the cases that the tests run, with the shortest counter-example of
-//! each ablation; with `all` as the argument it runs the long ones too.
+//! each ablation; with `all` as the argument it runs the long ones too, with `all lane` only those of that model.
 
 pub mod case;
 pub mod fence;
 pub mod front;
 pub mod key;
+pub mod lane;
 pub mod tags;
 
 /// L2 never holds a value older than an acknowledged invalidation.
 pub const G1: &str = "G1: L2 holds nothing older than an acknowledged invalidation";
 /// L1 never holds a value older than an acknowledged invalidation, unless its message is still under way.
 pub const G2: &str = "G2: L1 holds nothing older than an acknowledged invalidation, once no message is under way";
+/// What is served is no older than what was acknowledged when the proof that lets it be served was asked for.
+pub const B: &str = "G2: nothing is served that is older than what was acknowledged when its proof was asked for";
 /// A process serves nothing older than an invalidation that it was itself told of.
 pub const G3: &str = "G3: nothing is served that is older than an invalidation its process was told of";
 /// L1 holds nothing older than an acknowledged invalidation that L2 refused or never had.
@@ -54,3 +60,5 @@ pub const W: &str = "W: nothing is kept that is older than what a lost write gua
 pub const L: &str = "L: no attached flight brings a value older than an invalidation its process was told of";
 /// Waiters get nothing older than a bump that was known when they called.
 pub const T: &str = "T: no waiter gets a value older than a bump known where it called";
+/// Left alone, an instance comes into step with the lane.
+pub const P: &str = "P: left alone, the follower comes to a proof";

@@ -1,16 +1,25 @@
 //! Prints what exploring the models shows: `cachetier-models` for the cases the tests run, `cachetier-models all` for the
-//! long ones too. Owns the table, not the cases; ends with an error if any outcome is not the expected one.
+//! long ones too, `cachetier-models all lane` for those of one model. Owns the table, not the cases; ends with an error if any outcome is not the expected one.
 
 use std::process::ExitCode;
 
 use cachetier_models::case::{Case, Effort, Outcome};
-use cachetier_models::{fence, front, key, tags};
+use cachetier_models::{fence, front, key, lane, tags};
 
 fn main() -> ExitCode {
     let long = std::env::args().nth(1).is_some_and(|argument| argument == "all");
     println!("{:5} {:91} {:>9} {:>7}  result", "model", "case", "states", "seconds");
     let mut as_expected = true;
-    for (model, cases) in [("fence", fence::cases()), ("key", key::cases()), ("tags", tags::cases()), ("front", front::cases())] {
+    for (model, cases) in [
+        ("fence", fence::cases()),
+        ("key", key::cases()),
+        ("tags", tags::cases()),
+        ("front", front::cases()),
+        ("lane", lane::cases()),
+    ] {
+        if std::env::args().nth(2).is_some_and(|only| only != model) {
+            continue;
+        }
         for case in cases.iter().filter(|case| long || case.effort == Effort::Quick) {
             as_expected &= print(model, case);
         }
