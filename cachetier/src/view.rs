@@ -31,6 +31,8 @@ pub(crate) struct Noted {
 #[derive(Debug)]
 pub(crate) struct View {
     epoch: AtomicU64,
+    /// The epoch that the last doubt has begun: what was loaded before it is not served without being checked.
+    doubted: AtomicU64,
     /// Until when it is proven that nothing was missed, on this process's clock. Zero: not at all.
     proof: AtomicU64,
     /// Until when copies may be served without proof, if their policy allows it: nobody who could prove them has answered lately.
@@ -64,6 +66,7 @@ impl View {
     pub(crate) fn new(cells: u32) -> Self {
         Self {
             epoch: AtomicU64::new(1),
+            doubted: AtomicU64::new(0),
             proof: AtomicU64::new(0),
             excused: AtomicU64::new(0),
             served_unproven: AtomicU64::new(0),
@@ -158,6 +161,19 @@ impl View {
         let known = lock(&self.known);
         self.end_epoch();
         drop(known);
+    }
+
+    /// Ends the epoch by doubt: neither that it was loaded lately, nor that nobody can be asked, lets a copy of before be served.
+    pub(crate) fn doubt(&self) {
+        let known = lock(&self.known);
+        let Epoch(begun) = self.end_epoch();
+        self.doubted.store(begun, Ordering::Release);
+        drop(known);
+    }
+
+    /// The epoch that the last doubt has begun.
+    pub(crate) fn doubted(&self) -> Epoch {
+        Epoch(self.doubted.load(Ordering::Acquire))
     }
 
     /// Ends the epoch and takes the lane's point over, which may be of a new era; unless another epoch than `present` has begun by then.

@@ -11,10 +11,12 @@ mod fill;
 mod guard;
 mod load;
 mod look_up;
+mod purge;
 mod put;
 mod read;
 mod rules;
 mod telling;
+mod walk;
 mod write;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use tokio::time::timeout;
 pub use answer::Value;
 pub use builder::CacheBuilder;
 pub use guard::WriteGuard;
+pub use purge::{Purge, PurgeCounts, PurgeError, PurgeProgress, Purged};
 pub use rules::{Rules, Tagged, Tags};
 pub use write::{Delivery, Removed};
 

@@ -103,12 +103,17 @@ impl Entry {
 
     /// Loaded here so lately that it cannot be older than the bound on staleness allows. Its seq says so only within its era.
     fn is_self_evident(&self, now: Millis, view: &View) -> bool {
-        now < self.facts.self_evident_until && self.facts.born.era == view.era()
+        now < self.facts.self_evident_until && self.facts.born.era == view.era() && self.is_undoubted(view)
     }
 
     /// Nobody can prove anything now, and its policy would rather have it served.
     fn is_excused(&self, now: Millis, view: &View) -> bool {
-        self.facts.excusable && self.facts.born.era == view.era() && view.excuses(now)
+        self.facts.excusable && self.facts.born.era == view.era() && self.is_undoubted(view) && view.excuses(now)
+    }
+
+    /// It was loaded, or checked, after the last doubt.
+    fn is_undoubted(&self, view: &View) -> bool {
+        self.epoch.load(Ordering::Acquire) >= view.doubted().0
     }
 
     /// Says whether all that speaks against serving it is that an epoch has ended: then its stamp tells whether it is what the shared

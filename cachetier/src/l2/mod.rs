@@ -4,11 +4,13 @@
 pub(crate) mod lane;
 pub(crate) mod memory;
 pub(crate) mod tier;
+pub(crate) mod walk;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use self::walk::{Selection, Walk};
 use crate::error::Fault;
 use crate::rule::stamp::Stamp;
 
@@ -65,6 +67,9 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Gives the ticket back: the key is empty again if it still held it.
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault>;
+
+    /// Begins a walk over the keys that are selected on each primary, each on a connection of its own.
+    async fn walks(&self, selection: &Selection) -> Result<Vec<Box<dyn Walk>>, Fault>;
 
     /// Ends what it keeps open, for good: every later call finds the tier away. Nothing to do where nothing is kept open.
     fn close(&self) {}
