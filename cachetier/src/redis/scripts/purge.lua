@@ -36,8 +36,6 @@ for i = 1, #KEYS do
   local kind = type(head) == 'string' and string.sub(head, 1, 1)
   if kind == HOLD then
     holds = holds + 1
-  elseif not kind then
-    foreign = foreign + 1
   elseif kind == TICKET and #head >= PREFIX then
     tickets = tickets + 1
   elseif kind == VALUE and #head >= PREFIX then
@@ -54,6 +52,7 @@ for i = 1, #KEYS do
       newer = newer + 1
     end
   elseif kind ~= '' then
+    -- Of another type, as well: then there is no kind.
     foreign = foreign + 1
   end
 end
