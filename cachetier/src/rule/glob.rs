@@ -104,6 +104,7 @@ impl Glob {
     }
 
     /// The pattern as Redis reads it, behind `head`, which stands for itself.
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) fn written_behind(&self, head: &str) -> Vec<u8> {
         let mut written = Vec::with_capacity(head.len() + self.0.len());
         for byte in head.bytes() {
@@ -174,6 +175,7 @@ fn class(bytes: &mut std::str::Bytes<'_>) -> Result<Part, &'static str> {
     }
 }
 
+#[cfg(any(test, feature = "redis"))]
 fn literal(byte: u8, written: &mut Vec<u8>) {
     if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
         written.push(b'\\');
@@ -182,6 +184,7 @@ fn literal(byte: u8, written: &mut Vec<u8>) {
 }
 
 /// A range, of which Redis takes the upper end for itself whatever it is, and the lower one not.
+#[cfg(any(test, feature = "redis"))]
 fn write_range((mut low, high): (u8, u8), written: &mut Vec<u8>) {
     while low < high && matches!(low, b'\\' | b']' | b'^' | b'-') {
         written.extend_from_slice(&[b'\\', low]);
