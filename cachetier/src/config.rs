@@ -102,7 +102,7 @@ impl Config {
             outbox: 100_000,
             shards: 64,
             sweep_interval: Duration::from_secs(60),
-            walk_batch: 64,
+            walk_batch: 16,
             walk_rest: 3,
         }
     }

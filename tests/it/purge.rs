@@ -11,7 +11,7 @@ use cachetier_tests::{Gate, Origin, Reply, Tier, eventually_async, over_each, ov
 
 const LONG: Duration = Duration::from_secs(20);
 /// How many keys a walk asks for at once.
-const BATCH: u64 = 64;
+const BATCH: u64 = 16;
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600)).jitter(0);
 
 /// Stores the key with its own name as the value.
