@@ -41,6 +41,19 @@ pub(crate) fn pause(by: Duration) -> impl Future<Output = ()> + Send + 'static {
     }
 }
 
+/// How long something takes, on tokio's clock: exact, and too dear for a hit.
+pub(crate) struct Stopwatch(tokio::time::Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// Where a cache reads the time.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);

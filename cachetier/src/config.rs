@@ -95,6 +95,10 @@ pub(crate) struct Config {
     pub(crate) shards: usize,
     /// How often the memory of expired entries is given back.
     pub(crate) sweep_interval: Duration,
+    /// How many keys a walk asks for at once: what a reader may have to wait for.
+    pub(crate) walk_batch: usize,
+    /// How many times as long as a batch took a walk rests.
+    pub(crate) walk_rest: u32,
 }
 
 impl Config {
@@ -125,6 +129,8 @@ impl Config {
             outbox: 100_000,
             shards: 64,
             sweep_interval: Duration::from_secs(60),
+            walk_batch: 16,
+            walk_rest: 3,
         }
     }
 

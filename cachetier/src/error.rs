@@ -58,6 +58,13 @@ pub enum KeyError {
         /// The greatest number allowed.
         limit: usize,
     },
+    /// The pattern of keys cannot be read.
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
 
 impl std::fmt::Display for KeyError {
@@ -68,6 +75,9 @@ impl std::fmt::Display for KeyError {
             Self::PrefixInsideSegment { prefix } => write!(f, "the prefix {prefix:?} ends inside a segment; end it with ':'"),
             Self::PrefixTooDeep { depth, limit } => {
                 write!(f, "the prefix has {depth} segments, expected at most {limit}; use a tag instead")
+            }
+            Self::Pattern { pattern, why } => {
+                write!(f, "the pattern {pattern:?} cannot be read: {why}; a '\\' before a character makes it stand for itself")
             }
         }
     }

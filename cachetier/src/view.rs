@@ -35,8 +35,8 @@ pub(crate) struct View {
     epoch: AtomicU64,
     /// The latest epoch that this instance began in step with the lane.
     in_step_since: AtomicU64,
-    /// The epoch of that kind in which somebody was last told that all up to a point is applied here.
-    promised_in: AtomicU64,
+    /// From which epoch on copies may be served without proof, as far as that is allowed at all.
+    vouched_from: AtomicU64,
     /// Until when it is proven that nothing was missed, on this process's clock. Zero: not at all.
     proof: AtomicU64,
     /// Over which connection calls went when that was asked, or a later proof.
@@ -83,7 +83,7 @@ impl View {
         Self {
             epoch: AtomicU64::new(1),
             in_step_since: AtomicU64::new(1),
-            promised_in: AtomicU64::new(0),
+            vouched_from: AtomicU64::new(0),
             proof: AtomicU64::new(0),
             proof_line: AtomicU64::new(0),
             excused: AtomicU64::new(0),
@@ -105,15 +105,16 @@ impl View {
         Epoch(self.epoch.load(Ordering::Acquire))
     }
 
-    /// Whether somebody was told, after this epoch had ended, that all up to a point is applied here: copies of it may lack some of that,
-    /// for what is told while an instance is out of step is never heard.
-    pub(crate) fn promised_after(&self, epoch: Epoch) -> bool {
-        epoch.0 < self.promised_in.load(Ordering::Acquire)
+    /// Whether a copy of this epoch may be served without proof, as far as that is allowed at all: nobody was promised more in a later one,
+    /// and nobody has doubted it.
+    pub(crate) fn vouches_for(&self, epoch: Epoch) -> bool {
+        epoch.0 >= self.vouched_from.load(Ordering::Acquire)
     }
 
-    /// Somebody is told that all up to a point is applied here.
+    /// Somebody is told that all up to a point is applied here: copies of epochs before may lack some of that, for what is told while an
+    /// instance is out of step is never heard.
     pub(crate) fn promise(&self) {
-        self.promised_in.fetch_max(self.in_step_since.load(Ordering::Acquire), Ordering::AcqRel);
+        self.vouched_from.fetch_max(self.in_step_since.load(Ordering::Acquire), Ordering::AcqRel);
     }
 
     pub(crate) fn proven(&self, now: Millis) -> bool {
@@ -195,6 +196,14 @@ impl View {
     pub(crate) fn lose(&self) {
         let known = lock(&self.known);
         self.end_epoch();
+        drop(known);
+    }
+
+    /// Ends the epoch by doubt: neither that it was loaded lately, nor that nobody can be asked, lets a copy of before be served.
+    pub(crate) fn doubt(&self) {
+        let known = lock(&self.known);
+        let Epoch(begun) = self.end_epoch();
+        self.vouched_from.fetch_max(begun, Ordering::AcqRel);
         drop(known);
     }
 

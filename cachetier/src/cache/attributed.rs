@@ -38,7 +38,7 @@ impl TieredCache {
             keys: self.usable(keys, check_key).cloned().collect(),
             tags: self.usable(tags, check_key).map(|tag| TagHash::of(namespace, tag)).collect(),
             prefixes: self.usable(prefixes, check_prefix).map(|prefix| TagHash::of_prefix(namespace, prefix)).collect(),
-            all: false,
+            ..Targets::default()
         };
         let usable = targets.len();
         if usable == 0 {

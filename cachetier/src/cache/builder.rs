@@ -296,11 +296,11 @@ impl CacheBuilder {
     }
 }
 
-/// Gives back the memory of what is past its end, now and then; runs until it is dropped.
+/// Gives back the memory of what is not served any more, now and then; runs until it is dropped.
 async fn sweep(instance: Arc<Instance>, every: Duration) {
     loop {
         sleep(every).await;
-        instance.l1.sweep(|| instance.now()).await;
+        instance.l1.sweep(|| instance.now(), &instance.view).await;
     }
 }
 

@@ -100,6 +100,11 @@ impl Instance {
             let below = |begun: &Begun| begun.prefixes.iter().any(|prefix| targets.prefixes.contains(prefix));
             self.flights.detach(|begun| below(begun) && !newer(begun.noted.born));
         }
+        if targets.doubt {
+            // Also when it is one's own that is heard again: that a later point was told proves nothing of this one.
+            self.view.doubt();
+            self.flights.detach(|_| true);
+        }
         if targets.all {
             self.flights.detach(|begun| !newer(begun.noted.born));
             // For the memory alone. What the lane had told before is heard once more: its memory has been given back then.

@@ -92,6 +92,7 @@ impl Journal {
             again.tags.extend(targets.tags);
             again.prefixes.extend(targets.prefixes);
             again.all |= targets.all;
+            again.doubt |= targets.doubt;
         }
         (again.len() > 0).then_some(again)
     }

@@ -31,6 +31,7 @@ struct Waiting {
     tags: HashMap<TagHash, u64>,
     prefixes: HashMap<TagHash, u64>,
     all: Option<u64>,
+    doubt: Option<u64>,
     additions: u64,
 }
 
@@ -59,6 +60,9 @@ impl Outbox {
             waiting.keys.extend(added.keys.iter().map(|key| (key.clone(), now)));
             waiting.tags.extend(added.tags.iter().map(|tag| (*tag, now)));
             waiting.prefixes.extend(added.prefixes.iter().map(|prefix| (*prefix, now)));
+            if added.doubt {
+                waiting.doubt = Some(now);
+            }
         }
         self.len.store(waiting.len(), Ordering::Release);
         drop(waiting);
@@ -97,6 +101,7 @@ impl Outbox {
             tags: waiting.tags.keys().take(BATCH).copied().collect(),
             prefixes: waiting.prefixes.keys().take(BATCH).copied().collect(),
             all: waiting.all.is_some(),
+            doubt: waiting.doubt.is_some(),
         };
         (targets.len() > 0).then_some(Batch { targets, upto: waiting.additions })
     }
@@ -110,6 +115,9 @@ impl Outbox {
         if batch.targets.all && waiting.all.is_some_and(|added| added <= batch.upto) {
             waiting.all = None;
         }
+        if batch.targets.doubt && waiting.doubt.is_some_and(|added| added <= batch.upto) {
+            waiting.doubt = None;
+        }
         self.len.store(waiting.len(), Ordering::Release);
     }
 
@@ -121,7 +129,11 @@ impl Outbox {
 
 impl Waiting {
     fn len(&self) -> usize {
-        self.keys.len() + self.tags.len() + self.prefixes.len() + usize::from(self.all.is_some())
+        self.keys.len()
+            + self.tags.len()
+            + self.prefixes.len()
+            + usize::from(self.all.is_some())
+            + usize::from(self.doubt.is_some())
     }
 }
 
@@ -164,6 +176,17 @@ mod tests {
         outbox.told(&batch);
         assert_eq!(outbox.len(), 0);
         assert!(outbox.batch().is_none());
+    }
+
+    #[test]
+    fn doubt_is_told_once_and_covers_no_key() {
+        let outbox = Outbox::new(10);
+        outbox.add(Targets { doubt: true, ..Targets::default() });
+        assert!(!outbox.covers("a", &[]) && outbox.len() == 1);
+        let batch = outbox.batch().unwrap();
+        assert!(batch.targets.doubt);
+        outbox.told(&batch);
+        assert!(outbox.batch().is_none() && outbox.len() == 0);
     }
 
     #[test]

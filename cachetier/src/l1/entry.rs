@@ -111,9 +111,9 @@ impl Entry {
         self.facts.excusable && view.excuses(now) && self.may_lack_proof(view)
     }
 
-    /// Whether nobody was promised, in another epoch than that in which it was last known to be right, that nothing older is served.
+    /// Whether nobody was promised that nothing older is served, or has doubted the copies, since it was last known to be right.
     fn may_lack_proof(&self, view: &View) -> bool {
-        self.facts.born.era == view.era() && !view.promised_after(Epoch(self.epoch.load(Ordering::Acquire)))
+        self.facts.born.era == view.era() && view.vouches_for(Epoch(self.epoch.load(Ordering::Acquire)))
     }
 
     /// Says whether all that speaks against serving it is that an epoch has ended: then its stamp tells whether it is what the shared

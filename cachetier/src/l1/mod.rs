@@ -118,9 +118,12 @@ impl L1 {
         taken
     }
 
-    /// Gives the memory of all entries back that are past their end: a little at a time, so that nobody waits for it.
-    pub(crate) async fn sweep(&self, now: impl Fn() -> Millis) {
-        let gone = |entry: &Arc<Entry>| entry.freshness(now()) == Freshness::Gone;
+    /// Gives the memory of all entries back that are past their end, or were invalidated with a tag, a prefix or everything: a little at a
+    /// time, so that nobody waits for it.
+    pub(crate) async fn sweep(&self, now: impl Fn() -> Millis, view: &View) {
+        let past = |entry: &Arc<Entry>| entry.freshness(now()) == Freshness::Gone;
+        // What was bumped once stays so.
+        let gone = |entry: &Arc<Entry>| past(entry) || !entry.facts.unmoved(view);
         let mut seen = 0_u32;
         let mut keys = Vec::new();
         for (key, entry) in &self.store {
@@ -134,8 +137,10 @@ impl L1 {
         }
         for key in keys {
             // Looked at again: a fresh one may have taken its place.
-            if self.store.get(&key).is_some_and(|entry| gone(&entry)) && self.take_out(key) {
-                self.counters.evicted_by_age.one();
+            let Some(entry) = self.store.get(&key).filter(gone) else { continue };
+            if self.take_out(key) {
+                let counter = if past(&entry) { &self.counters.evicted_by_age } else { &self.counters.evicted_by_invalidation };
+                counter.one();
             }
         }
         // What it has let go is given back also where nobody but the fronts is asked for long.

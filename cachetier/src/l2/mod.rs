@@ -4,11 +4,13 @@
 pub(crate) mod lane;
 pub(crate) mod memory;
 pub(crate) mod tier;
+pub(crate) mod walk;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use self::walk::{Selection, Walk};
 use crate::error::Fault;
 use crate::rule::stamp::Stamp;
 
@@ -70,6 +72,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn line(&self) -> u64 {
         0
     }
+
+    /// Begins a walk over the keys that are selected on each primary, each on a connection of its own.
+    async fn walks(&self, selection: &Selection) -> Result<Vec<Box<dyn Walk>>, Fault>;
 
     /// Waits until it can be asked, for at most `limit`; an error says why it cannot. Nothing to wait for where nothing is kept open.
     async fn ready(&self, _limit: Duration) -> Result<(), Fault> {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized};
+use super::walk::{Selection, Walk};
 use super::{Claimed, Filled, Store};
 use crate::error::Fault;
 use crate::observe::stats::Counters;
+use crate::rule::glob::Glob;
 use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
@@ -92,6 +94,15 @@ impl Tier {
 
     pub(crate) async fn abandon(&self, name: &str, ticket: Stamp) -> Result<(), Fault> {
         self.counted(self.store.abandon(name, ticket).await)
+    }
+
+    /// Which names those keys have.
+    pub(crate) fn selection(&self, keys: Glob) -> Selection {
+        Selection { head: self.head.clone(), keys }
+    }
+
+    pub(crate) async fn walks(&self, selection: &Selection) -> Result<Vec<Box<dyn Walk>>, Fault> {
+        self.counted(self.store.walks(selection).await)
     }
 
     pub(crate) async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {

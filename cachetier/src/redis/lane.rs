@@ -297,6 +297,9 @@ fn split(targets: &Targets) -> Option<Vec<Targets>> {
     if targets.all {
         parts.push(Targets { all: true, ..Targets::default() });
     }
+    if targets.doubt {
+        parts.push(Targets { doubt: true, ..Targets::default() });
+    }
     for tags in targets.tags.chunks(TARGETS) {
         parts.push(Targets { tags: tags.to_vec(), ..Targets::default() });
     }
@@ -328,7 +331,7 @@ fn decimal(floor: Seq) -> String {
 }
 
 /// Reads an answer of whole numbers.
-fn numbers<const N: usize>(reply: Value) -> Result<[u64; N], Fault> {
+pub(super) fn numbers<const N: usize>(reply: Value) -> Result<[u64; N], Fault> {
     let Value::Array(values) = reply else { return Err(misread("a list of numbers")) };
     let numbers: Option<Vec<u64>> = values
         .into_iter()

@@ -8,6 +8,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod url;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub(crate) fn open(url: RedisUrl, settings: Settings, names: LaneNames) -> Resul
     let database = url.database();
     let dial = Dial::new(url, settings);
     let link = Arc::new(Link::open(dial.clone())?);
-    let store = Arc::new(RedisStore::new(Arc::clone(&link), settings.limits));
+    let store = Arc::new(RedisStore::new(Arc::clone(&link), dial.clone()));
     let lane = Arc::new(RedisLane::new(link, dial, names, database));
     Ok((store, lane))
 }

@@ -8,12 +8,14 @@ use async_trait::async_trait;
 
 use crate::clock::millis;
 use crate::error::Fault;
+use crate::l2::walk::{Selection, Walk};
 use crate::l2::{Claimed, Filled, Limits, Store};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot, TICKET, prefix};
 
-use super::connect::{Link, misread};
+use super::connect::{Dial, Link, misread};
 use super::script::Script;
+use super::walk::RedisWalk;
 
 /// The longest life a server is asked for: a hundred years. It refuses what its clock cannot be added to.
 const LONGEST: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
@@ -29,6 +31,7 @@ const BESIDE: u64 = 10_000;
 #[derive(Debug)]
 pub(crate) struct RedisStore {
     link: Arc<Link>,
+    dial: Dial,
     limits: Limits,
     fill: Script,
     shift: Script,
@@ -38,10 +41,11 @@ pub(crate) struct RedisStore {
 }
 
 impl RedisStore {
-    pub(super) fn new(link: Arc<Link>, limits: Limits) -> Self {
+    pub(super) fn new(link: Arc<Link>, dial: Dial) -> Self {
         Self {
             link,
-            limits,
+            limits: dial.settings.limits,
+            dial,
             fill: Script::new(include_str!("scripts/fill.lua")),
             shift: Script::new(include_str!("scripts/move.lua")),
             claim: Script::new(include_str!("scripts/claim.lua")),
@@ -135,6 +139,10 @@ impl Store for RedisStore {
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
         self.swap(&self.abandon, key, &[&ticket.0], self.limits.command).await.map(|_| ())
+    }
+
+    async fn walks(&self, selection: &Selection) -> Result<Vec<Box<dyn Walk>>, Fault> {
+        Ok(vec![Box::new(RedisWalk::begin(&self.dial, selection).await?)])
     }
 
     async fn ready(&self, limit: Duration) -> Result<(), Fault> {

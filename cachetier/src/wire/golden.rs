@@ -32,6 +32,9 @@ const MESSAGE_V1: &str = "6374 01 00000007 00060a24181e4001 00060a2418202240
     84 00000000
     05 00000010 00112233445566778899aabbccddeeff";
 
+/// A bump that says only that copies are to be doubted.
+const MESSAGE_V1_DOUBT: &str = "6374 01 00000007 00060a24181e4001 00060a2418202240 86 00000000";
+
 /// One guard, alone all the time.
 const HOLD_V1_ALONE: &str = "f7 00 00112233445566778899aabbccddeeff 0000018bcfe5687b";
 /// Two guards.
@@ -137,12 +140,23 @@ fn a_message_of_version_1_is_written_and_read_as_ever() {
         tags: TAGS.to_vec(),
         prefixes: vec![TagHash(0x1122_3344_5566_7788)],
         all: true,
+        doubt: false,
     };
     let (era, previous, seq) = (Era(7), Seq(1_700_000_000_000_001), Seq(1_700_000_000_123_456));
     let mut bytes = message::head(era, previous, seq).to_vec();
     bytes.extend_from_slice(&message::body(&targets, Some(STAMP)));
     assert_eq!(bytes, hex(MESSAGE_V1));
     assert_eq!(message::read(&bytes), Ok(Message { era, previous, seq, targets, coming: Some(STAMP) }));
+}
+
+#[test]
+fn a_message_of_doubt_is_written_and_read_as_ever() {
+    let targets = Targets { doubt: true, ..Targets::default() };
+    let (era, previous, seq) = (Era(7), Seq(1_700_000_000_000_001), Seq(1_700_000_000_123_456));
+    let mut bytes = message::head(era, previous, seq).to_vec();
+    bytes.extend_from_slice(&message::body(&targets, None));
+    assert_eq!(bytes, hex(MESSAGE_V1_DOUBT));
+    assert_eq!(message::read(&bytes), Ok(Message { era, previous, seq, targets, coming: None }));
 }
 
 #[test]

@@ -18,6 +18,7 @@
 //! | 3 | yes | prefixes: 8 bytes each |
 //! | 4 | yes | everything: empty |
 //! | 5 | no | the stamp of the value to come: 16 bytes |
+//! | 6 | yes | doubt: empty |
 //!
 //! A reader skips a field it does not know unless it is critical. So a later release may add what may be overlooked, and what
 //! may not be stops an earlier one from applying half a message.
@@ -41,6 +42,7 @@ const TAGS: u8 = CRITICAL | 2;
 const PREFIXES: u8 = CRITICAL | 3;
 const ALL: u8 = CRITICAL | 4;
 const COMING: u8 = 5;
+const DOUBT: u8 = CRITICAL | 6;
 
 /// What one bump invalidates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,9 @@ pub(crate) struct Targets {
     pub(crate) prefixes: Vec<TagHash>,
     /// Everything.
     pub(crate) all: bool,
+    /// Every instance doubts its copies: keys that nobody can name were invalidated, and what the shared tier does not hold as it is
+    /// held here is not served again.
+    pub(crate) doubt: bool,
 }
 
 impl Targets {
@@ -77,9 +82,9 @@ impl Targets {
         Self { all: true, ..Self::default() }
     }
 
-    /// How many there are; everything counts as one.
+    /// How many there are; everything counts as one, and so does doubt.
     pub(crate) fn len(&self) -> usize {
-        self.keys.len() + self.tags.len() + self.prefixes.len() + usize::from(self.all)
+        self.keys.len() + self.tags.len() + self.prefixes.len() + usize::from(self.all) + usize::from(self.doubt)
     }
 }
 
@@ -141,7 +146,7 @@ pub(crate) fn body(targets: &Targets, coming: Option<Stamp>) -> Vec<u8> {
 
 /// The body, unless a message cannot hold it.
 fn write(targets: &Targets, coming: Option<Stamp>) -> Option<Vec<u8>> {
-    let Targets { keys, tags, prefixes, all } = targets;
+    let Targets { keys, tags, prefixes, all, doubt } = targets;
     if keys.len() + tags.len() + prefixes.len() > MAX_TARGETS {
         return None;
     }
@@ -166,6 +171,9 @@ fn write(targets: &Targets, coming: Option<Stamp>) -> Option<Vec<u8>> {
         field(&mut body, ALL, 0);
     }
     coming_field(&mut body, coming);
+    if *doubt {
+        field(&mut body, DOUBT, 0);
+    }
     Some(body)
 }
 
@@ -229,8 +237,10 @@ fn take(message: &mut Message, id: u8, mut content: Bytes<'_>) -> Result<(), Gar
             let stamp = content.array().filter(|_| content.is_empty());
             message.coming = Some(Stamp(stamp.ok_or(Garbled::Corrupt("the stamp to come is not one"))?));
         }
+        DOUBT if content.is_empty() => targets.doubt = true,
+        DOUBT => return Err(Garbled::Corrupt("the field of doubt has a content")),
         // Known numbers whose critical bit is not as it must be. Skipping one would lose an invalidation.
-        _ if (1..=5).contains(&(id & !CRITICAL)) => return Err(Garbled::Corrupt("the critical bit of a field is wrong")),
+        _ if (1..=6).contains(&(id & !CRITICAL)) => return Err(Garbled::Corrupt("the critical bit of a field is wrong")),
         _ if id & CRITICAL != 0 => return Err(Garbled::Newer),
         _ => {}
     }
@@ -290,7 +300,7 @@ pub(crate) fn without_skipped(bytes: &[u8]) -> Option<Vec<u8>> {
         let whole = rest.0;
         let (id, length) = (rest.u8()?, rest.u32()?);
         rest.slice(usize::try_from(length).ok()?)?;
-        if !matches!(id, 0 | 6..CRITICAL) {
+        if !matches!(id, 0 | 7..CRITICAL) {
             kept.extend_from_slice(whole.get(..whole.len() - rest.0.len())?);
         }
     }

@@ -37,6 +37,10 @@ pub enum CallKind {
     Release,
     /// The first half of storing what was written under a write guard: swaps its hold for a ticket.
     Trade,
+    /// Looks for the next keys of a walk.
+    Scan,
+    /// Deletes those of some values that a walk was begun for.
+    Purge,
     /// Opens the subscription of one instance.
     Subscribe,
     /// Asks for the lane's state on a subscription.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::{Millis, millis};
 use crate::error::Fault;
+use crate::l2::walk::{Doomed, READ, Selection, Swept, Verdict};
 use crate::l2::{Claimed, Filled};
 use crate::rule::hold::Hold;
 use crate::rule::stamp::Stamp;
@@ -179,6 +180,30 @@ impl Keys {
     /// Makes the key hold another type than a string, for ever.
     pub(super) fn put_other_type(&mut self, key: &str, now: Millis) {
         self.insert(key, Held { what: What::OtherType, until: Millis::NEVER }, now);
+    }
+
+    /// The names that are selected.
+    pub(super) fn names(&self, selection: &Selection, now: Millis) -> Vec<Vec<u8>> {
+        let living = self.held.iter().filter(|(name, held)| held.until > now && selection.finds(name.as_bytes()));
+        living.map(|(name, _)| name.clone().into_bytes()).collect()
+    }
+
+    /// Deletes what is doomed of what stands under the names.
+    pub(super) fn sweep(&mut self, names: &[Vec<u8>], doomed: Doomed, now: Millis) -> Swept {
+        let mut swept = Swept::default();
+        for name in names.iter().filter_map(|name| str::from_utf8(name).ok()) {
+            let Some(held) = self.live(name, now) else { continue };
+            let Ok(bytes) = held.bytes() else {
+                swept.count(Verdict::Foreign, 0);
+                continue;
+            };
+            let verdict = doomed.judge(bytes.get(..READ).unwrap_or(bytes));
+            swept.count(verdict, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            if verdict == Verdict::Goes {
+                self.held.remove(name);
+            }
+        }
+        swept
     }
 
     /// `DEL key`; says whether something went.

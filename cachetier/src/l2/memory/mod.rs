@@ -9,6 +9,7 @@ mod room;
 mod store;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;

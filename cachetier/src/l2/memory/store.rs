@@ -7,7 +7,9 @@ use async_trait::async_trait;
 
 use super::faults::{Call, CallKind};
 use super::hub::{Deliveries, Hub, State, Stray};
+use super::walk::MemoryWalk;
 use crate::error::Fault;
+use crate::l2::walk::{Selection, Walk};
 use crate::l2::{Claimed, Filled, Limits, Store};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::Slot;
@@ -109,5 +111,9 @@ impl Store for MemoryStore {
         };
         let call = self.call(CallKind::Abandon, key);
         self.hub.pass(call, self.command_limit(), None, |state, _| state.keys.abandon(key, ticket, state.now()), stray).await
+    }
+
+    async fn walks(&self, selection: &Selection) -> Result<Vec<Box<dyn Walk>>, Fault> {
+        Ok(vec![Box::new(MemoryWalk::new(&self.hub, self.instance, self.command_limit(), selection))])
     }
 }

@@ -338,7 +338,7 @@ async fn more_targets_than_one_script_takes_are_bumped_in_parts() {
         plain.set(&names().value(key), &value(1, "old")).await;
     }
     let hashes: Vec<TagHash> = (0..2_100).map(TagHash).collect();
-    let targets = Targets { keys: names_of_keys, tags: hashes.clone(), prefixes: hashes, all: true };
+    let targets = Targets { keys: names_of_keys, tags: hashes.clone(), prefixes: hashes, all: true, doubt: true };
     let bumped = lane.bump(&targets, Token::default()).await.unwrap();
     assert_eq!(bumped.held, 1_540);
     assert_eq!(plain.say::<usize>("DBSIZE").await, 2, "the lane's own two keys are left");
@@ -349,8 +349,8 @@ async fn more_targets_than_one_script_takes_are_bumped_in_parts() {
         assert!(told.len() < 128 << 10, "a part of {} bytes", told.len());
         (previous, size, parts) = (seq, size + told.len(), parts + 1);
     }
-    // One for everything, three for tags, three for prefixes, then 1000 short keys, and the others by their length.
-    assert_eq!(parts, 11);
+    // One for everything, one for doubt, three for tags, three for prefixes, then 1000 short keys, and the others by their length.
+    assert_eq!(parts, 12);
     assert!(size > body(&targets, None).len());
 }
 

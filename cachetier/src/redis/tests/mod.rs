@@ -6,3 +6,4 @@ mod lane;
 mod server;
 mod store;
 mod subscription;
+mod walk;
