@@ -31,7 +31,7 @@ pub use wait::WaitError;
 pub use write::{Delivery, Removed};
 
 pub(crate) use answer::{Answer, Maybe};
-pub(crate) use over::Over;
+pub(crate) use over::{Over, begin_without};
 pub(crate) use telling::{Failed, Heard, Telling};
 
 // What answers are made of, and failures told with.

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::ConfigError;
 use crate::l2::lane::{Lane, LaneNames};
 use crate::l2::memory::InProcess;
-use crate::l2::{Limits, Store};
+use crate::l2::{Limits, NotReady, Store};
 
 /// Which shared tier.
 #[derive(Clone)]
@@ -26,6 +26,17 @@ impl std::fmt::Debug for Over {
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
         })
+    }
+}
+
+/// What follows when a shared tier is not ready in time: an error if it never will be.
+pub(crate) fn begin_without(namespace: &str, why: NotReady, and_then: &str) -> Result<(), ConfigError> {
+    match why {
+        NotReady::Unfit { found, expected } => Err(ConfigError::new("redis", &found, expected)),
+        NotReady::Yet(fault) => {
+            tracing::warn!(%namespace, %fault, "the shared tier cannot be reached yet: {and_then}");
+            Ok(())
+        }
     }
 }
 

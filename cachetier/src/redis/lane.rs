@@ -21,6 +21,7 @@ use crate::wire::slot::{TICKET, prefix};
 use super::connect::{Dial, Link, Pushes, failed, judged, misread};
 use super::script::Script;
 use super::store::{bytes, life};
+use super::version::Form;
 
 /// How many keys, or hashes of tags and prefixes, one script takes: it holds up the server for about a millisecond.
 const TARGETS: usize = 1_000;
@@ -87,26 +88,26 @@ impl RedisLane {
             // Keys live in a database, channels do not: two databases' lanes of one name would hear each other.
             channel = format!("{channel}:{database}");
         }
-        let check = Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/check.lua")));
+        let check = Script::of_lane(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/check.lua")));
         let place = Place { state: names.state(), table: names.table(), channel, cells: names.cells.max(1), check };
         Self {
             link,
             dial,
             names,
             place: Arc::new(place),
-            bump: Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/bump.lua"))),
-            seize: Script::new(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/seize.lua"))),
-            hold: Script::new(concat!(
+            bump: Script::of_lane(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/bump.lua"))),
+            seize: Script::of_lane(concat!(include_str!("scripts/lane.lua"), include_str!("scripts/seize.lua"))),
+            hold: Script::of_lane(concat!(
                 include_str!("scripts/lane.lua"),
                 include_str!("scripts/holds.lua"),
                 include_str!("scripts/hold.lua")
             )),
-            release: Script::new(concat!(
+            release: Script::of_lane(concat!(
                 include_str!("scripts/lane.lua"),
                 include_str!("scripts/holds.lua"),
                 include_str!("scripts/release.lua")
             )),
-            trade: Script::new(concat!(
+            trade: Script::of_lane(concat!(
                 include_str!("scripts/lane.lua"),
                 include_str!("scripts/holds.lua"),
                 include_str!("scripts/trade.lua")
@@ -242,7 +243,7 @@ impl Lane for RedisLane {
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
         // Cancel safety: until it is returned, the connection belongs to this call and ends with it.
-        let (mut connection, pushes) = self.dial.connect().await.map_err(Fault::Away)?;
+        let (mut connection, form, pushes) = self.dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
         let limit = self.dial.settings.limits.command;
         match tokio::time::timeout(limit, connection.subscribe(&self.place.channel)).await {
             Ok(Ok(())) => {}
@@ -250,7 +251,7 @@ impl Lane for RedisLane {
             Err(_) => return Err(Fault::Unanswered(format!("no confirmation within {limit:?}").into())),
         }
         let proves_for = self.dial.settings.max_staleness;
-        Ok(Box::new(RedisSubscription { connection, pushes, place: Arc::clone(&self.place), limit, proves_for }))
+        Ok(Box::new(RedisSubscription { connection, form, pushes, place: Arc::clone(&self.place), limit, proves_for }))
     }
 }
 
@@ -346,6 +347,7 @@ fn token(era: u64, seq: u64) -> Result<Token, Fault> {
 /// The reading end of a lane: a connection of its own.
 struct RedisSubscription {
     connection: MultiplexedConnection,
+    form: Form,
     /// The connection's task puts each message here before it looks at what the server sent next, the answer to a check
     /// included: so whatever was published before that answer is here when the answer is.
     pushes: Pushes,
@@ -471,7 +473,7 @@ impl Subscription for RedisSubscription {
         let keys = [self.place.state.as_bytes(), self.place.table.as_bytes()];
         let caller = self.place.caller(floor);
         let args = caller.each_ref().map(String::as_bytes);
-        let check = self.place.check.run(&mut self.connection, &keys, &args);
+        let check = self.place.check.run(self.form, &mut self.connection, &keys, &args);
         lane_state(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)
     }
 

@@ -3,6 +3,7 @@
 mod connect;
 mod holds;
 mod lane;
+mod older;
 mod server;
 mod store;
 mod subscription;
