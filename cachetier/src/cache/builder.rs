@@ -81,6 +81,12 @@ impl CacheBuilder {
         self
     }
 
+    #[cfg(all(test, feature = "redis"))]
+    pub(crate) fn over(mut self, ends: super::Ends) -> Self {
+        self.over = Over::Opened(ends);
+        self
+    }
+
     /// Puts the cache over a shared tier within this process: for tests, and for trying things out. Several caches over one are as
     /// many instances. Defaults to no shared tier.
     pub fn in_process(mut self, tier: &InProcess) -> Self {

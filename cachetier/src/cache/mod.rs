@@ -31,6 +31,8 @@ pub use wait::WaitError;
 pub use write::{Delivery, Removed};
 
 pub(crate) use answer::{Answer, Maybe};
+#[cfg(all(test, feature = "redis"))]
+pub(crate) use over::Ends;
 pub(crate) use over::{Over, begin_without};
 pub(crate) use telling::{Failed, Heard, Telling};
 

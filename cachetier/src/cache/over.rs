@@ -15,6 +15,9 @@ pub(crate) enum Over {
     InProcess(InProcess),
     #[cfg(feature = "redis")]
     Redis(String),
+    /// What a test has opened, and put something of its own before.
+    #[cfg(all(test, feature = "redis"))]
+    Opened(Ends),
 }
 
 impl std::fmt::Debug for Over {
@@ -25,6 +28,8 @@ impl std::fmt::Debug for Over {
             Self::InProcess(_) => "in process",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
+            #[cfg(all(test, feature = "redis"))]
+            Self::Opened(_) => "opened by a test",
         })
     }
 }
@@ -40,7 +45,7 @@ pub(crate) fn begin_without(namespace: &str, why: NotReady, and_then: &str) -> R
     }
 }
 
-type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
+pub(crate) type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
 
 impl Over {
     #[cfg_attr(
@@ -52,6 +57,8 @@ impl Over {
         match self {
             Self::Nothing => Ok(None),
             Self::InProcess(tier) => Ok(Some((tier.store(Some(limits)), tier.lane(names.clone(), Some(limits))))),
+            #[cfg(all(test, feature = "redis"))]
+            Self::Opened(ends) => Ok(Some(ends)),
             #[cfg(feature = "redis")]
             Self::Redis(url) => {
                 let url = crate::redis::RedisUrl::parse(&url)

@@ -52,6 +52,9 @@ pub(crate) struct RedisLane {
     hold: Script,
     release: Script,
     trade: Script,
+    /// What a release to come may write behind every body: a field that may be overlooked.
+    #[cfg(test)]
+    pub(super) more: std::sync::OnceLock<Vec<u8>>,
 }
 
 /// Where the lane is, and what its two ends ask alike.
@@ -112,11 +115,21 @@ impl RedisLane {
                 include_str!("scripts/holds.lua"),
                 include_str!("scripts/trade.lua")
             )),
+            #[cfg(test)]
+            more: std::sync::OnceLock::new(),
         }
     }
 
     async fn part(&self, part: &Range<usize>) -> Result<Vec<u8>, Fault> {
         Ok(bytes(self.link.send(&self.place.part(part), self.dial.settings.limits.read).await?)?.unwrap_or_default())
+    }
+
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a test adds to it"))]
+    fn body(&self, targets: &Targets, coming: Option<Stamp>) -> Vec<u8> {
+        let body = body(targets, coming);
+        #[cfg(test)]
+        let body = [body.as_slice(), self.more.get().map_or(&[], Vec::as_slice)].concat();
+        body
     }
 
     async fn bump_part(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
@@ -126,7 +139,7 @@ impl RedisLane {
         let caller = self.place.caller(floor);
         let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
         let hashes: Vec<u8> = targets.tags.iter().chain(&targets.prefixes).flat_map(|hash| hash.0.to_be_bytes()).collect();
-        let (all, body): (&[u8], _) = (if targets.all { b"1" } else { b"0" }, body(targets, None));
+        let (all, body): (&[u8], _) = (if targets.all { b"1" } else { b"0" }, self.body(targets, None));
         let args = [fresh, known, floor, cells, self.place.channel.as_bytes(), &hashes, all, &body];
         let [era, seq, held] = numbers(self.link.run(&self.bump, &keys, &args, self.dial.settings.limits.command).await?)?;
         Ok(Bumped { token: token(era, seq)?, held })
@@ -146,7 +159,7 @@ impl RedisLane {
         let keys: Vec<&[u8]> = lane.into_iter().chain(values.iter().map(String::as_bytes)).collect();
         let (caller, time) = (self.place.caller(floor), time.to_string());
         let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
-        let body = body(targets, None);
+        let body = self.body(targets, None);
         let args = [fresh, known, floor, cells, self.place.channel.as_bytes(), &body, &guard.0, time.as_bytes()];
         numbers(self.link.run(script, &keys, &args, self.dial.settings.limits.command).await?)
     }
@@ -179,7 +192,7 @@ impl Lane for RedisLane {
         let (caller, lease) = (self.place.caller(floor), life(lease).to_string());
         let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
         let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
-        let (body, slot) = (body(&targets, Some(ticket)), prefix(TICKET, ticket));
+        let (body, slot) = (self.body(&targets, Some(ticket)), prefix(TICKET, ticket));
         let args = [fresh, known, floor, cells, self.place.channel.as_bytes(), &body, &slot, lease.as_bytes()];
         let [era, seq, planted] = numbers(self.link.run(&self.seize, &keys, &args, self.dial.settings.limits.command).await?)?;
         let token = token(era, seq)?;
@@ -216,7 +229,7 @@ impl Lane for RedisLane {
         let (caller, lease) = (self.place.caller(floor), life(lease).to_string());
         let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
         let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
-        let (body, slot) = (body(&targets, Some(ticket)), prefix(TICKET, ticket));
+        let (body, slot) = (self.body(&targets, Some(ticket)), prefix(TICKET, ticket));
         let channel = self.place.channel.as_bytes();
         let args = [fresh, known, floor, cells, channel, &body, &guard.0, &slot, lease.as_bytes()];
         let [era, seq, planted] = numbers(self.link.run(&self.trade, &keys, &args, self.dial.settings.limits.command).await?)?;

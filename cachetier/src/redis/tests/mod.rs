@@ -4,6 +4,7 @@ mod connect;
 mod holds;
 mod lane;
 mod older;
+mod releases;
 mod server;
 mod store;
 mod subscription;
