@@ -162,6 +162,7 @@ mod observe;
 #[doc(hidden)]
 pub mod pause;
 mod progress;
+mod proofs;
 #[cfg(feature = "redis")]
 mod redis;
 mod rule;
@@ -187,7 +188,7 @@ pub use installed::{AlreadyInstalled, install, installed, scope};
 pub use invalidator::{Invalidator, InvalidatorBuilder, InvalidatorStats};
 pub use key_part::{KeyPart, KeyText};
 pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan};
-pub use observe::stats::Stats;
+pub use observe::stats::{Lag, Stats};
 pub use rule::policy::{OnUnreachable, Policy};
 pub use rule::seq::{Era, Seq, Token};
 pub use wire::codec::Codec;

@@ -29,6 +29,7 @@ use crate::l2::lane::LaneNames;
 use crate::l2::memory::InProcess;
 use crate::l2::tier::Tier;
 use crate::observe::stats::Counters;
+use crate::proofs::Proof;
 use crate::rule::habit::Habit;
 use crate::rule::policy::{OnUnreachable, Policy};
 use crate::rule::stamp::Stamps;
@@ -232,13 +233,14 @@ impl CacheBuilder {
         }
         let counters = Arc::new(Counters::default());
         let tasks = Tasks::new(runtime.clone());
+        let now = clock.now();
         let instance = Arc::new(Instance {
             namespace: config.namespace.clone(),
             hasher: KeyHasher::new(secret()),
             clock,
             l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
             flights: Flights::new(config.shards),
-            view: View::new(names.cells),
+            view: View::new(names.cells, now),
             outbox: Outbox::new(config.outbox),
             holds: Holds::new(),
             counters: Arc::clone(&counters),
@@ -248,7 +250,7 @@ impl CacheBuilder {
         let tier = match tier {
             None => {
                 // Nobody else can invalidate anything: there is nothing to prove.
-                instance.view.prove(Millis::NEVER);
+                instance.view.prove(Proof { asked: now, until: Millis::NEVER, now });
                 None
             }
             Some((store, lane)) => {

@@ -59,14 +59,14 @@ impl Instance {
 
     /// Nothing here is proven any more: an epoch ends, and no later caller joins a load that began in it.
     pub(crate) fn lose(&self) {
-        self.view.lose();
+        self.view.lose(self.now());
         self.flights.detach(|_| true);
     }
 
     /// Begins an epoch with what the lane has told: its point and its table. Also when the point is the one known: messages may have come
     /// and gone unseen. Not proven yet. Nothing is done if it is no longer `present`, where that is asked for.
     pub(crate) fn begin_epoch(&self, told: Token, table: &TableCopy, server_millis: u64, present: Option<Epoch>) -> Option<Epoch> {
-        let begun = self.view.meet(told, present)?;
+        let begun = self.view.meet(told, present, self.now())?;
         self.flights.detach(|_| true);
         self.view.take_over(begun, table, self.now(), server_millis);
         Some(begun)
@@ -148,7 +148,7 @@ pub(super) mod tests {
             clock: Clock::system(),
             l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
             flights: Flights::new(config.shards),
-            view: View::new(config.cells),
+            view: View::new(config.cells, Clock::system().now()),
             outbox: Outbox::new(config.outbox),
             holds: Holds::new(),
             counters,

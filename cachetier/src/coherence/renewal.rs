@@ -14,6 +14,7 @@ use crate::clock::Millis;
 use crate::coherence::instance::Instance;
 use crate::error::Fault;
 use crate::l2::tier::Tier;
+use crate::proofs::Proof;
 use crate::rule::seq::Seq;
 
 /// For how long nobody asks again after it was in vain.
@@ -73,7 +74,7 @@ impl Renewal {
 async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<bool, Fault> {
     let view = &instance.view;
     let (epoch, reached) = view.position();
-    let (number, proof) = (view.progress.ask(), instance.now().after(proves_for));
+    let (number, asked) = (view.progress.ask(), instance.now());
     let state = tier.stand(view.floor()).await?;
     let epoch = if state.token == reached {
         epoch
@@ -88,7 +89,7 @@ async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<b
         let Some(begun) = instance.begin_epoch(state.token, &table, again.server_millis, Some(epoch)) else { return Ok(false) };
         begun
     };
-    let proven = view.prove_in(epoch, proof);
+    let proven = view.prove_in(epoch, Proof { asked, until: asked.after(proves_for), now: instance.now() });
     if proven {
         view.progress.confirm(state.token, number);
     }
