@@ -103,7 +103,7 @@
 //! |---|---|---|---|
 //! | `macros` | yes | [`cached`](macro@cached), [`invalidates`](macro@invalidates), `#[derive(KeyPart)]` | 1 crate beside those that serde's derive has |
 //! | `postcard` | yes | [`Codec`]`::Postcard`, the codec that is used unless told otherwise | 4 crates |
-//! | `redis` | yes | the shared tier over a Redis server, 7.0 or newer | about 50 crates |
+//! | `redis` | yes | the shared tier over a Redis server, 6.2 or newer | about 50 crates |
 //! | `bincode` | no | [`Codec`]`::Bincode`, at its last usable release | 2 crates |
 //! | `chaos` | no | pauses between steps, for this repository's tests: not for use | none |
 //! | `uuid` | no | [`KeyPart`](trait@KeyPart) for `uuid::Uuid` | 1 crate |
@@ -163,6 +163,7 @@ mod observe;
 #[doc(hidden)]
 pub mod pause;
 mod progress;
+mod proofs;
 #[cfg(feature = "redis")]
 mod redis;
 mod rule;
@@ -191,7 +192,7 @@ pub use installed::{AlreadyInstalled, install, installed, scope};
 pub use invalidator::{Invalidator, InvalidatorBuilder, InvalidatorStats};
 pub use key_part::{KeyPart, KeyText};
 pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan, Saved};
-pub use observe::stats::Stats;
+pub use observe::stats::{Lag, Stats};
 pub use rule::policy::{OnUnreachable, Policy};
 pub use rule::seq::{Era, Seq, Token};
 pub use wire::codec::Codec;

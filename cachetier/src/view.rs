@@ -10,10 +10,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::clock::Millis;
 use crate::key::TagHash;
 use crate::progress::Progress;
+use crate::proofs::{Proof, Proofs};
 use crate::rule::seq::{Epoch, Era, Generation, Seq, Tick, Token};
 use crate::rule::table::{TableCopy, TagTable};
 use crate::sync::{Mutex, lock};
@@ -45,6 +47,8 @@ pub(crate) struct View {
     excused: AtomicU64,
     /// How often that was done.
     served_unproven: AtomicU64,
+    /// How old the proof is, and how long there was none. Locked with each change of `proof`, inside `known` where that is locked, too.
+    proofs: Mutex<Proofs>,
     generation: AtomicU64,
     table: TagTable,
     /// The highest point that the lane has told. A new era resets it. An epoch ends with this locked.
@@ -78,8 +82,8 @@ struct Elsewhere {
 }
 
 impl View {
-    /// A view without proof. Epoch and generation begin above zero, which no entry carries.
-    pub(crate) fn new(cells: u32) -> Self {
+    /// A view without proof from `now` on. Epoch and generation begin above zero, which no entry carries.
+    pub(crate) fn new(cells: u32, now: Millis) -> Self {
         Self {
             epoch: AtomicU64::new(1),
             in_step_since: AtomicU64::new(1),
@@ -88,6 +92,7 @@ impl View {
             proof_line: AtomicU64::new(0),
             excused: AtomicU64::new(0),
             served_unproven: AtomicU64::new(0),
+            proofs: Mutex::new(Proofs::none_since(now)),
             generation: AtomicU64::new(1),
             table: TagTable::new(cells),
             known: Mutex::new(Token::default()),
@@ -193,23 +198,23 @@ impl View {
     // --- what others did
 
     /// Ends the epoch: nothing held here is proven any more.
-    pub(crate) fn lose(&self) {
+    pub(crate) fn lose(&self, now: Millis) {
         let known = lock(&self.known);
-        self.end_epoch();
+        self.end_epoch(now);
         drop(known);
     }
 
     /// Ends the epoch by doubt: neither that it was loaded lately, nor that nobody can be asked, lets a copy of before be served.
-    pub(crate) fn doubt(&self) {
+    pub(crate) fn doubt(&self, now: Millis) {
         let known = lock(&self.known);
-        let Epoch(begun) = self.end_epoch();
+        let Epoch(begun) = self.end_epoch(now);
         self.vouched_from.fetch_max(begun, Ordering::AcqRel);
         drop(known);
     }
 
     /// Ends the epoch and takes the lane's point over, which may be of a new era; unless another epoch than `present` has begun by then.
     /// Returns the epoch begun: who notes it has met the era that it is proven by.
-    pub(crate) fn meet(&self, told: Token, present: Option<Epoch>) -> Option<Epoch> {
+    pub(crate) fn meet(&self, told: Token, present: Option<Epoch>, now: Millis) -> Option<Epoch> {
         let mut known = lock(&self.known);
         if present.is_some_and(|present| present != self.epoch()) {
             return None;
@@ -220,12 +225,15 @@ impl View {
             // Seqs of two eras do not compare.
             *known = told;
         }
-        Some(self.end_epoch())
+        Some(self.end_epoch(now))
     }
 
     /// With `known` locked.
-    fn end_epoch(&self) -> Epoch {
+    fn end_epoch(&self, now: Millis) -> Epoch {
+        let mut proofs = lock(&self.proofs);
+        proofs.lost(now);
         self.proof.store(0, Ordering::Release);
+        drop(proofs);
         Epoch(self.epoch.fetch_add(1, Ordering::AcqRel).saturating_add(1))
     }
 
@@ -248,19 +256,24 @@ impl View {
         self.clear_up(told);
     }
 
-    /// Renews the proof: all up to where the lane stood when that was asked is applied here.
-    pub(crate) fn prove(&self, line: u64, until: Millis) {
+    /// Renews the proof: all up to where the lane stood when that was asked is applied here; calls went over connection `line` then.
+    pub(crate) fn prove(&self, line: u64, proof: Proof) {
+        let mut proofs = lock(&self.proofs);
+        proofs.renewed(proof);
         self.proof_line.fetch_max(line, Ordering::AcqRel);
-        self.proof.store(until.0, Ordering::Release);
+        self.proof.store(proof.until.0, Ordering::Release);
     }
 
     /// Renews the proof, unless another epoch has begun since `present` was read.
-    pub(crate) fn prove_in(&self, present: Epoch, line: u64, until: Millis) -> bool {
+    pub(crate) fn prove_in(&self, present: Epoch, line: u64, proof: Proof) -> bool {
         let known = lock(&self.known);
         let current = self.epoch() == present;
         if current {
+            let mut proofs = lock(&self.proofs);
             self.proof_line.fetch_max(line, Ordering::AcqRel);
-            self.proof.fetch_max(until.0, Ordering::AcqRel);
+            if self.proof.fetch_max(proof.until.0, Ordering::AcqRel) < proof.until.0 {
+                proofs.renewed(proof);
+            }
         }
         drop(known);
         current
@@ -279,6 +292,12 @@ impl View {
     /// How often a copy was served without proof.
     pub(crate) fn served_unproven(&self) -> u64 {
         self.served_unproven.load(Ordering::Relaxed)
+    }
+
+    /// How old the proof of `now` is, and how long there was none up to then.
+    pub(crate) fn proofs(&self, now: Millis) -> (Option<Duration>, Duration) {
+        let proofs = lock(&self.proofs);
+        (proofs.age(now), proofs.without(now))
     }
 
     /// A check's answer: the server's clock.
@@ -417,7 +436,7 @@ mod tests {
         const ROUNDS: u64 = 1_000;
         // Many other tags behind the one that is bumped: what is looked at last is looked at late.
         let others: Vec<TagHash> = (1_000..5_000).map(TagHash).collect();
-        let (view, bumped, overlooked) = (View::new(1 << 16), AtomicU64::new(0), AtomicBool::new(false));
+        let (view, bumped, overlooked) = (View::new(1 << 16, Millis(0)), AtomicU64::new(0), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for round in 1..=ROUNDS {
@@ -445,18 +464,19 @@ mod tests {
 
     #[test]
     fn an_own_bump_that_is_answered_in_another_era_counts_by_its_tick_until_that_is_taken_over() {
-        let (view, tag, targets) = (View::new(1 << 12), TagHash(7), |tag| Targets { tags: vec![tag], ..Targets::default() });
+        let (view, tag, targets) =
+            (View::new(1 << 12, Millis(0)), TagHash(7), |tag| Targets { tags: vec![tag], ..Targets::default() });
         let at = |era, seq| Token { era: Era(era), seq: Seq(seq) };
-        view.meet(at(1, 900), None);
+        view.meet(at(1, 900), None, Millis(0));
         let noted = view.note(Millis(0));
         // The lane has begun another era, and the server's clock has gone back.
         let own = view.begin_own(&targets(tag));
         view.end_own(&targets(tag), own, at(2, 5));
         assert!(!view.unmoved_since(noted.born.seq, noted.tick, &[tag]));
-        let begun = view.meet(at(2, 4), None).unwrap();
+        let begun = view.meet(at(2, 4), None, Millis(0)).unwrap();
         view.take_over(begun, at(2, 4), &TableCopy::default(), (Millis(0), 0));
         assert!(!view.unmoved_since(Seq(4), noted.tick, &[tag]), "not in that table");
-        let begun = view.meet(at(2, 5), None).unwrap();
+        let begun = view.meet(at(2, 5), None, Millis(0)).unwrap();
         view.take_over(begun, at(2, 5), &TableCopy::default(), (Millis(0), 0));
         assert!(view.unmoved_since(Seq(5), noted.tick, &[tag]));
         assert_eq!(view.unanswered_len.load(Ordering::Acquire), 0);
@@ -464,44 +484,45 @@ mod tests {
 
     #[test]
     fn a_point_of_another_era_than_is_known_is_no_position() {
-        let view = View::new(1 << 12);
+        let view = View::new(1 << 12, Millis(0));
         let at = |era, seq| Token { era: Era(era), seq: Seq(seq) };
-        view.meet(at(1, 5), None);
+        view.meet(at(1, 5), None, Millis(0));
         view.progress.confirm(at(1, 5), view.progress.ask());
         assert_eq!(view.position().1, at(1, 5));
-        view.meet(at(2, 5), None);
+        view.meet(at(2, 5), None, Millis(0));
         assert_eq!(view.position().1, Token::default());
     }
 
     #[test]
     fn what_is_told_of_another_era_is_the_followers_to_take_over() {
-        let view = View::new(1 << 8);
-        view.meet(Token { era: Era(1), seq: Seq(100) }, None);
+        let view = View::new(1 << 8, Millis(0));
+        view.meet(Token { era: Era(1), seq: Seq(100) }, None, Millis(0));
         view.apply(&Targets::default(), Token { era: Era(2), seq: Seq(700) });
         assert_eq!(view.floor(), Token { era: Era(1), seq: Seq(100) });
-        view.meet(Token { era: Era(2), seq: Seq(20) }, None);
+        view.meet(Token { era: Era(2), seq: Seq(20) }, None, Millis(0));
         assert_eq!(view.note(Millis(0)).born, Token { era: Era(2), seq: Seq(20) });
     }
 
     #[test]
     fn who_comes_late_proves_nothing_of_another_epoch() {
-        let view = View::new(1 << 8);
+        let view = View::new(1 << 8, Millis(0));
         let (before, point) = (view.epoch(), Token { era: Era(1), seq: Seq(100) });
-        let epoch = view.meet(point, Some(before)).expect("it is the present one");
-        assert!(view.prove_in(epoch, 0, Millis(50)) && view.proven(Millis(49)));
-        view.lose();
-        assert!(!view.prove_in(epoch, 0, Millis(50)) && !view.proven(Millis(0)));
-        assert_eq!(view.meet(Token { era: Era(2), seq: Seq(7) }, Some(epoch)), None);
+        let proof = Proof { asked: Millis(0), until: Millis(50), now: Millis(0) };
+        let epoch = view.meet(point, Some(before), Millis(0)).expect("it is the present one");
+        assert!(view.prove_in(epoch, 0, proof) && view.proven(Millis(49)));
+        view.lose(Millis(0));
+        assert!(!view.prove_in(epoch, 0, proof) && !view.proven(Millis(0)));
+        assert_eq!(view.meet(Token { era: Era(2), seq: Seq(7) }, Some(epoch), Millis(0)), None);
         assert_eq!(view.floor(), point);
     }
 
     #[test]
     fn without_proof_is_only_served_what_nobody_could_prove() {
-        let view = View::new(1 << 8);
+        let view = View::new(1 << 8, Millis(0));
         assert!(!view.excuses(Millis(5)));
         view.excuse(Millis(10));
         assert!(view.excuses(Millis(9)) && !view.excuses(Millis(10)));
-        view.prove(0, Millis(20));
+        view.prove(0, Proof { asked: Millis(0), until: Millis(20), now: Millis(0) });
         assert!(!view.excuses(Millis(9)), "what is suspect can be asked about now");
     }
 }

@@ -39,6 +39,7 @@ const STEPS: &[Step] = &[
     }),
     ("docs", || step(cargo().args(["doc", "--no-deps"]).args(WHOLE).env("RUSTDOCFLAGS", "-D warnings"))),
     ("tests", || test::test(&[]).into()),
+    ("older-redis", || test::older_redis().into()),
     ("chaos", || chaos::chaos(&chaos::SHORT).into()),
     ("features", || package::features().into()),
     ("benches", || package::benches().into()),

@@ -6,6 +6,13 @@ use crate::{examples, python, redis};
 /// What every build of the workspace is made with. The same everywhere, so that nothing is built twice.
 pub(crate) const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
 
+/// Tells the tests of the adapter that the server is one before 7.0, which is asked otherwise.
+pub(crate) fn older_redis() -> Outcome {
+    let server = redis::server()?;
+    let tests = ["--lib", "redis::"];
+    run(cargo().arg("test").args(WHOLE).args(tests).env(redis::VARIABLE, &server).env("CACHETIER_OLDER_REDIS", "1"))
+}
+
 /// Runs the tests, doc tests included, then the examples. With `arguments` for `cargo test`, the tests alone.
 pub(crate) fn test(arguments: &[&str]) -> Outcome {
     let server = redis::server()?;

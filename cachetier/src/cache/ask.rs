@@ -107,6 +107,9 @@ impl TieredCache {
                     return Asked::Load(Keep::Local);
                 }
                 Slot::Ticket(_) if waited < self.shared.config.wait_budget => {
+                    if waited.is_zero() {
+                        self.instance().counters.ticket_waits.one();
+                    }
                     self.instance().counters.ticket_polls.one();
                     let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
                     sleep(jittered).await;

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::over::Over;
+use super::over::{Over, begin_without};
 use super::{Shared, TieredCache};
 use crate::clock::{Clock, Millis};
 use crate::coherence::courier::carry;
@@ -21,14 +21,16 @@ use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::coherence::renewal::Renewal;
 use crate::config::{Capacity, Config, Eviction, OnRestart};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Fault};
 use crate::flight::Flights;
 use crate::key::KeyHasher;
 use crate::l1::L1;
+use crate::l2::NotReady;
 use crate::l2::lane::LaneNames;
 use crate::l2::memory::InProcess;
 use crate::l2::tier::Tier;
 use crate::observe::stats::Counters;
+use crate::proofs::Proof;
 use crate::rule::habit::Habit;
 use crate::rule::policy::{OnUnreachable, Policy};
 use crate::rule::stamp::Stamps;
@@ -73,11 +75,17 @@ impl CacheBuilder {
         Self { config: Config::new(namespace), clock: Clock::system(), over: Over::Nothing }
     }
 
-    /// Puts the cache over a standalone Redis server, 7.0 or newer: `redis://[user:password@]host[:port][/database]` or
+    /// Puts the cache over a standalone Redis server, 6.2 or newer: `redis://[user:password@]host[:port][/database]` or
     /// `redis+unix:///path`. Defaults to no shared tier: the same API and the same rules, within this process.
     #[cfg(feature = "redis")]
     pub fn redis(mut self, url: impl Into<String>) -> Self {
         self.over = Over::Redis(url.into());
+        self
+    }
+
+    #[cfg(all(test, feature = "redis"))]
+    pub(crate) fn over(mut self, ends: super::Ends) -> Self {
+        self.over = Over::Opened(ends);
         self
     }
 
@@ -227,7 +235,7 @@ impl CacheBuilder {
     /// # Errors
     ///
     /// [`ConfigError`] names the setting that cannot be used, what it was and what was expected. A server that cannot be reached is
-    /// no error.
+    /// no error; one that is found to be older than Redis 6.2 is.
     pub async fn build(self) -> Result<TieredCache, ConfigError> {
         let Self { config, clock, over } = self;
         config.check()?;
@@ -244,13 +252,14 @@ impl CacheBuilder {
         }
         let counters = Arc::new(Counters::default());
         let tasks = Tasks::new(runtime.clone());
+        let now = clock.now();
         let instance = Arc::new(Instance {
             namespace: config.namespace.clone(),
             hasher: KeyHasher::new(secret()),
             clock,
             l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
             flights: Flights::new(config.shards),
-            view: View::new(names.cells),
+            view: View::new(names.cells, now),
             outbox: Outbox::new(config.outbox),
             journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),
@@ -261,7 +270,7 @@ impl CacheBuilder {
         let tier = match tier {
             None => {
                 // Nobody else can invalidate anything: there is nothing to prove.
-                instance.view.prove(0, Millis::NEVER);
+                instance.view.prove(0, Proof { asked: now, until: Millis::NEVER, now });
                 None
             }
             Some((store, lane)) => {
@@ -271,8 +280,15 @@ impl CacheBuilder {
                 let pace = Pace { interval: config.check_interval, limit };
                 background.spawn(&runtime, follow(Arc::clone(&instance), lane, pace, synced));
                 background.spawn(&runtime, carry(Arc::clone(&instance), Arc::clone(&tier)));
-                if timeout(limit, in_step.wait_for(|in_step| *in_step)).await.is_err() {
-                    tracing::warn!(namespace = %config.namespace, "the shared tier cannot be reached yet: the cache begins without it");
+                let in_step = async {
+                    tier.ready(limit).await?;
+                    // Ends with the follower alone, which ends with what is built here.
+                    let _ = in_step.wait_for(|in_step| *in_step).await;
+                    Ok(())
+                };
+                let too_long = || Err(NotReady::Yet(Fault::Unanswered("out of time".into())));
+                if let Err(why) = timeout(limit, in_step).await.unwrap_or_else(|_| too_long()) {
+                    begin_without(&config.namespace, why, "the cache begins without it")?;
                 }
                 Some(tier)
             }

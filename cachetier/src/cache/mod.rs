@@ -34,7 +34,9 @@ pub use wait::WaitError;
 pub use write::{Delivery, Removed};
 
 pub(crate) use answer::{Answer, Maybe};
-pub(crate) use over::Over;
+#[cfg(all(test, feature = "redis"))]
+pub(crate) use over::Ends;
+pub(crate) use over::{Over, begin_without};
 pub(crate) use telling::{Failed, Heard, Telling};
 
 // What answers are made of, and failures told with.
@@ -49,7 +51,7 @@ use crate::config::Config;
 use crate::error::CacheError;
 use crate::key::{KeyHash, TagHash};
 use crate::l2::tier::Tier;
-use crate::observe::stats::Stats;
+use crate::observe::stats::{Lag, Stats};
 use crate::rule::habit::Habit;
 use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamps;
@@ -153,7 +155,15 @@ impl TieredCache {
     pub fn stats(&self) -> Stats {
         let instance = self.instance();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let (age, time_unproven) = instance.view.proofs(instance.now());
+        let lag = match (age, &self.shared.tier) {
+            (_, None) => Lag::Alone,
+            (Some(age), _) => Lag::Proven(age),
+            (None, _) => Lag::Unproven,
+        };
         Stats {
+            lag,
+            time_unproven,
             l1_entries: instance.l1.entries(),
             l1_weight: instance.l1.weight(),
             flights: count(instance.flights.len()),

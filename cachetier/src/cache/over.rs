@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::ConfigError;
 use crate::l2::lane::{Lane, LaneNames};
 use crate::l2::memory::InProcess;
-use crate::l2::{Limits, Store};
+use crate::l2::{Limits, NotReady, Store};
 
 /// Which shared tier.
 #[derive(Clone)]
@@ -15,6 +15,9 @@ pub(crate) enum Over {
     InProcess(InProcess),
     #[cfg(feature = "redis")]
     Redis(String),
+    /// What a test has opened, and put something of its own before.
+    #[cfg(all(test, feature = "redis"))]
+    Opened(Ends),
 }
 
 impl std::fmt::Debug for Over {
@@ -25,11 +28,24 @@ impl std::fmt::Debug for Over {
             Self::InProcess(_) => "in process",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
+            #[cfg(all(test, feature = "redis"))]
+            Self::Opened(_) => "opened by a test",
         })
     }
 }
 
-type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
+/// What follows when a shared tier is not ready in time: an error if it never will be.
+pub(crate) fn begin_without(namespace: &str, why: NotReady, and_then: &str) -> Result<(), ConfigError> {
+    match why {
+        NotReady::Unfit { found, expected } => Err(ConfigError::new("redis", &found, expected)),
+        NotReady::Yet(fault) => {
+            tracing::warn!(%namespace, %fault, "the shared tier cannot be reached yet: {and_then}");
+            Ok(())
+        }
+    }
+}
+
+pub(crate) type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
 
 impl Over {
     #[cfg_attr(
@@ -41,6 +57,8 @@ impl Over {
         match self {
             Self::Nothing => Ok(None),
             Self::InProcess(tier) => Ok(Some((tier.store(Some(limits)), tier.lane(names.clone(), Some(limits))))),
+            #[cfg(all(test, feature = "redis"))]
+            Self::Opened(ends) => Ok(Some(ends)),
             #[cfg(feature = "redis")]
             Self::Redis(url) => {
                 let url = crate::redis::RedisUrl::parse(&url)

@@ -18,6 +18,7 @@ use crate::coherence::instance::Instance;
 use crate::error::Fault;
 use crate::l2::lane::{Lane, LaneState, Subscription};
 use crate::progress::Check;
+use crate::proofs::Proof;
 use crate::rule::seq::{Seq, Token};
 use crate::wire::message;
 
@@ -64,9 +65,10 @@ pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: P
     let mut rest = REST.0;
     let mut episode = false;
     let mut applied = Token::default();
+    let mut out_since = None;
     loop {
         let mut proofs = 0;
-        let fault = match session(&instance, &*lane, pace, &synced, (&mut applied, &mut proofs)).await {
+        let fault = match session(&instance, &*lane, pace, &synced, (&mut applied, &mut proofs, &mut out_since)).await {
             Ok(never) => match never {},
             Err(fault) => fault,
         };
@@ -77,6 +79,7 @@ pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: P
             instance.counters.lane_lost.one();
             episode = false;
         }
+        out_since.get_or_insert(instance.now());
         if proofs >= STEADY {
             rest = REST.0;
         }
@@ -90,19 +93,19 @@ pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: P
 }
 
 /// One subscription, from its begin to the fault that ended it. `applied` is up to where everything is applied here, `proofs` counts
-/// the checks after the one it begins with.
+/// the checks after the one it begins with, `out_since` is when the instance fell out of step with the lane.
 async fn session(
     instance: &Instance,
     lane: &dyn Lane,
     pace: Pace,
     synced: &watch::Sender<bool>,
-    (applied, proofs): (&mut Token, &mut u32),
+    (applied, proofs, out_since): (&mut Token, &mut u32, &mut Option<Millis>),
 ) -> Result<Infallible, Fault> {
     let mut subscription = limited(pace.limit, lane.subscribe()).await?;
     let follower = Follower { instance, lane, pace };
     *applied = follower.come_into_step(&mut *subscription, *applied).await?;
     synced.send_replace(true);
-    tracing::info!(namespace = %instance.namespace, "in step with the lane");
+    tell_in_step(instance, out_since);
 
     let mut checks = interval(pace.interval);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -138,10 +141,23 @@ async fn session(
                 instance.lose();
                 instance.counters.lane_gaps.one();
                 tracing::warn!(namespace = %instance.namespace, %fault, "missed something on the lane: copies are checked before they are served");
-                follower.come_into_step(&mut *subscription, *applied).await?
+                out_since.get_or_insert(instance.now());
+                let reached = follower.come_into_step(&mut *subscription, *applied).await?;
+                tell_in_step(instance, out_since);
+                reached
             }
         };
     }
+}
+
+/// Once for each time that the instance was out of step, whatever it took to come back.
+fn tell_in_step(instance: &Instance, out_since: &mut Option<Millis>) {
+    let Some(since) = out_since.take() else {
+        tracing::info!(namespace = %instance.namespace, "in step with the lane");
+        return;
+    };
+    let out = since.until(instance.now());
+    tracing::info!(namespace = %instance.namespace, ?out, "back in step with the lane");
 }
 
 /// Who asks the lane, and how.
@@ -196,7 +212,8 @@ impl Follower<'_> {
     /// The proof counts from when the question was asked, not from when the answer came.
     fn prove(self, Asked(check, line, at): Asked, applied: Token, subscription: &dyn Subscription) {
         let view = &self.instance.view;
-        view.prove(line, subscription.proves_for().map_or(Millis::NEVER, |bound| at.after(bound)));
+        let until = subscription.proves_for().map_or(Millis::NEVER, |bound| at.after(bound));
+        view.prove(line, Proof { asked: at, until, now: self.instance.now() });
         view.progress.confirm(applied, check);
     }
 }
@@ -341,8 +358,9 @@ mod tests {
     async fn a_table_lost_before_it_was_read_proves_nothing() {
         let (instance, (synced, in_step)) = (instance(), watch::channel(false));
         let torn = Heard { torn: true, ..Heard::default() };
-        let end =
-            timeout(PACE.limit, session(&instance, &torn, PACE, &synced, (&mut Token::default(), &mut 0))).await.expect("it ends");
+        let end = timeout(PACE.limit, session(&instance, &torn, PACE, &synced, (&mut Token::default(), &mut 0, &mut None)))
+            .await
+            .expect("it ends");
         assert!(matches!(end, Err(Fault::Refused(_))), "{end:?}");
         assert!(!*in_step.borrow() && !instance.view.proven(instance.now()));
     }

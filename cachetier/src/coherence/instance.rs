@@ -62,7 +62,7 @@ impl Instance {
 
     /// Nothing here is proven any more: an epoch ends, and no later caller joins a load that began in it.
     pub(crate) fn lose(&self) {
-        self.view.lose();
+        self.view.lose(self.now());
         self.flights.detach(|_| true);
     }
 
@@ -70,7 +70,7 @@ impl Instance {
     /// and gone unseen. Not proven yet. Nothing is done if it is no longer `present`, where that is asked for.
     /// What this instance has told and the lane may have forgotten, waits to be told again then.
     pub(crate) fn begin_epoch(&self, lane: LaneState, table: &TableCopy, present: Option<Epoch>) -> Option<Epoch> {
-        let begun = self.view.meet(lane.token, present)?;
+        let begun = self.view.meet(lane.token, present, self.now())?;
         self.flights.detach(|_| true);
         self.view.take_over(begun, lane.token, table, (self.now(), lane.server_millis));
         if let Some(forgotten) = self.journal.met(lane.token.era, lane.run, self.now()) {
@@ -102,7 +102,7 @@ impl Instance {
         }
         if targets.doubt {
             // Also when it is one's own that is heard again: that a later point was told proves nothing of this one.
-            self.view.doubt();
+            self.view.doubt(self.now());
             self.flights.detach(|_| true);
         }
         if targets.all {
@@ -170,7 +170,7 @@ pub(super) mod tests {
             clock: Clock::system(),
             l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
             flights: Flights::new(config.shards),
-            view: View::new(config.cells),
+            view: View::new(config.cells, Clock::system().now()),
             outbox: Outbox::new(config.outbox),
             journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),

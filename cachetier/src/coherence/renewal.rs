@@ -15,6 +15,7 @@ use crate::coherence::instance::Instance;
 use crate::error::Fault;
 use crate::l2::lane::LaneState;
 use crate::l2::tier::Tier;
+use crate::proofs::Proof;
 use crate::rule::seq::Seq;
 
 /// For how long nobody asks again after it was in vain.
@@ -91,7 +92,7 @@ async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<b
         };
         begun
     };
-    let proven = view.prove_in(epoch, line, asked.after(proves_for));
+    let proven = view.prove_in(epoch, line, Proof { asked, until: asked.after(proves_for), now: instance.now() });
     if proven {
         view.progress.confirm(state.token, number);
     }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::messenger::Messenger;
 use super::{Invalidator, Shared};
-use crate::cache::Over;
+use crate::cache::{Over, begin_without};
 use crate::coherence::courier::carry;
 use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
@@ -89,7 +89,8 @@ impl InvalidatorBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the setting that cannot be used, what it was and what was expected.
+    /// [`ConfigError`] names the setting that cannot be used, what it was and what was expected. A server that is found to be older
+    /// than Redis 6.2 is an error, too.
     pub async fn build(self) -> Result<Invalidator, ConfigError> {
         let Self { config, over } = self;
         config.check()?;
@@ -110,8 +111,8 @@ impl InvalidatorBuilder {
         let messenger = Arc::new(Messenger::new(Outbox::new(config.outbox), Journal::new(config.outbox, config.journal), counters));
         let mut background = Background::default();
         background.spawn(&runtime, carry(Arc::clone(&messenger), Arc::clone(&tier)));
-        if let Err(fault) = tier.ready(config.connect_limit).await {
-            tracing::warn!(namespace = %config.namespace, %fault, "the shared tier cannot be reached yet: invalidations are pending");
+        if let Err(why) = tier.ready(config.connect_limit).await {
+            begin_without(&config.namespace, why, "invalidations are pending")?;
         }
         let closed = AtomicBool::new(false);
         Ok(Invalidator { shared: Arc::new(Shared { namespace: config.namespace, messenger, tier, tasks, background, closed }) })

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::key::{KeyHasher, Prefixes};
+use crate::proofs::Proof;
 use crate::rule::policy::Content;
 
 fn entry(view: &View, version: u64) -> Arc<Entry> {
@@ -28,8 +29,8 @@ fn entry(view: &View, version: u64) -> Arc<Entry> {
 }
 
 fn proven() -> View {
-    let view = View::new(64);
-    view.prove(0, Millis::NEVER);
+    let view = View::new(64, Millis(0));
+    view.prove(0, Proof { asked: Millis(0), until: Millis::NEVER, now: Millis(0) });
     view
 }
 
@@ -171,6 +172,6 @@ fn a_look_judges_what_the_front_holds() {
     for _ in 0..10 {
         assert!(l1.probe(key, Millis(0), &view).is_some());
     }
-    view.lose();
+    view.lose(Millis(0));
     assert!(l1.probe(key, Millis(0).after(Duration::from_secs(1)), &view).is_none(), "of an epoch that has ended");
 }

@@ -6,6 +6,7 @@ pub(crate) mod memory;
 pub(crate) mod tier;
 pub(crate) mod walk;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,16 @@ pub(crate) enum Claimed {
     Yes,
     /// The key no longer holds that value.
     No,
+}
+
+/// Why a tier cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotReady {
+    /// Nobody has answered by now.
+    Yet(Fault),
+    /// Who has answered will not do: what it was found to be, and what was expected.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a server may be another than expected"))]
+    Unfit { found: Arc<str>, expected: &'static str },
 }
 
 /// How long the calls to a tier may take.
@@ -77,7 +88,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn walks(&self, selection: &Selection) -> Result<Vec<Box<dyn Walk>>, Fault>;
 
     /// Waits until it can be asked, for at most `limit`; an error says why it cannot. Nothing to wait for where nothing is kept open.
-    async fn ready(&self, _limit: Duration) -> Result<(), Fault> {
+    async fn ready(&self, _limit: Duration) -> Result<(), NotReady> {
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized};
 use super::walk::{Selection, Walk};
-use super::{Claimed, Filled, Store};
+use super::{Claimed, Filled, NotReady, Store};
 use crate::error::Fault;
 use crate::observe::stats::Counters;
 use crate::rule::glob::Glob;
@@ -52,7 +52,7 @@ impl Tier {
     }
 
     /// Waits until it can be asked, for at most `limit`; an error says why it cannot.
-    pub(crate) async fn ready(&self, limit: Duration) -> Result<(), Fault> {
+    pub(crate) async fn ready(&self, limit: Duration) -> Result<(), NotReady> {
         self.store.ready(limit).await
     }
 

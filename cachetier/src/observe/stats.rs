@@ -1,5 +1,7 @@
 //! What the cache has done: one counter a name, one snapshot of them all.
 
+use std::time::Duration;
+
 use super::counters::{Counter, Striped};
 use super::once::Once;
 
@@ -40,6 +42,11 @@ macro_rules! stats {
             /// Reads answered by this instance's own copy although nobody could prove that it had missed nothing
             /// ([`OnUnreachable::Serve`](crate::OnUnreachable::Serve)); hits as well.
             pub served_unproven: u64,
+            /// How far behind what others have invalidated this instance may be now.
+            pub lag: Lag,
+            /// How long this instance could not prove that it had missed nothing: all of it since it was built, the time until the
+            /// first proof and the present one included.
+            pub time_unproven: Duration,
             /// Loads that run now.
             pub flights: u64,
             /// Invalidations that the shared tier has not confirmed.
@@ -60,6 +67,7 @@ macro_rules! stats {
                     ("entries in L1", self.l1_entries),
                     ("weight of L1", self.l1_weight),
                     ("served unproven", self.served_unproven),
+                    ("ms unproven", u64::try_from(self.time_unproven.as_millis()).unwrap_or(u64::MAX)),
                     ("loads running", self.flights),
                     ("invalidations pending", self.pending),
                 ]
@@ -108,6 +116,8 @@ stats! {
     recursions: Counter, "recursive calls";
     /// Callers that missed and got the outcome of another's load: they waited for it, or it had landed since they looked.
     coalesced: Counter, "waited for another's load";
+    /// Loads that found another instance's ticket, and waited for what it brings.
+    ticket_waits: Counter, "tickets waited for";
     /// Polls of a key whose ticket another instance holds.
     ticket_polls: Counter, "waits for another instance";
     /// Values stored in the shared tier.
@@ -152,7 +162,48 @@ impl std::fmt::Display for Stats {
             let end = if row == 0 { "" } else { "\n" };
             write!(f, "{end}{label:<width$}  {count:>10}")?;
         }
-        Ok(())
+        write!(f, "\n{:<width$}  {:>10}", "lag", self.lag.to_string())
+    }
+}
+
+/// How far behind an instance may be, as far as it knows.
+///
+/// ```
+/// use std::time::Duration;
+/// use cachetier::Lag;
+///
+/// /// What an alarm goes by: a day where nobody can tell.
+/// fn seconds(lag: Lag) -> u64 {
+///     match lag {
+///         Lag::Alone => 0,
+///         Lag::Proven(age) => age.as_secs(),
+///         _ => 86_400,
+///     }
+/// }
+/// assert_eq!(seconds(Lag::Proven(Duration::from_millis(1_250))), 1);
+/// assert_eq!(Lag::default(), Lag::Unproven);
+/// assert_eq!(Lag::Proven(Duration::from_millis(340)).to_string(), "340 ms");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lag {
+    /// There is no proof now, or none yet: nobody knows.
+    #[default]
+    Unproven,
+    /// The age of the present proof. Everything that was acknowledged before that is applied here; most of what came later is as well, and
+    /// most of this time has passed since the last check, of which there are two a second.
+    Proven(Duration),
+    /// There is no shared tier: nobody else invalidates anything.
+    Alone,
+}
+
+impl std::fmt::Display for Lag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unproven => f.write_str("unproven"),
+            Self::Proven(age) => write!(f, "{} ms", age.as_millis()),
+            Self::Alone => f.write_str("alone"),
+        }
     }
 }
 

@@ -14,8 +14,10 @@ use tokio::time::error::Elapsed;
 
 use crate::clock::{Clock, Millis, millis};
 use crate::error::Fault;
+use crate::l2::NotReady;
 
 use super::script::Script;
+use super::version::{self, Form, OLDEST, TooOld};
 use super::{RedisUrl, Settings};
 
 /// After how many commands in a row without an answer a connection is given up, if the silence has lasted for the limit of a
@@ -43,6 +45,14 @@ pub(super) struct Dial {
     pub(super) settings: Settings,
 }
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) why: Arc<str>,
+    /// What was found, if that will not do as long as this server is there.
+    too_old: Option<Arc<str>>,
+}
+
 /// What the server sends unasked, last of all that the connection is gone.
 pub(super) type Pushes = mpsc::UnboundedReceiver<PushInfo>;
 
@@ -53,7 +63,7 @@ impl Dial {
 
     /// Makes a connection within the limit.
     /// Cancel safety: a dropped call leaves no connection behind.
-    pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Pushes), Arc<str>> {
+    pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Form, Pushes), Refusal> {
         let info = self.url.info().clone();
         // RESP3 is what puts pushes and replies on one ordered stream; and it tells of a lost connection while nothing is sent.
         let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -65,11 +75,23 @@ impl Dial {
             // One limit of time each is ours.
             .set_connection_timeout(None)
             .set_response_timeout(None);
-        let connect = async { Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await };
+        // Asked on each connection: the server behind the address may be another one each time.
+        let connect = async {
+            let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;
+            let version = version::told(&connection.send_packed_command(&version::question()).await?);
+            Ok::<_, RedisError>((connection, version.unwrap_or_default()))
+        };
+        let too_old = |found: &str| Refusal { why: bounded(&format!("{found}, expected {OLDEST}")), too_old: Some(bounded(found)) };
         match tokio::time::timeout(self.settings.connect_limit, connect).await {
-            Ok(Ok(connection)) => Ok((connection, pushes)),
-            Ok(Err(error)) => Err(self.reason(&error)),
-            Err(_) => Err(bounded(&format!("no connection within {:?}", self.settings.connect_limit))),
+            Ok(Ok((connection, version))) => match Form::of(&version) {
+                Ok(form) => Ok((connection, form, pushes)),
+                Err(TooOld) => Err(too_old(&format!("a server of version {version}"))),
+            },
+            Ok(Err(error)) if error.kind() == ErrorKind::RESP3NotSupported => Err(too_old("a server that does not know HELLO")),
+            Ok(Err(error)) => Err(Refusal { why: self.reason(&error), too_old: None }),
+            Err(_) => {
+                Err(Refusal { why: bounded(&format!("no connection within {:?}", self.settings.connect_limit)), too_old: None })
+            }
         }
     }
 
@@ -113,16 +135,26 @@ struct State {
     line: Option<Line>,
     /// Why there is no line.
     why: Arc<str>,
+    /// The server is there, and too old: what it was found to be.
+    too_old: Option<Arc<str>>,
     /// No line will ever be there again.
     closed: bool,
 }
 
 /// One connection, for as long as it lasts.
 #[derive(Clone, Debug)]
-struct Line {
+pub(super) struct Line {
     connection: MultiplexedConnection,
+    form: Form,
     /// Also tells this connection from its successors.
     pulse: Arc<Pulse>,
+}
+
+impl Line {
+    /// How its server is to be asked.
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
 }
 
 /// Whether a connection still answers.
@@ -168,7 +200,7 @@ impl Link {
     /// Begins to connect.
     pub(super) fn open(dial: Dial) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
-        let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into(), closed: false });
+        let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into(), too_old: None, closed: false });
         let shared = Arc::new(Shared {
             state,
             lines: AtomicU64::new(0),
@@ -180,22 +212,39 @@ impl Link {
         Ok(Self { shared, keeper })
     }
 
-    /// Waits until there is a connection.
-    pub(super) async fn ready(&self, limit: Duration) -> Result<(), Fault> {
+    /// Waits until there is a connection, or a server that will not do.
+    pub(super) async fn ready(&self, limit: Duration) -> Result<(), NotReady> {
         let mut state = self.shared.state.subscribe();
-        let ready = matches!(tokio::time::timeout(limit, state.wait_for(|state| state.line.is_some())).await, Ok(Ok(_)));
-        if ready { Ok(()) } else { Err(Fault::Away(Arc::clone(&self.shared.state.borrow().why))) }
+        let told = state.wait_for(|state| state.line.is_some() || state.too_old.is_some());
+        let ready = matches!(tokio::time::timeout(limit, told).await, Ok(Ok(state)) if state.line.is_some());
+        if ready {
+            return Ok(());
+        }
+        let state = self.shared.state.borrow();
+        Err(match &state.too_old {
+            Some(found) => NotReady::Unfit { found: Arc::clone(found), expected: OLDEST },
+            None => NotReady::Yet(Fault::Away(Arc::clone(&state.why))),
+        })
+    }
+
+    /// The connection of the moment.
+    pub(super) fn line(&self) -> Result<Line, Fault> {
+        self.shared.line()
     }
 
     /// The number of the present line, or of a later one.
-    pub(super) fn line(&self) -> u64 {
+    pub(super) fn lines(&self) -> u64 {
         self.shared.lines.load(Ordering::Acquire)
     }
 
     /// Sends a command and returns its answer.
     /// Cancel safety: a command whose call is dropped may run all the same; its answer goes nowhere.
     pub(super) async fn send(&self, command: &Cmd, limit: Duration) -> Result<Value, Fault> {
-        let mut line = self.shared.line()?;
+        self.send_over(self.line()?, command, limit).await
+    }
+
+    /// As [`Link::send`], over this connection.
+    pub(super) async fn send_over(&self, mut line: Line, command: &Cmd, limit: Duration) -> Result<Value, Fault> {
         let reply = tokio::time::timeout(limit, line.connection.send_packed_command(command)).await;
         self.shared.judge(&line, reply, limit)
     }
@@ -203,8 +252,19 @@ impl Link {
     /// Runs a script, within the limit of one command.
     /// Cancel safety: as [`Link::send`].
     pub(super) async fn run(&self, script: &Script, keys: &[&[u8]], args: &[&[u8]], limit: Duration) -> Result<Value, Fault> {
-        let mut line = self.shared.line()?;
-        let reply = tokio::time::timeout(limit, script.run(&mut line.connection, keys, args)).await;
+        self.run_over(self.line()?, script, keys, args, limit).await
+    }
+
+    /// As [`Link::run`], over this connection.
+    pub(super) async fn run_over(
+        &self,
+        mut line: Line,
+        script: &Script,
+        keys: &[&[u8]],
+        args: &[&[u8]],
+        limit: Duration,
+    ) -> Result<Value, Fault> {
+        let reply = tokio::time::timeout(limit, script.run(line.form, &mut line.connection, keys, args)).await;
         self.shared.judge(&line, reply, limit)
     }
 
@@ -218,8 +278,8 @@ impl Link {
         args: &[&[u8]],
         limit: Duration,
     ) -> Result<Value, Fault> {
-        let mut line = self.shared.line()?;
-        let reply = tokio::time::timeout(limit, script.run_behind(first, &mut line.connection, keys, args)).await;
+        let mut line = self.line()?;
+        let reply = tokio::time::timeout(limit, script.run_behind(first, line.form, &mut line.connection, keys, args)).await;
         self.shared.judge(&line, reply, limit)
     }
 
@@ -292,10 +352,11 @@ pub(super) fn judged(reply: Result<RedisResult<Value>, Elapsed>, limit: Duration
 /// An error is either the server's or means that the connection broke: as the command may have been sent by then, it is taken
 /// for sent.
 pub(super) fn failed(error: &RedisError) -> Fault {
+    let text = bounded(&text(error));
     match error.code() {
-        Some("WRONGTYPE") => Fault::Foreign,
-        Some(_) => Fault::Refused(bounded(&text(error))),
-        None => Fault::Unanswered(bounded(&text(error))),
+        Some(_) if text.starts_with("WRONGTYPE") => Fault::Foreign,
+        Some(_) => Fault::Refused(text),
+        None => Fault::Unanswered(text),
     }
 }
 
@@ -316,7 +377,19 @@ fn text(error: &RedisError) -> String {
     if let Some(at) = text.find(", with args beginning with") {
         text.truncate(at);
     }
-    text
+    match within_script(&text) {
+        Some(own) => own.to_owned(),
+        None => text,
+    }
+}
+
+/// What a command within a script was told. Before 7.0 that stands behind where it happened, once or twice:
+/// `ERR Error running script (call to f_..): @user_script:1: @user_script: 1: -OOM command not allowed ..`.
+pub(super) fn within_script(text: &str) -> Option<&str> {
+    let (_, place) = text.rsplit_once("@user_script:")?;
+    let (line, own) = place.split_once(": ")?;
+    line.trim().parse::<u32>().ok()?;
+    Some(own.strip_prefix('-').unwrap_or(own))
 }
 
 fn bounded(text: &str) -> Arc<str> {
@@ -329,13 +402,16 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial
     let (mut tries, mut away) = (0_u32, false);
     loop {
         let why = match dial.connect().await {
-            Ok((connection, pushes)) => {
-                let line = Line { connection, pulse: Arc::default() };
+            Ok((connection, form, pushes)) => {
+                let line = Line { connection, form, pulse: Arc::default() };
                 let Some(shared) = owner.upgrade() else { return };
                 // Before the line can be used: who has an answer of it finds its number.
                 shared.lines.fetch_add(1, Ordering::AcqRel);
                 // Once closed it stays so: the abort of this task takes hold only at its next await.
-                shared.state.send_modify(|state| state.line = (!state.closed).then(|| line.clone()));
+                shared.state.send_modify(|state| {
+                    state.line = (!state.closed).then(|| line.clone());
+                    state.too_old = None;
+                });
                 drop(shared);
                 if std::mem::take(&mut away) {
                     tracing::info!(server = %dial.url, "redis is back");
@@ -345,9 +421,12 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial
                 let Some(why) = until_lost(&owner, &mut state, line, pushes, &mut tries).await else { return };
                 why
             }
-            Err(why) => {
+            Err(Refusal { why, too_old }) => {
                 let Some(shared) = owner.upgrade() else { return };
-                shared.state.send_modify(|state| state.why = Arc::clone(&why));
+                shared.state.send_modify(|state| {
+                    state.why = Arc::clone(&why);
+                    state.too_old = too_old;
+                });
                 why
             }
         };

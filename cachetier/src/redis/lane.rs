@@ -21,6 +21,7 @@ use crate::wire::slot::{TICKET, prefix};
 use super::connect::{Dial, Link, Pushes, failed, judged, misread};
 use super::script::Script;
 use super::store::{bytes, life};
+use super::version::Form;
 
 /// How many keys, or hashes of tags and prefixes, one script takes: it holds up the server for about a millisecond.
 const TARGETS: usize = 1_000;
@@ -52,6 +53,9 @@ pub(crate) struct RedisLane {
     hold: Script,
     release: Script,
     trade: Script,
+    /// What a release to come may write behind every body: a field that may be overlooked.
+    #[cfg(test)]
+    pub(super) more: std::sync::OnceLock<Vec<u8>>,
 }
 
 /// Where the lane is, and what its two ends ask alike.
@@ -68,7 +72,7 @@ struct Place {
 /// A script of the lane, out of its parts.
 macro_rules! lane_script {
     ($($part:literal),+) => {
-        Script::new(concat!(include_str!("scripts/lane.lua"), $(include_str!(concat!("scripts/", $part, ".lua"))),+))
+        Script::of_lane(concat!(include_str!("scripts/lane.lua"), $(include_str!(concat!("scripts/", $part, ".lua"))),+))
     };
 }
 
@@ -109,11 +113,21 @@ impl RedisLane {
             hold: lane_script!("holds", "hold", "begin", "next", "tell"),
             release: lane_script!("holds", "release", "begin", "next", "tell"),
             trade: lane_script!("holds", "trade", "begin", "next", "tell"),
+            #[cfg(test)]
+            more: std::sync::OnceLock::new(),
         }
     }
 
     async fn part(&self, part: &Range<usize>) -> Result<Vec<u8>, Fault> {
         Ok(bytes(self.link.send(&self.place.part(part), self.dial.settings.limits.read).await?)?.unwrap_or_default())
+    }
+
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a test adds to it"))]
+    fn body(&self, targets: &Targets, coming: Option<Stamp>) -> Vec<u8> {
+        let body = body(targets, coming);
+        #[cfg(test)]
+        let body = [body.as_slice(), self.more.get().map_or(&[], Vec::as_slice)].concat();
+        body
     }
 
     async fn bump_part(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
@@ -123,7 +137,7 @@ impl RedisLane {
         let caller = self.place.caller(floor);
         let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
         let hashes: Vec<u8> = targets.tags.iter().chain(&targets.prefixes).flat_map(|hash| hash.0.to_be_bytes()).collect();
-        let (all, body): (&[u8], _) = (if targets.all { b"1" } else { b"0" }, body(targets, None));
+        let (all, body): (&[u8], _) = (if targets.all { b"1" } else { b"0" }, self.body(targets, None));
         let args = [fresh, known, floor, cells, self.place.channel.as_bytes(), &hashes, all, &body];
         let [era, seq, held] = numbers(self.link.run(&self.bump, &keys, &args, self.dial.settings.limits.command).await?)?;
         Ok(Bumped { token: token(era, seq)?, held })
@@ -143,7 +157,7 @@ impl RedisLane {
         let keys: Vec<&[u8]> = lane.into_iter().chain(values.iter().map(String::as_bytes)).collect();
         let (caller, time) = (self.place.caller(floor), time.to_string());
         let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
-        let body = body(targets, None);
+        let body = self.body(targets, None);
         let args = [fresh, known, floor, cells, self.place.channel.as_bytes(), &body, &guard.0, time.as_bytes()];
         numbers(self.link.run(script, &keys, &args, self.dial.settings.limits.command).await?)
     }
@@ -176,7 +190,7 @@ impl Lane for RedisLane {
         let (caller, lease) = (self.place.caller(floor), life(lease).to_string());
         let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
         let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
-        let (body, slot) = (body(&targets, Some(ticket)), prefix(TICKET, ticket));
+        let (body, slot) = (self.body(&targets, Some(ticket)), prefix(TICKET, ticket));
         let args = [fresh, known, floor, cells, self.place.channel.as_bytes(), &body, &slot, lease.as_bytes()];
         let [era, seq, planted] = numbers(self.link.run(&self.seize, &keys, &args, self.dial.settings.limits.command).await?)?;
         let token = token(era, seq)?;
@@ -213,7 +227,7 @@ impl Lane for RedisLane {
         let (caller, lease) = (self.place.caller(floor), life(lease).to_string());
         let [fresh, known, floor, cells] = caller.each_ref().map(String::as_bytes);
         let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
-        let (body, slot) = (body(&targets, Some(ticket)), prefix(TICKET, ticket));
+        let (body, slot) = (self.body(&targets, Some(ticket)), prefix(TICKET, ticket));
         let channel = self.place.channel.as_bytes();
         let args = [fresh, known, floor, cells, channel, &body, &guard.0, &slot, lease.as_bytes()];
         let [era, seq, planted] = numbers(self.link.run(&self.trade, &keys, &args, self.dial.settings.limits.command).await?)?;
@@ -240,12 +254,12 @@ impl Lane for RedisLane {
     }
 
     fn line(&self) -> u64 {
-        self.link.line()
+        self.link.lines()
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
         // Cancel safety: until it is returned, the connection belongs to this call and ends with it.
-        let (mut connection, pushes) = self.dial.connect().await.map_err(Fault::Away)?;
+        let (mut connection, form, pushes) = self.dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
         let limit = self.dial.settings.limits.command;
         match tokio::time::timeout(limit, connection.subscribe(&self.place.channel)).await {
             Ok(Ok(())) => {}
@@ -253,7 +267,7 @@ impl Lane for RedisLane {
             Err(_) => return Err(Fault::Unanswered(format!("no confirmation within {limit:?}").into())),
         }
         let proves_for = self.dial.settings.max_staleness;
-        Ok(Box::new(RedisSubscription { connection, pushes, place: Arc::clone(&self.place), run: 0, limit, proves_for }))
+        Ok(Box::new(RedisSubscription { connection, form, pushes, place: Arc::clone(&self.place), run: 0, limit, proves_for }))
     }
 }
 
@@ -358,6 +372,7 @@ fn token(era: u64, seq: u64) -> Result<Token, Fault> {
 /// The reading end of a lane: a connection of its own.
 struct RedisSubscription {
     connection: MultiplexedConnection,
+    form: Form,
     /// The connection's task puts each message here before it looks at what the server sent next, the answer to a check
     /// included: so whatever was published before that answer is here when the answer is.
     pushes: Pushes,
@@ -485,7 +500,7 @@ impl Subscription for RedisSubscription {
         let keys = [self.place.state.as_bytes(), self.place.table.as_bytes()];
         let args = self.place.checker(floor, self.run);
         let args = args.each_ref().map(String::as_bytes);
-        let check = self.place.check.run(&mut self.connection, &keys, &args);
+        let check = self.place.check.run(self.form, &mut self.connection, &keys, &args);
         let state = lane_state(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
         self.run = state.run;
         Ok(state)

@@ -1,4 +1,4 @@
-//! The shared tier and the lane over a standalone Redis server, 7.0 or newer: the only place that names the redis crate.
+//! The shared tier and the lane over a standalone Redis server, 6.2 or newer: the only place that names the redis crate.
 //! What the bytes mean is `wire`'s, what follows from an answer `cache`'s and `coherence`'s.
 
 mod connect;
@@ -8,6 +8,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod url;
+mod version;
 mod walk;
 
 use std::sync::Arc;

@@ -1,45 +1,98 @@
-//! Scripts by their digest, sent whole only to a server that does not know them. What they do stands in `scripts/`.
+//! Scripts by their digest, sent whole only to a server that does not know them, in the form that it can read. What they do stands in
+//! `scripts/`.
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, Pipeline, RedisResult, RedisWrite as _, ServerErrorKind, Value};
 
-/// A script and the digest under which a server knows it.
+use super::version::Form;
+
+/// A script in both of its forms. They differ in the first line, which says in the newer one that a full server runs it.
 #[derive(Debug)]
 pub(super) struct Script {
-    text: &'static str,
+    newer: Text,
+    older: Text,
+}
+
+/// What is run, and the digest under which a server knows it.
+#[derive(Debug)]
+struct Text {
+    whole: String,
     digest: String,
 }
 
+impl Text {
+    fn new(whole: String) -> Self {
+        let digest = ::redis::Script::new(&whole).get_hash().to_owned();
+        Self { whole, digest }
+    }
+}
+
 impl Script {
-    pub(super) fn new(text: &'static str) -> Self {
-        Self { text, digest: ::redis::Script::new(text).get_hash().to_owned() }
+    /// A script of the lane. What its older form begins with changes nothing, for the state never expires; but it is a write that needs no
+    /// memory: a replica refuses it, and a full server then lets the script write on.
+    pub(super) fn of_lane(text: &str) -> Self {
+        Self::of(text, "redis.call('PERSIST', KEYS[1])")
+    }
+
+    /// A script of one entry. On a full server its older form may write what it has deleted something for.
+    pub(super) fn of_entry(text: &str) -> Self {
+        Self::of(text, "--")
+    }
+
+    fn of(text: &str, first_line: &str) -> Self {
+        let rest = text.split_once('\n').map_or(text, |(_, rest)| rest);
+        Self { newer: Text::new(text.to_owned()), older: Text::new(format!("{first_line}\n{rest}")) }
+    }
+
+    fn text(&self, form: Form) -> &Text {
+        match form {
+            Form::Newer => &self.newer,
+            Form::Older => &self.older,
+        }
     }
 
     /// Runs the script once: a server that answers that it does not know the digest has run nothing.
-    pub(super) async fn run(&self, line: &mut MultiplexedConnection, keys: &[&[u8]], args: &[&[u8]]) -> RedisResult<Value> {
-        let reply = line.send_packed_command(&command("EVALSHA", &self.digest, keys, args)).await?;
-        match &reply {
-            Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript) => {
-                line.send_packed_command(&command("EVAL", self.text, keys, args)).await
-            }
-            _ => Ok(reply),
-        }
+    pub(super) async fn run(
+        &self,
+        form: Form,
+        line: &mut MultiplexedConnection,
+        keys: &[&[u8]],
+        args: &[&[u8]],
+    ) -> RedisResult<Value> {
+        let text = self.text(form);
+        let reply = line.send_packed_command(&command("EVALSHA", &text.digest, keys, args)).await?;
+        text.unless_known(reply, line, keys, args).await
     }
 
     /// Sends `first` and runs the script behind it, in one go. Returns the script's answer: if `first` failed, the script finds out.
     pub(super) async fn run_behind(
         &self,
         first: Cmd,
+        form: Form,
         line: &mut MultiplexedConnection,
         keys: &[&[u8]],
         args: &[&[u8]],
     ) -> RedisResult<Value> {
+        let text = self.text(form);
         let mut both = Pipeline::with_capacity(2);
-        both.add_command(first).add_command(command("EVALSHA", &self.digest, keys, args));
+        both.add_command(first).add_command(command("EVALSHA", &text.digest, keys, args));
         let reply = line.send_packed_commands(&both, 0, 2).await?.pop().unwrap_or(Value::Nil);
+        text.unless_known(reply, line, keys, args).await
+    }
+}
+
+impl Text {
+    /// The answer to the digest, or to the whole script where the server did not know that.
+    async fn unless_known(
+        &self,
+        reply: Value,
+        line: &mut MultiplexedConnection,
+        keys: &[&[u8]],
+        args: &[&[u8]],
+    ) -> RedisResult<Value> {
         match &reply {
             Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript) => {
-                line.send_packed_command(&command("EVAL", self.text, keys, args)).await
+                line.send_packed_command(&command("EVAL", &self.whole, keys, args)).await
             }
             _ => Ok(reply),
         }

@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use crate::clock::millis;
 use crate::error::Fault;
 use crate::l2::walk::{Selection, Walk};
-use crate::l2::{Claimed, Filled, Limits, Store};
+use crate::l2::{Claimed, Filled, Limits, NotReady, Store};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot, TICKET, prefix};
 
-use super::connect::{Dial, Link, misread};
+use super::connect::{Dial, Line, Link, misread};
 use super::script::Script;
+use super::version::Form;
 use super::walk::RedisWalk;
 
 /// The longest life a server is asked for: a hundred years. It refuses what its clock cannot be added to.
@@ -33,6 +34,7 @@ pub(crate) struct RedisStore {
     link: Arc<Link>,
     dial: Dial,
     limits: Limits,
+    probe: Script,
     fill: Script,
     shift: Script,
     claim: Script,
@@ -46,11 +48,23 @@ impl RedisStore {
             link,
             limits: dial.settings.limits,
             dial,
-            fill: Script::new(include_str!("scripts/fill.lua")),
-            shift: Script::new(include_str!("scripts/move.lua")),
-            claim: Script::new(include_str!("scripts/claim.lua")),
-            abandon: Script::new(include_str!("scripts/abandon.lua")),
-            extend: Script::new(include_str!("scripts/extend.lua")),
+            probe: Script::of_entry(include_str!("scripts/probe.lua")),
+            fill: Script::of_entry(include_str!("scripts/fill.lua")),
+            shift: Script::of_entry(include_str!("scripts/move.lua")),
+            claim: Script::of_entry(include_str!("scripts/claim.lua")),
+            abandon: Script::of_entry(include_str!("scripts/abandon.lua")),
+            extend: Script::of_entry(include_str!("scripts/extend.lua")),
+        }
+    }
+
+    async fn probe_by_script(&self, line: Line, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
+        let (ticket, lease) = (prefix(TICKET, ticket), life(lease).to_string());
+        let reply = self.link.run_over(line, &self.probe, &[key.as_bytes()], &[&ticket, lease.as_bytes()], self.limits.read).await;
+        match reply {
+            Ok(reply) => bytes(reply),
+            // It has looked first: there was nothing to read.
+            Err(Fault::Refused(why)) if why.starts_with("OOM") => Err(Fault::Full(why)),
+            Err(fault) => Err(fault),
         }
     }
 
@@ -69,10 +83,14 @@ fn swapped(reply: &Value) -> Result<bool, Fault> {
 #[async_trait]
 impl Store for RedisStore {
     fn line(&self) -> u64 {
-        self.link.line()
+        self.link.lines()
     }
 
     async fn probe(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
+        let line = self.link.line()?;
+        if line.form() == Form::Older {
+            return self.probe_by_script(line, key, ticket, lease).await;
+        }
         // Sized so that the command is built in two allocations: a hit must cost what a plain GET does.
         let mut command = Cmd::with_capacity(7, key.len() + PREFIX + 32);
         command.write_arg(b"SET");
@@ -82,7 +100,7 @@ impl Store for RedisStore {
         command.write_arg(b"GET");
         command.write_arg(b"PX");
         command.arg(life(lease));
-        match self.link.send(&command, self.limits.read).await {
+        match self.link.send_over(line, &command, self.limits.read).await {
             Ok(reply) => bytes(reply),
             // A full server refuses to plant before it looks whether it would have to: what it holds can still be read.
             Err(Fault::Refused(why)) if why.starts_with("OOM") => match self.read(key).await? {
@@ -145,7 +163,7 @@ impl Store for RedisStore {
         Ok(vec![Box::new(RedisWalk::begin(&self.dial, selection).await?)])
     }
 
-    async fn ready(&self, limit: Duration) -> Result<(), Fault> {
+    async fn ready(&self, limit: Duration) -> Result<(), NotReady> {
         self.link.ready(limit).await
     }
 

@@ -13,10 +13,12 @@ use crate::l2::walk::{Doomed, Found, Selection, Swept, Walk};
 use super::connect::{Dial, Pushes, judged, misread};
 use super::lane::numbers;
 use super::script::Script;
+use super::version::Form;
 
 /// One walk.
 pub(super) struct RedisWalk {
     connection: MultiplexedConnection,
+    form: Form,
     /// Kept for as long as the connection: it reports there.
     _pushes: Pushes,
     limit: Duration,
@@ -29,14 +31,15 @@ pub(super) struct RedisWalk {
 impl RedisWalk {
     /// Cancel safety: until it is returned, the connection belongs to this call and ends with it.
     pub(super) async fn begin(dial: &Dial, selection: &Selection) -> Result<Self, Fault> {
-        let (connection, pushes) = dial.connect().await.map_err(Fault::Away)?;
+        let (connection, form, pushes) = dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
         Ok(Self {
             connection,
+            form,
             _pushes: pushes,
             limit: dial.settings.limits.command,
             pattern: selection.keys.written_behind(&selection.head),
             cursor: b"0".to_vec(),
-            purge: Script::new(include_str!("scripts/purge.lua")),
+            purge: Script::of_entry(include_str!("scripts/purge.lua")),
         })
     }
 }
@@ -62,7 +65,7 @@ impl Walk for RedisWalk {
         let point = point.unwrap_or_default();
         let (era, seq) = (point.era.0.to_string(), point.seq.0.to_string());
         let args = [all.as_bytes(), era.as_bytes(), seq.as_bytes(), &tag];
-        let reply = tokio::time::timeout(self.limit, self.purge.run(&mut self.connection, &keys, &args)).await;
+        let reply = tokio::time::timeout(self.limit, self.purge.run(self.form, &mut self.connection, &keys, &args)).await;
         let [gone, bytes, newer, under_way, held, unread, foreign] = numbers(judged(reply, self.limit)?)?;
         Ok(Swept { gone, bytes, newer, under_way, held, unread, foreign })
     }

@@ -8,9 +8,8 @@ use std::time::Duration;
 use super::lane::keys;
 use super::server::{PATIENCE, SETTINGS, Server, eventually, names, open_with, stamp};
 use crate::error::Fault;
-use crate::l2::Limits;
-use crate::l2::Store as _;
 use crate::l2::lane::Lane as _;
+use crate::l2::{Limits, NotReady, Store as _};
 use crate::redis::connect::ceiling;
 use crate::redis::{RedisStore, RedisUrl, Settings, open};
 use crate::rule::seq::Token;
@@ -40,7 +39,7 @@ async fn a_server_that_comes_later_is_found() {
     assert!(matches!(lane.subscribe().await.map(|_| ()), Err(Fault::Away(_))));
     let why = why_away(&store).await;
     assert!(why.contains("No such file"), "{why}");
-    assert_eq!(store.ready(Duration::ZERO).await, Err(Fault::Away(why)));
+    assert_eq!(store.ready(Duration::ZERO).await, Err(NotReady::Yet(Fault::Away(why))));
     server.again().await;
     assert_eq!(store.ready(PATIENCE).await, Ok(()));
     assert_eq!(store.read("k").await, Ok(None));
@@ -280,6 +279,35 @@ async fn an_outage_is_logged_once_when_it_begins_and_once_when_it_ends() {
     assert_eq!(log.count("redis is away"), 2);
 }
 
+#[tokio::test]
+async fn coming_back_into_step_is_logged_once_for_each_loss_with_how_long_it_took() {
+    let log = Log::default();
+    let _listening = log.listen();
+    let mut server = Server::start().await;
+    let cache = crate::TieredCache::builder("shop").redis(server.url()).build().await.unwrap();
+    assert_eq!((log.count("in step with the lane"), log.count("back in step")), (1, 0));
+    for loss in 1..=2 {
+        server.kill();
+        eventually("the loss is logged", async || log.count("lost the lane") == loss).await;
+        // Long enough for several attempts.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.again().await;
+        eventually("the return is logged", async || log.count("back in step with the lane") == loss).await;
+        assert_eq!(log.count("lost the lane"), loss);
+    }
+    let out: Vec<u64> = log.lines("back in step with the lane").iter().filter_map(|line| millis_out(line)).collect();
+    assert!(out.len() == 2 && out.iter().all(|out| (300..20_000).contains(out)), "{out:?}");
+    drop(cache);
+}
+
+/// `out=1.25s` or `out=340ms`, in milliseconds.
+fn millis_out(line: &str) -> Option<u64> {
+    let out = line.split("out=").nth(1)?.split(' ').next()?;
+    let seconds = out.strip_suffix("ms").map(|millis| millis.parse::<f64>().map(|millis| millis / 1_000.0));
+    let seconds = seconds.or_else(|| out.strip_suffix('s').map(str::parse::<f64>))?.ok()?;
+    Some(crate::clock::millis(Duration::from_secs_f64(seconds)))
+}
+
 #[test]
 fn addresses_show_where_but_not_who() {
     #[track_caller]
@@ -333,7 +361,11 @@ impl Log {
     }
 
     fn count(&self, text: &str) -> usize {
-        self.0.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+        self.lines(text).len()
+    }
+
+    fn lines(&self, text: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
     }
 }
 

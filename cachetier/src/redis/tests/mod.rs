@@ -3,6 +3,8 @@
 mod connect;
 mod holds;
 mod lane;
+mod older;
+mod releases;
 mod server;
 mod store;
 mod subscription;

@@ -1,12 +1,12 @@
 //! A real server of a test's own: on a unix socket in a directory of its own, gone with its handle.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -105,24 +105,60 @@ impl Server {
 
     /// A TCP address behind which the server stands, as long as the test runs.
     pub(super) fn over_tcp(&self) -> SocketAddr {
+        self.behind(<[u8]>::to_vec)
+    }
+
+    /// An address behind which the server says that it has this version, until another is put there.
+    pub(super) fn told_to_be(&self, version: &Arc<Mutex<&'static str>>) -> String {
+        let version = Arc::clone(version);
+        let address = self.behind(move |bytes| {
+            let version = *version.lock().expect("no test fails with it locked");
+            disguised(bytes, version).unwrap_or_else(|| bytes.to_vec())
+        });
+        format!("redis://{address}/")
+    }
+
+    /// A TCP address behind which the server stands, as long as the test runs; `answers` is what becomes of what it sends.
+    fn behind(&self, answers: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its number");
-        let socket = self.socket();
+        let (socket, answers) = (self.socket(), Arc::new(answers));
         std::thread::spawn(move || {
             while let Ok((client, _)) = listener.accept() {
-                let Ok(server) = UnixStream::connect(&socket) else { return };
+                // While the server is away, its clients are let go of.
+                let Ok(server) = UnixStream::connect(&socket) else { continue };
                 let (mut from_client, mut to_server) = (client.try_clone().expect("a clone"), server.try_clone().expect("a clone"));
                 let (mut from_server, mut to_client) = (server, client);
-                std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
-                std::thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from_client, &mut to_server);
+                    to_server.shutdown(Shutdown::Both)
+                });
+                let answers = Arc::clone(&answers);
+                std::thread::spawn(move || {
+                    let mut buffer = vec![0; 64 << 10];
+                    while let Ok(length @ 1..) = from_server.read(&mut buffer) {
+                        if to_client.write_all(&answers(&buffer[..length])).is_err() {
+                            break;
+                        }
+                    }
+                    to_client.shutdown(Shutdown::Both)
+                });
             }
         });
         address
     }
 
-    /// The adapter over this server, connected.
+    /// The adapter over this server, connected. With `CACHETIER_OLDER_REDIS` set, every test shows the form of what is sent to servers
+    /// before 7.0.
     pub(super) async fn open(&self) -> (Arc<RedisStore>, Arc<RedisLane>) {
-        let (store, lane) = open_with(&self.url(), SETTINGS);
+        let older = std::env::var_os("CACHETIER_OLDER_REDIS").is_some();
+        let url = if older { self.told_to_be(&Arc::new(Mutex::new("6.2.0"))) } else { self.url() };
+        self.open_at(&url).await
+    }
+
+    /// The adapter over this address of the server, connected.
+    pub(super) async fn open_at(&self, url: &str) -> (Arc<RedisStore>, Arc<RedisLane>) {
+        let (store, lane) = open_with(url, SETTINGS);
         store.ready(PATIENCE).await.expect("a connection");
         (store, lane)
     }
@@ -132,6 +168,17 @@ impl Server {
         let client = ::redis::Client::open(self.url()).expect("an address");
         Plain(client.get_multiplexed_async_connection().await.expect("a connection"))
     }
+}
+
+/// The answer to the handshake with another version; nothing where it is another answer.
+fn disguised(bytes: &[u8], version: &str) -> Option<Vec<u8>> {
+    const BEFORE: &[u8] = b"$7\r\nversion\r\n";
+    let at = bytes.windows(BEFORE.len()).position(|window| window == BEFORE)?;
+    // The length of the version, then itself: each ends its line.
+    let mut lines = bytes[at + BEFORE.len()..].split_inclusive(|byte| *byte == b'\n');
+    let behind = at + BEFORE.len() + lines.next()?.len() + lines.next()?.len();
+    let told = format!("${}\r\n{version}\r\n", version.len());
+    Some([&bytes[..at], BEFORE, told.as_bytes(), &bytes[behind..]].concat())
 }
 
 impl Drop for Server {
