@@ -68,8 +68,10 @@ pub(crate) struct Config {
     /// How many unconfirmed invalidations are kept one by one; more become one of everything.
     pub(crate) outbox: usize,
     pub(crate) shards: usize,
-    /// How often the memory of expired entries is given back.
+    /// How often the memory of expired entries is given back, and the needless misses of the tag table are estimated.
     pub(crate) sweep_interval: Duration,
+    /// The share of copies, of a million, that the tag table may hide needlessly before that is worth a warning.
+    pub(crate) needless_limit: u64,
 }
 
 impl Config {
@@ -98,6 +100,7 @@ impl Config {
             outbox: 100_000,
             shards: 64,
             sweep_interval: Duration::from_secs(60),
+            needless_limit: 50_000,
         }
     }
 

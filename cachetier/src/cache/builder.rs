@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::over::Over;
+use super::sweep::sweep;
 use super::{Shared, TieredCache};
 use crate::clock::{Clock, Millis};
 use crate::coherence::courier::carry;
@@ -195,7 +196,8 @@ impl CacheBuilder {
     }
 
     /// The size of the tag table, in cells of eight bytes, rounded up to a power of two: more make needless misses rarer where many
-    /// tags are invalidated. Defaults to 262,144, which is 2 MiB.
+    /// tags are invalidated; [`Stats::table_needless_ppm`](crate::Stats::table_needless_ppm) says about how many there are, and from 5 % on
+    /// a warning does. Defaults to 262,144, which is 2 MiB.
     ///
     /// The shared tier's own table has the size of the largest that any instance was ever told, and grows when one comes that is told
     /// more: so the size can be changed one instance after the other.
@@ -237,7 +239,7 @@ impl CacheBuilder {
             counters: Arc::clone(&counters),
         });
         let mut background = Background::default();
-        background.spawn(&runtime, sweep(Arc::clone(&instance), config.sweep_interval));
+        background.spawn(&runtime, sweep(Arc::clone(&instance), config.sweep_interval, config.needless_limit));
         let tier = match tier {
             None => {
                 // Nobody else can invalidate anything: there is nothing to prove.
@@ -273,14 +275,6 @@ impl CacheBuilder {
                 closed,
             }),
         })
-    }
-}
-
-/// Gives back the memory of what is past its end, now and then; runs until it is dropped.
-async fn sweep(instance: Arc<Instance>, every: Duration) {
-    loop {
-        sleep(every).await;
-        instance.l1.sweep(|| instance.now()).await;
     }
 }
 

@@ -15,6 +15,7 @@ mod over;
 mod put;
 mod read;
 mod rules;
+mod sweep;
 mod telling;
 mod wait;
 mod write;

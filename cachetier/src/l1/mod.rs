@@ -118,14 +118,16 @@ impl L1 {
         taken
     }
 
-    /// Gives the memory of all entries back that are past their end: a little at a time, so that nobody waits for it.
-    pub(crate) async fn sweep(&self, now: impl Fn() -> Millis) {
+    /// Gives the memory of all entries back that are past their end, and shows the others: a little at a time, so that nobody waits for it.
+    pub(crate) async fn sweep(&self, now: impl Fn() -> Millis, mut fresh: impl FnMut(&Facts)) {
         let gone = |entry: &Arc<Entry>| entry.freshness(now()) == Freshness::Gone;
         let mut seen = 0_u32;
         let mut keys = Vec::new();
         for (key, entry) in &self.store {
             if gone(&entry) {
                 keys.push(*key);
+            } else {
+                fresh(&entry.facts);
             }
             seen = seen.wrapping_add(1);
             if seen.is_multiple_of(SWEEP_STEP) {

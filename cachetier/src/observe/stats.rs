@@ -1,6 +1,6 @@
 //! What the cache has done: one counter a name, one snapshot of them all.
 
-use super::counters::{Counter, Striped};
+use super::counters::{Counter, Gauge, Striped};
 use super::once::Once;
 
 macro_rules! stats {
@@ -9,6 +9,7 @@ macro_rules! stats {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $($(#[doc = $doc])+ pub(crate) $name: $counter,)+
+            pub(crate) needless: Gauge,
             pub(crate) told: Told,
         }
 
@@ -40,6 +41,9 @@ macro_rules! stats {
             /// Reads answered by this instance's own copy although nobody could prove that it had missed nothing
             /// ([`OnUnreachable::Serve`](crate::OnUnreachable::Serve)); hits as well.
             pub served_unproven: u64,
+            /// Of a million copies here, about how many are missed needlessly if they are asked for now: other tags' bumps hide them, for the
+            /// [tag table](crate::CacheBuilder::tag_cells) is small for so many. Estimated once a minute; from 50,000 on a warning is logged.
+            pub table_needless_ppm: u64,
             /// Loads that run now.
             pub flights: u64,
             /// Invalidations that the shared tier has not confirmed.
@@ -49,7 +53,7 @@ macro_rules! stats {
         impl Counters {
             /// Reads every counter; what the cache holds is the caller's to fill in.
             pub(crate) fn snapshot(&self) -> Stats {
-                Stats { $($name: self.$name.get(),)+ ..Stats::default() }
+                Stats { $($name: self.$name.get(),)+ table_needless_ppm: self.needless.get(), ..Stats::default() }
             }
         }
 
@@ -60,6 +64,7 @@ macro_rules! stats {
                     ("entries in L1", self.l1_entries),
                     ("weight of L1", self.l1_weight),
                     ("served unproven", self.served_unproven),
+                    ("missed needlessly, ppm", self.table_needless_ppm),
                     ("loads running", self.flights),
                     ("invalidations pending", self.pending),
                 ]
