@@ -1,14 +1,14 @@
 //! One multiplexed connection, kept: made, watched, replaced when it breaks or falls silent, ended with its last handle.
 //! Owns the limits of time and the meaning of errors; what is sent over it is `store`'s and `lane`'s.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::error::Elapsed;
 
@@ -102,6 +102,7 @@ pub(super) struct Link {
 struct Shared {
     /// Read by every command, written by the keeper and by the command that finds the connection lost.
     state: watch::Sender<State>,
+    retry: Arc<Retry>,
     clock: Clock,
     command_limit: Duration,
 }
@@ -113,6 +114,31 @@ struct State {
     why: Arc<str>,
     /// No line will ever be there again.
     closed: bool,
+}
+
+/// When a connection that is missing is tried for again.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    /// How many pauses there were since the server was known to be well.
+    pauses: AtomicU32,
+    over: Notify,
+}
+
+impl Retry {
+    /// Somebody has reached the server in another way: a pause is over, and the next one is as short as the first.
+    pub(super) fn at_once(&self) {
+        self.pauses.store(0, Ordering::Relaxed);
+        self.over.notify_waiters();
+    }
+
+    /// Full jitter: the instances that lost a server together must not come back together.
+    pub(super) async fn pause(&self) {
+        // First: whoever ends it has set the count back before.
+        let over = self.over.notified();
+        let most = millis(ceiling(self.pauses.fetch_add(1, Ordering::Relaxed)));
+        // In vain or not: it is a pause less.
+        let _ = tokio::time::timeout(Duration::from_millis(fastrand::u64(0..=most)), over).await;
+    }
 }
 
 /// One connection, for as long as it lasts.
@@ -167,9 +193,10 @@ impl Link {
     pub(super) fn open(dial: Dial) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
         let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into(), closed: false });
-        let shared = Arc::new(Shared { state, clock: Clock::system(), command_limit: dial.settings.limits.command });
+        let (retry, command_limit) = (Arc::<Retry>::default(), dial.settings.limits.command);
+        let shared = Arc::new(Shared { state, retry: Arc::clone(&retry), clock: Clock::system(), command_limit });
         // Weak: a task that held its own link would keep it for ever.
-        let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, dial)).abort_handle();
+        let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, retry, dial)).abort_handle();
         Ok(Self { shared, keeper })
     }
 
@@ -178,6 +205,30 @@ impl Link {
         let mut state = self.shared.state.subscribe();
         let ready = matches!(tokio::time::timeout(limit, state.wait_for(|state| state.line.is_some())).await, Ok(Ok(_)));
         if ready { Ok(()) } else { Err(Fault::Away(Arc::clone(&self.shared.state.borrow().why))) }
+    }
+
+    /// For who reaches the server in another way, again and again.
+    pub(super) fn retry(&self) -> Arc<Retry> {
+        Arc::clone(&self.shared.retry)
+    }
+
+    /// For who has just reached the server in another way: makes sure that it can be reached in this one as well, for at most `limit`. A
+    /// connection that does not answer is given up now, and one that is missing is tried for without a pause.
+    ///
+    /// Cancel safety: what was begun goes on without it.
+    pub(super) async fn revive(&self, limit: Duration) {
+        let limit = limit / 2;
+        if let Ok(mut line) = self.shared.line() {
+            let ping = ::redis::cmd("PING");
+            if let Ok(Ok(_)) = tokio::time::timeout(limit, line.connection.send_packed_command(&ping)).await {
+                line.pulse.answered();
+                return;
+            }
+            self.shared.lose(&line, &bounded("silent, while the server can be reached"));
+        }
+        self.shared.retry.at_once();
+        // If it is in vain, whoever sends something is told why.
+        let _ = self.ready(limit).await;
     }
 
     /// Sends a command and returns its answer.
@@ -313,8 +364,8 @@ fn bounded(text: &str) -> Arc<str> {
 }
 
 /// Keeps the connection until the link is gone.
-async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial) {
-    let (mut tries, mut away) = (0_u32, false);
+async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, dial: Dial) {
+    let mut away = false;
     loop {
         let why = match dial.connect().await {
             Ok((connection, pushes)) => {
@@ -328,7 +379,7 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial
                 } else {
                     tracing::debug!(server = %dial.url, "connected to redis");
                 }
-                let Some(why) = until_lost(&owner, &mut state, line, pushes, &mut tries).await else { return };
+                let Some(why) = until_lost(&owner, &mut state, line, pushes, &retry).await else { return };
                 why
             }
             Err(why) => {
@@ -340,10 +391,7 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial
         if !std::mem::replace(&mut away, true) {
             tracing::warn!(server = %dial.url, reason = %why, "redis is away: its commands fail at once until it is back");
         }
-        // Full jitter: the instances that lost a server together must not come back together.
-        let most = millis(ceiling(tries));
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=most))).await;
-        tries = tries.saturating_add(1);
+        retry.pause().await;
     }
 }
 
@@ -353,7 +401,7 @@ async fn until_lost(
     state: &mut watch::Receiver<State>,
     line: Line,
     mut pushes: Pushes,
-    tries: &mut u32,
+    retry: &Retry,
 ) -> Option<Arc<str>> {
     // Only the mark is kept: a connection ends with its last clone.
     let pulse = line.pulse;
@@ -373,7 +421,7 @@ async fn until_lost(
             lost = state.wait_for(|state| state.line.as_ref().is_none_or(|line| !Arc::ptr_eq(&line.pulse, &pulse))) => {
                 return lost.ok().map(|state| Arc::clone(&state.why));
             }
-            () = tokio::time::sleep(STEADY), if *tries > 0 => *tries = 0,
+            () = tokio::time::sleep(STEADY), if retry.pauses.load(Ordering::Relaxed) > 0 => retry.pauses.store(0, Ordering::Relaxed),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::rule::table::{Page, TableCopy};
 use crate::wire::message::{Targets, body};
 use crate::wire::slot::{TICKET, prefix};
 
-use super::connect::{Dial, Link, Pushes, failed, judged, misread};
+use super::connect::{Dial, Link, Pushes, Retry, failed, judged, misread};
 use super::script::Script;
 use super::store::{bytes, life};
 
@@ -249,8 +249,18 @@ impl Lane for RedisLane {
             Ok(Err(error)) => return Err(failed(&error)),
             Err(_) => return Err(Fault::Unanswered(format!("no confirmation within {limit:?}").into())),
         }
+        // Before anything is proven: a proof makes copies suspect that have lived without one, and whoever cannot ask for their stamps must
+        // load them all.
+        self.link.revive(limit).await;
         let proves_for = self.dial.settings.max_staleness;
-        Ok(Box::new(RedisSubscription { connection, pushes, place: Arc::clone(&self.place), limit, proves_for }))
+        Ok(Box::new(RedisSubscription {
+            connection,
+            pushes,
+            place: Arc::clone(&self.place),
+            limit,
+            proves_for,
+            commands: self.link.retry(),
+        }))
     }
 }
 
@@ -352,6 +362,8 @@ struct RedisSubscription {
     place: Arc<Place>,
     limit: Duration,
     proves_for: Duration,
+    /// The commands' connection: as long as this one is answered, it need not be waited for.
+    commands: Arc<Retry>,
 }
 
 impl RedisSubscription {
@@ -472,7 +484,9 @@ impl Subscription for RedisSubscription {
         let caller = self.place.caller(floor);
         let args = caller.each_ref().map(String::as_bytes);
         let check = self.place.check.run(&mut self.connection, &keys, &args);
-        lane_state(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)
+        let state = lane_state(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
+        self.commands.at_once();
+        Ok(state)
     }
 
     async fn table(&mut self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {
