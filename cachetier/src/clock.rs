@@ -89,6 +89,15 @@ impl Clock {
         (Self(Source::Manual(Arc::clone(&millis))), ManualClock { millis })
     }
 
+    /// By how much the clock may be behind: what two readings are apart may be more, by that much.
+    pub(crate) fn grain(&self) -> Duration {
+        match &self.0 {
+            // A tick of 10 ms at the most, and what is cut off below a millisecond.
+            Source::System => Duration::from_millis(11),
+            Source::Manual(_) => Duration::ZERO,
+        }
+    }
+
     pub(crate) fn now(&self) -> Millis {
         match &self.0 {
             Source::System => Millis(system_millis()),

@@ -93,12 +93,14 @@ pub(crate) struct Config {
     /// How many unconfirmed invalidations are kept one by one; more become one of everything.
     pub(crate) outbox: usize,
     pub(crate) shards: usize,
-    /// How often the memory of expired entries is given back.
+    /// How often the memory of expired entries is given back, and the needless misses of the tag table are estimated.
     pub(crate) sweep_interval: Duration,
     /// How many keys a walk asks for at once: what a reader may have to wait for.
     pub(crate) walk_batch: usize,
     /// How many times as long as a batch took a walk rests.
     pub(crate) walk_rest: u32,
+    /// The share of copies, of a million, that the tag table may hide needlessly before that is worth a warning.
+    pub(crate) needless_limit: u64,
 }
 
 impl Config {
@@ -131,6 +133,7 @@ impl Config {
             sweep_interval: Duration::from_secs(60),
             walk_batch: 16,
             walk_rest: 3,
+            needless_limit: 50_000,
         }
     }
 

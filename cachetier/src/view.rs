@@ -16,6 +16,7 @@ use crate::clock::Millis;
 use crate::key::TagHash;
 use crate::progress::Progress;
 use crate::proofs::{Proof, Proofs};
+use crate::rule::needless::Census;
 use crate::rule::seq::{Epoch, Era, Generation, Seq, Tick, Token};
 use crate::rule::table::{TableCopy, TagTable};
 use crate::sync::{Mutex, lock};
@@ -182,6 +183,16 @@ impl View {
         }
         let own = lock(&self.unanswered);
         own.all.is_none_or(|own| own <= tick) && tags.iter().all(|tag| own.tags.get(tag).is_none_or(|own| *own <= tick))
+    }
+
+    /// The size of the table.
+    pub(crate) fn cells(&self) -> u32 {
+        self.table.size()
+    }
+
+    /// Begins a count of the copies that bumps of other tags hide.
+    pub(crate) fn census(&self) -> Census {
+        Census::of(self.era(), self.table.sample())
     }
 
     // --- the server's clock

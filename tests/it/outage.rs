@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::{Delivery, Policy, TieredCache};
-use cachetier_tests::{Origin, RedisServer, eventually_async};
+use cachetier_tests::{Flow, Flows, Origin, Proxy, RedisServer, Which, eventually_async};
 use tokio::time::{Instant, sleep};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -133,4 +133,31 @@ async fn a_cache_is_closed_in_time_while_its_server_is_stopped() {
     assert!(matches!(closed, Err(cachetier::CacheError::Unfinished { invalidations: 1, .. })), "{closed:?}");
     assert_eq!(within(LOADER, read(&cache, "k", &origin)).await, 2);
     server.resume();
+}
+
+/// With a proof and nobody to ask for their stamps, suspect copies would all be loaded.
+#[tokio::test]
+async fn copies_are_checked_when_the_subscription_is_back_though_the_commands_were_in_a_black_hole() {
+    const COPIES: usize = 20;
+    // What a busy machine leaves unanswered for a moment is loaded, too.
+    const PATIENT: Duration = Duration::from_secs(2);
+    let (server, origin) = (RedisServer::start(), Origin::at(1));
+    let proxy = Proxy::on_socket(&server);
+    let builder = TieredCache::builder("outage").redis(proxy.url()).read_limit(PATIENT).command_limit(PATIENT);
+    let cache = builder.build().await.expect("built");
+    let read_all = async || {
+        for copy in 0..COPIES {
+            assert_eq!(read(&cache, &format!("k{copy}"), &origin).await, 1);
+        }
+    };
+    read_all().await;
+    proxy.now(Which::Plain, Flows::both(Flow::Swallow));
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    let count = u64::try_from(COPIES).expect("few");
+    let checked = async || {
+        read_all().await;
+        cache.stats().suspects_same >= count
+    };
+    eventually_async(LONG, "all are checked", checked).await;
+    assert_eq!(origin.loads(), COPIES, "{}", cache.stats());
 }

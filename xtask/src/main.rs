@@ -4,6 +4,7 @@
 mod chaos;
 mod ci;
 mod coverage;
+mod cut;
 mod debs;
 mod deny;
 mod examples;
@@ -37,6 +38,7 @@ cargo xtask COMMAND
   chaos --seconds N --seed S [--scenario NAME] [--one-process]
                           instances as processes over a server and a network that fail, and a checker of what they saw;
                           scenarios: calm, restarts, network, pubsub, memory, pauses, everything; see docs/chaos.md
+  cut SECONDS             an instance that is cut off for so long while others invalidate, and what it keeps
   shuttle [ITERATIONS]    tries so many interleavings of the flight registry for each of its tests, others each time;
                           `test` and `ci` try a few, always the same
 ";
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         ["coverage"] => coverage::coverage(),
         ["fuzz", seconds] => fuzz::fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz::fuzz(seconds, Some(target)),
+        ["cut", seconds] => cut::cut(seconds),
         ["chaos", rest @ ..] => chaos::chaos(rest),
         ["shuttle"] => shuttle::shuttle(None),
         ["shuttle", iterations] => shuttle::shuttle(Some(iterations)),

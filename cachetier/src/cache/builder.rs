@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::over::{Over, begin_without};
+use super::sweep::sweep;
 use super::{Shared, TieredCache};
 use crate::clock::{Clock, Millis};
 use crate::coherence::courier::carry;
@@ -218,7 +219,8 @@ impl CacheBuilder {
     }
 
     /// The size of the tag table, in cells of eight bytes, rounded up to a power of two: more make needless misses rarer where many
-    /// tags are invalidated. Defaults to 262,144, which is 2 MiB.
+    /// tags are invalidated; [`Stats::table_needless_ppm`](crate::Stats::table_needless_ppm) says about how many there are, and from 5 % on
+    /// a warning does. Defaults to 262,144, which is 2 MiB.
     ///
     /// The shared tier's own table has the size of the largest that any instance was ever told, and grows when one comes that is told
     /// more: so the size can be changed one instance after the other.
@@ -237,8 +239,10 @@ impl CacheBuilder {
     /// [`ConfigError`] names the setting that cannot be used, what it was and what was expected. A server that cannot be reached is
     /// no error; one that is found to be older than Redis 6.2 is.
     pub async fn build(self) -> Result<TieredCache, ConfigError> {
-        let Self { config, clock, over } = self;
+        let Self { mut config, clock, over } = self;
         config.check()?;
+        // Whatever is judged by it is so by the clock.
+        config.max_staleness = config.max_staleness.saturating_sub(clock.grain());
         let runtime =
             Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
         let names = LaneNames {
@@ -266,7 +270,7 @@ impl CacheBuilder {
             counters: Arc::clone(&counters),
         });
         let mut background = Background::default();
-        background.spawn(&runtime, sweep(Arc::clone(&instance), config.sweep_interval));
+        background.spawn(&runtime, sweep(Arc::clone(&instance), config.sweep_interval, config.needless_limit));
         let tier = match tier {
             None => {
                 // Nobody else can invalidate anything: there is nothing to prove.
@@ -309,14 +313,6 @@ impl CacheBuilder {
                 closed,
             }),
         })
-    }
-}
-
-/// Gives back the memory of what is not served any more, now and then; runs until it is dropped.
-async fn sweep(instance: Arc<Instance>, every: Duration) {
-    loop {
-        sleep(every).await;
-        instance.l1.sweep(|| instance.now(), &instance.view).await;
     }
 }
 

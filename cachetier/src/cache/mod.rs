@@ -16,6 +16,7 @@ mod purge;
 mod put;
 mod read;
 mod rules;
+mod sweep;
 mod telling;
 mod wait;
 mod walk;

@@ -357,7 +357,7 @@ impl TieredCache {
             Plan::BumpAndWalk(targets, keys, tag) => {
                 let delivery = self.bump(targets).await?.delivery;
                 let instance = self.instance();
-                instance.l1.sweep(|| instance.now(), &instance.view).await;
+                instance.l1.sweep(|| instance.now(), |facts| !facts.unmoved(&instance.view)).await;
                 let Some(tier) = &self.shared.tier else { return Ok(Purged { delivery, counts: PurgeCounts::default() }) };
                 let stopped = |why| PurgeError::Stopped { why, done: Purged { delivery, counts: progress.counts() } };
                 // Without its point nobody can tell what was loaded before it.

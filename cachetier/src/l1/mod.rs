@@ -118,16 +118,14 @@ impl L1 {
         taken
     }
 
-    /// Gives the memory of all entries back that are past their end, or were invalidated with a tag, a prefix or everything: a little at a
-    /// time, so that nobody waits for it.
-    pub(crate) async fn sweep(&self, now: impl Fn() -> Millis, view: &View) {
+    /// Gives the memory of all entries back that are past their end, and of those others that `look` wants gone: a little at a time, so that
+    /// nobody waits for it.
+    pub(crate) async fn sweep(&self, now: impl Fn() -> Millis, mut look: impl FnMut(&Facts) -> bool) {
         let past = |entry: &Arc<Entry>| entry.freshness(now()) == Freshness::Gone;
-        // What was bumped once stays so.
-        let gone = |entry: &Arc<Entry>| past(entry) || !entry.facts.unmoved(view);
         let mut seen = 0_u32;
         let mut keys = Vec::new();
         for (key, entry) in &self.store {
-            if gone(&entry) {
+            if past(&entry) || look(&entry.facts) {
                 keys.push(*key);
             }
             seen = seen.wrapping_add(1);
@@ -137,9 +135,10 @@ impl L1 {
         }
         for key in keys {
             // Looked at again: a fresh one may have taken its place.
-            let Some(entry) = self.store.get(&key).filter(gone) else { continue };
-            if self.take_out(key) {
-                let counter = if past(&entry) { &self.counters.evicted_by_age } else { &self.counters.evicted_by_invalidation };
+            let Some(entry) = self.store.get(&key) else { continue };
+            let past = past(&entry);
+            if (past || look(&entry.facts)) && self.take_out(key) {
+                let counter = if past { &self.counters.evicted_by_age } else { &self.counters.evicted_by_invalidation };
                 counter.one();
             }
         }

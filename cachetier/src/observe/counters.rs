@@ -21,6 +21,20 @@ impl Counter {
     }
 }
 
+/// A number as it was last found to be.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn set(&self, to: u64) {
+        self.0.store(to, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 const STRIPES: usize = 16;
 
 /// A cache line of its own, so that two threads that count do not take it from each other. Two lines, because they are

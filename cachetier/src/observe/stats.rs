@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::counters::{Counter, Striped};
+use super::counters::{Counter, Gauge, Striped};
 use super::once::Once;
 
 macro_rules! stats {
@@ -11,6 +11,7 @@ macro_rules! stats {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $($(#[doc = $doc])+ pub(crate) $name: $counter,)+
+            pub(crate) needless: Gauge,
             pub(crate) told: Told,
         }
 
@@ -47,6 +48,9 @@ macro_rules! stats {
             /// How long this instance could not prove that it had missed nothing: all of it since it was built, the time until the
             /// first proof and the present one included.
             pub time_unproven: Duration,
+            /// Of a million copies here, about how many are missed needlessly if they are asked for now: other tags' bumps hide them, for the
+            /// [tag table](crate::CacheBuilder::tag_cells) is small for so many. Estimated once a minute; from 50,000 on a warning is logged.
+            pub table_needless_ppm: u64,
             /// Loads that run now.
             pub flights: u64,
             /// Invalidations that the shared tier has not confirmed.
@@ -56,7 +60,7 @@ macro_rules! stats {
         impl Counters {
             /// Reads every counter; what the cache holds is the caller's to fill in.
             pub(crate) fn snapshot(&self) -> Stats {
-                Stats { $($name: self.$name.get(),)+ ..Stats::default() }
+                Stats { $($name: self.$name.get(),)+ table_needless_ppm: self.needless.get(), ..Stats::default() }
             }
         }
 
@@ -68,6 +72,7 @@ macro_rules! stats {
                     ("weight of L1", self.l1_weight),
                     ("served unproven", self.served_unproven),
                     ("ms unproven", u64::try_from(self.time_unproven.as_millis()).unwrap_or(u64::MAX)),
+                    ("missed needlessly, ppm", self.table_needless_ppm),
                     ("loads running", self.flights),
                     ("invalidations pending", self.pending),
                 ]

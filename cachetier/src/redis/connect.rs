@@ -1,14 +1,14 @@
 //! One multiplexed connection, kept: made, watched, replaced when it breaks or falls silent, ended with its last handle.
 //! Owns the limits of time and the meaning of errors; what is sent over it is `store`'s and `lane`'s.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::error::Elapsed;
 
@@ -126,6 +126,7 @@ struct Shared {
     state: watch::Sender<State>,
     /// How many lines there have been, one that is about to be used included.
     lines: AtomicU64,
+    retry: Arc<Retry>,
     clock: Clock,
     command_limit: Duration,
 }
@@ -139,6 +140,31 @@ struct State {
     too_old: Option<Arc<str>>,
     /// No line will ever be there again.
     closed: bool,
+}
+
+/// When a connection that is missing is tried for again.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    /// How many pauses there were since the server was known to be well.
+    pauses: AtomicU32,
+    over: Notify,
+}
+
+impl Retry {
+    /// Somebody has reached the server in another way: a pause is over, and the next one is as short as the first.
+    pub(super) fn at_once(&self) {
+        self.pauses.store(0, Ordering::Relaxed);
+        self.over.notify_waiters();
+    }
+
+    /// Full jitter: the instances that lost a server together must not come back together.
+    pub(super) async fn pause(&self) {
+        // First: whoever ends it has set the count back before.
+        let over = self.over.notified();
+        let most = millis(ceiling(self.pauses.fetch_add(1, Ordering::Relaxed)));
+        // In vain or not: it is a pause less.
+        let _ = tokio::time::timeout(Duration::from_millis(fastrand::u64(0..=most)), over).await;
+    }
 }
 
 /// One connection, for as long as it lasts.
@@ -201,14 +227,16 @@ impl Link {
     pub(super) fn open(dial: Dial) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
         let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into(), too_old: None, closed: false });
+        let retry = Arc::<Retry>::default();
         let shared = Arc::new(Shared {
             state,
             lines: AtomicU64::new(0),
+            retry: Arc::clone(&retry),
             clock: Clock::system(),
             command_limit: dial.settings.limits.command,
         });
         // Weak: a task that held its own link would keep it for ever.
-        let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, dial)).abort_handle();
+        let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, retry, dial)).abort_handle();
         Ok(Self { shared, keeper })
     }
 
@@ -235,6 +263,30 @@ impl Link {
     /// The number of the present line, or of a later one.
     pub(super) fn lines(&self) -> u64 {
         self.shared.lines.load(Ordering::Acquire)
+    }
+
+    /// For who reaches the server in another way, again and again.
+    pub(super) fn retry(&self) -> Arc<Retry> {
+        Arc::clone(&self.shared.retry)
+    }
+
+    /// For who has just reached the server in another way: makes sure that it can be reached in this one as well, for at most `limit`. A
+    /// connection that does not answer is given up now, and one that is missing is tried for without a pause.
+    ///
+    /// Cancel safety: what was begun goes on without it.
+    pub(super) async fn revive(&self, limit: Duration) {
+        let limit = limit / 2;
+        if let Ok(mut line) = self.shared.line() {
+            let ping = ::redis::cmd("PING");
+            if let Ok(Ok(_)) = tokio::time::timeout(limit, line.connection.send_packed_command(&ping)).await {
+                line.pulse.answered();
+                return;
+            }
+            self.shared.lose(&line, &bounded("silent, while the server can be reached"));
+        }
+        self.shared.retry.at_once();
+        // If it is in vain, whoever sends something is told why.
+        let _ = self.ready(limit).await;
     }
 
     /// Sends a command and returns its answer.
@@ -398,8 +450,8 @@ fn bounded(text: &str) -> Arc<str> {
 }
 
 /// Keeps the connection until the link is gone.
-async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial) {
-    let (mut tries, mut away) = (0_u32, false);
+async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, dial: Dial) {
+    let mut away = false;
     loop {
         let why = match dial.connect().await {
             Ok((connection, form, pushes)) => {
@@ -418,7 +470,7 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial
                 } else {
                     tracing::debug!(server = %dial.url, "connected to redis");
                 }
-                let Some(why) = until_lost(&owner, &mut state, line, pushes, &mut tries).await else { return };
+                let Some(why) = until_lost(&owner, &mut state, line, pushes, &retry).await else { return };
                 why
             }
             Err(Refusal { why, too_old }) => {
@@ -433,10 +485,7 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, dial: Dial
         if !std::mem::replace(&mut away, true) {
             tracing::warn!(server = %dial.url, reason = %why, "redis is away: its commands fail at once until it is back");
         }
-        // Full jitter: the instances that lost a server together must not come back together.
-        let most = millis(ceiling(tries));
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=most))).await;
-        tries = tries.saturating_add(1);
+        retry.pause().await;
     }
 }
 
@@ -446,7 +495,7 @@ async fn until_lost(
     state: &mut watch::Receiver<State>,
     line: Line,
     mut pushes: Pushes,
-    tries: &mut u32,
+    retry: &Retry,
 ) -> Option<Arc<str>> {
     // Only the mark is kept: a connection ends with its last clone.
     let pulse = line.pulse;
@@ -466,7 +515,7 @@ async fn until_lost(
             lost = state.wait_for(|state| state.line.as_ref().is_none_or(|line| !Arc::ptr_eq(&line.pulse, &pulse))) => {
                 return lost.ok().map(|state| Arc::clone(&state.why));
             }
-            () = tokio::time::sleep(STEADY), if *tries > 0 => *tries = 0,
+            () = tokio::time::sleep(STEADY), if retry.pauses.load(Ordering::Relaxed) > 0 => retry.pauses.store(0, Ordering::Relaxed),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::rule::table::{Page, TableCopy};
 use crate::wire::message::{Targets, body};
 use crate::wire::slot::{TICKET, prefix};
 
-use super::connect::{Dial, Link, Pushes, failed, judged, misread};
+use super::connect::{Dial, Link, Pushes, Retry, failed, judged, misread};
 use super::script::Script;
 use super::store::{bytes, life};
 use super::version::Form;
@@ -266,8 +266,20 @@ impl Lane for RedisLane {
             Ok(Err(error)) => return Err(failed(&error)),
             Err(_) => return Err(Fault::Unanswered(format!("no confirmation within {limit:?}").into())),
         }
+        // Before anything is proven: a proof makes copies suspect that have lived without one, and whoever cannot ask for their stamps must
+        // load them all.
+        self.link.revive(limit).await;
         let proves_for = self.dial.settings.max_staleness;
-        Ok(Box::new(RedisSubscription { connection, form, pushes, place: Arc::clone(&self.place), run: 0, limit, proves_for }))
+        Ok(Box::new(RedisSubscription {
+            connection,
+            form,
+            pushes,
+            place: Arc::clone(&self.place),
+            run: 0,
+            limit,
+            proves_for,
+            commands: self.link.retry(),
+        }))
     }
 }
 
@@ -381,6 +393,8 @@ struct RedisSubscription {
     run: u64,
     limit: Duration,
     proves_for: Duration,
+    /// The commands' connection: as long as this one is answered, it need not be waited for.
+    commands: Arc<Retry>,
 }
 
 impl RedisSubscription {
@@ -503,6 +517,7 @@ impl Subscription for RedisSubscription {
         let check = self.place.check.run(self.form, &mut self.connection, &keys, &args);
         let state = lane_state(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
         self.run = state.run;
+        self.commands.at_once();
         Ok(state)
     }
 

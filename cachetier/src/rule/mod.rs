@@ -3,6 +3,7 @@
 pub(crate) mod glob;
 pub(crate) mod habit;
 pub(crate) mod hold;
+pub(crate) mod needless;
 pub(crate) mod policy;
 pub(crate) mod seq;
 pub(crate) mod stamp;

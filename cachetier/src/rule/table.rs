@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::key::TagHash;
 use crate::rule::seq::Seq;
 
+/// How many cells tell of all of them: where the table hides one copy in twenty, they mostly say so within an eighth.
+const SAMPLE: usize = 4_096;
+
 /// The table of one lane, as replicated into this process.
 #[derive(Debug)]
 pub(crate) struct TagTable {
@@ -22,7 +25,7 @@ impl TagTable {
         Self { cells: (0..cells.max(1)).map(|_| AtomicU64::new(0)).collect(), all: AtomicU64::new(0) }
     }
 
-    fn size(&self) -> u32 {
+    pub(crate) fn size(&self) -> u32 {
         u32::try_from(self.cells.len()).unwrap_or(u32::MAX)
     }
 
@@ -53,6 +56,12 @@ impl TagTable {
     fn last(&self, tag: TagHash) -> Seq {
         let least = tag.cells(self.size()).filter_map(|index| self.cell(index)).map(|cell| cell.load(Ordering::Acquire)).min();
         Seq(least.unwrap_or(u64::MAX))
+    }
+
+    /// The seqs of some of its cells, or of all if it has no more: as good as any others, since tags are spread over all of them.
+    pub(crate) fn sample(&self) -> Vec<Seq> {
+        let step = self.cells.len().div_ceil(SAMPLE).max(1);
+        self.cells.iter().step_by(step).map(|cell| Seq(cell.load(Ordering::Relaxed))).collect()
     }
 
     /// Merges what was read of the lane's own table, whatever its size: cells of a larger one fall together here, those of a smaller

@@ -10,7 +10,7 @@ use super::server::{PATIENCE, SETTINGS, Server, eventually, names, open_with, st
 use crate::error::Fault;
 use crate::l2::lane::Lane as _;
 use crate::l2::{Limits, NotReady, Store as _};
-use crate::redis::connect::ceiling;
+use crate::redis::connect::{Retry, ceiling};
 use crate::redis::{RedisStore, RedisUrl, Settings, open};
 use crate::rule::seq::Token;
 
@@ -64,6 +64,25 @@ fn pauses_between_attempts_double_up_to_the_longest() {
     assert_eq!(ceilings, [50, 100, 200, 3_200, 5_000, 5_000, 5_000, 5_000]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_reaches_the_server_ends_the_pause_and_makes_the_next_a_short_one() {
+    let retry = Retry::default();
+    let now = tokio::time::Instant::now;
+    for _ in 0..100 {
+        retry.pause().await;
+        let before = now();
+        tokio::join!(retry.pause(), async { retry.at_once() });
+        assert_eq!(now() - before, Duration::ZERO);
+        let before = now();
+        retry.pause().await;
+        assert!(now() - before <= Duration::from_millis(51), "{:?}", now() - before);
+        // As after a long outage.
+        for _ in 0..10 {
+            retry.pause().await;
+        }
+    }
+}
+
 #[test]
 fn without_a_runtime_opening_is_an_error() {
     let url = RedisUrl::parse("redis://127.0.0.1/").unwrap();
@@ -92,6 +111,22 @@ async fn a_lost_connection_is_replaced_without_a_command() {
     eventually("another connection", async || plain.others().await.first().is_some_and(|id| !before.contains(id))).await;
     store.ready(PATIENCE).await.unwrap();
     assert_eq!(store.read("k").await, Ok(None));
+}
+
+#[tokio::test]
+async fn while_a_subscription_is_answered_a_lost_connection_is_replaced_soon_however_often() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    let (_store, lane) = server.open().await;
+    let mut subscription = lane.subscribe().await.unwrap();
+    for _ in 0..16 {
+        subscription.check(Token::default()).await.unwrap();
+        let (before, killed) = (plain.others().await, tokio::time::Instant::now());
+        plain.say::<()>("CLIENT KILL TYPE normal SKIPME yes").await;
+        eventually("another connection", async || plain.others().await.iter().any(|id| !before.contains(id))).await;
+        // Left to themselves the pauses grow to five seconds.
+        assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
+    }
 }
 
 #[tokio::test]
