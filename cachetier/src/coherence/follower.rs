@@ -29,8 +29,9 @@ pub(crate) struct Pace {
     pub(crate) limit: Duration,
 }
 
-/// The shortest and the longest rest before another try.
-const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// The shortest and the longest rest before another try. Without a subscription, reads ask the server for a proof each time that the bound on
+/// staleness is over, 2 s unless set otherwise, and may be as old as that: a longer rest would spare the server little and make them old.
+const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// How many checks a session must last for its loss to be met with the shortest rest again: each begin reads the whole table.
 const STEADY: u32 = 20;
