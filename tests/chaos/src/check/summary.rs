@@ -46,6 +46,23 @@ impl<'a> Summary<'a> {
         theirs.map_or(Counts::default(), |(_, _, counts)| *counts)
     }
 
+    /// The verdict that it sums up.
+    pub(super) fn verdict(&self) -> &'a Verdict {
+        self.verdict
+    }
+
+    /// The scenario of the run.
+    pub(super) fn scenario(&self) -> Scenario {
+        self.scenario
+    }
+
+    /// How often each kind of fault was made.
+    pub(super) fn made(&self) -> BTreeMap<Kind, u64> {
+        let mut made = BTreeMap::new();
+        self.history.faults.iter().for_each(|fault| *made.entry(fault.kind).or_default() += 1);
+        made
+    }
+
     fn effects(&self) -> BTreeMap<Kind, Effects> {
         let mut effects: BTreeMap<Kind, Effects> = self.scenario.kinds().iter().map(|kind| (*kind, Effects::default())).collect();
         for fault in &self.history.faults {
@@ -112,16 +129,25 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "  applied           {:>10}  pending {}, dropped {}", mutations[0], mutations[1], mutations[2])?;
         writeln!(f, "L2 faults           {:>10}", totals.l2_faults)?;
         writeln!(f, "lane lost           {:>10}", totals.lane_lost)?;
+        writeln!(f, "  gaps seen         {:>10}  suspects kept {}", totals.lane_gaps, totals.suspects_same)?;
+        writeln!(f, "served unproven     {:>10}", totals.served_unproven)?;
+        writeln!(f, "  reads beside it   {:>10}  in sound time {}", verdict.unproven, verdict.unproven_in_sound)?;
+        writeln!(f, "  refused instead   {:>10}", verdict.refused)?;
+        writeln!(f, "points reached      {:>10}  not in time {}", verdict.waits, verdict.waits_in_vain)?;
+        writeln!(f, "keys held           {:>10}  judged {}, lost {}", history.held.len(), verdict.holds, totals.holds_lost)?;
         writeln!(f, "old data, excused   {:>10}", verdict.excused)?;
         writeln!(f, "violations          {:>10}", verdict.violated)?;
         writeln!(f, "staleness           {:>12} {:>12} {:>12} {:>12}", "reads", "stale", "p99.9", "worst")?;
         for (name, staleness) in [("sound", &verdict.sound), ("disturbed", &verdict.disturbed)] {
             writeln!(f, "  {name:<16}  {staleness}")?;
         }
-        writeln!(f, "faults              {:>5} {:>9} {:>9} {:>9}  last effect", "count", "lane lost", "L2 faults", "refused")?;
+        let heads = ["lane lost", "gaps seen", "unproven", "L2 faults", "refused"].map(|head| format!("{head:>9}")).join(" ");
+        writeln!(f, "faults              {:>5} {heads}  last effect", "count")?;
         for (kind, Effects { count, seen, last }) in self.effects() {
             let name = format!("{kind:?}");
-            writeln!(f, "  {name:<17} {count:>5} {:>9} {:>9} {:>9}  {last}", seen.lane_lost, seen.l2_faults, seen.fills_refused)?;
+            let seen = [seen.lane_lost, seen.lane_gaps, seen.served_unproven, seen.l2_faults, seen.fills_refused];
+            let seen = seen.map(|seen| format!("{seen:>9}")).join(" ");
+            writeln!(f, "  {name:<17} {count:>5} {seen}  {last}")?;
         }
         write!(f, "  ClockStepped          -  not on this machine: it needs libfaketime")
     }
@@ -129,18 +155,13 @@ impl fmt::Display for Summary<'_> {
 
 impl fmt::Display for Staleness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stale = u64::try_from(self.stale.len()).unwrap_or_default();
-        let reads = self.fresh + stale;
-        // Fresh reads stand before the stale ones.
-        let fresher = (reads * 999 / 1_000).saturating_sub(self.fresh);
-        let behind = reads * 999 / 1_000 >= self.fresh;
-        let high = usize::try_from(fresher).ok().and_then(|at| self.stale.get(at)).filter(|_| behind);
-        let shown = |time: Option<&Duration>| format!("{:.3} ms", time.copied().unwrap_or_default().as_secs_f64() * 1_000.0);
-        write!(f, "{reads:>12} {stale:>12} {:>12} {:>12}", shown(high), shown(self.stale.last()))
+        let shown = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1_000.0);
+        let worst = self.stale.last().copied().unwrap_or_default();
+        write!(f, "{:>12} {:>12} {:>12} {:>12}", self.reads(), self.stale.len(), shown(self.high()), shown(worst))
     }
 }
 
-fn share(part: u64, whole: u64) -> String {
+pub(super) fn share(part: u64, whole: u64) -> String {
     let tenths = (part * 1_000).checked_div(whole).unwrap_or_default();
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
@@ -159,4 +180,20 @@ macro_rules! each_count {
     };
 }
 
-each_count!(l1_hits, l1_misses, l2_hits, l2_misses, l2_faults, loads, coalesced, fills, fills_refused, fills_unanswered, lane_lost);
+each_count!(
+    l1_hits,
+    l1_misses,
+    l2_hits,
+    l2_misses,
+    l2_faults,
+    loads,
+    coalesced,
+    fills,
+    fills_refused,
+    fills_unanswered,
+    lane_lost,
+    lane_gaps,
+    served_unproven,
+    suspects_same,
+    holds_lost
+);
