@@ -70,9 +70,9 @@ kinds! {
     /// What the server answers arrives late, also when nobody waits for it any more.
     ReplyLate: Network, 60..1_500;
     /// Single messages of the channel do not come to an instance; what follows them does.
-    MessageLost: Network, 300..2_500;
+    MessageLost: Network, 800..3_000;
     /// Single messages come behind the answer to a check that was asked after them.
-    MessageLate: Network, 300..2_500;
+    MessageLate: Network, 800..3_000;
     /// A process of instances is frozen.
     InstanceFrozen: Network, 200..3_000;
 }

@@ -24,7 +24,7 @@ impl NetworkHand<'_> {
         let before = proxy.taken();
         let coin = planned.dice.is_multiple_of(2);
         let touched = proxy.touched();
-        let every = 2 + u32::try_from(planned.dice % 20).unwrap_or_default();
+        let every = 20 + u32::try_from(planned.dice % 130).unwrap_or_default();
         match planned.kind {
             Kind::Cut => proxy.cut(Which::All),
             Kind::Refused => {
