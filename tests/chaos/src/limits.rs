@@ -44,6 +44,10 @@ pub const AFTERMATH: Duration = Duration::from_millis(2_500);
 /// For how long values that a server has brought back from its past can be met: their life, and that of a load which finds its ticket.
 pub const PAST: Duration = Duration::from_secs(9);
 
+/// How many reads may meet them for each time that the server comes back: whoever was told what it has forgotten tells it so at once, and then
+/// nothing of that past is usable.
+pub const OF_THE_PAST: u64 = 10;
+
 /// Before the first fault.
 pub const FIRST_REST: Duration = Duration::from_millis(1_500);
 /// After the last one, under load.

@@ -130,6 +130,8 @@ pub struct Verdict {
     pub reads: u64,
     /// Reads older than they should be because the server has come back with an old copy of its data, which is a known limit.
     pub excused: u64,
+    /// Copies that are old at the end because a guard was dropped whose hold the server had lost, which is one, too.
+    pub unguarded: u64,
     /// Reads that came while something was served without proof, by policy: for these the bound is not promised.
     pub unproven: u64,
     /// Those of them in time in which nothing was disturbed.
@@ -232,13 +234,14 @@ impl Judge<'_> {
             let age = read.span.start.since(row.begun).as_secs_f64();
             self.violated(of(read, Rule::Lives, row.begun, &format!("begun {age:.3} s before")));
         }
-        if read.last && row.version != self.history.version(read.key, Nanos::NEVER) {
+        let present = self.history.version(read.key, Nanos::NEVER);
+        if read.last && row.version != present {
             if holds::was_lost(self.history, read.key, read.span.start.minus(PAST)) {
-                self.verdict.excused += 1;
-                return;
+                self.verdict.unguarded += 1;
+            } else {
+                let text = format!("version {}, the database has {present}", row.version);
+                self.violated(of(read, Rule::Settled, row.begun, &text));
             }
-            let text = format!("version {}, the database has {}", row.version, self.history.version(read.key, Nanos::NEVER));
-            self.violated(of(read, Rule::Settled, row.begun, &text));
         }
         if self.judge_age(read, row) == Age::Excused {
             self.verdict.excused += 1;

@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Nanos;
 use crate::event::{Commit, Counts, Event, Fault, Held, Load, Span, Waited};
 use crate::layout::{KEYS, Tag, Target};
-use crate::limits::{AFTERMATH, HELD_FOR, READS_A_SECOND, WHOLE};
+use crate::limits::{AFTERMATH, HELD_FOR, OF_THE_PAST, READS_A_SECOND, WHOLE};
 use crate::plan::{Kind, Scenario};
 
 const K: Key = Key(0);
@@ -224,6 +224,28 @@ fn what_is_loaded_under_a_hold_is_kept_nowhere_unless_the_server_has_lost_it() {
 fn when_all_is_quiet_every_copy_is_the_databases() {
     good(vec![commit(1, 10), last(1, 500, row(1, 20))]);
     bad(vec![commit(1, 10), last(1, 500, row(0, 5))], Rule::Settled);
+}
+
+#[test]
+fn who_drops_a_guard_whose_hold_was_lost_may_leave_an_old_copy() {
+    let held = |dropped| Event::Held(Held { instance: 0, key: K, span: span(1, 40), dropped });
+    let with = |dropped, kind| vec![commit(1, 10), held(dropped), fault(kind, None, 5, 6, None), last(1, 500, row(0, 5))];
+    assert_eq!(good(with(true, Kind::Eviction)).unguarded, 1);
+    bad(with(false, Kind::Eviction), Rule::Settled);
+    bad(with(true, Kind::Cut), Rule::Settled);
+}
+
+#[test]
+fn few_reads_meet_what_a_server_has_forgotten() {
+    let restart = fault(Kind::RestartOld, None, 5, 40, Some(span(5, 30)));
+    let old = |reads: u64| {
+        let reads = (0..reads).map(|n| read(0, 50 + n, row(0, 4)));
+        let history = History::of(reads.chain([commit(1, 10), applied(0, 11, 12), restart.clone(), counts(30, 70)]).collect());
+        let verdict = check(&history);
+        unmet(&Summary::of(&history, &verdict, Scenario::Restarts), Duration::ZERO)
+    };
+    assert_eq!(old(OF_THE_PAST), Vec::<String>::new());
+    assert_eq!(old(OF_THE_PAST + 1), ["expected 10 reads of what the server has forgotten or fewer, found 11"]);
 }
 
 #[test]
