@@ -184,8 +184,12 @@ fn who_has_waited_for_a_point_reads_nothing_older_than_what_stands_before_it() {
 #[test]
 fn a_promise_for_what_the_server_forgot_is_excused() {
     let forgot = fault(Kind::RestartOld, None, 5, 40, Some(span(5, 30)));
-    let events = vec![commit(1, 10), stands(0, 11, 12, (7, 100)), waited(1, 20, (7, 100), true), forgot, read(1, 50, row(0, 4))];
-    assert_eq!(good(events).excused, 1);
+    let events = vec![commit(1, 10), stands(0, 11, 12, (7, 100)), waited(1, 20, (7, 100), true), forgot, read(1, 60, row(0, 4))];
+    assert_eq!(good(events.clone()).excused, 1);
+    // What is told later is not promised unless it is waited for.
+    let later = |point| events.iter().cloned().chain([commit(2, 45), stands(0, 50, 51, (8, 7)), waited(1, 55, point, true)]);
+    assert_eq!(good(later((7, 100)).collect()).excused, 1);
+    bad(later((8, 7)).collect(), Rule::Promised);
 }
 
 #[test]
@@ -218,6 +222,20 @@ fn what_is_loaded_under_a_hold_is_kept_nowhere_unless_the_server_has_lost_it() {
     good(vec![held(1_500), kept(1_400), fault(Kind::InstanceFrozen, Some(1), 1_450, 1_460, None)]);
     let put = Row { put: true, ..row(0, 1_400) };
     good(vec![held(1_500), read(1, 1_400 + late, put)]);
+}
+
+#[test]
+fn what_a_guard_puts_stands_for_no_more_than_what_was_committed_under_it() {
+    let held = Mutation {
+        instance: 0,
+        verb: Verb::SetHeld(1),
+        target: Target::Key(K),
+        span: span(25, 26),
+        told: Told::Applied,
+        point: None,
+    };
+    let put = Row { put: true, ..row(1, 25) };
+    good(vec![commit(1, 10), commit(2, 20), Event::Mutation(held), read(0, 30, put)]);
 }
 
 #[test]
