@@ -231,6 +231,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use async_trait::async_trait;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::coherence::instance::tests::instance;
@@ -238,6 +239,7 @@ mod tests {
     use crate::rule::seq::Era;
     use crate::rule::stamp::Stamp;
     use crate::rule::table::TableCopy;
+    use crate::sync::{Mutex, lock};
     use crate::wire::message::Targets;
 
     const PACE: Pace = Pace { interval: Duration::from_millis(500), limit: Duration::from_secs(20) };
@@ -250,6 +252,8 @@ mod tests {
         torn: bool,
         /// How often one was begun.
         begun: AtomicU32,
+        /// When the last one was, and the longest time between two.
+        rests: Mutex<(Option<Instant>, Duration)>,
     }
 
     struct Short {
@@ -293,6 +297,8 @@ mod tests {
 
         async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
             self.begun.fetch_add(1, Ordering::Relaxed);
+            let (now, mut rests) = (Instant::now(), lock(&self.rests));
+            rests.1 = rests.0.replace(now).map_or(rests.1, |last| rests.1.max(now - last));
             Ok(Box::new(Short { era: 1, torn: self.torn }))
         }
     }
@@ -338,5 +344,8 @@ mod tests {
         assert!(timeout(Duration::from_secs(60), following).await.is_err());
         let begun = lane.begun.load(Ordering::Relaxed);
         assert!(begun < 200, "{begun} in a minute");
+        // Reads are as old as the bound on staleness meanwhile.
+        let longest = lock(&lane.rests).1;
+        assert!(longest <= Duration::from_millis(2_010), "{longest:?}");
     }
 }
