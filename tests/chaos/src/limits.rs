@@ -21,7 +21,9 @@ pub const READ_LIMIT: Duration = Duration::from_millis(50);
 /// Cells of the tag table.
 pub const CELLS: u32 = 1 << 12;
 
-/// The limits of guards, and their lags.
+/// The limit of guards that are given none.
+pub const GUARD_LIMIT: Duration = Duration::from_millis(1_200);
+/// The limits of the others, in milliseconds.
 pub const GUARD_LIMITS: std::ops::Range<u64> = 200..2_500;
 /// How long somebody waits for a point of the lane.
 pub const WAITS: std::ops::Range<u64> = 20..1_500;

@@ -139,6 +139,7 @@ async fn cache(url: &str) -> Result<TieredCache, String> {
     let builder = TieredCache::builder(NAMESPACE).redis(url).max_staleness(limits::MAX_STALENESS).load_limit(limits::LOAD_LIMIT);
     let builder = builder.lease(limits::LEASE).wait_budget(limits::WAIT_BUDGET).command_limit(limits::COMMAND_LIMIT);
     let builder = builder.read_limit(limits::READ_LIMIT).tag_cells(limits::CELLS).l1_max_entries(10_000);
+    let builder = builder.guard_limit(limits::GUARD_LIMIT);
     builder.build().await.map_err(|error| error.to_string())
 }
 

@@ -11,7 +11,7 @@ use super::work::{Work, rules};
 use crate::clock::Nanos;
 use crate::event::{Event, Held, Mutation, Point, Row, Span, Told, Verb};
 use crate::layout::{GROUPS, Key, NARROW, Tag, Target, WIDE};
-use crate::limits::{GIVEN_UP, GUARD_LIMITS};
+use crate::limits::{GIVEN_UP, GUARD_LIMIT, GUARD_LIMITS};
 
 /// What the writers of all instances rest on average between two mutations, in milliseconds, if there were one.
 const WRITER_REST: u64 = 5;
@@ -155,7 +155,7 @@ impl Work {
         // One that is put is only held: whoever puts it meets the hold.
         let held = keys.iter().copied().chain(dice.choice(self.own.iter()).copied().filter(|_| dice.bool()));
         let held: Vec<Key> = held.collect();
-        let limit = Duration::from_millis(dice.u64(GUARD_LIMITS));
+        let limit = if dice.bool() { GUARD_LIMIT } else { Duration::from_millis(dice.u64(GUARD_LIMITS)) };
         let start = Nanos::now();
         let Some(guard) = self.hold(&held, limit, dice).await else { return };
         sleep(drawn(dice, TRANSACTION)).await;
@@ -176,7 +176,9 @@ impl Work {
     async fn hold(&self, keys: &[Key], limit: Duration, dice: &mut fastrand::Rng) -> Option<WriteGuard> {
         let dropped_after = dropped_after(dice);
         let start = Nanos::now();
-        let call = self.cache.guard_for(keys.iter().map(|key| key.text()), limit);
+        let texts: Vec<String> = keys.iter().map(|key| key.text()).collect();
+        let call =
+            async { if limit == GUARD_LIMIT { self.cache.guard(&texts).await } else { self.cache.guard_for(&texts, limit).await } };
         let (guard, told) = match timeout(dropped_after.unwrap_or(GIVEN_UP), call).await {
             Ok(Ok(guard)) => (Some(guard), Told::Applied),
             Ok(Err(CacheError::NotGuarded(_))) => (None, Told::NotHeld),
