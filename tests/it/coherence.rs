@@ -257,6 +257,27 @@ async fn without_a_server_a_copy_is_served_loaded_anew_or_refused_as_its_policy_
     .await;
 }
 
+/// Found by the chaos test: a `get` knows no policy, and took the cache's own for that of the key.
+#[tokio::test]
+async fn what_a_get_has_found_is_not_served_without_proof_to_who_is_strict() {
+    let (mut server, origin) = (RedisServer::start(), Origin::at(1));
+    let cache = async || TieredCache::builder("shop").redis(server.url()).build().await.expect("built");
+    let (a, b) = (cache().await, cache().await);
+    let strict = POLICY.strict();
+    assert_eq!(a.get_or_load("price", strict, || origin.load()).await.ok(), Some(1));
+    assert_eq!(b.get_or_load("profile", POLICY, || origin.load()).await.ok(), Some(1));
+    assert_eq!(b.get::<u64>("price").await, Some(1));
+    server.stop();
+    origin.commit(2);
+    eventually_async(LONG, "the proof has run out", async || {
+        let _ = b.get::<u64>("profile").await;
+        b.stats().served_unproven > 0
+    })
+    .await;
+    assert_eq!(b.get_or_load("price", strict, || origin.load()).await.ok(), Some(2));
+    server.resume();
+}
+
 /// One cache for profiles and for prices: Redis falls silent, and only what may be late is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_black_hole_keeps_profiles_answered_and_no_price_old() {

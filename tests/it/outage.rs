@@ -161,3 +161,30 @@ async fn copies_are_checked_when_the_subscription_is_back_though_the_commands_we
     eventually_async(LONG, "all are checked", checked).await;
     assert_eq!(origin.loads(), COPIES, "{}", cache.stats());
 }
+
+/// Who speaks to it next says how far the lane had come, by which the server finds out that it has forgotten something.
+#[tokio::test]
+async fn a_server_that_comes_back_with_an_old_copy_begins_another_era_in_which_nothing_of_the_one_before_is_usable() {
+    let (mut server, origin) = (RedisServer::start(), Origin::at(1));
+    let (a, b) = (cache(&server).await, cache(&server).await);
+    assert_eq!(read(&b, "k", &origin).await, 1);
+    server.save();
+    origin.commit(2);
+    let Ok(Delivery::Applied(forgotten)) = a.invalidate("k").await else { panic!("it is there") };
+    server.kill();
+    server.restart_from_saved();
+    let mut told = None;
+    eventually_async(LONG, "it is told again", async || {
+        if let Ok(Delivery::Applied(token)) = a.invalidate("another").await {
+            told = Some(token);
+        }
+        told.is_some()
+    })
+    .await;
+    let told = told.expect("a token");
+    assert_ne!(told.era, forgotten.era);
+    for cache in [&a, &b] {
+        cache.wait_for(told, LONG).await.expect("in step");
+        assert_eq!(read(cache, "k", &origin).await, 2);
+    }
+}

@@ -152,6 +152,21 @@ fn delayed_bytes_arrive() {
 }
 
 #[test]
+fn single_messages_are_lost_and_what_is_asked_beside_them_is_answered() {
+    let through = through();
+    let mut stream = through.subscribed();
+    through.proxy.order(Which::Subscribed, Flows { up: Flow::Pass, down: Flow::LoseMessages { every: 2 } });
+    for text in ["1", "2", "3"] {
+        assert_eq!(through.server.command(&["PUBLISH", "c", text]), Reply::Int(1));
+    }
+    let message = |text| format!("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\n{text}\r\n");
+    let mut heard = vec![0; 2 * message("1").len()];
+    stream.read_exact(&mut heard).expect("two messages");
+    assert_eq!(String::from_utf8_lossy(&heard), message("1") + &message("3"));
+    assert_eq!(through.proxy.touched(), 1);
+}
+
+#[test]
 fn subscriptions_are_told_from_the_others() {
     let through = through();
     let (mut plain, mut subscribed) = (through.dial(), through.subscribed());

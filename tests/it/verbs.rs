@@ -351,6 +351,30 @@ async fn a_cancelled_put_counts_as_an_invalidation() {
 }
 
 #[tokio::test]
+async fn a_put_that_an_invalidation_overtakes_between_its_halves_is_kept_by_nobody() {
+    let (memory, gate) = (InProcess::new(), Gate::new());
+    let (a, b) = Tier::in_process(&memory).pair().await;
+    memory.script_calls({
+        let gate = gate.clone();
+        move |call: &Call<'_>| {
+            let gate = gate.clone();
+            if call.kind == CallKind::Fill { Plan::go().after(async move { gate.wait().await }) } else { Plan::go() }
+        }
+    });
+    let put = tokio::spawn({
+        let a = a.clone();
+        async move { a.set("k", 1_u64, POLICY).await }
+    });
+    gate.arrived(1).await;
+    applied(b.invalidate("k").await);
+    gate.open();
+    applied(put.await.expect("it ends"));
+    for cache in [&a, &b] {
+        assert_eq!(cache.get::<u64>("k").await, None);
+    }
+}
+
+#[tokio::test]
 async fn a_closed_cache_runs_loaders_and_keeps_nothing() {
     over_each(async |tier| {
         let (cache, origin) = (tier.cache().await, Origin::at(1));

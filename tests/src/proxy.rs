@@ -1,11 +1,12 @@
 //! A forwarder in front of a server, whose connections a test delays, holds, cuts and loses, all of them or some, each direction by itself.
-//! It owns no server, and knows of the protocol only how a subscription begins.
+//! It owns no server, and knows of the protocol only how a subscription begins and where a message ends.
 
+mod frames;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -34,6 +35,16 @@ pub enum Flow {
     Swallow,
     /// So many are passed on, then the whole connection breaks.
     CutAfter(usize),
+    /// One message in so many is lost, and everything else is passed on.
+    LoseMessages {
+        /// In how many.
+        every: u32,
+    },
+    /// One message in so many is passed on behind the reply that follows it.
+    LateMessages {
+        /// In how many.
+        every: u32,
+    },
     /// The receiver is told that there will be no more, the sender is not, and what it sends is lost.
     HalfClose,
     /// The whole connection breaks.
@@ -97,6 +108,8 @@ struct State {
     wires: BTreeMap<u64, Arc<Wire>>,
     /// How many connections were taken, and the name of the next one.
     taken: u64,
+    /// How many messages were lost or late, each by itself.
+    touched: Arc<AtomicU64>,
 }
 
 impl Shared {
@@ -213,6 +226,12 @@ impl Proxy {
     pub fn taken(&self) -> u64 {
         self.shared.lock().taken
     }
+
+    /// Returns how many messages were lost or late so far, each by itself.
+    #[must_use]
+    pub fn touched(&self) -> u64 {
+        self.shared.lock().touched.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Proxy {
@@ -286,7 +305,7 @@ async fn serve(listener: Listener, shared: &Arc<Shared>, mut ended: watch::Recei
                 continue;
             }
             state.taken += 1;
-            let (id, wire) = (state.taken, Arc::new(Wire::new(state.plain)));
+            let (id, wire) = (state.taken, Arc::new(Wire::new(state.plain, Arc::clone(&state.touched))));
             state.wires.insert(id, Arc::clone(&wire));
             (id, wire)
         };

@@ -37,6 +37,7 @@ cargo xtask COMMAND
   fuzz SECONDS [TARGET]   runs each fuzz target, or that one, for so long
   chaos --seconds N --seed S [--scenario NAME] [--one-process]
                           instances as processes over a server and a network that fail, and a checker of what they saw;
+                          --seeds A..B runs one after the other, a line each, and sums them up;
                           scenarios: calm, restarts, network, pubsub, memory, pauses, everything; see docs/chaos.md
   cut SECONDS             an instance that is cut off for so long while others invalidate, and what it keeps
   shuttle [ITERATIONS]    tries so many interleavings of the flight registry for each of its tests, others each time;

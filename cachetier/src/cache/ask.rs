@@ -266,8 +266,8 @@ impl TieredCache {
             stamp: Some(opened.stamp),
             deadline: now.after(local),
             self_evident_until: Millis::default(),
-            excusable: policy.map_or(self.shared.config.on_unreachable, |policy| self.when_unreachable(policy))
-                == OnUnreachable::Serve,
+            // Who reads without a policy does not know whether the one that it was stored with allows it.
+            excusable: policy.is_some_and(|policy| self.when_unreachable(policy) == OnUnreachable::Serve),
             idle_limit: policy.and_then(Policy::idle_limit),
             size: opened.payload.len(),
             type_name: std::any::type_name::<A::Value>(),

@@ -31,8 +31,9 @@ pub(crate) struct Pace {
     pub(crate) limit: Duration,
 }
 
-/// The shortest and the longest rest before another try.
-const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// The shortest and the longest rest before another try. Without a subscription, reads ask the server for a proof each time that the bound on
+/// staleness is over, 2 s unless set otherwise, and may be as old as that: a longer rest would spare the server little and make them old.
+const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// How many checks a session must last for its loss to be met with the shortest rest again: each begin reads the whole table.
 const STEADY: u32 = 20;
@@ -264,6 +265,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use async_trait::async_trait;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::coherence::instance::tests::instance;
@@ -271,6 +273,7 @@ mod tests {
     use crate::rule::seq::Era;
     use crate::rule::stamp::Stamp;
     use crate::rule::table::TableCopy;
+    use crate::sync::{Mutex, lock};
     use crate::wire::message::Targets;
 
     const PACE: Pace = Pace { interval: Duration::from_millis(500), limit: Duration::from_secs(20) };
@@ -283,6 +286,8 @@ mod tests {
         torn: bool,
         /// How often one was begun.
         begun: AtomicU32,
+        /// When the last one was, and the longest time between two.
+        rests: Mutex<(Option<Instant>, Duration)>,
     }
 
     struct Short {
@@ -326,6 +331,8 @@ mod tests {
 
         async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
             self.begun.fetch_add(1, Ordering::Relaxed);
+            let (now, mut rests) = (Instant::now(), lock(&self.rests));
+            rests.1 = rests.0.replace(now).map_or(rests.1, |last| rests.1.max(now - last));
             Ok(Box::new(Short { era: 1, torn: self.torn }))
         }
     }
@@ -372,5 +379,8 @@ mod tests {
         assert!(timeout(Duration::from_secs(60), following).await.is_err());
         let begun = lane.begun.load(Ordering::Relaxed);
         assert!(begun < 200, "{begun} in a minute");
+        // Reads are as old as the bound on staleness meanwhile.
+        let longest = lock(&lane.rests).1;
+        assert!(longest <= Duration::from_millis(2_010), "{longest:?}");
     }
 }

@@ -96,7 +96,8 @@ impl Policy {
     }
 
     /// What a read does while it cannot be proven that nothing was missed. Defaults to what the cache was
-    /// [built with](crate::CacheBuilder::on_unreachable). A copy is served by the policy that it was stored with.
+    /// [built with](crate::CacheBuilder::on_unreachable). A copy is served by the policy that it was brought into the instance with; one that
+    /// a `get` has brought, which has no policy, is served to nobody without proof.
     #[must_use]
     pub const fn on_unreachable(mut self, what: OnUnreachable) -> Self {
         self.on_unreachable = Some(what);

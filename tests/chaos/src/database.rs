@@ -1,5 +1,5 @@
-//! The database of a run: a version for each key, which only grows, kept by the process that leads the run. The instances reach it over a
-//! unix socket, on which they are also told what comes next.
+//! The database of a run: a version for each key, which only grows, kept by the process that leads the run; and the point of the lane that
+//! the instances were told last. They reach it over a unix socket, on which they are also told what comes next.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use crate::clock::Nanos;
-use crate::event::{Commit, Event, Record};
+use crate::event::{Commit, Event, Point, Record};
 use crate::layout::{KEYS, Key};
 
 /// How many keys one commit may write.
@@ -21,12 +21,16 @@ mod word {
     pub(super) const ORDERS: u8 = b'o';
     pub(super) const READ: u8 = b'r';
     pub(super) const COMMIT: u8 = b'c';
+    pub(super) const TELL: u8 = b't';
+    pub(super) const TOLD: u8 = b'l';
 }
 
 /// The versions. Every key has one before the first commit: zero.
 #[derive(Debug)]
 pub struct Database {
     versions: Mutex<Vec<u64>>,
+    /// What was told last.
+    told: Mutex<Option<Point>>,
     record: Arc<Record>,
 }
 
@@ -34,7 +38,7 @@ impl Database {
     /// Returns a new one that records its commits.
     #[must_use]
     pub fn new(record: Arc<Record>) -> Arc<Self> {
-        Arc::new(Self { versions: Mutex::new(vec![0; KEYS as usize]), record })
+        Arc::new(Self { versions: Mutex::new(vec![0; KEYS as usize]), told: Mutex::default(), record })
     }
 
     fn read(&self, key: Key) -> u64 {
@@ -81,6 +85,15 @@ impl Database {
                     }
                     let versions = keys.iter().flat_map(|key| self.commit(*key).to_be_bytes());
                     stream.write_all(&versions.collect::<Vec<u8>>()).await?;
+                }
+                word::TELL => {
+                    let point = Point { era: stream.read_u32().await?, seq: stream.read_u64().await? };
+                    *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(point);
+                }
+                word::TOLD => {
+                    let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                    let Point { era, seq } = told.unwrap_or(Point::NONE);
+                    stream.write_all(&[u64::from(era).to_be_bytes(), seq.to_be_bytes()].concat()).await?;
                 }
                 _ => return Ok(()),
             }
@@ -131,6 +144,28 @@ impl Connection {
         let mut request = vec![word::COMMIT, u8::try_from(keys.len()).unwrap_or_default()];
         request.extend(keys.iter().flat_map(|key| key.0.to_be_bytes()));
         self.ask(&request, keys.len()).await
+    }
+
+    /// Tells the other instances of a point of the lane.
+    ///
+    /// # Errors
+    /// When the process that leads the run is gone.
+    pub async fn tell(&self, point: Point) -> std::io::Result<()> {
+        let mut request = vec![word::TELL];
+        request.extend(point.era.to_be_bytes());
+        request.extend(point.seq.to_be_bytes());
+        self.ask(&request, 0).await.map(drop)
+    }
+
+    /// Returns the point that was told last, if any was.
+    ///
+    /// # Errors
+    /// When the process that leads the run is gone.
+    pub async fn told(&self) -> std::io::Result<Option<Point>> {
+        let numbers = self.ask(&[word::TOLD], 2).await?;
+        let era = numbers.first().and_then(|era| u32::try_from(*era).ok()).unwrap_or_default();
+        let point = Point { era, seq: numbers.get(1).copied().unwrap_or_default() };
+        Ok(Some(point).filter(|point| *point != Point::NONE))
     }
 
     /// Cancel safety: a connection whose call is dropped is dropped with it, so no answer goes to another call.

@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use cachetier::Token;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
@@ -23,6 +24,41 @@ pub struct Span {
     pub start: Nanos,
     /// When it ended.
     pub end: Nanos,
+}
+
+/// A point of the lane, as its text says it: comparable within its era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Point {
+    /// The life of the lane.
+    pub era: u32,
+    /// The point within it.
+    pub seq: u64,
+}
+
+impl Point {
+    /// What no lane tells.
+    pub const NONE: Self = Self { era: 0, seq: 0 };
+
+    /// Reads a token, which says in its text alone where it stands.
+    #[must_use]
+    pub fn of(token: Token) -> Self {
+        let text = token.to_string();
+        let (era, seq) = text.split_once('-').unwrap_or_default();
+        let seq = u64::from_str_radix(seq, 16).unwrap_or_default();
+        u32::from_str_radix(era, 16).map_or(Self::NONE, |era| Self { era, seq })
+    }
+
+    /// The token that says so.
+    #[must_use]
+    pub fn token(self) -> Token {
+        self.to_string().parse().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}", self.era, self.seq)
+    }
 }
 
 /// What a cached value says of itself.
@@ -47,6 +83,8 @@ pub enum Got {
     Nothing,
     /// The loader failed, panicked or took too long, as it was told to.
     Failed,
+    /// It failed by its policy, for nothing could be proven.
+    Unproven,
     /// The caller dropped it.
     Dropped,
     /// It had not ended by its deadline.
@@ -74,11 +112,13 @@ pub struct Read {
     pub span: Span,
     /// What came.
     pub got: Got,
+    /// Whether its instance counted a copy that was served without proof while it ran: this one, or another one beside it.
+    pub unproven: bool,
     /// Whether it was asked at the end, when all was quiet.
     pub last: bool,
 }
 
-/// Which verb a mutation was made with. Guards and invalidators have their place here.
+/// Which verb a mutation was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verb {
     /// `invalidate`, `invalidate_many`, `invalidate_tag`, `invalidate_prefix` or `clear`, as the target says.
@@ -87,6 +127,14 @@ pub enum Verb {
     Remove,
     /// `set`.
     Set,
+    /// `invalidate`, `invalidate_tag` and so on, of an `Invalidator` in the process of the instance.
+    Outside,
+    /// `guard` or `guard_for`. What is about to be written was not committed before it.
+    Hold,
+    /// A guard's `set` of this version: others may have committed since.
+    SetHeld(u64),
+    /// `release` or `release_after`.
+    Release,
 }
 
 /// What a mutation came to.
@@ -98,13 +146,15 @@ pub enum Told {
     Pending,
     /// The caller dropped it.
     Dropped,
+    /// A guard found no tier that could hold its keys, and nothing was committed under it.
+    NotHeld,
     /// It was refused, which none of these should be.
     Refused,
     /// It had not ended by its deadline.
     Overdue,
 }
 
-/// A mutation. What it is about was committed before it began.
+/// A mutation. What it is about was committed before it began, but for that of a guard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mutation {
     /// Who made it.
@@ -117,6 +167,34 @@ pub struct Mutation {
     pub span: Span,
     /// What came.
     pub told: Told,
+    /// Where it stands on the lane, if that was told.
+    pub point: Option<Point>,
+}
+
+/// Keys that a write guard held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Whose guard.
+    pub instance: u16,
+    /// What it held.
+    pub key: Key,
+    /// From when it was known to hold it to when it may have let it go: by its limit if it was dropped, else by its release and its lag.
+    pub span: Span,
+    /// Whether it was dropped without a release.
+    pub dropped: bool,
+}
+
+/// A wait for a point of the lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    /// Who waited.
+    pub instance: u16,
+    /// For what.
+    pub point: Point,
+    /// When.
+    pub span: Span,
+    /// Whether it was reached within the limit.
+    pub reached: bool,
 }
 
 /// A run of a loader.
@@ -171,6 +249,10 @@ pub struct Counts {
     pub fills_refused: u64,
     pub fills_unanswered: u64,
     pub lane_lost: u64,
+    pub lane_gaps: u64,
+    pub served_unproven: u64,
+    pub suspects_same: u64,
+    pub holds_lost: u64,
 }
 
 /// Anything that happened.
@@ -179,6 +261,8 @@ pub struct Counts {
 pub enum Event {
     Read(Read),
     Mutation(Mutation),
+    Held(Held),
+    Waited(Waited),
     Load(Load),
     Commit(Commit),
     Fault(Fault),
@@ -199,7 +283,18 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(read) => write!(f, "{} read by {}: {}", read.key.text(), read.instance, read.got),
-            Self::Mutation(made) => write!(f, "{:?} {:?} by {}: {:?}", made.verb, made.target, made.instance, made.told),
+            Self::Mutation(made) => {
+                write!(f, "{:?} {:?} by {}: {:?}", made.verb, made.target, made.instance, made.told)?;
+                made.point.map_or(Ok(()), |point| write!(f, " at {point}"))
+            }
+            Self::Held(held) => {
+                let end = if held.dropped { ", then dropped" } else { "" };
+                write!(f, "{} held by a guard of {}{end}", held.key.text(), held.instance)
+            }
+            Self::Waited(waited) => {
+                let end = if waited.reached { "" } else { " in vain" };
+                write!(f, "{} waited for {}{end}", waited.instance, waited.point)
+            }
             Self::Load(load) => write!(f, "{} loaded by {}", load.key.text(), load.instance),
             Self::Commit(commit) => write!(f, "{} committed: version {}", commit.key.text(), commit.version),
             Self::Fault(fault) => write!(f, "fault {:?} of {}: {}", fault.kind, Whose(fault.instance), fault.effect),

@@ -37,12 +37,33 @@ impl Key {
         [Tag::Narrow(self.0 % NARROW), Tag::Wide(self.0 % WIDE)]
     }
 
+    /// What is done with its copies while nobody can prove them. Each kind has popular keys, and some that are put.
+    #[must_use]
+    pub fn class(self) -> Class {
+        match (self.0 % 10, self.0 / 10 % 5) {
+            (1 | 5, _) | (9, 3) => Class::Serve,
+            (3, _) | (9, 4) => Class::Fail,
+            _ => Class::Strict,
+        }
+    }
+
     /// The only instance that writes it, if it is one of those that are put and not loaded: of two who put at once the one
     /// acknowledged last stays, whatever the database says.
     #[must_use]
     pub fn putter(self, instances: u16) -> Option<u16> {
         (self.0 % 10 == 9).then(|| u16::try_from(self.0 / 10 % u32::from(instances.max(1))).unwrap_or_default())
     }
+}
+
+/// What a key's policy says of copies that nobody can prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Its loader is asked.
+    Strict,
+    /// They are served.
+    Serve,
+    /// The call fails.
+    Fail,
 }
 
 /// A tag.
@@ -169,6 +190,16 @@ mod tests {
         }
         assert!(counts[0] > 10_000 && counts[0] > 50 * counts[KEYS as usize - 1], "{} {}", counts[0], counts[KEYS as usize - 1]);
         assert!(counts.iter().all(|count| *count > 0));
+    }
+
+    #[test]
+    fn most_keys_are_strict_and_every_instance_puts_some_of_each_class() {
+        let of = |class| Key::all().filter(move |key| key.class() == class);
+        assert!(of(Class::Strict).count() > of(Class::Serve).count() + of(Class::Fail).count());
+        for class in [Class::Strict, Class::Serve, Class::Fail] {
+            assert!(of(class).filter_map(|key| key.putter(4)).count() > 3, "{class:?}");
+            assert!(of(class).any(|key| key.0 < 5), "{class:?}");
+        }
     }
 
     #[test]

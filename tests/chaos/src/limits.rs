@@ -21,6 +21,18 @@ pub const READ_LIMIT: Duration = Duration::from_millis(50);
 /// Cells of the tag table.
 pub const CELLS: u32 = 1 << 12;
 
+/// The limit of guards that are given none.
+pub const GUARD_LIMIT: Duration = Duration::from_millis(1_200);
+/// The limits of the others, in milliseconds.
+pub const GUARD_LIMITS: std::ops::Range<u64> = 200..2_500;
+/// How long somebody waits for a point of the lane.
+pub const WAITS: std::ops::Range<u64> = 20..1_500;
+/// By when the lane is applied everywhere once everything is mended and quiet.
+pub const LAST_WAIT: Duration = Duration::from_secs(3);
+/// For how long what was loaded under a hold may be served: to whoever joined the load, and, by whoever could not see the hold, for the
+/// bound on staleness from its end on. A busy machine adds as much as a command may.
+pub const HELD_FOR: Duration = LOAD_LIMIT.saturating_add(MAX_STALENESS).saturating_add(COMMAND_LIMIT);
+
 /// By when a read has ended: twice all that it may wait for, a load of its own, and a busy machine.
 pub const READ_DEADLINE: Duration = Duration::from_secs(9);
 /// By when a mutation has ended: a few scripts, and a busy machine.
@@ -34,15 +46,23 @@ pub const AFTERMATH: Duration = Duration::from_millis(2_500);
 /// For how long values that a server has brought back from its past can be met: their life, and that of a load which finds its ticket.
 pub const PAST: Duration = Duration::from_secs(9);
 
+/// How many reads may meet them for each time that the server comes back: whoever was told what it has forgotten tells it so at once, and then
+/// nothing of that past is usable.
+pub const OF_THE_PAST: u64 = 10;
+
 /// Before the first fault.
 pub const FIRST_REST: Duration = Duration::from_millis(1_500);
 /// After the last one, under load.
 pub const LAST_REST: Duration = Duration::from_millis(2_600);
 
 /// A run must have read so often in each second that it was asked to take, up to [`MOST_READS`].
-pub const READS_A_SECOND: u64 = 3_400;
+pub const READS_A_SECOND: u64 = 1_500;
 /// What a long run must have read.
 pub const MOST_READS: u64 = 1_000_000;
+/// Runs of so much time together are the whole: they must have seen every scenario and every kind of fault.
+pub const WHOLE: Duration = Duration::from_secs(1_200);
+/// How old the reads of sound time may be in the whole, but for one in a thousand.
+pub const SOUND_STALENESS: Duration = Duration::from_millis(50);
 /// The least share of reads that L1 answers, in percent.
 pub const L1_SHARE: u64 = 30;
 /// A run of this many seconds must have seen every kind of fault of its scenario; a shorter one so many fewer.

@@ -1,10 +1,12 @@
 //! One connection through a proxy: two pumps, each under its own order. Which order holds when is the proxy's.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
+use super::frames::Frames;
 use super::{Flow, Flows, Which};
 
 /// How much is read at once.
@@ -29,14 +31,16 @@ pub(super) fn ends(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static)
 pub(super) struct Wire {
     flows: watch::Sender<Flows>,
     subscribed: AtomicBool,
+    /// How many messages of all connections were lost or late.
+    touched: Arc<AtomicU64>,
 }
 
 /// The whole connection is to break.
 struct Broken;
 
 impl Wire {
-    pub(super) fn new(flows: Flows) -> Self {
-        Self { flows: watch::Sender::new(flows), subscribed: AtomicBool::new(false) }
+    pub(super) fn new(flows: Flows, touched: Arc<AtomicU64>) -> Self {
+        Self { flows: watch::Sender::new(flows), subscribed: AtomicBool::new(false), touched }
     }
 
     pub(super) fn order(&self, flows: Flows) {
@@ -76,6 +80,7 @@ impl Wire {
         // Passed on since the order of the moment came.
         let (mut passed, mut order) = (0, Flow::Pass);
         let mut lost = false;
+        let mut frames = Frames::default();
         loop {
             let flow = of(&orders.borrow_and_update());
             match flow {
@@ -88,7 +93,7 @@ impl Wire {
                     let _ = to.shutdown().await;
                     lost = true;
                 }
-                Flow::Pass | Flow::Delay(_) if lost => return Err(Broken),
+                Flow::Pass | Flow::Delay(_) | Flow::LoseMessages { .. } | Flow::LateMessages { .. } if lost => return Err(Broken),
                 _ => {}
             }
             let read = tokio::select! {
@@ -111,7 +116,7 @@ impl Wire {
                 passed = 0;
             }
             match flow {
-                Flow::Pass | Flow::Hold => {}
+                Flow::Pass | Flow::Hold | Flow::LoseMessages { .. } | Flow::LateMessages { .. } => {}
                 Flow::Delay(delay) => tokio::time::sleep(delay).await,
                 Flow::Swallow | Flow::HalfClose => {
                     lost = true;
@@ -120,7 +125,9 @@ impl Wire {
                 Flow::CutAfter(most) => bytes = bytes.get(..most.saturating_sub(passed)).unwrap_or(bytes),
                 Flow::Cut => return Err(Broken),
             }
-            if to.write_all(bytes).await.is_err() {
+            let (onwards, touched) = frames.pass(flow, bytes);
+            self.touched.fetch_add(touched, Ordering::Relaxed);
+            if to.write_all(&onwards).await.is_err() {
                 return Ok(());
             }
             passed += bytes.len();

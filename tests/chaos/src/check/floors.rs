@@ -1,8 +1,11 @@
-//! What a read must have seen: for each key, and for each key in each instance, the most that the mutations ended by a time stand for.
+//! What a read must have seen: for each key, and for each key in each instance, the most that the mutations ended by a time stand for; and
+//! what an instance was promised by waiting for a point of the lane.
+
+use std::collections::{BTreeMap, HashMap};
 
 use super::History;
 use crate::clock::Nanos;
-use crate::event::Told;
+use crate::event::{Mutation, Point, Told, Verb};
 use crate::layout::{KEYS, Key};
 
 /// The least that a read may bring.
@@ -15,6 +18,12 @@ pub(super) struct Floor {
 }
 
 impl Floor {
+    /// What a mutation stands for: all that was committed before it began, or the value that it puts.
+    pub(super) fn of(history: &History, made: &Mutation, key: Key) -> Self {
+        let version = if let Verb::SetHeld(put) = made.verb { put } else { history.version(key, made.span.start) };
+        Self { version, since: made.span.start }
+    }
+
     pub(super) fn and(self, other: Self) -> Self {
         Self { version: self.version.max(other.version), since: self.since.max(other.since) }
     }
@@ -28,7 +37,9 @@ impl Steps {
     /// Mutations come by their ends.
     fn add(&mut self, at: Nanos, floor: Floor) {
         let before = self.0.last().map_or(Floor::default(), |(_, floor)| *floor);
-        self.0.push((at, before.and(floor)));
+        if before.and(floor) != before || self.0.is_empty() {
+            self.0.push((at, before.and(floor)));
+        }
     }
 
     fn at(&self, time: Nanos) -> Option<Floor> {
@@ -47,16 +58,18 @@ pub(super) struct Floors {
     all: Vec<Steps>,
     /// Those of an instance one after the other.
     own: Vec<Steps>,
+    /// The same.
+    promised: Vec<Steps>,
 }
 
 impl Floors {
     pub(super) fn of(history: &History) -> Self {
         let keys = KEYS as usize;
-        let mut floors =
-            Self { all: vec![Steps::default(); keys], own: vec![Steps::default(); keys * usize::from(history.instances())] };
+        let of_instances = vec![Steps::default(); keys * usize::from(history.instances())];
+        let mut floors = Self { all: vec![Steps::default(); keys], own: of_instances.clone(), promised: of_instances };
         for made in &history.mutations {
             for key in made.target.keys() {
-                let floor = Floor { version: history.version(key, made.span.start), since: made.span.start };
+                let floor = Floor::of(history, made, key);
                 if let Some(steps) = floors.all.get_mut(key.0 as usize).filter(|_| made.told == Told::Applied) {
                     steps.add(made.span.end, floor);
                 }
@@ -65,7 +78,36 @@ impl Floors {
                 }
             }
         }
+        floors.promise(history);
         floors
+    }
+
+    /// Who has waited for a point has been promised all that stands on the lane up to it.
+    fn promise(&mut self, history: &History) {
+        let mut lane: BTreeMap<Point, Vec<&Mutation>> = BTreeMap::new();
+        for made in history.mutations.iter().filter(|made| made.told == Told::Applied) {
+            if let Some(point) = made.point {
+                lane.entry(point).or_default().push(made);
+            }
+        }
+        let mut reached: HashMap<(u16, u32), u64> = HashMap::new();
+        for waited in history.waited.iter().filter(|waited| waited.reached) {
+            let Point { era, seq } = waited.point;
+            let before = reached.entry((waited.instance, era)).or_default();
+            if seq <= *before {
+                continue;
+            }
+            let told = lane.range(Point { era, seq: *before + 1 }..=waited.point);
+            *before = seq;
+            for made in told.flat_map(|(_, made)| made) {
+                for key in made.target.keys() {
+                    let floor = Floor::of(history, made, key);
+                    if let Some(steps) = self.promised.get_mut(place(waited.instance, key)) {
+                        steps.add(waited.span.end, floor);
+                    }
+                }
+            }
+        }
     }
 
     /// What had been acknowledged to anybody by then.
@@ -76,6 +118,11 @@ impl Floors {
     /// What this instance had done by then.
     pub(super) fn of_own(&self, instance: u16, key: Key, by: Nanos) -> Option<Floor> {
         self.own.get(place(instance, key))?.at(by)
+    }
+
+    /// What this instance had been promised by then.
+    pub(super) fn of_promised(&self, instance: u16, key: Key, by: Nanos) -> Option<Floor> {
+        self.promised.get(place(instance, key))?.at(by)
     }
 
     /// When something newer than this version was first acknowledged.

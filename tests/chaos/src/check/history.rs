@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::clock::Nanos;
-use crate::event::{Commit, Counts, Event, Fault, Load, Mutation, Read, Told};
+use crate::event::{Commit, Counts, Event, Fault, Held, Load, Mutation, Read, Told, Waited};
 use crate::layout::{KEYS, Key, Target};
 
 /// All events of a run.
@@ -17,6 +17,10 @@ pub struct History {
     pub reads: Vec<Read>,
     /// What was invalidated and put, by the end.
     pub mutations: Vec<Mutation>,
+    /// What was held by guards, by the begin.
+    pub held: Vec<Held>,
+    /// What was waited for, by the end.
+    pub waited: Vec<Waited>,
     /// What was loaded, by the begin.
     pub loads: Vec<Load>,
     /// What was broken, by the begin.
@@ -51,6 +55,8 @@ impl History {
                     }
                     history.mutations.push(made);
                 }
+                Event::Held(held) => history.held.push(held),
+                Event::Waited(waited) => history.waited.push(waited),
                 Event::Load(load) => history.loads.push(load),
                 Event::Commit(commit) => {
                     if let Some(commits) = history.commits.get_mut(commit.key.0 as usize) {
@@ -64,6 +70,8 @@ impl History {
         }
         history.reads.sort_unstable_by_key(|read| read.span.start);
         history.mutations.sort_unstable_by_key(|made| made.span.end);
+        history.held.sort_unstable_by_key(|held| held.span.start);
+        history.waited.sort_unstable_by_key(|waited| waited.span.end);
         history.loads.sort_unstable_by_key(|load| load.span.start);
         history.faults.sort_unstable_by_key(|fault| fault.span.start);
         history.counts.sort_unstable_by_key(|(_, at, _)| *at);

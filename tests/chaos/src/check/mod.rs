@@ -3,10 +3,12 @@
 
 mod floors;
 mod history;
+mod holds;
 mod loads;
 mod sound;
 mod story;
 mod summary;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -16,12 +18,14 @@ use std::time::Duration;
 pub use history::History;
 pub use story::story;
 pub use summary::{Summary, unmet};
+pub use sums::Sums;
 
 use crate::clock::Nanos;
-use crate::event::{Got, Mutation, Read, Row, Told, Verb};
+use crate::event::{Got, Mutation, Point, Read, Row, Span, Told, Verb};
 use crate::layout::Key;
 use crate::limits::{MAX_STALENESS, MUTATION_DEADLINE, PAST, READ_DEADLINE, SLACK};
 use floors::{Floor, Floors};
+use holds::Holds;
 use sound::Sound;
 
 /// How many violations are kept; all are counted.
@@ -40,6 +44,12 @@ pub enum Rule {
     Own,
     /// I6: what was loaded before an invalidation is hidden by it, whether the row has changed or not.
     Hidden,
+    /// I8: no read is older than a point of the lane that its instance has waited for, in an outage or not.
+    Promised,
+    /// W: what was loaded while a guard held the key is kept nowhere.
+    Held,
+    /// No value is served longer than it lives.
+    Lives,
     /// I7: every call ends by its deadline, no process hangs, and nothing panics that was not told to.
     Ends,
 }
@@ -52,6 +62,9 @@ impl fmt::Display for Rule {
             Self::Settled => "I2, a copy that is not the database's when all is quiet",
             Self::Own => "I3, a read older than the instance's own invalidation",
             Self::Hidden => "I6, a value loaded before an invalidation that hides it",
+            Self::Promised => "I8, a read older than a point that was waited for",
+            Self::Held => "W, a value that was loaded under a guard's hold and kept",
+            Self::Lives => "a value served after its life",
             Self::Ends => "I7, a call that does not end",
         })
     }
@@ -83,6 +96,29 @@ pub struct Staleness {
     pub stale: Vec<Duration>,
 }
 
+impl Staleness {
+    /// How many reads there were.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.fresh + u64::try_from(self.stale.len()).unwrap_or_default()
+    }
+
+    /// How old the one read in a thousand was that only one in a thousand exceeds. The stale ones are sorted.
+    #[must_use]
+    pub fn high(&self) -> Duration {
+        let at = self.reads() * 999 / 1_000;
+        // Fresh reads stand before the stale ones.
+        let behind = at.checked_sub(self.fresh).and_then(|at| usize::try_from(at).ok());
+        behind.and_then(|at| self.stale.get(at)).copied().unwrap_or_default()
+    }
+
+    fn and(&mut self, other: &Self) {
+        self.fresh += other.fresh;
+        self.stale.extend(&other.stale);
+        self.stale.sort_unstable();
+    }
+}
+
 /// What the checker has found.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
@@ -94,6 +130,20 @@ pub struct Verdict {
     pub reads: u64,
     /// Reads older than they should be because the server has come back with an old copy of its data, which is a known limit.
     pub excused: u64,
+    /// Copies that are old at the end because a guard was dropped whose hold the server had lost, which is one, too.
+    pub unguarded: u64,
+    /// Reads that came while something was served without proof, by policy: for these the bound is not promised.
+    pub unproven: u64,
+    /// Those of them in time in which nothing was disturbed.
+    pub unproven_in_sound: u64,
+    /// Reads that failed by policy, for nothing could be proven.
+    pub refused: u64,
+    /// Waits for a point of the lane that were in time.
+    pub waits: u64,
+    /// And those that were not.
+    pub waits_in_vain: u64,
+    /// Times in which a key was held, and the server did not forget it.
+    pub holds: u64,
     /// While nothing was disturbed.
     pub sound: Staleness,
     /// While something was.
@@ -105,7 +155,8 @@ pub struct Verdict {
 /// Judges a history.
 #[must_use]
 pub fn check(history: &History) -> Verdict {
-    let mut judge = Judge { history, floors: Floors::of(history), sound: Sound::of(history), verdict: Verdict::default() };
+    let (floors, sound, holds) = (Floors::of(history), Sound::of(history), Holds::of(history));
+    let mut judge = Judge { history, floors, sound, holds, verdict: Verdict::default() };
     history.reads.iter().for_each(|read| judge.read(read));
     history.mutations.iter().for_each(|made| judge.ends_in_time(made));
     for (instance, text) in &history.complaints {
@@ -117,6 +168,10 @@ pub fn check(history: &History) -> Verdict {
             to: history.end,
             text: text.clone(),
         });
+    }
+    judge.verdict.holds = judge.holds.kept;
+    for waited in &history.waited {
+        *if waited.reached { &mut judge.verdict.waits } else { &mut judge.verdict.waits_in_vain } += 1;
     }
     judge.verdict.doubled = loads::doubled(history, &judge.sound);
     judge.verdict.sound.stale.sort_unstable();
@@ -135,6 +190,7 @@ struct Judge<'a> {
     history: &'a History,
     floors: Floors,
     sound: Sound,
+    holds: Holds,
     verdict: Verdict,
 }
 
@@ -151,16 +207,41 @@ impl Judge<'_> {
         if read.got == Got::Overdue || took > READ_DEADLINE {
             self.violated(of(read, Rule::Ends, read.span.start, &format!("it took {took:?}")));
         }
+        if read.got == Got::Unproven {
+            self.verdict.refused += 1;
+            if read.last {
+                self.violated(of(read, Rule::Settled, read.span.start, "nothing can be proven"));
+            }
+        }
         let Got::Row(row) = read.got else { return };
         self.verdict.reads += 1;
+        if read.unproven {
+            self.verdict.unproven += 1;
+            self.verdict.unproven_in_sound += u64::from(!self.sound.disturbed(read.instance, read.span));
+        }
         if row.key != read.key || row.version > self.history.version(read.key, read.span.end) {
             let text = format!("{row:?} of {}", row.key.text());
             self.violated(of(read, Rule::Sane, read.span.start, &text));
             return;
         }
-        if read.last && row.version != self.history.version(read.key, Nanos::NEVER) {
-            let text = format!("version {}, the database has {}", row.version, self.history.version(read.key, Nanos::NEVER));
-            self.violated(of(read, Rule::Settled, row.begun, &text));
+        if let Some(held) = self.holds.broken(self.history, read, row) {
+            let age = read.span.start.since(row.begun).as_secs_f64();
+            let text = format!("loaded {age:.3} s before, under a guard of {}", held.instance);
+            let from = held.span.start;
+            self.violated(of(read, Rule::Held, from, &text));
+        }
+        if read.span.start > row.begun.plus(PAST) && !self.sound.anybody_frozen(Span { start: row.begun, end: read.span.end }) {
+            let age = read.span.start.since(row.begun).as_secs_f64();
+            self.violated(of(read, Rule::Lives, row.begun, &format!("begun {age:.3} s before")));
+        }
+        let present = self.history.version(read.key, Nanos::NEVER);
+        if read.last && row.version != present {
+            if holds::was_lost(self.history, read.key, read.span.start.minus(PAST)) {
+                self.verdict.unguarded += 1;
+            } else {
+                let text = format!("version {}, the database has {present}", row.version);
+                self.violated(of(read, Rule::Settled, row.begun, &text));
+            }
         }
         if self.judge_age(read, row) == Age::Excused {
             self.verdict.excused += 1;
@@ -173,8 +254,12 @@ impl Judge<'_> {
     fn judge_age(&mut self, read: &Read, row: Row) -> Age {
         let bound = read.span.start.minus(MAX_STALENESS + SLACK);
         let all = self.floors.of_all(read.key, bound);
+        // The instance could prove nothing, and its policy would rather have what there is.
+        let all = all.filter(|_| !read.unproven);
         let own = self.floors.of_own(read.instance, read.key, read.span.start);
-        for (rule, floor, by) in [(Rule::Bound, all, bound), (Rule::Own, own, read.span.start)] {
+        let promised = self.floors.of_promised(read.instance, read.key, read.span.start);
+        let floors = [(Rule::Bound, all, bound), (Rule::Own, own, read.span.start), (Rule::Promised, promised, read.span.start)];
+        for (rule, floor, by) in floors {
             let Some(broken) = floor.and_then(|floor| self.broken(floor, row, rule)) else { continue };
             if self.excused(read, row, rule, by) {
                 return Age::Excused;
@@ -213,13 +298,17 @@ impl Judge<'_> {
             !near.iter().any(|(forgot, _)| late >= forgot.start && made.span.start <= forgot.end)
         };
         let counts = |made: &&Mutation| match rule {
-            Rule::Own => made.instance == read.instance && made.told != Told::Refused,
+            Rule::Own => made.instance == read.instance && holds_for_own(made),
+            Rule::Promised => made.told == Told::Applied && made.point.is_some_and(|point| promised(self.history, read, point)),
             _ => made.told == Told::Applied,
         };
-        let covering = self.history.mutations.iter().filter(|made| made.target.covers(read.key) && made.span.end <= by);
-        let floor = covering.filter(counts).filter(known).fold(Floor::default(), |floor, made| {
-            floor.and(Floor { version: self.history.version(read.key, made.span.start), since: made.span.start })
-        });
+        // What is promised stands before a point of the lane, whenever it was acknowledged.
+        let ended = |made: &&Mutation| made.span.end <= by || rule == Rule::Promised;
+        let covering = self.history.mutations.iter().filter(|made| made.target.covers(read.key)).filter(ended);
+        let floor = covering
+            .filter(counts)
+            .filter(known)
+            .fold(Floor::default(), |floor, made| floor.and(Floor::of(self.history, made, read.key)));
         self.broken(floor, row, rule).is_none()
     }
 
@@ -255,10 +344,23 @@ fn of(read: &Read, rule: Rule, from: Nanos, text: &str) -> Violation {
 
 /// Whether what it came to holds for the instance that made it. A call that was dropped is carried out all the same.
 fn holds_for_own(made: &Mutation) -> bool {
-    matches!(made.told, Told::Applied | Told::Pending | Told::Dropped)
+    match made.verb {
+        // It is told by somebody who has no copies.
+        Verb::Outside => false,
+        // An error before anything is committed, and nothing more.
+        Verb::Hold => made.told == Told::Applied,
+        _ => matches!(made.told, Told::Applied | Told::Pending | Told::Dropped),
+    }
+}
+
+/// Whether the instance had waited for this point, or one behind it, before the read.
+fn promised(history: &History, read: &Read, point: Point) -> bool {
+    let before = history.waited.iter().take_while(|waited| waited.span.end <= read.span.start);
+    let theirs = before.filter(|waited| waited.reached && waited.instance == read.instance);
+    theirs.into_iter().any(|waited| waited.point.era == point.era && waited.point.seq >= point.seq)
 }
 
 /// Whether a value was put by it.
 fn puts(made: &Mutation) -> bool {
-    made.verb == Verb::Set
+    matches!(made.verb, Verb::Set | Verb::SetHeld(_))
 }

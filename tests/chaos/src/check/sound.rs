@@ -36,6 +36,11 @@ impl Sound {
         overlapping(self.disturbed.get(usize::from(instance)), span).next().is_some()
     }
 
+    /// Whether a process stood still in this time.
+    pub(super) fn anybody_frozen(&self, span: Span) -> bool {
+        self.frozen.iter().any(|frozen| overlapping(Some(frozen), span).next().is_some())
+    }
+
     /// How much of this time the instance could have worked.
     pub(super) fn awake(&self, instance: u16, span: Span) -> Duration {
         let asleep = overlapping(self.frozen.get(usize::from(instance)), span);

@@ -33,6 +33,14 @@ pub fn story(history: &History, violation: &Violation) -> Vec<String> {
         for made in history.mutations.iter().filter(|made| made.target.covers(key)) {
             tell(made.span.start, made.span.end, &Event::Mutation(made.clone()));
         }
+        for held in history.held.iter().filter(|held| held.key == key) {
+            tell(held.span.start, held.span.end, &Event::Held(held.clone()));
+        }
+        for waited in
+            history.waited.iter().filter(|waited| violation.rule == Rule::Promised && waited.instance == violation.instance)
+        {
+            tell(waited.span.start, waited.span.end, &Event::Waited(*waited));
+        }
         for load in history.loads.iter().filter(|load| load.key == key) {
             tell(load.span.start, load.span.end, &Event::Load(*load));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{History, Staleness, Verdict};
 use crate::clock::Nanos;
 use crate::event::{Counts, Fault, Got, Told};
-use crate::limits::{AFTERMATH, ALL_KINDS_WITHIN, L1_SHARE, MOST_READS, READS_A_SECOND};
+use crate::limits::{AFTERMATH, ALL_KINDS_WITHIN, L1_SHARE, MOST_READS, OF_THE_PAST, READS_A_SECOND};
 use crate::plan::{Kind, Scenario};
 
 /// A run in numbers.
@@ -46,6 +46,23 @@ impl<'a> Summary<'a> {
         theirs.map_or(Counts::default(), |(_, _, counts)| *counts)
     }
 
+    /// The verdict that it sums up.
+    pub(super) fn verdict(&self) -> &'a Verdict {
+        self.verdict
+    }
+
+    /// The scenario of the run.
+    pub(super) fn scenario(&self) -> Scenario {
+        self.scenario
+    }
+
+    /// How often each kind of fault was made.
+    pub(super) fn made(&self) -> BTreeMap<Kind, u64> {
+        let mut made = BTreeMap::new();
+        self.history.faults.iter().for_each(|fault| *made.entry(fault.kind).or_default() += 1);
+        made
+    }
+
     fn effects(&self) -> BTreeMap<Kind, Effects> {
         let mut effects: BTreeMap<Kind, Effects> = self.scenario.kinds().iter().map(|kind| (*kind, Effects::default())).collect();
         for fault in &self.history.faults {
@@ -80,6 +97,7 @@ pub fn unmet(summary: &Summary<'_>, length: Duration) -> Vec<String> {
     if totals.l1_hits * 100 < looks * L1_SHARE || looks == 0 {
         unmet.push(format!("expected L1 to answer {L1_SHARE} % of the reads or more, found {}", share(totals.l1_hits, looks)));
     }
+    unmet.extend(too_old(summary.verdict.excused, summary.made().get(&Kind::RestartOld)));
     let effects = summary.effects();
     let kinds = u64::try_from(effects.len()).unwrap_or_default();
     let expected = (kinds * length.as_secs() / ALL_KINDS_WITHIN).min(kinds);
@@ -89,6 +107,12 @@ pub fn unmet(summary: &Summary<'_>, length: Duration) -> Vec<String> {
         unmet.push(format!("expected {expected} kinds of faults or more, found {made}; missing: {}", missing.join(", ")));
     }
     unmet
+}
+
+/// What is wrong if so many reads met the past of a server that came back so often.
+pub(super) fn too_old(excused: u64, restarts: Option<&u64>) -> Option<String> {
+    let most = OF_THE_PAST * restarts.copied().unwrap_or_default();
+    (excused > most).then(|| format!("expected {most} reads of what the server has forgotten or fewer, found {excused}"))
 }
 
 impl fmt::Display for Summary<'_> {
@@ -112,16 +136,25 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "  applied           {:>10}  pending {}, dropped {}", mutations[0], mutations[1], mutations[2])?;
         writeln!(f, "L2 faults           {:>10}", totals.l2_faults)?;
         writeln!(f, "lane lost           {:>10}", totals.lane_lost)?;
-        writeln!(f, "old data, excused   {:>10}", verdict.excused)?;
+        writeln!(f, "  gaps seen         {:>10}  suspects kept {}", totals.lane_gaps, totals.suspects_same)?;
+        writeln!(f, "served unproven     {:>10}", totals.served_unproven)?;
+        writeln!(f, "  reads beside it   {:>10}  in sound time {}", verdict.unproven, verdict.unproven_in_sound)?;
+        writeln!(f, "  refused instead   {:>10}", verdict.refused)?;
+        writeln!(f, "points reached      {:>10}  not in time {}", verdict.waits, verdict.waits_in_vain)?;
+        writeln!(f, "keys held           {:>10}  judged {}, lost {}", history.held.len(), verdict.holds, totals.holds_lost)?;
+        writeln!(f, "old data, excused   {:>10}  behind lost guards {}", verdict.excused, verdict.unguarded)?;
         writeln!(f, "violations          {:>10}", verdict.violated)?;
         writeln!(f, "staleness           {:>12} {:>12} {:>12} {:>12}", "reads", "stale", "p99.9", "worst")?;
         for (name, staleness) in [("sound", &verdict.sound), ("disturbed", &verdict.disturbed)] {
             writeln!(f, "  {name:<16}  {staleness}")?;
         }
-        writeln!(f, "faults              {:>5} {:>9} {:>9} {:>9}  last effect", "count", "lane lost", "L2 faults", "refused")?;
+        let heads = ["lane lost", "gaps seen", "unproven", "L2 faults", "refused"].map(|head| format!("{head:>9}")).join(" ");
+        writeln!(f, "faults              {:>5} {heads}  last effect", "count")?;
         for (kind, Effects { count, seen, last }) in self.effects() {
             let name = format!("{kind:?}");
-            writeln!(f, "  {name:<17} {count:>5} {:>9} {:>9} {:>9}  {last}", seen.lane_lost, seen.l2_faults, seen.fills_refused)?;
+            let seen = [seen.lane_lost, seen.lane_gaps, seen.served_unproven, seen.l2_faults, seen.fills_refused];
+            let seen = seen.map(|seen| format!("{seen:>9}")).join(" ");
+            writeln!(f, "  {name:<17} {count:>5} {seen}  {last}")?;
         }
         write!(f, "  ClockStepped          -  not on this machine: it needs libfaketime")
     }
@@ -129,18 +162,13 @@ impl fmt::Display for Summary<'_> {
 
 impl fmt::Display for Staleness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stale = u64::try_from(self.stale.len()).unwrap_or_default();
-        let reads = self.fresh + stale;
-        // Fresh reads stand before the stale ones.
-        let fresher = (reads * 999 / 1_000).saturating_sub(self.fresh);
-        let behind = reads * 999 / 1_000 >= self.fresh;
-        let high = usize::try_from(fresher).ok().and_then(|at| self.stale.get(at)).filter(|_| behind);
-        let shown = |time: Option<&Duration>| format!("{:.3} ms", time.copied().unwrap_or_default().as_secs_f64() * 1_000.0);
-        write!(f, "{reads:>12} {stale:>12} {:>12} {:>12}", shown(high), shown(self.stale.last()))
+        let shown = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1_000.0);
+        let worst = self.stale.last().copied().unwrap_or_default();
+        write!(f, "{:>12} {:>12} {:>12} {:>12}", self.reads(), self.stale.len(), shown(self.high()), shown(worst))
     }
 }
 
-fn share(part: u64, whole: u64) -> String {
+pub(super) fn share(part: u64, whole: u64) -> String {
     let tenths = (part * 1_000).checked_div(whole).unwrap_or_default();
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
@@ -159,4 +187,20 @@ macro_rules! each_count {
     };
 }
 
-each_count!(l1_hits, l1_misses, l2_hits, l2_misses, l2_faults, loads, coalesced, fills, fills_refused, fills_unanswered, lane_lost);
+each_count!(
+    l1_hits,
+    l1_misses,
+    l2_hits,
+    l2_misses,
+    l2_faults,
+    loads,
+    coalesced,
+    fills,
+    fills_refused,
+    fills_unanswered,
+    lane_lost,
+    lane_gaps,
+    served_unproven,
+    suspects_same,
+    holds_lost
+);

@@ -1,14 +1,15 @@
 //! A process of instances: it connects, works until it is told to be quiet, reads everything once more, and ends. What its work is stands
-//! in `work`.
+//! in `work` and `write`.
 
 mod work;
+mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cachetier::TieredCache;
+use cachetier::{Invalidator, TieredCache};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
@@ -97,8 +98,8 @@ async fn live(orders: &Orders) -> Result<(), String> {
     let quiet = Arc::new(AtomicBool::new(false));
     let (mut works, mut tasks) = (Vec::new(), JoinSet::new());
     for (number, url) in (orders.first..).zip(&orders.urls) {
-        let cache = cache(url).await.map_err(|error| said(&error))?;
-        let work = Work::new(number, orders.of, cache, &connection, &record, &quiet);
+        let handles = (cache(url).await.map_err(|error| said(&error))?, outside(url).await.map_err(|error| said(&error))?);
+        let work = Work::new(number, orders.of, handles, &connection, &record, &quiet);
         work.begin(orders.seed, &mut tasks);
         works.push(work);
     }
@@ -138,6 +139,12 @@ async fn cache(url: &str) -> Result<TieredCache, String> {
     let builder = TieredCache::builder(NAMESPACE).redis(url).max_staleness(limits::MAX_STALENESS).load_limit(limits::LOAD_LIMIT);
     let builder = builder.lease(limits::LEASE).wait_budget(limits::WAIT_BUDGET).command_limit(limits::COMMAND_LIMIT);
     let builder = builder.read_limit(limits::READ_LIMIT).tag_cells(limits::CELLS).l1_max_entries(10_000);
+    let builder = builder.guard_limit(limits::GUARD_LIMIT);
+    builder.build().await.map_err(|error| error.to_string())
+}
+
+async fn outside(url: &str) -> Result<Invalidator, String> {
+    let builder = Invalidator::builder(NAMESPACE).redis(url).command_limit(limits::COMMAND_LIMIT).tag_cells(limits::CELLS);
     builder.build().await.map_err(|error| error.to_string())
 }
 
@@ -165,13 +172,19 @@ impl Work {
             fills_refused: stats.fills_refused,
             fills_unanswered: stats.fills_unanswered,
             lane_lost: stats.lane_lost,
+            lane_gaps: stats.lane_gaps,
+            served_unproven: stats.served_unproven,
+            suspects_same: stats.suspects_same,
+            holds_lost: stats.holds_lost,
         };
         self.record.add(&Event::Counts { instance: self.instance, at: Nanos::now(), counts });
     }
 
     async fn confirm(&self, limit: Duration) {
-        if let Err(error) = self.cache.flush(limit).await {
-            self.record.add(&Event::Complaint { instance: self.instance, text: format!("not confirmed at the end: {error}") });
+        for flushed in [self.cache.flush(limit).await, self.outside.flush(limit).await] {
+            if let Err(error) = flushed {
+                self.complain(format!("not confirmed at the end: {error}"));
+            }
         }
     }
 }

@@ -1,18 +1,19 @@
-//! What an instance does all day: readers with loaders that are slow, fail, panic and hang, and a writer that commits and then tells.
+//! What an instance does all day: readers with loaders that are slow, fail, panic and hang, and one who waits for what others have told. Who
+//! writes is in `write`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cachetier::{CacheError, Delivery, LoadError, Policy, Tagged, TieredCache};
+use cachetier::{Invalidator, LoadError, OnUnreachable, Policy, Tagged, TieredCache, WaitError};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Nanos;
 use crate::database::Connection;
-use crate::event::{Event, Got, Load, Mutation, Read, Record, Row, Span, Told, Verb};
-use crate::layout::{GROUPS, Key, NARROW, Tag, Target, WIDE, Zipf};
-use crate::limits::{GIVEN_UP, TTL};
+use crate::event::{Event, Got, Load, Point, Read, Record, Row, Span, Waited};
+use crate::layout::{Class, Key, Tag, Zipf};
+use crate::limits::{GIVEN_UP, LAST_WAIT, TTL, WAITS};
 
 /// What the panics of loaders say.
 pub(super) const MARK: &str = "a loader that was told to panic";
@@ -20,11 +21,14 @@ pub(super) const MARK: &str = "a loader that was told to panic";
 /// How many reads one after the other, and how long a rest after them.
 const BURST: u32 = 16;
 const REST: Duration = Duration::from_millis(20);
-/// Readers of all instances together, and what their writers rest on average between two mutations, in milliseconds, if there were one.
+/// Readers of all instances together.
 const READERS: u16 = 32;
 /// Readers of one instance at least: with one alone nobody would wait for a load.
 const LEAST: u16 = 3;
-const WRITER_REST: u64 = 5;
+/// What who waits for others rests on average after a wait, in milliseconds.
+const WAITER_REST: u64 = 20;
+/// How many keys he reads then.
+const AFTER_WAIT: u32 = 4;
 
 /// What a loader fails with.
 #[derive(Debug)]
@@ -35,38 +39,44 @@ pub(super) struct Failed;
 pub(super) struct Work {
     pub(super) instance: u16,
     pub(super) cache: TieredCache,
+    /// Of the same namespace, with a connection of its own.
+    pub(super) outside: Invalidator,
     pub(super) record: Arc<Record>,
-    of: u16,
+    pub(super) of: u16,
     /// The keys that it alone writes.
-    own: Arc<[Key]>,
-    connection: Arc<Connection>,
-    quiet: Arc<AtomicBool>,
-    zipf: Arc<Zipf>,
+    pub(super) own: Arc<[Key]>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) quiet: Arc<AtomicBool>,
+    pub(super) zipf: Arc<Zipf>,
 }
 
 impl Work {
     pub(super) fn new(
         instance: u16,
         of: u16,
-        cache: TieredCache,
+        (cache, outside): (TieredCache, Invalidator),
         connection: &Arc<Connection>,
         record: &Arc<Record>,
         quiet: &Arc<AtomicBool>,
     ) -> Self {
         let (connection, record, quiet) = (Arc::clone(connection), Arc::clone(record), Arc::clone(quiet));
         let own = Key::all().filter(|key| key.putter(of) == Some(instance)).collect();
-        Self { instance, cache, record, of: of.max(1), own, connection, quiet, zipf: Arc::default() }
+        Self { instance, cache, outside, record, of: of.max(1), own, connection, quiet, zipf: Arc::default() }
     }
 
-    /// Spawns readers and a writer, which end when it is quiet.
+    /// Spawns readers, writers and one who waits, which end when it is quiet.
     pub(super) fn begin(&self, seed: u64, tasks: &mut JoinSet<()>) {
         let mut dice = fastrand::Rng::with_seed(seed ^ (u64::from(self.instance) << 32));
         for _ in 0..(READERS / self.of).max(LEAST) {
             let (work, dice) = (self.clone(), dice.fork());
             tasks.spawn(async move { work.read_on(dice).await });
         }
-        let (work, dice) = (self.clone(), dice.fork());
-        tasks.spawn(async move { work.write_on(dice).await });
+        let (work, theirs) = (self.clone(), dice.fork());
+        tasks.spawn(async move { work.write_on(theirs).await });
+        let (work, theirs) = (self.clone(), dice.fork());
+        tasks.spawn(async move { work.guard_on(theirs).await });
+        let (work, theirs) = (self.clone(), dice.fork());
+        tasks.spawn(async move { work.wait_on(theirs).await });
     }
 
     async fn read_on(&self, mut dice: fastrand::Rng) {
@@ -84,50 +94,94 @@ impl Work {
     }
 
     async fn read(&self, key: Key, dice: &mut fastrand::Rng) {
-        let start = Nanos::now();
+        let begun = self.begun(key);
         let got = timeout(GIVEN_UP, self.load(key, Loader::drawn(dice))).await.unwrap_or(Got::Overdue);
-        self.tell(key, start, got, false);
+        self.tell(key, begun, got, false);
     }
 
     async fn read_and_drop(&self, key: Key, dice: &mut fastrand::Rng) {
-        let start = Nanos::now();
+        let begun = self.begun(key);
         let after = Duration::from_micros(dice.u64(0..4_000));
         let got = timeout(after, self.load(key, Loader::drawn(dice))).await.unwrap_or(Got::Dropped);
-        self.tell(key, start, got, false);
+        self.tell(key, begun, got, false);
     }
 
     async fn look(&self, key: Key, last: bool) {
-        let start = Nanos::now();
+        let begun = self.begun(key);
         let got = match timeout(GIVEN_UP, self.cache.get::<Row>(&key.text())).await {
             Ok(Some(row)) => Got::Row(row),
             Ok(None) => Got::Nothing,
             Err(_) => Got::Overdue,
         };
-        self.tell(key, start, got, last);
+        self.tell(key, begun, got, last);
     }
 
-    /// Reads every key, first what there is and then through a loader.
+    /// Waits for what was told last, then reads every key, first what there is and then through a loader.
     pub(super) async fn read_all(&self) {
+        if let Ok(Some(point)) = self.connection.told().await
+            && !self.wait(point, LAST_WAIT).await
+        {
+            self.complain(format!("{point} is not reached although all is quiet"));
+        }
         for key in Key::all() {
             self.look(key, true).await;
-            let start = Nanos::now();
+            let begun = self.begun(key);
             let got = timeout(GIVEN_UP, self.load(key, Loader::Quick)).await.unwrap_or(Got::Overdue);
-            self.tell(key, start, got, true);
+            self.tell(key, begun, got, true);
         }
     }
 
-    fn tell(&self, key: Key, start: Nanos, got: Got, last: bool) {
+    fn begun(&self, key: Key) -> Begun {
+        let unproven = (key.class() == Class::Serve).then(|| self.cache.stats().served_unproven);
+        Begun { start: Nanos::now(), unproven }
+    }
+
+    fn tell(&self, key: Key, begun: Begun, got: Got, last: bool) {
+        let unproven = begun.unproven.is_some_and(|before| self.cache.stats().served_unproven != before);
+        let span = Span { start: begun.start, end: Nanos::now() };
+        self.record.add(&Event::Read(Read { instance: self.instance, key, span, got, unproven, last }));
+    }
+
+    pub(super) fn complain(&self, text: String) {
+        self.record.add(&Event::Complaint { instance: self.instance, text });
+    }
+
+    /// Waits for what another instance was told, and reads behind it.
+    async fn wait_on(&self, mut dice: fastrand::Rng) {
+        while !self.quiet.load(Ordering::Relaxed) && !self.record.is_full() {
+            // A process without its database does nothing more: the leader is gone.
+            let Ok(told) = self.connection.told().await else { return };
+            if let Some(point) = told
+                && self.wait(point, Duration::from_millis(dice.u64(WAITS))).await
+            {
+                for _ in 0..AFTER_WAIT {
+                    self.read(self.zipf.draw(&mut dice), &mut dice).await;
+                }
+            }
+            sleep(Duration::from_millis(dice.u64(0..=2 * WAITER_REST))).await;
+        }
+    }
+
+    /// Says whether a point was reached.
+    async fn wait(&self, point: Point, limit: Duration) -> bool {
+        let start = Nanos::now();
+        let waited = self.cache.wait_for(point.token(), limit).await;
+        if let Err(WaitError::Closed) = waited {
+            self.complain(format!("a wait for {point}: closed"));
+        }
         let span = Span { start, end: Nanos::now() };
-        self.record.add(&Event::Read(Read { instance: self.instance, key, span, got, last }));
+        let reached = waited.is_ok();
+        self.record.add(&Event::Waited(Waited { instance: self.instance, point, span, reached }));
+        reached
     }
 
     async fn load(&self, key: Key, loader: Loader) -> Got {
         match self.cache.get_or_load(&key.text(), rules(key), || self.run(key, loader)).await {
             Ok(row) => Got::Row(row),
             Err(LoadError::Loader(_) | LoadError::Panicked(_) | LoadError::TimedOut(_)) => Got::Failed,
+            Err(LoadError::Unproven) if key.class() == Class::Fail => Got::Unproven,
             Err(error) => {
-                let text = format!("a read of {}: {error:?}", key.text());
-                self.record.add(&Event::Complaint { instance: self.instance, text });
+                self.complain(format!("a read of {}: {error:?}", key.text()));
                 Got::Failed
             }
         }
@@ -145,95 +199,23 @@ impl Work {
         }
         Ok(Row { key, version, begun: running.start, put: false })
     }
-
-    async fn write_on(&self, mut dice: fastrand::Rng) {
-        while !self.quiet.load(Ordering::Relaxed) {
-            self.write(&mut dice).await;
-            sleep(Duration::from_millis(dice.u64(0..=2 * WRITER_REST * u64::from(self.of)))).await;
-        }
-    }
-
-    /// Commits, then tells. Of what it tells about, mostly not everything has changed.
-    async fn write(&self, dice: &mut fastrand::Rng) {
-        let (verb, target) = self.draw(dice);
-        let written: Vec<Key> = match (&target, verb) {
-            (Target::Key(key), _) => vec![*key],
-            (Target::Keys(keys), _) => keys.clone(),
-            (target, _) => {
-                let mut keys: Vec<Key> = target.keys().filter(|key| key.putter(self.of).is_none()).collect();
-                dice.shuffle(&mut keys);
-                keys.truncate(dice.usize(1..4));
-                keys
-            }
-        };
-        // A process without its database does nothing more: the leader is gone.
-        let Ok(versions) = self.connection.commit(&written).await else { return };
-        let start = Nanos::now();
-        let call = async {
-            match (verb, &target) {
-                (Verb::Set, Target::Key(key)) => {
-                    let version = versions.first().copied().unwrap_or_default();
-                    self.cache.set(&key.text(), Row { key: *key, version, begun: start, put: true }, rules(*key)).await
-                }
-                (Verb::Remove, Target::Key(key)) => self.cache.remove(&key.text()).await.map(|removed| removed.delivery),
-                (_, target) => self.invalidate(target).await,
-            }
-        };
-        let dropped_after = (dice.u32(0..100) < 5).then(|| Duration::from_micros(dice.u64(0..3_000)));
-        let told = match timeout(dropped_after.unwrap_or(GIVEN_UP), call).await {
-            Ok(Ok(Delivery::Applied(_))) => Told::Applied,
-            Ok(Ok(_)) => Told::Pending,
-            Ok(Err(error)) => {
-                self.record.add(&Event::Complaint { instance: self.instance, text: format!("{target:?}: {error}") });
-                Told::Refused
-            }
-            Err(_) if dropped_after.is_some() => Told::Dropped,
-            Err(_) => Told::Overdue,
-        };
-        let span = Span { start, end: Nanos::now() };
-        self.record.add(&Event::Mutation(Mutation { instance: self.instance, verb, target, span, told }));
-    }
-
-    async fn invalidate(&self, target: &Target) -> Result<Delivery, CacheError> {
-        match target {
-            Target::Key(key) => self.cache.invalidate(&key.text()).await,
-            Target::Keys(keys) => self.cache.invalidate_many(keys.iter().map(|key| key.text())).await,
-            Target::Tag(tag) => self.cache.invalidate_tag(&tag.text()).await,
-            Target::Group(group) => self.cache.invalidate_prefix(&Target::prefix(*group)).await,
-            Target::Everything => self.cache.clear().await,
-        }
-    }
-
-    fn draw(&self, dice: &mut fastrand::Rng) -> (Verb, Target) {
-        match dice.u32(0..1_000) {
-            0..550 => (Verb::Invalidate, Target::Key(self.loaded(dice))),
-            550..650 => {
-                let mut keys: Vec<Key> = (0..dice.u32(2..6)).map(|_| self.loaded(dice)).collect();
-                keys.sort_unstable();
-                keys.dedup();
-                (Verb::Invalidate, Target::Keys(keys))
-            }
-            650..780 => (Verb::Invalidate, Target::Tag(Tag::Narrow(dice.u32(0..NARROW)))),
-            780..800 => (Verb::Invalidate, Target::Tag(Tag::Wide(dice.u32(0..WIDE)))),
-            800..850 => (Verb::Invalidate, Target::Group(dice.u32(0..GROUPS))),
-            850..880 => (Verb::Remove, Target::Key(self.loaded(dice))),
-            880..998 => match dice.choice(self.own.iter()) {
-                Some(key) => (Verb::Set, Target::Key(*key)),
-                None => (Verb::Invalidate, Target::Key(self.loaded(dice))),
-            },
-            _ => (Verb::Invalidate, Target::Everything),
-        }
-    }
-
-    /// A key that is loaded and never put, so that anybody may write it.
-    fn loaded(&self, dice: &mut fastrand::Rng) -> Key {
-        let key = self.zipf.draw(dice);
-        if key.putter(self.of).is_none() { key } else { Key(key.0 - 1) }
-    }
 }
 
-fn rules(key: Key) -> Tagged<[String; 2]> {
-    Policy::ttl(TTL).tags(key.tags().map(Tag::text))
+pub(super) fn rules(key: Key) -> Tagged<[String; 2]> {
+    let policy = match key.class() {
+        Class::Strict => Policy::ttl(TTL).strict(),
+        Class::Serve => Policy::ttl(TTL).on_unreachable(OnUnreachable::Serve),
+        Class::Fail => Policy::ttl(TTL).on_unreachable(OnUnreachable::Fail),
+    };
+    policy.tags(key.tags().map(Tag::text))
+}
+
+/// What is noted before a read.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    start: Nanos,
+    /// How often something was served without proof until then, where that may be.
+    unproven: Option<u64>,
 }
 
 /// How a load goes.

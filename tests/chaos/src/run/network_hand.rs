@@ -23,6 +23,8 @@ impl NetworkHand<'_> {
         let proxy = self.proxies.get(usize::from(planned.instance)).ok_or("no such instance")?;
         let before = proxy.taken();
         let coin = planned.dice.is_multiple_of(2);
+        let touched = proxy.touched();
+        let every = 20 + u32::try_from(planned.dice % 130).unwrap_or_default();
         match planned.kind {
             Kind::Cut => proxy.cut(Which::All),
             Kind::Refused => {
@@ -32,6 +34,9 @@ impl NetworkHand<'_> {
             Kind::Hole => proxy.order(Which::All, Flows::both(Flow::Swallow)),
             Kind::Late if coin => proxy.order(Which::All, Flows { up: Flow::Hold, down: Flow::Pass }),
             Kind::Late => proxy.order(Which::Plain, Flows { up: Flow::Hold, down: Flow::Pass }),
+            Kind::ReplyLate => proxy.order(Which::Plain, Flows { up: Flow::Pass, down: Flow::Hold }),
+            Kind::MessageLost => proxy.order(Which::Subscribed, Flows { up: Flow::Pass, down: Flow::LoseMessages { every } }),
+            Kind::MessageLate => proxy.order(Which::Subscribed, Flows { up: Flow::Pass, down: Flow::LateMessages { every } }),
             Kind::CutMidReply => {
                 let after = 1 + usize::try_from(planned.dice % 400).unwrap_or_default();
                 proxy.order(Which::All, Flows { up: Flow::Pass, down: Flow::CutAfter(after) });
@@ -45,7 +50,11 @@ impl NetworkHand<'_> {
         }
         sleep(planned.length);
         proxy.restore();
-        let effect = format!("{} new connections", proxy.taken() - before);
+        let effect = if matches!(planned.kind, Kind::MessageLost | Kind::MessageLate) {
+            format!("{} messages, one in {every}", proxy.touched() - touched)
+        } else {
+            format!("{} new connections", proxy.taken() - before)
+        };
         Ok(Made { instance: Some(planned.instance), forgot: None, effect })
     }
 
