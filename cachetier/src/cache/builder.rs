@@ -21,6 +21,7 @@ use crate::coherence::instance::Instance;
 use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::coherence::renewal::Renewal;
+use crate::coherence::together::Together;
 use crate::config::{Capacity, Config, Eviction, OnRestart};
 use crate::error::{ConfigError, Fault};
 use crate::flight::Flights;
@@ -264,6 +265,7 @@ impl CacheBuilder {
             l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
             flights: Flights::new(config.shards),
             view: View::new(names.cells, now),
+            together: Together::default(),
             outbox: Outbox::new(config.outbox),
             journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),

@@ -353,9 +353,9 @@ impl TieredCache {
         self.check_open()?;
         progress.begin();
         match plan {
-            Plan::Bump(targets) => Ok(Purged { delivery: self.bump(targets).await?.delivery, counts: PurgeCounts::default() }),
+            Plan::Bump(targets) => Ok(Purged { delivery: self.bump(targets).await?, counts: PurgeCounts::default() }),
             Plan::BumpAndWalk(targets, keys, tag) => {
-                let delivery = self.bump(targets).await?.delivery;
+                let delivery = self.bump(targets).await?;
                 let instance = self.instance();
                 instance.l1.sweep(|| instance.now(), |facts| !facts.unmoved(&instance.view)).await;
                 let Some(tier) = &self.shared.tier else { return Ok(Purged { delivery, counts: PurgeCounts::default() }) };

@@ -79,7 +79,7 @@ impl Walker<'_> {
         let key = |name| str::from_utf8(self.selection.key_of(name)?).ok().filter(|key| check_key(key).is_ok());
         let keys: Vec<String> = names.iter().filter_map(|name| key(name)).map(ToOwned::to_owned).collect();
         match self.cache.bump(Targets { keys, ..Targets::default() }).await {
-            Ok(bumped) if bumped.delivery == Delivery::Pending => Err("the shared tier has not confirmed an invalidation".into()),
+            Ok(Delivery::Pending) => Err("the shared tier has not confirmed an invalidation".into()),
             Ok(_) => Ok(()),
             Err(error) => Err(ended(&error)),
         }

@@ -4,7 +4,7 @@
 use super::answer::Just;
 use super::put::Putter;
 use super::{Rules, TieredCache, Value};
-use crate::coherence::own::{Teller, bump};
+use crate::coherence::own::{Teller, bump, bump_counting};
 use crate::error::CacheError;
 use crate::rule::seq::Token;
 use crate::wire::message::Targets;
@@ -102,7 +102,7 @@ impl TieredCache {
     ///
     /// [`CacheError::Key`] if no entry can have this key. A shared tier that cannot be reached is no error: see [`Delivery`].
     pub async fn invalidate(&self, key: &str) -> Result<Delivery, CacheError> {
-        Ok(self.remove(key).await?.delivery)
+        self.bump(Targets::of_keys([key])?).await
     }
 
     /// [`TieredCache::invalidate`] for many keys, in one step for each thousand of them.
@@ -124,7 +124,7 @@ impl TieredCache {
     ///
     /// As [`TieredCache::invalidate`], before any of them is invalidated.
     pub async fn invalidate_many<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Delivery, CacheError> {
-        Ok(self.bump(Targets::of_keys(keys)?).await?.delivery)
+        self.bump(Targets::of_keys(keys)?).await
     }
 
     /// [`TieredCache::invalidate`] that also says whether the shared tier held something; without one, whether this instance did.
@@ -147,7 +147,13 @@ impl TieredCache {
     ///
     /// As [`TieredCache::invalidate`].
     pub async fn remove(&self, key: &str) -> Result<Removed, CacheError> {
-        self.bump(Targets::of_keys([key])?).await
+        let targets = Targets::of_keys([key])?;
+        self.check_open()?;
+        let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets)) };
+        Ok(match bump_counting(self.instance(), tier, targets).await {
+            Ok(bumped) => Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 },
+            Err(_) => Removed { delivery: Delivery::Pending, held: false },
+        })
     }
 
     /// Invalidates every entry that carries the tag, however many there are, in one step.
@@ -195,7 +201,7 @@ impl TieredCache {
     ///
     /// As [`TieredCache::invalidate_tag`].
     pub async fn invalidate_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Delivery, CacheError> {
-        Ok(self.bump(Targets::of_tags(&self.shared.config.namespace, tags)?).await?.delivery)
+        self.bump(Targets::of_tags(&self.shared.config.namespace, tags)?).await
     }
 
     /// Invalidates every key below a prefix of whole segments: `"user:7:"` covers `user:7:name` and `user:7:mail:2`. The first four
@@ -224,7 +230,7 @@ impl TieredCache {
     ///
     /// [`CacheError::Key`] if the prefix is empty, too long or too deep, or does not end with `:`.
     pub async fn invalidate_prefix(&self, prefix: &str) -> Result<Delivery, CacheError> {
-        Ok(self.bump(Targets::of_prefix(&self.shared.config.namespace, prefix)?).await?.delivery)
+        self.bump(Targets::of_prefix(&self.shared.config.namespace, prefix)?).await
     }
 
     /// Invalidates everything in the namespace, in one step.
@@ -249,7 +255,7 @@ impl TieredCache {
     ///
     /// [`CacheError::Closed`] alone.
     pub async fn clear(&self) -> Result<Delivery, CacheError> {
-        Ok(self.bump(Targets::everything()).await?.delivery)
+        self.bump(Targets::everything()).await
     }
 
     /// Puts a value: what the others hold of the key is invalidated, and the value is stored in its place. Of two that race the one
@@ -281,17 +287,14 @@ impl TieredCache {
     }
 
     /// One bump, from its begin to its outcome.
-    pub(super) async fn bump(&self, targets: Targets) -> Result<Removed, CacheError> {
+    pub(super) async fn bump(&self, targets: Targets) -> Result<Delivery, CacheError> {
         self.check_open()?;
         let instance = self.instance();
         if targets.len() == 0 {
-            return Ok(Removed { delivery: Delivery::Applied(instance.view.known().0), held: false });
+            return Ok(Delivery::Applied(instance.view.known().0));
         }
-        let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets)) };
-        Ok(match bump(instance, tier, targets).await {
-            Ok(bumped) => Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 },
-            Err(_) => Removed { delivery: Delivery::Pending, held: false },
-        })
+        let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets).delivery) };
+        Ok(bump(instance, tier, targets).await.map_or(Delivery::Pending, Delivery::Applied))
     }
 
     /// A bump of a cache without a shared tier.

@@ -7,6 +7,7 @@ use crate::coherence::holds::Holds;
 use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::coherence::own::{Mark, Teller};
+use crate::coherence::together::Together;
 use crate::flight::Flights;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::key::{KeyHash, KeyHasher, Prefixes};
@@ -29,6 +30,7 @@ pub(crate) struct Instance {
     pub(crate) l1: L1,
     pub(crate) flights: Flights<Outcome, Ticket, Begun>,
     pub(crate) view: View,
+    pub(crate) together: Together,
     pub(crate) outbox: Outbox,
     pub(crate) journal: Journal,
     pub(crate) holds: Holds,
@@ -117,6 +119,14 @@ impl Instance {
 
 /// What this instance does: locally before it is sent, and again at every outcome.
 impl Teller for Instance {
+    fn together(&self) -> &Together {
+        &self.together
+    }
+
+    fn went_together(&self, bumps: usize) {
+        self.counters.invalidations_together.add(u64::try_from(bumps).unwrap_or(u64::MAX));
+    }
+
     fn outbox(&self) -> &Outbox {
         &self.outbox
     }
@@ -171,6 +181,7 @@ pub(super) mod tests {
             l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
             flights: Flights::new(config.shards),
             view: View::new(config.cells, Clock::system().now()),
+            together: Together::default(),
             outbox: Outbox::new(config.outbox),
             journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),

@@ -88,11 +88,7 @@ impl Journal {
         drop(told);
         let mut again = Targets::default();
         for Bump { targets, .. } in forgotten {
-            again.keys.extend(targets.keys);
-            again.tags.extend(targets.tags);
-            again.prefixes.extend(targets.prefixes);
-            again.all |= targets.all;
-            again.doubt |= targets.doubt;
+            again.extend(targets);
         }
         (again.len() > 0).then_some(again)
     }

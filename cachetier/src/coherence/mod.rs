@@ -8,3 +8,4 @@ pub(crate) mod journal;
 pub(crate) mod outbox;
 pub(crate) mod own;
 pub(crate) mod renewal;
+pub(crate) mod together;

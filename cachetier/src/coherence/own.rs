@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::coherence::outbox::Outbox;
+use crate::coherence::together::{self, Together};
 use crate::error::Fault;
 use crate::l2::lane::Bumped;
 use crate::l2::tier::Tier;
@@ -21,6 +22,12 @@ pub(crate) struct Mark {
 
 /// Who makes bumps, and what they do there: before they are sent, and again at every outcome.
 pub(crate) trait Teller: Send + Sync + 'static {
+    /// Those of its bumps that are under way.
+    fn together(&self) -> &Together;
+
+    /// So many went in one command.
+    fn went_together(&self, bumps: usize);
+
     /// What the lane has not confirmed.
     fn outbox(&self) -> &Outbox;
 
@@ -76,14 +83,23 @@ impl<T: Teller> Drop for OwnBump<T> {
 }
 
 /// One bump, from its begin to its outcome. After an error it waits in the outbox.
-pub(crate) async fn bump<T: Teller>(teller: &Arc<T>, tier: &Tier, targets: Targets) -> Result<Bumped, Fault> {
+pub(crate) async fn bump<T: Teller>(teller: &Arc<T>, tier: &Arc<Tier>, targets: Targets) -> Result<Token, Fault> {
     // Cancel safety: from here on, a drop gives the bump up.
     let own = OwnBump::begin(teller, targets, None);
     #[cfg(feature = "chaos")]
     crate::pause::at(crate::pause::Point::BeforeSending).await;
-    let bumped = tier.bump(&own.targets, teller.floor()).await?;
+    let Bumped { token, .. } = together::send(teller, tier, &own.targets).await?;
     #[cfg(feature = "chaos")]
     crate::pause::at(crate::pause::Point::BeforeSecondDrop).await;
+    own.settle(token, None);
+    Ok(token)
+}
+
+/// As [`bump`], for itself in any case: the answer says how many of the keys held something.
+pub(crate) async fn bump_counting<T: Teller>(teller: &Arc<T>, tier: &Tier, targets: Targets) -> Result<Bumped, Fault> {
+    // Cancel safety: as there.
+    let own = OwnBump::begin(teller, targets, None);
+    let bumped = tier.bump(&own.targets, teller.floor()).await?;
     own.settle(bumped.token, None);
     Ok(bumped)
 }

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::coherence::own::{Mark, Teller};
+use crate::coherence::together::Together;
 use crate::observe::stats::Counters;
 use crate::rule::seq::{Tick, Token};
 use crate::rule::stamp::Stamp;
@@ -17,6 +18,7 @@ use crate::wire::message::Targets;
 #[derive(Debug)]
 pub(super) struct Messenger {
     pub(super) outbox: Outbox,
+    together: Together,
     journal: Journal,
     clock: Clock,
     counters: Arc<Counters>,
@@ -26,7 +28,7 @@ pub(super) struct Messenger {
 
 impl Messenger {
     pub(super) fn new(outbox: Outbox, journal: Journal, counters: Arc<Counters>) -> Self {
-        Self { outbox, journal, clock: Clock::system(), counters, known: Mutex::default() }
+        Self { outbox, together: Together::default(), journal, clock: Clock::system(), counters, known: Mutex::default() }
     }
 
     pub(super) fn known(&self) -> Token {
@@ -45,6 +47,14 @@ impl Messenger {
 }
 
 impl Teller for Messenger {
+    fn together(&self) -> &Together {
+        &self.together
+    }
+
+    fn went_together(&self, bumps: usize) {
+        self.counters.invalidations_together.add(u64::try_from(bumps).unwrap_or(u64::MAX));
+    }
+
     fn outbox(&self) -> &Outbox {
         &self.outbox
     }

@@ -299,7 +299,7 @@ impl Invalidator {
             return Ok(Delivery::Applied(messenger.known()));
         }
         // Cancel safety: dropped, it goes to the outbox.
-        Ok(bump(messenger, tier, targets).await.map_or(Delivery::Pending, |bumped| Delivery::Applied(bumped.token)))
+        Ok(bump(messenger, tier, targets).await.map_or(Delivery::Pending, Delivery::Applied))
     }
 }
 

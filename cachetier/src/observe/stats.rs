@@ -141,6 +141,8 @@ stats! {
     evicted_by_invalidation: Counter, "evicted: invalidation";
     /// Keys, tags, prefixes and everything invalidated by this instance.
     invalidations: Counter, "invalidations sent";
+    /// Calls whose invalidations went in one command with others', because many were under way.
+    invalidations_together: Counter, "invalidations together";
     /// Own invalidations told once more, because the shared tier may have forgotten them.
     retold: Counter, "invalidations told again";
     /// Invalidations applied here, one's own included.

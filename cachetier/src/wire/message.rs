@@ -78,6 +78,15 @@ impl Targets {
         Ok(Self { prefixes: vec![TagHash::of_prefix(namespace, prefix)], ..Self::default() })
     }
 
+    /// Both.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.keys.extend(others.keys);
+        self.tags.extend(others.tags);
+        self.prefixes.extend(others.prefixes);
+        self.all |= others.all;
+        self.doubt |= others.doubt;
+    }
+
     pub(crate) fn everything() -> Self {
         Self { all: true, ..Self::default() }
     }
