@@ -10,7 +10,7 @@ pub(crate) enum Fault {
     Away(Arc<str>),
     /// Sent, and no answer in time or the connection broke: it may have run, may run later, or never.
     Unanswered(Arc<str>),
-    /// The server answered with an error: it has not run.
+    /// The server answered with an error: a command has not run, a script not to its end.
     Refused(Arc<str>),
     /// The server is full. It was asked all the same, and the key holds nothing.
     #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a server is ever full"))]

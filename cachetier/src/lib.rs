@@ -103,7 +103,7 @@
 //! |---|---|---|---|
 //! | `macros` | yes | [`cached`](macro@cached), [`invalidates`](macro@invalidates), `#[derive(KeyPart)]` | 1 crate beside those that serde's derive has |
 //! | `postcard` | yes | [`Codec`]`::Postcard`, the codec that is used unless told otherwise | 4 crates |
-//! | `redis` | yes | the shared tier over a Redis server, 6.2 or newer | about 50 crates |
+//! | `redis` | yes | the shared tier over a Redis server, 6.2.7 or newer | about 50 crates |
 //! | `bincode` | no | [`Codec`]`::Bincode`, at its last usable release | 2 crates |
 //! | `chaos` | no | pauses between steps, for this repository's tests: not for use | none |
 //! | `uuid` | no | [`KeyPart`](trait@KeyPart) for `uuid::Uuid` | 1 crate |

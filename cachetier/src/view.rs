@@ -4,7 +4,7 @@
 //! - the table's cells are written *before* the generation moves, and a reader loads the generation before the cells;
 //! - an answered bump is written into the cells *before* its tick goes, and a reader looks at the ticks before the cells;
 //! - an epoch ends in the same step in which the era is met that the next one is proven by, for a load notes the epoch first;
-//! - an epoch ends *before* anything of the next one is applied;
+//! - an epoch ends *before* anything of the next one is applied, and its proof before it does: a reader loads the proof before the epoch;
 //! - a point counts as applied *after* all that belongs to it is: copies dropped, cells written;
 //! - what a load notes, it notes before it reads: epoch, then seq, then tick.
 
@@ -70,17 +70,13 @@ pub(crate) struct View {
 struct Unanswered {
     tags: HashMap<TagHash, Tick>,
     all: Option<Tick>,
-    /// Those that were answered in another era than was known here then.
-    elsewhere: Vec<Elsewhere>,
+    /// Those of a tag, or of everything, that were answered in another era than was known here then: their seqs cannot take the place of
+    /// their ticks, for they compare with none that is known.
+    elsewhere: HashMap<Option<TagHash>, (Tick, Token)>,
 }
 
-/// An own bump of a tag, or of everything, whose seq cannot take the place of its tick: it is compared with none that is known.
-#[derive(Clone, Copy, Debug)]
-struct Elsewhere {
-    tag: Option<TagHash>,
-    tick: Tick,
-    at: Token,
-}
+/// More tags than these, bumped while the lane's era is not met here, count as everything.
+const MOST_ELSEWHERE: usize = 10_000;
 
 impl View {
     /// A view without proof from `now` on. Epoch and generation begin above zero, which no entry carries.
@@ -372,7 +368,9 @@ impl View {
         let mut own = lock(&self.unanswered);
         if self.era() != at.era {
             let tags = hashes.map(|tag| Some(*tag)).chain(targets.all.then_some(None));
-            own.elsewhere.extend(tags.map(|tag| Elsewhere { tag, tick: upto, at }));
+            own.elsewhere.extend(tags.map(|tag| (tag, (upto, at))));
+            own.bound(at);
+            self.count_unanswered(&own);
             return;
         }
         for tag in hashes {
@@ -387,15 +385,13 @@ impl View {
     /// The table of the lane as it stood at `told` is here: it has what was bumped until then, and of other eras nothing is usable.
     fn clear_up(&self, told: Token) {
         let mut own = lock(&self.unanswered);
-        let answered = std::mem::take(&mut own.elsewhere);
-        for bump in answered {
-            if bump.at.era == told.era && bump.at.seq > told.seq {
-                own.elsewhere.push(bump);
-                continue;
-            }
-            match bump.tag {
-                Some(tag) => own.forget(tag, bump.tick),
-                None => own.forget_all(bump.tick),
+        let (later, answered): (HashMap<_, _>, HashMap<_, _>) =
+            std::mem::take(&mut own.elsewhere).into_iter().partition(|(_, (_, at))| at.era == told.era && at.seq > told.seq);
+        own.elsewhere = later;
+        for (tag, (tick, _)) in answered {
+            match tag {
+                Some(tag) => own.forget(tag, tick),
+                None => own.forget_all(tick),
             }
         }
         self.count_unanswered(&own);
@@ -419,6 +415,16 @@ impl View {
 }
 
 impl Unanswered {
+    /// Keeps what was answered elsewhere from growing for as long as its era is not met.
+    fn bound(&mut self, at: Token) {
+        if self.elsewhere.len() > MOST_ELSEWHERE {
+            let Some(tick) = self.elsewhere.values().map(|(tick, _)| *tick).max() else { return };
+            self.all = self.all.max(Some(tick));
+            self.tags.retain(|_, own| *own > tick);
+            self.elsewhere = HashMap::from([(None, (tick, at))]);
+        }
+    }
+
     fn forget(&mut self, tag: TagHash, upto: Tick) {
         if self.tags.get(&tag).is_some_and(|tick| *tick <= upto) {
             self.tags.remove(&tag);

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::{CallKind, Delivery, Invalidator, OnRestart, Policy, TieredCache};
-use cachetier_tests::{Origin, RedisServer, World, eventually_async};
+use cachetier_tests::{Origin, RedisServer, Reply, World, eventually_async};
 
 const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -73,6 +73,25 @@ async fn an_invalidator_tells_a_lane_of_another_era_once_more() {
     assert_eq!(worker.stats().retold, 1);
     applied(worker.invalidate("other")).await;
     assert_eq!(worker.stats().retold, 1);
+}
+
+/// The address leads elsewhere, as it does after a fail-over, while the old server lives on and answers whoever is still connected to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_follow_the_subscription_to_another_server() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let cache = over(&old, OnRestart::BeginAnew).await;
+    let origin = Origin::at(0);
+    assert_eq!(read(&cache, "key", &origin).await, 0);
+    let mut still_there = old.client();
+    let address = old.socket().expect("a socket");
+    std::fs::rename(new.socket().expect("a socket"), address).expect("the address leads to the new server");
+    still_there.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).expect("an answer");
+    origin.commit(1);
+    // By the address.
+    let held = || old.command(&["EXISTS", "ct:shop:v:key"]) == Reply::Int(1);
+    eventually_async(LONG, "it is kept in the new server", async || read(&cache, "key", &origin).await == 1 && held()).await;
+    applied(cache.invalidate("key")).await;
+    assert!(!held(), "it is invalidated there");
 }
 
 /// A proof for what another process had said is none for what the one says that has taken its place.

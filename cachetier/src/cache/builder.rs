@@ -77,7 +77,7 @@ impl CacheBuilder {
         Self { config: Config::new(namespace), clock: Clock::system(), over: Over::Nothing }
     }
 
-    /// Puts the cache over a standalone Redis server, 6.2 or newer: `redis://[user:password@]host[:port][/database]` or
+    /// Puts the cache over a standalone Redis server, 6.2.7 or newer: `redis://[user:password@]host[:port][/database]` or
     /// `redis+unix:///path`. Defaults to no shared tier: the same API and the same rules, within this process.
     #[cfg(feature = "redis")]
     pub fn redis(mut self, url: impl Into<String>) -> Self {
@@ -238,7 +238,7 @@ impl CacheBuilder {
     /// # Errors
     ///
     /// [`ConfigError`] names the setting that cannot be used, what it was and what was expected. A server that cannot be reached is
-    /// no error; one that is found to be older than Redis 6.2 is.
+    /// no error; one that is found to be older than Redis 6.2.7 is.
     pub async fn build(self) -> Result<TieredCache, ConfigError> {
         let Self { mut config, clock, over } = self;
         config.check()?;

@@ -315,8 +315,9 @@ impl TieredCache {
     /// What is known here before a caller begins to wait.
     pub(super) fn called(&self, begun: &Begun) -> Called {
         let noted = begun.noted;
-        // The proof after the epoch: an epoch that ended in between has taken the proof with it.
-        Called { noted, proven: self.instance().view.proven(noted.at) }
+        let view = &self.instance().view;
+        // The proof before the epoch: had another one begun since it was noted, the proof may be that one's.
+        Called { noted, proven: view.proven(noted.at) && view.epoch() == noted.epoch }
     }
 
     /// Takes what a flight ended with: only if none of its tags has moved since the flight began, or if nothing had been told between

@@ -56,7 +56,7 @@ impl TieredCache {
             }
         };
         let keep = if keep == Keep::Shared && self.instance().outbox.covers_tags(&parcel.tags) { Keep::Local } else { keep };
-        let (keep, stamp, longest) = match (keep, self.shared.tier.as_ref(), ticket) {
+        let (keep, stamp, end) = match (keep, self.shared.tier.as_ref(), ticket) {
             (Keep::Shared, Some(tier), Some(ticket)) => {
                 let filled = tier.fill(ticket.name(), ticket.stamp(), &parcel.bytes, parcel.life.shared).await;
                 let counters = &self.instance().counters;
@@ -75,16 +75,16 @@ impl TieredCache {
                     // The lost answer may have been a refusal, which no message will repeat.
                     Err(Fault::Unanswered(_)) => {
                         counters.fills_unanswered.one();
-                        (true, None, Some(self.shared.config.max_staleness))
+                        (true, None, Some(begun.noted.at.after(self.shared.config.max_staleness)))
                     }
                     Err(_) => (true, None, None),
                 }
             }
             (Keep::Local, ..) => (true, None, None),
-            (Keep::Briefly, ..) => (true, None, Some(self.shared.config.max_staleness)),
+            (Keep::Briefly, ..) => (true, None, Some(begun.noted.at.after(self.shared.config.max_staleness))),
             (Keep::Shared | Keep::Nothing, ..) => (false, None, None),
         };
-        let local = longest.map_or(parcel.life.local, |longest| parcel.life.local.min(longest));
+        let local = end.map_or(parcel.life.local, |end| parcel.life.local.min(self.now().until(end)));
         let facts = self.facts(begun, rules, &parcel.tags, answer, stamp, (local, parcel.size));
         Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep }
     }

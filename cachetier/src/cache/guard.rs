@@ -194,11 +194,13 @@ impl TieredCache {
                 Ok(guard(planting.stands()))
             }
             Ok(Planted::Crowded) => Err(CacheError::TooManyGuards { limit: MOST }),
-            Err(Fault::Unanswered(why)) => Err(CacheError::NotGuarded(why)),
-            Err(fault) => {
+            Err(Fault::Away(why)) => {
                 planting.never_sent();
-                Err(CacheError::NotGuarded(fault.to_string().into()))
+                Err(CacheError::NotGuarded(why))
             }
+            // Also where it was refused: a script may end at its last step.
+            Err(Fault::Unanswered(why)) => Err(CacheError::NotGuarded(why)),
+            Err(fault) => Err(CacheError::NotGuarded(fault.to_string().into())),
         }
     }
 }

@@ -2,7 +2,6 @@
 //! holds the key.
 
 use std::any::TypeId;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::Just;
@@ -74,6 +73,8 @@ impl TieredCache {
         // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
         let own = OwnBump::begin(instance, targets, Some(stamp));
         let floor = instance.view.floor();
+        // Given back unless it has an answer, like any that is planted.
+        let ticket = Ticket::new(tier, key.text, stamp);
         let seized = match putter {
             Putter::Anybody => tier.seize(key.text, stamp, floor).await,
             Putter::Guard(guard, _) => tier.trade(key.text, guard, stamp, floor).await,
@@ -81,6 +82,7 @@ impl TieredCache {
         let token = match seized {
             Ok(Seized::Planted(token)) => token,
             Ok(Seized::Held(token)) => {
+                ticket.spend();
                 own.settle(token, None);
                 flight.finish(Outcome::Nothing, || {});
                 return Ok(Delivery::Applied(token));
@@ -91,7 +93,7 @@ impl TieredCache {
                 return Ok(Delivery::Pending);
             }
         };
-        match self.second_half(tier, key, stamp, &parcel).await {
+        match second_half(tier, ticket, &parcel).await {
             Some(Filled::Stored) => {
                 own.settle(token, Some(stamp));
                 self.settle(flight, key, &rules, &begun, (value, parcel), Some(stamp));
@@ -114,15 +116,6 @@ impl TieredCache {
         }
     }
 
-    /// Stores the value where the first half has planted the ticket. `None`: nobody knows.
-    async fn second_half(&self, tier: &Arc<Tier>, key: Key<'_>, stamp: Stamp, parcel: &Parcel) -> Option<Filled> {
-        // Given back unless the fill has an answer.
-        let ticket = Ticket::new(tier, key.text, stamp);
-        let filled = tier.fill(ticket.name(), stamp, &parcel.bytes, parcel.life.shared).await.ok()?;
-        ticket.spend();
-        Some(filled)
-    }
-
     /// Ends the flight of a `set` with its value.
     fn settle<V: Value>(
         &self,
@@ -137,4 +130,11 @@ impl TieredCache {
         let entry = entry(facts, self.now(), Some(value.0));
         self.land(flight, key, entry, true);
     }
+}
+
+/// Stores the value where the first half has planted the ticket. `None`: nobody knows.
+async fn second_half(tier: &Tier, ticket: Ticket, parcel: &Parcel) -> Option<Filled> {
+    let filled = tier.fill(ticket.name(), ticket.stamp(), &parcel.bytes, parcel.life.shared).await.ok()?;
+    ticket.spend();
+    Some(filled)
 }

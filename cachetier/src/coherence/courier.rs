@@ -41,10 +41,12 @@ pub(crate) async fn carry<T: Teller>(teller: Arc<T>, tier: Arc<Tier>) {
 pub(crate) async fn delivered(tasks: &Tasks, outbox: &Outbox, limit: Duration) -> Result<(), CacheError> {
     let finished = async {
         tasks.idle().await;
-        while outbox.len() > 0 {
+        while outbox.open() > 0 || outbox.len() > 0 {
             // The courier empties it; the store's own limits bound each try.
             sleep(LOOK).await;
         }
     };
-    timeout(limit, finished).await.map_err(|_| CacheError::Unfinished { writes: tasks.open(), invalidations: outbox.len() })
+    timeout(limit, finished)
+        .await
+        .map_err(|_| CacheError::Unfinished { writes: tasks.open(), invalidations: outbox.len().saturating_add(outbox.open()) })
 }

@@ -35,6 +35,9 @@ pub(crate) struct Pace {
 /// staleness is over, 2 s unless set otherwise, and may be as old as that: a longer rest would spare the server little and make them old.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// For the whole of a table: the largest has 32 MiB, and a fleet that begins together shares the server's line.
+const TABLE: Duration = Duration::from_secs(60);
+
 /// How many checks a session must last for its loss to be met with the shortest rest again: each begin reads the whole table.
 const STEADY: u32 = 20;
 
@@ -180,7 +183,8 @@ impl Follower<'_> {
         let begun = limited(pace.limit, subscription.check(instance.view.floor())).await?;
         // What this instance had applied in the same era, its table holds.
         let since = if begun.token.era == before.era { before.seq } else { Seq::default() };
-        let table = limited(pace.limit, subscription.table(begun, since)).await?;
+        // It is read in parts, each of which is limited where it is read.
+        let table = limited(TABLE, subscription.table(begun, since)).await?;
         // Once more: a lane that has begun anew since the first check has lost its table before, or while, it was read; and one that has
         // grown was read in two shapes.
         let asked = self.ask();

@@ -20,6 +20,8 @@ pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
     /// How many there are, so that a reader need not lock.
     len: AtomicUsize,
+    /// How many bumps have begun that may yet come here.
+    open: AtomicUsize,
     limit: usize,
     news: Notify,
 }
@@ -44,7 +46,7 @@ pub(crate) struct Batch {
 
 impl Outbox {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { waiting: Mutex::default(), len: AtomicUsize::new(0), limit, news: Notify::new() }
+        Self { waiting: Mutex::default(), len: AtomicUsize::new(0), open: AtomicUsize::new(0), limit, news: Notify::new() }
     }
 
     /// Adds targets, and returns what now waits in their place: the same, or everything where they are too many.
@@ -72,6 +74,21 @@ impl Outbox {
 
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
+    }
+
+    /// A bump begins.
+    pub(crate) fn begun(&self) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It has come to its outcome: what is left of it stands here.
+    pub(crate) fn ended(&self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// How many have begun and not ended.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
     }
 
     /// Whether the key waits to be invalidated, by itself, by a prefix or with everything.

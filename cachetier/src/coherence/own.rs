@@ -59,6 +59,7 @@ pub(crate) struct OwnBump<T: Teller> {
 impl<T: Teller> OwnBump<T> {
     /// Applies it where it is made.
     pub(crate) fn begin(teller: &Arc<T>, targets: Targets, coming: Option<Stamp>) -> Self {
+        teller.outbox().begun();
         let mark = teller.begin_own(&targets, coming);
         Self { teller: Arc::clone(teller), targets, mark, settled: false }
     }
@@ -79,27 +80,34 @@ impl<T: Teller> Drop for OwnBump<T> {
         if !self.settled {
             self.teller.give_up_own(std::mem::take(&mut self.targets));
         }
+        // Last: a flush that finds none open finds what is left of it in the outbox.
+        self.teller.outbox().ended();
     }
 }
 
-/// One bump, from its begin to its outcome. After an error it waits in the outbox.
+/// One bump, from its begin to its outcome; with others, if many are under way. After an error it waits in the outbox.
 pub(crate) async fn bump<T: Teller>(teller: &Arc<T>, tier: &Arc<Tier>, targets: Targets) -> Result<Token, Fault> {
-    // Cancel safety: from here on, a drop gives the bump up.
-    let own = OwnBump::begin(teller, targets, None);
-    #[cfg(feature = "chaos")]
-    crate::pause::at(crate::pause::Point::BeforeSending).await;
-    let Bumped { token, .. } = together::send(teller, tier, &own.targets).await?;
-    #[cfg(feature = "chaos")]
-    crate::pause::at(crate::pause::Point::BeforeSecondDrop).await;
-    own.settle(token, None);
-    Ok(token)
+    let bumped = carry(teller, targets, async |targets| together::send(teller, tier, targets).await).await?;
+    Ok(bumped.token)
 }
 
 /// As [`bump`], for itself in any case: the answer says how many of the keys held something.
 pub(crate) async fn bump_counting<T: Teller>(teller: &Arc<T>, tier: &Tier, targets: Targets) -> Result<Bumped, Fault> {
-    // Cancel safety: as there.
+    carry(teller, targets, async |targets| tier.bump(targets, teller.floor()).await).await
+}
+
+async fn carry<T: Teller>(
+    teller: &Arc<T>,
+    targets: Targets,
+    send: impl AsyncFnOnce(&Targets) -> Result<Bumped, Fault>,
+) -> Result<Bumped, Fault> {
+    // Cancel safety: from here on, a drop gives the bump up.
     let own = OwnBump::begin(teller, targets, None);
-    let bumped = tier.bump(&own.targets, teller.floor()).await?;
+    #[cfg(feature = "chaos")]
+    crate::pause::at(crate::pause::Point::BeforeSending).await;
+    let bumped = send(&own.targets).await?;
+    #[cfg(feature = "chaos")]
+    crate::pause::at(crate::pause::Point::BeforeSecondDrop).await;
     own.settle(bumped.token, None);
     Ok(bumped)
 }

@@ -19,6 +19,9 @@ const ALONE: usize = 16;
 /// The most targets that go together, unless one caller alone has more.
 const MOST: usize = 1_000;
 
+/// The most bytes of keys that go together, likewise.
+const MOST_BYTES: usize = 64 << 10;
+
 /// The bumps of one teller that are under way or wait.
 #[derive(Debug, Default)]
 pub(crate) struct Together(Mutex<Line>);
@@ -44,23 +47,40 @@ enum Way {
 
 impl Together {
     fn enter(&self, targets: &Targets) -> Way {
+        if self.has_room() {
+            return Way::Alone;
+        }
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting { targets: targets.clone(), answer };
         let mut line = lock(&self.0);
+        // Room that was made meanwhile is found by nobody else.
         if line.under_way < ALONE {
             line.under_way += 1;
             return Way::Alone;
         }
-        let (answer, answered) = oneshot::channel();
-        line.waiting.push_back(Waiting { targets: targets.clone(), answer });
+        line.waiting.push_back(waiting);
         Way::WithOthers(answered)
     }
 
-    /// One has come back, or was given up: those that go in its place.
+    fn has_room(&self) -> bool {
+        let mut line = lock(&self.0);
+        let room = line.under_way < ALONE;
+        line.under_way += usize::from(room);
+        room
+    }
+
+    /// One has come back, or was given up: those that go in its place. Whose caller is gone waits in the outbox.
     fn next(&self) -> Vec<Waiting> {
         let mut line = lock(&self.0);
-        let (mut batch, mut targets) = (Vec::new(), 0_usize);
+        let (mut batch, mut targets, mut bytes) = (Vec::new(), 0_usize, 0_usize);
         while let Some(first) = line.waiting.front() {
+            if first.answer.is_closed() {
+                line.waiting.pop_front();
+                continue;
+            }
             targets = targets.saturating_add(first.targets.len());
-            if targets > MOST && !batch.is_empty() {
+            bytes = bytes.saturating_add(first.targets.keys.iter().map(String::len).sum());
+            if (targets > MOST || bytes > MOST_BYTES) && !batch.is_empty() {
                 break;
             }
             batch.extend(line.waiting.pop_front());
@@ -78,7 +98,7 @@ impl Together {
 pub(super) async fn send<T: Teller>(teller: &Arc<T>, tier: &Arc<Tier>, targets: &Targets) -> Result<Bumped, Fault> {
     match teller.together().enter(targets) {
         Way::Alone => {
-            let _room = Room { teller: Arc::clone(teller), tier: Arc::clone(tier) };
+            let _room = Room { teller: Arc::clone(teller), tier: Arc::clone(tier), left: false };
             tier.bump(targets, teller.floor()).await
         }
         Way::WithOthers(answered) => answered.await.unwrap_or_else(|_| Err(Fault::Unanswered("the runtime has ended".into()))),
@@ -89,21 +109,36 @@ pub(super) async fn send<T: Teller>(teller: &Arc<T>, tier: &Arc<Tier>, targets: 
 struct Room<T: Teller> {
     teller: Arc<T>,
     tier: Arc<Tier>,
+    /// Nobody waited for it.
+    left: bool,
 }
 
 impl<T: Teller> Drop for Room<T> {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         let batch = self.teller.together().next();
         if !batch.is_empty() {
-            let room = Self { teller: Arc::clone(&self.teller), tier: Arc::clone(&self.tier) };
+            let room = Self { teller: Arc::clone(&self.teller), tier: Arc::clone(&self.tier), left: false };
             // Nobody's own: a caller that is dropped does not take the others with it.
-            self.tier.tasks().begin(room.send(batch));
+            self.tier.tasks().begin(room.send_all(batch));
         }
     }
 }
 
 impl<T: Teller> Room<T> {
-    async fn send(self, batch: Vec<Waiting>) {
+    /// One batch after the other, until nobody waits.
+    async fn send_all(mut self, mut batch: Vec<Waiting>) {
+        while !batch.is_empty() {
+            self.send(batch).await;
+            // In a loop: where the server is away each is answered at once, and one within the other would end the stack.
+            batch = self.teller.together().next();
+        }
+        self.left = true;
+    }
+
+    async fn send(&self, batch: Vec<Waiting>) {
         let mut targets = Targets::default();
         let answers: Vec<_> = batch
             .into_iter()

@@ -74,7 +74,8 @@ impl Entry {
         if self.freshness(now) == Freshness::Gone {
             return false;
         }
-        let proven = self.epoch.load(Ordering::Acquire) == view.epoch().0 && view.proven(now);
+        // The proof before the epoch: had another one begun in between, the proof may be that one's.
+        let proven = view.proven(now) && self.epoch.load(Ordering::Acquire) == view.epoch().0;
         let excused = !proven && !self.is_self_evident(now, view);
         if excused && !self.is_excused(now, view) {
             return false;

@@ -45,6 +45,15 @@ pub(super) struct Dial {
     pub(super) settings: Settings,
 }
 
+/// A connection, just made.
+pub(super) struct Made {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) form: Form,
+    /// The life of the process at its other end, which it does not outlive; 0 where that is not told.
+    pub(super) run: u64,
+    pub(super) pushes: Pushes,
+}
+
 /// Why there is no connection.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -63,7 +72,7 @@ impl Dial {
 
     /// Makes a connection within the limit.
     /// Cancel safety: a dropped call leaves no connection behind.
-    pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Form, Pushes), Refusal> {
+    pub(super) async fn connect(&self) -> Result<Made, Refusal> {
         let info = self.url.info().clone();
         // RESP3 is what puts pushes and replies on one ordered stream; and it tells of a lost connection while nothing is sent.
         let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -79,12 +88,18 @@ impl Dial {
         let connect = async {
             let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;
             let version = version::told(&connection.send_packed_command(&version::question()).await?);
-            Ok::<_, RedisError>((connection, version.unwrap_or_default()))
+            let run = match connection.send_packed_command(&version::question_of_run()).await {
+                Ok(answer) => version::run(&answer),
+                // It may not be asked for.
+                Err(error) if error.code().is_some() => 0,
+                Err(error) => return Err(error),
+            };
+            Ok::<_, RedisError>((connection, version.unwrap_or_default(), run))
         };
         let too_old = |found: &str| Refusal { why: bounded(&format!("{found}, expected {OLDEST}")), too_old: Some(bounded(found)) };
         match tokio::time::timeout(self.settings.connect_limit, connect).await {
-            Ok(Ok((connection, version))) => match Form::of(&version) {
-                Ok(form) => Ok((connection, form, pushes)),
+            Ok(Ok((connection, version, run))) => match Form::of(&version) {
+                Ok(form) => Ok(Made { connection, form, run, pushes }),
                 Err(TooOld) => Err(too_old(&format!("a server of version {version}"))),
             },
             Ok(Err(error)) if error.kind() == ErrorKind::RESP3NotSupported => Err(too_old("a server that does not know HELLO")),
@@ -172,11 +187,17 @@ impl Retry {
 pub(super) struct Line {
     connection: MultiplexedConnection,
     form: Form,
+    /// As [`Made::run`].
+    run: u64,
     /// Also tells this connection from its successors.
     pulse: Arc<Pulse>,
 }
 
 impl Line {
+    pub(super) fn run(&self) -> u64 {
+        self.run
+    }
+
     /// How its server is to be asked.
     pub(super) fn form(&self) -> Form {
         self.form
@@ -265,18 +286,28 @@ impl Link {
         self.shared.lines.load(Ordering::Acquire)
     }
 
-    /// For who reaches the server in another way, again and again.
-    pub(super) fn retry(&self) -> Arc<Retry> {
-        Arc::clone(&self.shared.retry)
+    /// For who is answered in another way, again and again, by the process of this life. Says whether commands go to the same one, or
+    /// nowhere: what is proven of one server is not of another that stands behind the same address.
+    pub(super) fn agrees(&self, run: u64) -> bool {
+        self.shared.retry.at_once();
+        let Ok(line) = self.shared.line() else { return true };
+        let same = run == 0 || line.run == 0 || line.run == run;
+        if !same {
+            self.shared.lose(&line, &bounded("connected to another server than the subscription"));
+        }
+        same
     }
 
-    /// For who has just reached the server in another way: makes sure that it can be reached in this one as well, for at most `limit`. A
-    /// connection that does not answer is given up now, and one that is missing is tried for without a pause.
+    /// For who has just reached the server, the process of this life, in another way: makes sure that it can be reached in this one as
+    /// well, for at most `limit`. A connection that does not answer, or goes elsewhere, is given up now, and one that is missing is tried
+    /// for without a pause.
     ///
     /// Cancel safety: what was begun goes on without it.
-    pub(super) async fn revive(&self, limit: Duration) {
+    pub(super) async fn revive(&self, run: u64, limit: Duration) {
         let limit = limit / 2;
-        if let Ok(mut line) = self.shared.line() {
+        if self.agrees(run)
+            && let Ok(mut line) = self.shared.line()
+        {
             let ping = ::redis::cmd("PING");
             if let Ok(Ok(_)) = tokio::time::timeout(limit, line.connection.send_packed_command(&ping)).await {
                 line.pulse.answered();
@@ -454,8 +485,8 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
     let mut away = false;
     loop {
         let why = match dial.connect().await {
-            Ok((connection, form, pushes)) => {
-                let line = Line { connection, form, pulse: Arc::default() };
+            Ok(Made { connection, form, run, pushes }) => {
+                let line = Line { connection, form, run, pulse: Arc::default() };
                 let Some(shared) = owner.upgrade() else { return };
                 // Before the line can be used: who has an answer of it finds its number.
                 shared.lines.fetch_add(1, Ordering::AcqRel);

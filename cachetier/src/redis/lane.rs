@@ -18,7 +18,7 @@ use crate::rule::table::{Page, TableCopy};
 use crate::wire::message::{Targets, body};
 use crate::wire::slot::{TICKET, prefix};
 
-use super::connect::{Dial, Link, Pushes, Retry, failed, judged, misread};
+use super::connect::{Dial, Link, Made, Pushes, failed, judged, misread};
 use super::script::Script;
 use super::store::{bytes, life};
 use super::version::Form;
@@ -30,7 +30,7 @@ const TARGETS: usize = 1_000;
 const KEY_BYTES: usize = 64 << 10;
 
 /// How the table lies in its string: a head that names its size and era, the last bump of everything, that of each page of cells, the
-/// cells. As `scripts/lane.lua` writes it.
+/// cells. As `scripts/mark.lua` and `scripts/stand.lua` write it.
 const TABLE_HEAD: usize = 16;
 
 const PAGE: usize = CELLS_PER_PAGE as usize;
@@ -237,10 +237,10 @@ impl Lane for RedisLane {
 
     async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
         let keys = [self.place.state.as_bytes(), self.place.table.as_bytes()];
-        // Asked for each time: between two of these the connection may have been replaced.
-        let args = self.place.checker(floor, 0);
+        let line = self.link.line()?;
+        let args = self.place.checker(floor, line.run());
         let args = args.each_ref().map(String::as_bytes);
-        lane_state(self.link.run(&self.place.check, &keys, &args, self.dial.settings.limits.read).await?)
+        lane_state(self.link.run_over(line, &self.place.check, &keys, &args, self.dial.settings.limits.read).await?)
     }
 
     async fn table(&self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {
@@ -259,7 +259,8 @@ impl Lane for RedisLane {
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
         // Cancel safety: until it is returned, the connection belongs to this call and ends with it.
-        let (mut connection, form, pushes) = self.dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
+        let made = self.dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
+        let Made { mut connection, form, run, pushes } = made;
         let limit = self.dial.settings.limits.command;
         match tokio::time::timeout(limit, connection.subscribe(&self.place.channel)).await {
             Ok(Ok(())) => {}
@@ -268,17 +269,17 @@ impl Lane for RedisLane {
         }
         // Before anything is proven: a proof makes copies suspect that have lived without one, and whoever cannot ask for their stamps must
         // load them all.
-        self.link.revive(limit).await;
+        self.link.revive(run, limit).await;
         let proves_for = self.dial.settings.max_staleness;
         Ok(Box::new(RedisSubscription {
             connection,
             form,
             pushes,
             place: Arc::clone(&self.place),
-            run: 0,
+            run,
             limit,
             proves_for,
-            commands: self.link.retry(),
+            commands: Arc::clone(&self.link),
         }))
     }
 }
@@ -389,12 +390,12 @@ struct RedisSubscription {
     /// included: so whatever was published before that answer is here when the answer is.
     pushes: Pushes,
     place: Arc<Place>,
-    /// The process at the other end, once a check has told it: a connection does not outlive it.
+    /// As [`Made::run`].
     run: u64,
     limit: Duration,
     proves_for: Duration,
     /// The commands' connection: as long as this one is answered, it need not be waited for.
-    commands: Arc<Retry>,
+    commands: Arc<Link>,
 }
 
 impl RedisSubscription {
@@ -516,8 +517,9 @@ impl Subscription for RedisSubscription {
         let args = args.each_ref().map(String::as_bytes);
         let check = self.place.check.run(self.form, &mut self.connection, &keys, &args);
         let state = lane_state(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
-        self.run = state.run;
-        self.commands.at_once();
+        if !self.commands.agrees(state.run) {
+            return Err(Fault::Away("commands went to another server".into()));
+        }
         Ok(state)
     }
 

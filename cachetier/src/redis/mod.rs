@@ -1,4 +1,4 @@
-//! The shared tier and the lane over a standalone Redis server, 6.2 or newer: the only place that names the redis crate.
+//! The shared tier and the lane over a standalone Redis server, 6.2.7 or newer: the only place that names the redis crate.
 //! What the bytes mean is `wire`'s, what follows from an answer `cache`'s and `coherence`'s.
 
 mod connect;

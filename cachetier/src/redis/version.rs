@@ -2,8 +2,9 @@
 
 use ::redis::{Cmd, Value};
 
-/// The oldest server that will do: the oldest that the adapter was tried with. What cannot be done without is RESP3, of 6.0.
-pub(super) const OLDEST: &str = "Redis 6.2 or newer";
+/// The oldest server that will do. What cannot be done without is RESP3, of 6.0, and that a primary which has lost its replicas and is told to
+/// refuse writes then refuses those of scripts, too.
+pub(super) const OLDEST: &str = "Redis 6.2.7 or newer";
 
 /// In which form a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +24,10 @@ impl Form {
     /// refuses what it is sent.
     pub(super) fn of(version: &str) -> Result<Self, TooOld> {
         let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
-        let (Some(major), minor) = (numbers.next(), numbers.next().unwrap_or_default()) else { return Ok(Self::Newer) };
-        match (major, minor) {
-            (7.., _) => Ok(Self::Newer),
-            (6, 2..) => Ok(Self::Older),
+        let Some(major) = numbers.next() else { return Ok(Self::Newer) };
+        match (major, numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) {
+            (7.., ..) => Ok(Self::Newer),
+            (6, 3.., _) | (6, 2, 7..) => Ok(Self::Older),
             _ => Err(TooOld),
         }
     }
@@ -37,6 +38,24 @@ pub(super) fn question() -> Cmd {
     let mut hello = Cmd::new();
     hello.arg("HELLO").arg(3);
     hello
+}
+
+/// The question for the life of the server's process.
+pub(super) fn question_of_run() -> Cmd {
+    let mut info = Cmd::new();
+    info.arg("INFO").arg("server");
+    info
+}
+
+/// That life, as a number, as `scripts/lane.lua` makes it; 0 where it is not told.
+pub(super) fn run(answer: &Value) -> u64 {
+    let text = match answer {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::VerbatimString { text, .. } => text.clone(),
+        _ => return 0,
+    };
+    let id = text.lines().find_map(|line| line.trim_end().strip_prefix("run_id:"));
+    id.and_then(|id| u64::from_str_radix(id.get(..12)?, 16).ok()).unwrap_or_default()
 }
 
 /// The version that the answer names.
@@ -67,7 +86,9 @@ mod tests {
             ("10.0.0", Ok(Form::Newer)),
             ("255.255.255", Ok(Form::Newer)),
             ("6.2.14", Ok(Form::Older)),
-            ("6.2.0-rc1", Ok(Form::Older)),
+            ("6.2.7", Ok(Form::Older)),
+            ("6.2.6", Err(TooOld)),
+            ("6.2.0-rc1", Err(TooOld)),
             ("6.3.4", Ok(Form::Older)),
             ("6.0.20", Err(TooOld)),
             ("6", Err(TooOld)),
@@ -77,6 +98,14 @@ mod tests {
         ] {
             assert_eq!(Form::of(version), expected, "{version}");
         }
+    }
+
+    #[test]
+    fn the_life_of_a_process_is_the_begin_of_its_name() {
+        let told = "# Server\r\nredis_version:7.0.15\r\nrun_id:654b8f8902d493bc22d486e0255a1d6c4dccc7b4\r\ntcp_port:0\r\n";
+        assert_eq!(run(&Value::BulkString(told.into())), 0x654b_8f89_02d4);
+        assert_eq!(run(&Value::BulkString("run_id:short".into())), 0);
+        assert_eq!(run(&Value::Nil), 0);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use crate::error::Fault;
 use crate::l2::walk::{Doomed, Found, Selection, Swept, Walk};
 
-use super::connect::{Dial, Pushes, judged, misread};
+use super::connect::{Dial, Made, Pushes, judged, misread};
 use super::lane::numbers;
 use super::script::Script;
 use super::version::Form;
@@ -31,7 +31,7 @@ pub(super) struct RedisWalk {
 impl RedisWalk {
     /// Cancel safety: until it is returned, the connection belongs to this call and ends with it.
     pub(super) async fn begin(dial: &Dial, selection: &Selection) -> Result<Self, Fault> {
-        let (connection, form, pushes) = dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
+        let Made { connection, form, pushes, .. } = dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
         Ok(Self {
             connection,
             form,

@@ -30,7 +30,7 @@ async fn calls(plain: &mut Plain, command: &str) -> u64 {
 #[tokio::test]
 async fn an_older_server_is_probed_by_a_script() {
     let (server, key) = (Server::start().await, "k");
-    let ((store, _lane), mut plain) = (server.open_at(&server.told_to_be(&says("6.2.0"))).await, server.plain().await);
+    let ((store, _lane), mut plain) = (server.open_at(&server.told_to_be(&says("6.2.7"))).await, server.plain().await);
     assert_eq!(store.probe(key, stamp(1), LEASE).await, Ok(None));
     assert_eq!(plain.get(key).await, Some(ticket(1)));
     assert!(plain.life(key).await > 0, "the ticket ends with its lease");
@@ -45,7 +45,7 @@ async fn an_older_server_is_probed_by_a_script() {
 #[tokio::test]
 async fn an_older_server_that_is_full_refuses_what_a_newer_one_does_and_nothing_else() {
     let server = Server::start().await;
-    let ((store, lane), mut plain) = (server.open_at(&server.told_to_be(&says("6.2.0"))).await, server.plain().await);
+    let ((store, lane), mut plain) = (server.open_at(&server.told_to_be(&says("6.2.7"))).await, server.plain().await);
     plain.set("value", &value(1, "here")).await;
     plain.set("ticket", &ticket(2)).await;
     plain.say::<()>("CONFIG SET maxmemory 1").await;
@@ -66,7 +66,7 @@ async fn an_older_server_that_is_full_refuses_what_a_newer_one_does_and_nothing_
 #[tokio::test]
 async fn an_older_replica_proves_nothing() {
     let server = Server::start().await;
-    let ((_store, lane), mut plain) = (server.open_at(&server.told_to_be(&says("6.2.0"))).await, server.plain().await);
+    let ((_store, lane), mut plain) = (server.open_at(&server.told_to_be(&says("6.2.7"))).await, server.plain().await);
     let mut subscription = lane.subscribe().await.unwrap();
     subscription.check(Token::default()).await.unwrap();
     plain.say::<()>("REPLICAOF 127.0.0.1 1").await;
@@ -104,7 +104,7 @@ async fn each_connection_goes_by_the_server_that_it_finds() {
 async fn building_over_a_server_that_is_too_old_is_an_error_that_names_it() {
     let server = Server::start().await;
     let url = server.told_to_be(&says("6.0.20"));
-    let expected = "redis is a server of version 6.0.20, expected Redis 6.2 or newer";
+    let expected = "redis is a server of version 6.0.20, expected Redis 6.2.7 or newer";
     let cache = TieredCache::builder("shop").redis(&url).connect_limit(PATIENCE * 2).build();
     let error = tokio::time::timeout(PATIENCE, cache).await.expect("at once").unwrap_err();
     assert_eq!((error.field(), error.to_string().as_str()), ("redis", expected));
@@ -126,7 +126,7 @@ async fn a_server_that_does_not_know_the_handshake_is_too_old() {
         }
     });
     let (store, _lane) = open_with(&url, SETTINGS);
-    let unfit = NotReady::Unfit { found: "a server that does not know HELLO".into(), expected: "Redis 6.2 or newer" };
+    let unfit = NotReady::Unfit { found: "a server that does not know HELLO".into(), expected: "Redis 6.2.7 or newer" };
     assert_eq!(store.ready(PATIENCE).await, Err(unfit));
     assert!(matches!(store.read("k").await, Err(Fault::Away(why)) if why.contains("expected Redis 6.2")));
 }
@@ -134,7 +134,7 @@ async fn a_server_that_does_not_know_the_handshake_is_too_old() {
 #[tokio::test]
 async fn a_cache_over_an_older_server_stores_invalidates_and_holds() {
     let server = Server::start().await;
-    let url = server.told_to_be(&says("6.2.0"));
+    let url = server.told_to_be(&says("6.2.7"));
     let build = || TieredCache::builder("shop").redis(&url).read_limit(PATIENCE).command_limit(PATIENCE).build();
     let (a, b) = (build().await.unwrap(), build().await.unwrap());
     let policy = crate::Policy::ttl(Duration::from_secs(60)).tags(["users"]);

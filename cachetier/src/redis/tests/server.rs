@@ -152,7 +152,7 @@ impl Server {
     /// before 7.0.
     pub(super) async fn open(&self) -> (Arc<RedisStore>, Arc<RedisLane>) {
         let older = std::env::var_os("CACHETIER_OLDER_REDIS").is_some();
-        let url = if older { self.told_to_be(&Arc::new(Mutex::new("6.2.0"))) } else { self.url() };
+        let url = if older { self.told_to_be(&Arc::new(Mutex::new("6.2.7"))) } else { self.url() };
         self.open_at(&url).await
     }
 
