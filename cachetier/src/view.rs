@@ -240,6 +240,8 @@ impl View {
         let mut proofs = lock(&self.proofs);
         proofs.lost(now);
         self.proof.store(0, Ordering::Release);
+        // The next one may have been asked of a process that was there before.
+        self.proof_line.store(0, Ordering::Release);
         drop(proofs);
         Epoch(self.epoch.fetch_add(1, Ordering::AcqRel).saturating_add(1))
     }
@@ -497,6 +499,17 @@ mod tests {
         view.take_over(begun, at(2, 5), &TableCopy::default(), (Millis(0), 0));
         assert!(view.unmoved_since(Seq(5), noted.tick, &[tag]));
         assert_eq!(view.unanswered_len.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn a_proof_vouches_for_no_connection_that_one_of_another_epoch_was_asked_over() {
+        let view = View::new(64, Millis(0));
+        let (proof, point) = (Proof { asked: Millis(0), until: Millis(50), now: Millis(0) }, Token { era: Era(1), seq: Seq(1) });
+        view.prove(2, proof);
+        assert!(view.proven_of(2, Millis(1)));
+        view.meet(point, None, Millis(0));
+        view.prove(1, proof);
+        assert!(view.proven_of(1, Millis(1)) && !view.proven_of(2, Millis(1)));
     }
 
     #[test]
