@@ -228,8 +228,6 @@ pub struct Fault {
     pub instance: Option<u16>,
     /// From its begin to when it was mended.
     pub span: Span,
-    /// What of the server's past came back: from the begin of the save to the end of the process that forgot.
-    pub forgot: Option<Span>,
     /// What was seen of it.
     pub effect: String,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::summary::{share, too_old};
+use super::summary::share;
 use super::{Staleness, Summary};
 use crate::limits::{L1_SHARE, MOST_READS, SOUND_STALENESS, WHOLE};
 use crate::plan::{Kind, Scenario};
@@ -22,7 +22,6 @@ pub struct Sums {
     refused: u64,
     waits: u64,
     holds: u64,
-    excused: u64,
     unguarded: u64,
     violated: u64,
     faults: BTreeMap<Kind, u64>,
@@ -45,7 +44,6 @@ impl Sums {
         self.refused += verdict.refused;
         self.waits += verdict.waits;
         self.holds += verdict.holds;
-        self.excused += verdict.excused;
         self.unguarded += verdict.unguarded;
         self.violated += verdict.violated;
         for (kind, count) in &made {
@@ -75,7 +73,6 @@ impl Sums {
         if self.violated > 0 {
             unmet.push(format!("{} violations", self.violated));
         }
-        unmet.extend(too_old(self.excused, self.faults.get(&Kind::RestartOld)));
         if self.asked < WHOLE {
             return unmet;
         }
@@ -108,7 +105,7 @@ impl fmt::Display for Sums {
         writeln!(f, "gaps seen           {:>10}", self.gaps)?;
         writeln!(f, "points reached      {:>10}", self.waits)?;
         writeln!(f, "keys held           {:>10}", self.holds)?;
-        writeln!(f, "old data, excused   {:>10}  behind lost guards {}", self.excused, self.unguarded)?;
+        writeln!(f, "behind lost guards  {:>10}", self.unguarded)?;
         writeln!(f, "violations          {:>10}", self.violated)?;
         writeln!(f, "staleness           {:>12} {:>12} {:>12} {:>12}", "reads", "stale", "p99.9", "worst")?;
         writeln!(f, "  sound             {}", self.sound)?;

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::clock::Nanos;
-use crate::event::{Commit, Counts, Event, Fault, Held, Load, Span, Waited};
+use crate::event::{Commit, Counts, Event, Fault, Held, Load, Point, Span, Waited};
 use crate::layout::{KEYS, Tag, Target};
-use crate::limits::{AFTERMATH, HELD_FOR, OF_THE_PAST, READS_A_SECOND, WHOLE};
+use crate::limits::{AFTERMATH, HELD_FOR, READS_A_SECOND, WHOLE};
 use crate::plan::{Kind, Scenario};
 
 const K: Key = Key(0);
@@ -49,8 +49,8 @@ fn put(instance: u16, start: u64, end: u64) -> Event {
     Event::Mutation(Mutation { instance, verb: Verb::Set, target: Target::Key(K), span, told: Told::Applied, point: None })
 }
 
-fn fault(kind: Kind, instance: Option<u16>, start: u64, end: u64, forgot: Option<Span>) -> Event {
-    Event::Fault(Fault { kind, instance, span: span(start, end), forgot, effect: String::new() })
+fn fault(kind: Kind, instance: Option<u16>, start: u64, end: u64) -> Event {
+    Event::Fault(Fault { kind, instance, span: span(start, end), effect: String::new() })
 }
 
 fn verdict(events: Vec<Event>) -> Verdict {
@@ -182,17 +182,6 @@ fn who_has_waited_for_a_point_reads_nothing_older_than_what_stands_before_it() {
 }
 
 #[test]
-fn a_promise_for_what_the_server_forgot_is_excused() {
-    let forgot = fault(Kind::RestartOld, None, 5, 40, Some(span(5, 30)));
-    let events = vec![commit(1, 10), stands(0, 11, 12, (7, 100)), waited(1, 20, (7, 100), true), forgot, read(1, 60, row(0, 4))];
-    assert_eq!(good(events.clone()).excused, 1);
-    // What is told later is not promised unless it is waited for.
-    let later = |point| events.iter().cloned().chain([commit(2, 45), stands(0, 50, 51, (8, 7)), waited(1, 55, point, true)]);
-    assert_eq!(good(later((7, 100)).collect()).excused, 1);
-    bad(later((8, 7)).collect(), Rule::Promised);
-}
-
-#[test]
 fn an_invalidator_has_no_copies_and_a_guard_that_failed_has_changed_nothing() {
     for (verb, told, rule) in [
         (Verb::Outside, Told::Applied, None),
@@ -215,11 +204,11 @@ fn what_is_loaded_under_a_hold_is_kept_nowhere_unless_the_server_has_lost_it() {
     bad(vec![held(1_500), kept(1_400)], Rule::Held);
     assert_eq!(good(vec![held(1_500), kept(1_500), kept(999), read(1, 1_400 + late - 2, row(0, 1_400))]).holds, 1);
     for (kind, loses) in [(Kind::Eviction, true), (Kind::FlushAll, true), (Kind::Cut, false)] {
-        let lost = verdict(vec![held(1_500), kept(1_400), fault(kind, None, 1_100, 1_200, None)]);
+        let lost = verdict(vec![held(1_500), kept(1_400), fault(kind, None, 1_100, 1_200)]);
         assert_eq!(lost.violated == 0, loses, "{kind:?}");
-        assert_eq!(verdict(vec![held(1_500), kept(1_400), fault(kind, None, 10, 20, None)]).violated, 1);
+        assert_eq!(verdict(vec![held(1_500), kept(1_400), fault(kind, None, 10, 20)]).violated, 1);
     }
-    good(vec![held(1_500), kept(1_400), fault(Kind::InstanceFrozen, Some(1), 1_450, 1_460, None)]);
+    good(vec![held(1_500), kept(1_400), fault(Kind::InstanceFrozen, Some(1), 1_450, 1_460)]);
     let put = Row { put: true, ..row(0, 1_400) };
     good(vec![held(1_500), read(1, 1_400 + late, put)]);
 }
@@ -247,23 +236,10 @@ fn when_all_is_quiet_every_copy_is_the_databases() {
 #[test]
 fn who_drops_a_guard_whose_hold_was_lost_may_leave_an_old_copy() {
     let held = |dropped| Event::Held(Held { instance: 0, key: K, span: span(1, 40), dropped });
-    let with = |dropped, kind| vec![commit(1, 10), held(dropped), fault(kind, None, 5, 6, None), last(1, 500, row(0, 5))];
+    let with = |dropped, kind| vec![commit(1, 10), held(dropped), fault(kind, None, 5, 6), last(1, 500, row(0, 5))];
     assert_eq!(good(with(true, Kind::Eviction)).unguarded, 1);
     bad(with(false, Kind::Eviction), Rule::Settled);
     bad(with(true, Kind::Cut), Rule::Settled);
-}
-
-#[test]
-fn few_reads_meet_what_a_server_has_forgotten() {
-    let restart = fault(Kind::RestartOld, None, 5, 40, Some(span(5, 30)));
-    let old = |reads: u64| {
-        let reads = (0..reads).map(|n| read(0, 50 + n, row(0, 4)));
-        let history = History::of(reads.chain([commit(1, 10), applied(0, 11, 12), restart.clone(), counts(30, 70)]).collect());
-        let verdict = check(&history);
-        unmet(&Summary::of(&history, &verdict, Scenario::Restarts), Duration::ZERO)
-    };
-    assert_eq!(old(OF_THE_PAST), Vec::<String>::new());
-    assert_eq!(old(OF_THE_PAST + 1), ["expected 10 reads of what the server has forgotten or fewer, found 11"]);
 }
 
 #[test]
@@ -277,8 +253,8 @@ fn a_call_ends_by_its_deadline_less_the_time_its_process_was_frozen() {
     let long = |end| Event::Read(Read { instance: 0, key: K, span: span(0, end), got: Got::Failed, unproven: false, last: false });
     good(vec![long(8_900)]);
     bad(vec![long(9_100)], Rule::Ends);
-    good(vec![long(9_100), fault(Kind::InstanceFrozen, Some(0), 100, 400, None)]);
-    bad(vec![long(9_100), fault(Kind::InstanceFrozen, Some(1), 100, 400, None), read(1, 1, row(0, 0))], Rule::Ends);
+    good(vec![long(9_100), fault(Kind::InstanceFrozen, Some(0), 100, 400)]);
+    bad(vec![long(9_100), fault(Kind::InstanceFrozen, Some(1), 100, 400), read(1, 1, row(0, 0))], Rule::Ends);
     bad(vec![made(0, Target::Everything, 0, 4_100, Told::Pending), read(0, 0, row(0, 0))], Rule::Ends);
     bad(vec![made(0, Target::Everything, 0, 1, Told::Overdue), read(0, 0, row(0, 0))], Rule::Ends);
 }
@@ -289,25 +265,19 @@ fn a_complaint_is_a_violation() {
 }
 
 #[test]
-fn what_the_server_forgot_is_excused_for_as_long_as_it_can_be_met() {
-    let forgot = fault(Kind::RestartOld, None, 5, 40, Some(span(5, 30)));
-    let events = |begin: u64| vec![commit(1, 10), applied(0, 11, 12), forgot.clone(), read(0, begin, row(0, 4))];
-    let excused = good(events(50));
-    assert_eq!((excused.excused, excused.disturbed.stale.len()), (1, 0));
-    assert!(verdict(events(20_000)).violations.iter().any(|violation| violation.rule == Rule::Bound));
-    // What was acknowledged after the server came back is not forgotten.
-    let later = vec![commit(1, 10), forgot.clone(), applied(0, 50, 51), read(0, 52, row(0, 4))];
-    assert_eq!(verdict(later).violations[0].rule, Rule::Own);
-    // Nor what was acknowledged before it saved.
-    let before = vec![commit(1, 1), applied(0, 2, 3), forgot, read(0, 50, row(0, 0))];
-    assert_eq!(verdict(before).violations[0].rule, Rule::Own);
+fn what_a_server_has_forgotten_counts_as_anything_else() {
+    let back = fault(Kind::RestartOld, None, 5, 40);
+    bad(vec![commit(1, 10), applied(0, 11, 12), back.clone(), read(0, 50, row(0, 4))], Rule::Own);
+    bad(vec![commit(1, 10), applied(0, 11, 12), back.clone(), read(1, 12 + LATE, row(0, 4))], Rule::Bound);
+    let promise = [stands(0, 11, 12, (7, 100)), waited(1, 20, (7, 100), true)];
+    bad([commit(1, 10), back, read(1, 60, row(0, 4))].into_iter().chain(promise).collect(), Rule::Promised);
 }
 
 #[test]
 fn staleness_is_measured_from_what_overtook_the_value_apart_in_sound_and_in_disturbed_time() {
     let settled = u64::try_from(AFTERMATH.as_millis()).unwrap() + 1_000;
     let events = vec![
-        fault(Kind::Cut, Some(1), 10, 20, None),
+        fault(Kind::Cut, Some(1), 10, 20),
         commit(1, settled),
         applied(0, settled, settled + 10),
         read(1, settled + 110, row(0, 30)),
@@ -328,7 +298,7 @@ fn two_loads_at_once_are_counted_unless_something_explains_them() {
     assert_eq!(good(with(applied(0, 1, 2))).doubled, 1);
     assert_eq!(good(with(applied(0, 111, 112))).doubled, 0);
     assert_eq!(good(with(applied(0, 101, 102))).doubled, 0);
-    assert_eq!(good(with(fault(Kind::Cut, Some(1), 1, 2, None))).doubled, 0);
+    assert_eq!(good(with(fault(Kind::Cut, Some(1), 1, 2))).doubled, 0);
     assert_eq!(good(vec![load(0, 110, 130), load(1, 130, 140)]).doubled, 0);
 }
 
@@ -410,8 +380,8 @@ fn the_story_of_a_violation_holds_what_happened_to_its_key_and_nothing_else() {
         read(1, 12 + LATE, row(0, 5)),
         read(2, 1_000, row(1, 20)),
         commit(2, 5_000),
-        fault(Kind::PubsubHole, Some(1), 10, 20, None),
-        fault(Kind::PubsubHole, Some(2), 10, 20, None),
+        fault(Kind::PubsubHole, Some(1), 10, 20),
+        fault(Kind::PubsubHole, Some(2), 10, 20),
     ];
     let history = History::of(events);
     let verdict = check(&history);
@@ -436,7 +406,7 @@ fn missing(reads: u64, more: Vec<Event>) -> Vec<String> {
 #[test]
 fn a_run_that_saw_too_little_says_what_it_missed() {
     let whole = 60 * READS_A_SECOND;
-    let frozen = || fault(Kind::ServerFrozen, None, 1, 2, None);
+    let frozen = || fault(Kind::ServerFrozen, None, 1, 2);
     assert_eq!(missing(whole, vec![counts(30, 70), frozen()]), Vec::<String>::new());
     assert_eq!(missing(whole - 1, vec![counts(30, 70), frozen()]), ["expected 90000 reads or more, found 89999"]);
     let few = ["expected L1 to answer 30 % of the reads or more, found 29.0 %"];

@@ -133,7 +133,6 @@ fn make_faults(
 /// What a fault was, once it is mended.
 struct Made {
     instance: Option<u16>,
-    forgot: Option<Span>,
     effect: String,
 }
 
@@ -150,9 +149,9 @@ fn work_off(
             return Ok(());
         }
         let start = Nanos::now();
-        let Made { instance, forgot, effect } = make(planned)?;
+        let Made { instance, effect } = make(planned)?;
         let span = Span { start, end: Nanos::now() };
-        record.add(&Event::Fault(Fault { kind: planned.kind, instance, span, forgot, effect }));
+        record.add(&Event::Fault(Fault { kind: planned.kind, instance, span, effect }));
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ impl NetworkHand<'_> {
         } else {
             format!("{} new connections", proxy.taken() - before)
         };
-        Ok(Made { instance: Some(planned.instance), forgot: None, effect })
+        Ok(Made { instance: Some(planned.instance), effect })
     }
 
     /// In one process all instances freeze at once.
@@ -66,6 +66,6 @@ impl NetworkHand<'_> {
         sleep(planned.length);
         process.resume().map_err(|error| format!("an instance cannot go on: {error}"))?;
         let instance = (self.spread == Spread::Processes).then_some(planned.instance);
-        Ok(Made { instance, forgot: None, effect: String::new() })
+        Ok(Made { instance, effect: String::new() })
     }
 }
