@@ -251,6 +251,7 @@ pub struct Counts {
     pub served_unproven: u64,
     pub suspects_same: u64,
     pub holds_lost: u64,
+    pub retold: u64,
 }
 
 /// Anything that happened.

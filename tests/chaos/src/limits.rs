@@ -45,6 +45,10 @@ pub const GIVEN_UP: Duration = Duration::from_secs(30);
 /// How long something counts as disturbed after a fault is mended.
 pub const AFTERMATH: Duration = Duration::from_millis(2_500);
 
+/// By when whoever lives has told a trusted server again what it has forgotten, and everybody has heard it: the longest rest before a
+/// connection is tried, two commands of which one fails, the bound, and a busy machine.
+pub const TOLD_AGAIN: Duration = Duration::from_secs(5);
+
 /// Before the first fault.
 pub const FIRST_REST: Duration = Duration::from_millis(1_500);
 /// After the last one, under load.

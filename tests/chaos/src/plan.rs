@@ -75,6 +75,8 @@ kinds! {
     MessageLate: Network, 800..3_000;
     /// A process of instances is frozen.
     InstanceFrozen: Network, 200..3_000;
+    /// As `RestartOld`, and every instance trusts what the server had saved: last, for no other scenario has it.
+    RestartTrusted: Server, 100..1_500;
 }
 
 /// Who makes a fault: two at once, so that faults of the server and of the way to it meet.
@@ -96,18 +98,20 @@ pub enum Scenario {
     Pubsub,
     Memory,
     Pauses,
+    Trust,
     Everything,
 }
 
 impl Scenario {
     /// All of them, by name.
-    pub const NAMED: [(&'static str, Self); 7] = [
+    pub const NAMED: [(&'static str, Self); 8] = [
         ("calm", Self::Calm),
         ("restarts", Self::Restarts),
         ("network", Self::Network),
         ("pubsub", Self::Pubsub),
         ("memory", Self::Memory),
         ("pauses", Self::Pauses),
+        ("trust", Self::Trust),
         ("everything", Self::Everything),
     ];
 
@@ -130,12 +134,19 @@ impl Scenario {
         Self::NAMED.get(at).map_or(Self::Everything, |(_, scenario)| *scenario)
     }
 
+    /// Whether its instances trust what a server has saved.
+    #[must_use]
+    pub fn trusts(self) -> bool {
+        self == Self::Trust
+    }
+
     /// The faults it makes.
     #[must_use]
     pub fn kinds(self) -> &'static [Kind] {
         use Kind::{
             AclRevoked, Cut, CutMidReply, Eviction, FlushAll, Full, HalfOpen, Hole, InstanceFrozen, Late, MessageLate, MessageLost,
-            PubsubCut, PubsubHole, PubsubOverrun, Refused, ReplyLate, RestartEmpty, RestartOld, ScriptFlush, ServerFrozen, Slow,
+            PubsubCut, PubsubHole, PubsubOverrun, Refused, ReplyLate, RestartEmpty, RestartOld, RestartTrusted, ScriptFlush,
+            ServerFrozen, Slow,
         };
         match self {
             Self::Calm => &[],
@@ -144,7 +155,8 @@ impl Scenario {
             Self::Pubsub => &[PubsubCut, PubsubHole, PubsubOverrun, AclRevoked, MessageLost, MessageLate],
             Self::Memory => &[Eviction, Full, FlushAll],
             Self::Pauses => &[ServerFrozen, InstanceFrozen],
-            Self::Everything => Kind::ALL,
+            Self::Trust => &[RestartEmpty, RestartTrusted, FlushAll, ScriptFlush],
+            Self::Everything => Kind::ALL.split_last().map_or(&[], |(_, kinds)| kinds),
         }
     }
 }
@@ -234,7 +246,7 @@ mod tests {
             assert_eq!(scenario.name(), name);
         }
         assert_eq!(Scenario::named("chaos"), None);
-        let drawn: Vec<Scenario> = (5..12).map(Scenario::drawn).collect();
+        let drawn: Vec<Scenario> = (5..13).map(Scenario::drawn).collect();
         assert!(Scenario::NAMED.iter().all(|(_, scenario)| drawn.contains(scenario)), "{drawn:?}");
     }
 }

@@ -23,7 +23,8 @@ pub use sums::Sums;
 use crate::clock::Nanos;
 use crate::event::{Got, Mutation, Read, Row, Span, Told, Verb};
 use crate::layout::Key;
-use crate::limits::{LONGEST_LIFE, MAX_STALENESS, MUTATION_DEADLINE, READ_DEADLINE, SLACK};
+use crate::limits::{LONGEST_LIFE, MAX_STALENESS, MUTATION_DEADLINE, READ_DEADLINE, SLACK, TOLD_AGAIN};
+use crate::plan::Kind;
 use floors::{Floor, Floors};
 use holds::Holds;
 use sound::Sound;
@@ -243,16 +244,25 @@ impl Judge<'_> {
     /// Whatever the bound, it is asked of the read's begin: a call that took long may bring what was true when it began.
     fn judge_age(&mut self, read: &Read, row: Row) {
         let bound = read.span.start.minus(MAX_STALENESS + SLACK);
-        let all = self.floors.of_all(read.key, bound);
+        let kept = self.kept_until(read.span);
+        let all = self.floors.of_all(read.key, bound.min(kept));
         // The instance could prove nothing, and its policy would rather have what there is.
         let all = all.filter(|_| !read.unproven);
         let own = self.floors.of_own(read.instance, read.key, read.span.start);
-        let promised = self.floors.of_promised(read.instance, read.key, read.span.start);
+        let promised = self.floors.of_promised(read.instance, read.key, read.span.start.min(kept));
         let floors = [(Rule::Bound, all), (Rule::Own, own), (Rule::Promised, promised)];
         let broken = floors.into_iter().find_map(|(rule, floor)| self.broken(floor?, row, rule));
         if let Some((rule, floor, text)) = broken {
             self.violated(of(read, rule, row.begun.min(floor.since), &text));
         }
+    }
+
+    /// Up to when the server has kept what it acknowledged, as far as a read can know: a trusted one is told again what it has forgotten, and
+    /// until then only who had told it knows.
+    fn kept_until(&self, read: Span) -> Nanos {
+        let trusted = self.history.faults.iter().filter(|fault| fault.kind == Kind::RestartTrusted);
+        let near = trusted.filter(|fault| read.end >= fault.span.start && read.start <= fault.span.end.plus(TOLD_AGAIN));
+        near.map(|fault| fault.span.start).min().unwrap_or(Nanos::NEVER)
     }
 
     /// Which promise a row breaks that should have seen all that the floor stands for.
@@ -270,7 +280,7 @@ impl Judge<'_> {
     }
 
     fn measure(&mut self, read: &Read, row: Row) {
-        let disturbed = self.sound.disturbed(read.instance, read.span);
+        let disturbed = self.sound.disturbed(read.instance, read.span) || self.kept_until(read.span) != Nanos::NEVER;
         let staleness = if disturbed { &mut self.verdict.disturbed } else { &mut self.verdict.sound };
         match self.floors.overtaken(read.key, row.version) {
             Some(at) if at <= read.span.start => staleness.stale.push(read.span.start.since(at)),

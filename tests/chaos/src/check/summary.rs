@@ -97,6 +97,9 @@ pub fn unmet(summary: &Summary<'_>, length: Duration) -> Vec<String> {
     if totals.l1_hits * 100 < looks * L1_SHARE || looks == 0 {
         unmet.push(format!("expected L1 to answer {L1_SHARE} % of the reads or more, found {}", share(totals.l1_hits, looks)));
     }
+    if summary.made().contains_key(&Kind::RestartTrusted) && totals.retold == 0 {
+        unmet.push("expected invalidations to be told again to a server that has forgotten them, found none".to_owned());
+    }
     let effects = summary.effects();
     let kinds = u64::try_from(effects.len()).unwrap_or_default();
     let expected = (kinds * length.as_secs() / ALL_KINDS_WITHIN).min(kinds);
@@ -127,6 +130,7 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "mutations           {:>10}", history.mutations.len())?;
         let mutations = [Told::Applied, Told::Pending, Told::Dropped].map(told);
         writeln!(f, "  applied           {:>10}  pending {}, dropped {}", mutations[0], mutations[1], mutations[2])?;
+        writeln!(f, "  told again        {:>10}", totals.retold)?;
         writeln!(f, "L2 faults           {:>10}", totals.l2_faults)?;
         writeln!(f, "lane lost           {:>10}", totals.lane_lost)?;
         writeln!(f, "  gaps seen         {:>10}  suspects kept {}", totals.lane_gaps, totals.suspects_same)?;
@@ -195,5 +199,6 @@ each_count!(
     lane_gaps,
     served_unproven,
     suspects_same,
-    holds_lost
+    holds_lost,
+    retold
 );

@@ -18,6 +18,7 @@ pub struct Sums {
     hits: u64,
     looks: u64,
     gaps: u64,
+    retold: u64,
     unproven: u64,
     refused: u64,
     waits: u64,
@@ -40,6 +41,7 @@ impl Sums {
         self.hits += totals.l1_hits;
         self.looks += looks;
         self.gaps += totals.lane_gaps;
+        self.retold += totals.retold;
         self.unproven += totals.served_unproven;
         self.refused += verdict.refused;
         self.waits += verdict.waits;
@@ -103,6 +105,7 @@ impl fmt::Display for Sums {
         writeln!(f, "  answered by L1    {:>10}", share(self.hits, self.looks))?;
         writeln!(f, "  served unproven   {:>10}  refused instead {}", self.unproven, self.refused)?;
         writeln!(f, "gaps seen           {:>10}", self.gaps)?;
+        writeln!(f, "told again          {:>10}", self.retold)?;
         writeln!(f, "points reached      {:>10}", self.waits)?;
         writeln!(f, "keys held           {:>10}", self.holds)?;
         writeln!(f, "behind lost guards  {:>10}", self.unguarded)?;

@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Nanos;
 use crate::event::{Commit, Counts, Event, Fault, Held, Load, Point, Span, Waited};
 use crate::layout::{KEYS, Tag, Target};
-use crate::limits::{AFTERMATH, HELD_FOR, READS_A_SECOND, WHOLE};
+use crate::limits::{AFTERMATH, HELD_FOR, READS_A_SECOND, TOLD_AGAIN, WHOLE};
 use crate::plan::{Kind, Scenario};
 
 const K: Key = Key(0);
@@ -271,6 +271,40 @@ fn what_a_server_has_forgotten_counts_as_anything_else() {
     bad(vec![commit(1, 10), applied(0, 11, 12), back.clone(), read(1, 12 + LATE, row(0, 4))], Rule::Bound);
     let promise = [stands(0, 11, 12, (7, 100)), waited(1, 20, (7, 100), true)];
     bad([commit(1, 10), back, read(1, 60, row(0, 4))].into_iter().chain(promise).collect(), Rule::Promised);
+}
+
+#[test]
+fn what_a_trusted_server_has_forgotten_is_asked_of_its_issuer_at_once_and_of_others_when_it_was_told_again() {
+    let back = || fault(Kind::RestartTrusted, None, 1_000, 2_000);
+    let told = u64::try_from(TOLD_AGAIN.as_millis()).unwrap();
+    let with = |version, told: Event, when| {
+        vec![commit(version, 1_010), told, back(), read(0, when, row(0, 900)), read(1, when, row(0, 900))]
+    };
+    let forgotten = || applied(2, 1_011, 1_012);
+    good(with(1, forgotten(), 2_000 + told));
+    assert_eq!(verdict(with(1, forgotten(), 2_001 + told)).violated, 2);
+    let own = verdict(with(1, applied(0, 1_011, 1_012), 2_100));
+    assert_eq!(own.violations.iter().map(|violation| (violation.instance, violation.rule)).collect::<Vec<_>>(), [(0, Rule::Own)]);
+    // What it was told before it saved it has not forgotten.
+    bad(vec![commit(1, 10), applied(2, 11, 12), back(), read(1, 12 + LATE, row(0, 5))], Rule::Bound);
+    let promise = |seq, end| {
+        vec![commit(1, 10), stands(2, 11, 12, (7, seq)), waited(1, end, (7, seq), true), back(), read(1, 1_500, row(0, 5))]
+    };
+    bad(promise(100, 999), Rule::Promised);
+    good(promise(100, 1_400));
+    bad(vec![commit(1, 490), back(), last(1, 2_100, row(0, 5)), forgotten()], Rule::Settled);
+}
+
+#[test]
+fn a_run_whose_server_is_trusted_shows_that_something_was_told_again() {
+    let saw = |retold| {
+        let counts = Counts { l1_hits: 1, retold, ..Counts::default() };
+        let counts = Event::Counts { instance: 0, at: at(1_000), counts };
+        let history = History::of(vec![counts, fault(Kind::RestartTrusted, None, 1, 2), read(0, 10, row(0, 5))]);
+        unmet(&Summary::of(&history, &check(&history), Scenario::Trust), Duration::ZERO)
+    };
+    assert_eq!(saw(1), Vec::<String>::new());
+    assert_eq!(saw(0), ["expected invalidations to be told again to a server that has forgotten them, found none"]);
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Work {
     }
 
     fn draw(&self, dice: &mut fastrand::Rng) -> (Verb, Target) {
-        let verb = if dice.u32(0..6) == 0 { Verb::Outside } else { Verb::Invalidate };
+        let verb = if dice.u32(0..6) == 0 && self.tells_outside { Verb::Outside } else { Verb::Invalidate };
         match dice.u32(0..1_000) {
             0..550 => (verb, Target::Key(self.loaded(dice))),
             550..650 => (verb, Target::Keys(self.several(dice, 2..6))),

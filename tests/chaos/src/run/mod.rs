@@ -193,6 +193,7 @@ impl Fleet {
                 seed: asked.seed,
                 first,
                 of: asked.spread.instances(),
+                trust: asked.scenario.trusts(),
                 urls,
             };
             let arguments = std::iter::once("instance".to_owned()).chain(orders.arguments()).collect();

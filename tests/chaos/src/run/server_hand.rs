@@ -40,7 +40,7 @@ impl ServerHand<'_> {
                 self.server.restart();
                 self.another_run(&before)
             }
-            Kind::RestartOld => {
+            Kind::RestartOld | Kind::RestartTrusted => {
                 let before = self.info("server", "run_id");
                 self.server.save();
                 sleep(planned.length);
