@@ -49,6 +49,10 @@ pub const AFTERMATH: Duration = Duration::from_millis(2_500);
 /// connection is tried, two commands of which one fails, the bound, and a busy machine.
 pub const TOLD_AGAIN: Duration = Duration::from_secs(5);
 
+/// What a killed process has committed and not told of is served elsewhere as long as its values live: none is killed so late that some of it is
+/// met by the last reads.
+pub const AFTER_KILL: Duration = LONGEST_LIFE.saturating_sub(LAST_REST).saturating_sub(MAX_STALENESS);
+
 /// Before the first fault.
 pub const FIRST_REST: Duration = Duration::from_millis(1_500);
 /// After the last one, under load.

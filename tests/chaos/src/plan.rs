@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{AFTERMATH, FIRST_REST};
+use crate::limits::{AFTER_KILL, AFTERMATH, FIRST_REST};
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $kind:ident: $hand:ident, $least:literal..$most:literal;)+) => {
@@ -20,6 +20,12 @@ macro_rules! kinds {
             #[must_use]
             pub fn hand(self) -> Hand {
                 match self { $(Self::$kind => Hand::$hand,)+ }
+            }
+
+            /// How long before the end of all faults it is mended at the latest.
+            #[must_use]
+            pub fn spare(self) -> Duration {
+                if self == Self::InstanceKilled { AFTER_KILL } else { Duration::ZERO }
             }
 
             /// How long it lasts, in milliseconds.
@@ -75,6 +81,8 @@ kinds! {
     MessageLate: Network, 800..3_000;
     /// A process of instances is frozen.
     InstanceFrozen: Network, 200..3_000;
+    /// A process of instances is killed, and another one takes its place.
+    InstanceKilled: Network, 1..900;
     /// As `RestartOld`, and every instance trusts what the server had saved: last, for no other scenario has it.
     RestartTrusted: Server, 100..1_500;
 }
@@ -144,9 +152,9 @@ impl Scenario {
     #[must_use]
     pub fn kinds(self) -> &'static [Kind] {
         use Kind::{
-            AclRevoked, Cut, CutMidReply, Eviction, FlushAll, Full, HalfOpen, Hole, InstanceFrozen, Late, MessageLate, MessageLost,
-            PubsubCut, PubsubHole, PubsubOverrun, Refused, ReplyLate, RestartEmpty, RestartOld, RestartTrusted, ScriptFlush,
-            ServerFrozen, Slow,
+            AclRevoked, Cut, CutMidReply, Eviction, FlushAll, Full, HalfOpen, Hole, InstanceFrozen, InstanceKilled, Late,
+            MessageLate, MessageLost, PubsubCut, PubsubHole, PubsubOverrun, Refused, ReplyLate, RestartEmpty, RestartOld,
+            RestartTrusted, ScriptFlush, ServerFrozen, Slow,
         };
         match self {
             Self::Calm => &[],
@@ -154,7 +162,7 @@ impl Scenario {
             Self::Network => &[Cut, Refused, Hole, Late, ReplyLate, CutMidReply, Slow, HalfOpen],
             Self::Pubsub => &[PubsubCut, PubsubHole, PubsubOverrun, AclRevoked, MessageLost, MessageLate],
             Self::Memory => &[Eviction, Full, FlushAll],
-            Self::Pauses => &[ServerFrozen, InstanceFrozen],
+            Self::Pauses => &[ServerFrozen, InstanceFrozen, InstanceKilled],
             Self::Trust => &[RestartEmpty, RestartTrusted, FlushAll, ScriptFlush],
             Self::Everything => Kind::ALL.split_last().map_or(&[], |(_, kinds)| kinds),
         }

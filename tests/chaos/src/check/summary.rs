@@ -173,7 +173,7 @@ pub(super) fn share(part: u64, whole: u64) -> String {
 macro_rules! each_count {
     ($($name:ident),+) => {
         impl Counts {
-            fn plus(self, other: Self) -> Self {
+            pub(super) fn plus(self, other: Self) -> Self {
                 Self { $($name: self.$name + other.$name),+ }
             }
 

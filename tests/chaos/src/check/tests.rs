@@ -307,6 +307,45 @@ fn a_run_whose_server_is_trusted_shows_that_something_was_told_again() {
     assert_eq!(saw(0), ["expected invalidations to be told again to a server that has forgotten them, found none"]);
 }
 
+fn killed(instance: u16, when: u64) -> Event {
+    Event::Killed { instance, at: at(when) }
+}
+
+#[test]
+fn who_takes_the_place_of_a_killed_instance_is_bound_by_what_others_know_alone() {
+    let pending = || vec![commit(1, 10), made(0, Target::Key(K), 11, 12, Told::Pending)];
+    let with = |events: [Event; 2]| pending().into_iter().chain(events).collect::<Vec<_>>();
+    good(with([killed(0, 20), read(0, 30, row(0, 5))]));
+    bad(with([killed(0, 20), read(0, 19, row(0, 5))]), Rule::Own);
+    bad(with([killed(1, 20), read(0, 30, row(0, 5))]), Rule::Own);
+    bad(vec![commit(1, 10), applied(0, 11, 12), killed(0, 20), read(0, 12 + LATE, row(0, 5))], Rule::Bound);
+    // What was there after it is its own.
+    bad(with([killed(0, 20), commit(2, 31)]).into_iter().chain([applied(0, 32, 33), read(0, 34, row(1, 30))]).collect(), Rule::Own);
+    let promise = || vec![commit(1, 10), stands(2, 11, 12, (7, 100)), waited(1, 20, (7, 100), true)];
+    let old = || read(1, 60, row(0, 5));
+    bad(promise().into_iter().chain([old()]).collect(), Rule::Promised);
+    good(promise().into_iter().chain([killed(1, 50), old()]).collect());
+    bad(promise().into_iter().chain([killed(1, 50), waited(1, 55, (7, 100), true), old()]).collect(), Rule::Promised);
+}
+
+#[test]
+fn a_guard_that_is_killed_holds_to_its_limit_unless_it_was_about_to_let_go() {
+    let late = u64::try_from(HELD_FOR.as_millis()).unwrap() + 1;
+    let holding = || Event::Holding(Held { instance: 0, key: K, span: span(1_000, 1_500), dropped: true });
+    let kept = || read(1, 1_400 + late, row(0, 1_400));
+    bad(vec![holding(), killed(0, 1_100), kept()], Rule::Held);
+    good(vec![holding(), Event::LettingGo { instance: 0, begun: at(1_000) }, killed(0, 1_100), kept()]);
+    let released = Event::Held(Held { instance: 0, key: K, span: span(1_000, 1_100), dropped: false });
+    good(vec![holding(), released, kept()]);
+}
+
+#[test]
+fn what_a_killed_instance_had_counted_is_counted_on() {
+    let counted = |when, loads| Event::Counts { instance: 0, at: at(when), counts: Counts { loads, ..Counts::default() } };
+    let history = History::of(vec![counted(1, 5), counted(9, 7), killed(0, 10), counted(11, 1), killed(0, 12), counted(13, 2)]);
+    assert_eq!(history.counts.iter().map(|(_, _, counts)| counts.loads).collect::<Vec<_>>(), [5, 7, 8, 10]);
+}
+
 #[test]
 fn staleness_is_measured_from_what_overtook_the_value_apart_in_sound_and_in_disturbed_time() {
     let settled = u64::try_from(AFTERMATH.as_millis()).unwrap() + 1_000;
@@ -445,7 +484,7 @@ fn a_run_that_saw_too_little_says_what_it_missed() {
     assert_eq!(missing(whole - 1, vec![counts(30, 70), frozen()]), ["expected 90000 reads or more, found 89999"]);
     let few = ["expected L1 to answer 30 % of the reads or more, found 29.0 %"];
     assert_eq!(missing(whole, vec![counts(29, 71), frozen()]), few);
-    let kinds = ["expected 1 kinds of faults or more, found 0; missing: ServerFrozen, InstanceFrozen"];
+    let kinds = ["expected 1 kinds of faults or more, found 0; missing: ServerFrozen, InstanceFrozen, InstanceKilled"];
     assert_eq!(missing(whole, vec![counts(30, 70)]), kinds);
 }
 
