@@ -47,8 +47,8 @@ pub enum OnRestart {
     #[default]
     BeginAnew,
     /// They are used. Each instance tells its own invalidations of the last [minute](crate::CacheBuilder::journal) once more; until it
-    /// has, and for good where an instance has died, a value may be older than an invalidation that was forgotten. Every instance of a
-    /// namespace must say so.
+    /// has, and for good where an instance has died or an [`Invalidator`](crate::Invalidator) had told it, a value may be older than an
+    /// invalidation that was forgotten. Every instance of a namespace must say so.
     Trust,
 }
 

@@ -22,6 +22,14 @@ async fn applied(delivery: impl Future<Output = Result<Delivery, cachetier::Cach
     assert!(matches!(delivery.await, Ok(Delivery::Applied(_))));
 }
 
+/// Era and seq of the point at which it stands.
+async fn point(delivery: impl Future<Output = Result<Delivery, cachetier::CacheError>>) -> (String, String) {
+    let Ok(Delivery::Applied(token)) = delivery.await else { unreachable!("it is not applied") };
+    let text = token.to_string();
+    let (era, seq) = text.split_once('-').expect("era and seq");
+    (era.to_owned(), format!("{seq:0>16}"))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_server_has_forgotten_stays_invalidated_although_nobody_is_left_who_knows_of_it() {
     let mut server = RedisServer::start();
@@ -113,6 +121,24 @@ async fn a_proof_of_a_moment_ago_does_not_vouch_for_a_server_that_has_come_back(
         // Neither instance has noticed: none of their tasks has run since.
         assert!(world.tier().holds_value(&World::name("key")));
         assert_eq!(read(&there, "key", &origin).await, 1, "asked: {asked}");
+    }
+}
+
+/// Its point would else be one that counts as applied already.
+#[tokio::test(start_paused = true)]
+async fn a_bump_that_a_server_with_old_data_gets_before_any_check_stands_below_no_point_of_its_era_that_was_told() {
+    for what in [OnRestart::BeginAnew, OnRestart::Trust] {
+        let mut world = World::new();
+        let here = world.add(|builder| builder.on_restart(what)).await;
+        applied(here.invalidate("before")).await;
+        let saved = world.tier().save();
+        for _ in 0..3 {
+            applied(here.invalidate("told")).await;
+        }
+        let told = point(here.invalidate("told")).await;
+        world.tier().restore(&saved);
+        let later = point(here.invalidate("later")).await;
+        assert!(told.0 != later.0 || told.1 < later.1, "{what:?}: {told:?}, then {later:?}");
     }
 }
 

@@ -38,7 +38,7 @@ cargo xtask COMMAND
   chaos --seconds N --seed S [--scenario NAME] [--one-process]
                           instances as processes over a server and a network that fail, and a checker of what they saw;
                           --seeds A..B runs one after the other, a line each, and sums them up;
-                          scenarios: calm, restarts, network, pubsub, memory, pauses, everything; see docs/chaos.md
+                          scenarios: calm, restarts, network, pubsub, memory, pauses, trust, everything; see docs/chaos.md
   cut SECONDS             an instance that is cut off for so long while others invalidate, and what it keeps
   shuttle [ITERATIONS]    tries so many interleavings of the flight registry for each of its tests, others each time;
                           `test` and `ci` try a few, always the same

@@ -228,8 +228,6 @@ pub struct Fault {
     pub instance: Option<u16>,
     /// From its begin to when it was mended.
     pub span: Span,
-    /// What of the server's past came back: from the begin of the save to the end of the process that forgot.
-    pub forgot: Option<Span>,
     /// What was seen of it.
     pub effect: String,
 }
@@ -253,6 +251,7 @@ pub struct Counts {
     pub served_unproven: u64,
     pub suspects_same: u64,
     pub holds_lost: u64,
+    pub retold: u64,
 }
 
 /// Anything that happened.
@@ -262,6 +261,18 @@ pub enum Event {
     Read(Read),
     Mutation(Mutation),
     Held(Held),
+    /// A guard holds a key: up to that time, if its process is killed before it lets go.
+    Holding(Held),
+    /// The guard of this instance that was begun then is about to let go.
+    LettingGo {
+        instance: u16,
+        begun: Nanos,
+    },
+    /// The process of an instance was killed. Another one takes its place under the same number.
+    Killed {
+        instance: u16,
+        at: Nanos,
+    },
     Waited(Waited),
     Load(Load),
     Commit(Commit),
@@ -287,7 +298,9 @@ impl fmt::Display for Event {
                 write!(f, "{:?} {:?} by {}: {:?}", made.verb, made.target, made.instance, made.told)?;
                 made.point.map_or(Ok(()), |point| write!(f, " at {point}"))
             }
-            Self::Held(held) => {
+            Self::Killed { instance, .. } => write!(f, "{instance} was killed"),
+            Self::LettingGo { instance, .. } => write!(f, "a guard of {instance} is about to let go"),
+            Self::Held(held) | Self::Holding(held) => {
                 let end = if held.dropped { ", then dropped" } else { "" };
                 write!(f, "{} held by a guard of {}{end}", held.key.text(), held.instance)
             }
@@ -356,18 +369,51 @@ impl Record {
     }
 }
 
+/// How a file of events ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With a whole event.
+    Whole,
+    /// Anywhere: who wrote it was killed.
+    CutOff,
+}
+
 /// Reads a file of events.
 ///
 /// # Errors
-/// When it cannot be read, or does not end with a whole event.
-pub fn read(path: &Path) -> Result<Vec<Event>, String> {
+/// When it cannot be read, or does not end as it should.
+pub fn read(path: &Path, ending: Ending) -> Result<Vec<Event>, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("no history at {}: {error}", path.display()))?;
     let (mut rest, mut events) = (bytes.as_slice(), Vec::new());
     while !rest.is_empty() {
-        let (event, after) = postcard::take_from_bytes(rest)
-            .map_err(|error| format!("the history at {} is cut off after {} events: {error}", path.display(), events.len()))?;
-        events.push(event);
-        rest = after;
+        match postcard::take_from_bytes(rest) {
+            Ok((event, after)) => {
+                events.push(event);
+                rest = after;
+            }
+            Err(postcard::Error::DeserializeUnexpectedEnd) if ending == Ending::CutOff => break,
+            Err(error) => {
+                return Err(format!("the history at {} is cut off after {} events: {error}", path.display(), events.len()));
+            }
+        }
     }
     Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_is_cut_off_is_read_up_to_its_last_whole_event_where_that_may_be() {
+        let path = std::env::temp_dir().join(format!("cachetier-chaos-events-{}", std::process::id()));
+        let event = |seq| Event::Waited(Waited { instance: 1, point: Point { era: 7, seq }, span: Span::default(), reached: true });
+        let bytes: Vec<u8> = [event(1), event(2)].iter().flat_map(|event| postcard::to_stdvec(event).unwrap()).collect();
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(read(&path, Ending::CutOff), Ok(vec![event(1)]));
+        assert!(read(&path, Ending::Whole).is_err_and(|error| error.contains("cut off after 1 events")));
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(read(&path, Ending::Whole), Ok(vec![event(1), event(2)]));
+        std::fs::remove_file(&path).unwrap();
+    }
 }

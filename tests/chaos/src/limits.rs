@@ -8,6 +8,8 @@ pub const MAX_STALENESS: Duration = Duration::from_millis(1_500);
 pub const SLACK: Duration = Duration::from_millis(25);
 /// The life of a value.
 pub const TTL: Duration = Duration::from_secs(6);
+/// No value is served so long after its load began: its life, and twice what a load and a busy machine may take.
+pub const LONGEST_LIFE: Duration = Duration::from_secs(9);
 /// A loader's limit.
 pub const LOAD_LIMIT: Duration = Duration::from_secs(1);
 /// A ticket's life.
@@ -43,12 +45,13 @@ pub const GIVEN_UP: Duration = Duration::from_secs(30);
 /// How long something counts as disturbed after a fault is mended.
 pub const AFTERMATH: Duration = Duration::from_millis(2_500);
 
-/// For how long values that a server has brought back from its past can be met: their life, and that of a load which finds its ticket.
-pub const PAST: Duration = Duration::from_secs(9);
+/// By when whoever lives has told a trusted server again what it has forgotten, and everybody has heard it: the longest rest before a
+/// connection is tried, two commands of which one fails, the bound, and a busy machine.
+pub const TOLD_AGAIN: Duration = Duration::from_secs(5);
 
-/// How many reads may meet them for each time that the server comes back: whoever was told what it has forgotten tells it so at once, and then
-/// nothing of that past is usable.
-pub const OF_THE_PAST: u64 = 10;
+/// What a killed process has committed and not told of is served elsewhere as long as its values live: none is killed so late that some of it is
+/// met by the last reads.
+pub const AFTER_KILL: Duration = LONGEST_LIFE.saturating_sub(LAST_REST).saturating_sub(MAX_STALENESS);
 
 /// Before the first fault.
 pub const FIRST_REST: Duration = Duration::from_millis(1_500);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{AFTERMATH, FIRST_REST};
+use crate::limits::{AFTER_KILL, AFTERMATH, FIRST_REST};
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $kind:ident: $hand:ident, $least:literal..$most:literal;)+) => {
@@ -20,6 +20,12 @@ macro_rules! kinds {
             #[must_use]
             pub fn hand(self) -> Hand {
                 match self { $(Self::$kind => Hand::$hand,)+ }
+            }
+
+            /// How long before the end of all faults it is mended at the latest.
+            #[must_use]
+            pub fn spare(self) -> Duration {
+                if self == Self::InstanceKilled { AFTER_KILL } else { Duration::ZERO }
             }
 
             /// How long it lasts, in milliseconds.
@@ -75,6 +81,10 @@ kinds! {
     MessageLate: Network, 800..3_000;
     /// A process of instances is frozen.
     InstanceFrozen: Network, 200..3_000;
+    /// A process of instances is killed, and another one takes its place.
+    InstanceKilled: Network, 1..900;
+    /// As `RestartOld`, and every instance trusts what the server had saved: last, for no other scenario has it.
+    RestartTrusted: Server, 100..1_500;
 }
 
 /// Who makes a fault: two at once, so that faults of the server and of the way to it meet.
@@ -96,18 +106,20 @@ pub enum Scenario {
     Pubsub,
     Memory,
     Pauses,
+    Trust,
     Everything,
 }
 
 impl Scenario {
     /// All of them, by name.
-    pub const NAMED: [(&'static str, Self); 7] = [
+    pub const NAMED: [(&'static str, Self); 8] = [
         ("calm", Self::Calm),
         ("restarts", Self::Restarts),
         ("network", Self::Network),
         ("pubsub", Self::Pubsub),
         ("memory", Self::Memory),
         ("pauses", Self::Pauses),
+        ("trust", Self::Trust),
         ("everything", Self::Everything),
     ];
 
@@ -130,12 +142,19 @@ impl Scenario {
         Self::NAMED.get(at).map_or(Self::Everything, |(_, scenario)| *scenario)
     }
 
+    /// Whether its instances trust what a server has saved.
+    #[must_use]
+    pub fn trusts(self) -> bool {
+        self == Self::Trust
+    }
+
     /// The faults it makes.
     #[must_use]
     pub fn kinds(self) -> &'static [Kind] {
         use Kind::{
-            AclRevoked, Cut, CutMidReply, Eviction, FlushAll, Full, HalfOpen, Hole, InstanceFrozen, Late, MessageLate, MessageLost,
-            PubsubCut, PubsubHole, PubsubOverrun, Refused, ReplyLate, RestartEmpty, RestartOld, ScriptFlush, ServerFrozen, Slow,
+            AclRevoked, Cut, CutMidReply, Eviction, FlushAll, Full, HalfOpen, Hole, InstanceFrozen, InstanceKilled, Late,
+            MessageLate, MessageLost, PubsubCut, PubsubHole, PubsubOverrun, Refused, ReplyLate, RestartEmpty, RestartOld,
+            RestartTrusted, ScriptFlush, ServerFrozen, Slow,
         };
         match self {
             Self::Calm => &[],
@@ -143,8 +162,9 @@ impl Scenario {
             Self::Network => &[Cut, Refused, Hole, Late, ReplyLate, CutMidReply, Slow, HalfOpen],
             Self::Pubsub => &[PubsubCut, PubsubHole, PubsubOverrun, AclRevoked, MessageLost, MessageLate],
             Self::Memory => &[Eviction, Full, FlushAll],
-            Self::Pauses => &[ServerFrozen, InstanceFrozen],
-            Self::Everything => Kind::ALL,
+            Self::Pauses => &[ServerFrozen, InstanceFrozen, InstanceKilled],
+            Self::Trust => &[RestartEmpty, RestartTrusted, FlushAll, ScriptFlush],
+            Self::Everything => Kind::ALL.split_last().map_or(&[], |(_, kinds)| kinds),
         }
     }
 }
@@ -234,7 +254,7 @@ mod tests {
             assert_eq!(scenario.name(), name);
         }
         assert_eq!(Scenario::named("chaos"), None);
-        let drawn: Vec<Scenario> = (5..12).map(Scenario::drawn).collect();
+        let drawn: Vec<Scenario> = (5..13).map(Scenario::drawn).collect();
         assert!(Scenario::NAMED.iter().all(|(_, scenario)| drawn.contains(scenario)), "{drawn:?}");
     }
 }

@@ -42,6 +42,11 @@ impl Steps {
         }
     }
 
+    /// From then on it is somebody else who asks.
+    fn forget(&mut self, at: Nanos) {
+        self.0.push((at, Floor::default()));
+    }
+
     fn at(&self, time: Nanos) -> Option<Floor> {
         let before = self.0.partition_point(|(at, _)| *at <= time);
         self.0.get(before.checked_sub(1)?).map(|(_, floor)| *floor)
@@ -49,6 +54,29 @@ impl Steps {
 
     fn above(&self, version: u64) -> Option<Nanos> {
         self.0.get(self.0.partition_point(|(_, floor)| floor.version <= version)).map(|(at, _)| *at)
+    }
+}
+
+/// The instances that were killed: who takes the place of one has done nothing yet, and was promised nothing.
+struct Killed<'a>(&'a [(u16, Nanos)]);
+
+impl<'a> Killed<'a> {
+    fn of(history: &'a History) -> Self {
+        Self(&history.killed)
+    }
+
+    /// Forgets what those had done that were killed by then and were not looked at yet, and returns which they are.
+    fn forget(&mut self, steps: &mut [Steps], by: Nanos) -> Vec<u16> {
+        let (now, later) = self.0.split_at(self.0.partition_point(|(_, at)| *at <= by));
+        self.0 = later;
+        for (instance, at) in now {
+            for key in Key::all() {
+                if let Some(steps) = steps.get_mut(place(*instance, key)) {
+                    steps.forget(*at);
+                }
+            }
+        }
+        now.iter().map(|(instance, _)| *instance).collect()
     }
 }
 
@@ -67,7 +95,9 @@ impl Floors {
         let keys = KEYS as usize;
         let of_instances = vec![Steps::default(); keys * usize::from(history.instances())];
         let mut floors = Self { all: vec![Steps::default(); keys], own: of_instances.clone(), promised: of_instances };
+        let mut killed = Killed::of(history);
         for made in &history.mutations {
+            killed.forget(&mut floors.own, made.span.end);
             for key in made.target.keys() {
                 let floor = Floor::of(history, made, key);
                 if let Some(steps) = floors.all.get_mut(key.0 as usize).filter(|_| made.told == Told::Applied) {
@@ -78,6 +108,7 @@ impl Floors {
                 }
             }
         }
+        killed.forget(&mut floors.own, Nanos::NEVER);
         floors.promise(history);
         floors
     }
@@ -91,8 +122,12 @@ impl Floors {
             }
         }
         let mut reached: HashMap<(u16, u32), u64> = HashMap::new();
+        let mut killed = Killed::of(history);
         for waited in history.waited.iter().filter(|waited| waited.reached) {
             let Point { era, seq } = waited.point;
+            for instance in killed.forget(&mut self.promised, waited.span.end) {
+                reached.retain(|(whose, _), _| *whose != instance);
+            }
             let before = reached.entry((waited.instance, era)).or_default();
             if seq <= *before {
                 continue;
@@ -108,6 +143,7 @@ impl Floors {
                 }
             }
         }
+        killed.forget(&mut self.promised, Nanos::NEVER);
     }
 
     /// What had been acknowledged to anybody by then.

@@ -1,6 +1,6 @@
 //! A history in order: what happened, by kind, by time, and by key where that is asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::clock::Nanos;
 use crate::event::{Commit, Counts, Event, Fault, Held, Load, Mutation, Read, Told, Waited};
@@ -25,7 +25,9 @@ pub struct History {
     pub loads: Vec<Load>,
     /// What was broken, by the begin.
     pub faults: Vec<Fault>,
-    /// What each instance counted, by time.
+    /// Which instances were killed, by time.
+    pub killed: Vec<(u16, Nanos)>,
+    /// What each instance counted, by time: what one counts that takes a killed one's place counts on from there.
     pub counts: Vec<(u16, Nanos, Counts)>,
     /// What the processes complained of.
     pub complaints: Vec<(u16, String)>,
@@ -39,6 +41,7 @@ impl History {
     /// Brings events into order.
     #[must_use]
     pub fn of(events: Vec<Event>) -> Self {
+        let (mut holding, mut let_go) = (Vec::new(), HashSet::new());
         let mut history = Self { commits: vec![Vec::new(); KEYS as usize], begin: Nanos::NEVER, ..Self::default() };
         for event in events {
             match event {
@@ -55,7 +58,13 @@ impl History {
                     }
                     history.mutations.push(made);
                 }
-                Event::Held(held) => history.held.push(held),
+                Event::Held(held) => {
+                    let_go.insert((held.instance, held.span.start));
+                    history.held.push(held);
+                }
+                Event::Holding(held) => holding.push(held),
+                Event::LettingGo { instance, begun } => drop(let_go.insert((instance, begun))),
+                Event::Killed { instance, at } => history.killed.push((instance, at)),
                 Event::Waited(waited) => history.waited.push(waited),
                 Event::Load(load) => history.loads.push(load),
                 Event::Commit(commit) => {
@@ -68,6 +77,8 @@ impl History {
                 Event::Complaint { instance, text } => history.complaints.push((instance, text)),
             }
         }
+        // Guards that were killed with their process hold to their limit.
+        history.held.extend(holding.into_iter().filter(|held| !let_go.contains(&(held.instance, held.span.start))));
         history.reads.sort_unstable_by_key(|read| read.span.start);
         history.mutations.sort_unstable_by_key(|made| made.span.end);
         history.held.sort_unstable_by_key(|held| held.span.start);
@@ -75,8 +86,22 @@ impl History {
         history.loads.sort_unstable_by_key(|load| load.span.start);
         history.faults.sort_unstable_by_key(|fault| fault.span.start);
         history.counts.sort_unstable_by_key(|(_, at, _)| *at);
+        history.killed.sort_unstable_by_key(|(_, at)| *at);
+        history.count_on();
         history.commits.iter_mut().for_each(|commits| commits.sort_unstable_by_key(|commit| commit.at));
         history
+    }
+
+    fn count_on(&mut self) {
+        // The latest first: of those before, each has counted from zero.
+        for (killed, at) in self.killed.iter().rev() {
+            let split = self.counts.partition_point(|(_, when, _)| when <= at);
+            let (before, after) = self.counts.split_at_mut(split);
+            let Some((_, _, counted)) = before.iter().rev().find(|(instance, ..)| instance == killed) else { continue };
+            for (_, _, counts) in after.iter_mut().filter(|(instance, ..)| instance == killed) {
+                *counts = counts.plus(*counted);
+            }
+        }
     }
 
     /// The version that the database had of a key at a time.

@@ -21,9 +21,10 @@ pub use summary::{Summary, unmet};
 pub use sums::Sums;
 
 use crate::clock::Nanos;
-use crate::event::{Got, Mutation, Point, Read, Row, Span, Told, Verb};
+use crate::event::{Got, Mutation, Read, Row, Span, Told, Verb};
 use crate::layout::Key;
-use crate::limits::{MAX_STALENESS, MUTATION_DEADLINE, PAST, READ_DEADLINE, SLACK};
+use crate::limits::{LONGEST_LIFE, MAX_STALENESS, MUTATION_DEADLINE, READ_DEADLINE, SLACK, TOLD_AGAIN};
+use crate::plan::Kind;
 use floors::{Floor, Floors};
 use holds::Holds;
 use sound::Sound;
@@ -128,9 +129,7 @@ pub struct Verdict {
     pub violated: u64,
     /// Reads that were judged.
     pub reads: u64,
-    /// Reads older than they should be because the server has come back with an old copy of its data, which is a known limit.
-    pub excused: u64,
-    /// Copies that are old at the end because a guard was dropped whose hold the server had lost, which is one, too.
+    /// Copies that are old at the end because a guard was dropped whose hold the server had lost, which is a known limit.
     pub unguarded: u64,
     /// Reads that came while something was served without proof, by policy: for these the bound is not promised.
     pub unproven: u64,
@@ -179,13 +178,6 @@ pub fn check(history: &History) -> Verdict {
     judge.verdict
 }
 
-/// What the age of a value came to: judged, for better or worse, or that of a server that has forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Age {
-    Judged,
-    Excused,
-}
-
 struct Judge<'a> {
     history: &'a History,
     floors: Floors,
@@ -230,44 +222,47 @@ impl Judge<'_> {
             let from = held.span.start;
             self.violated(of(read, Rule::Held, from, &text));
         }
-        if read.span.start > row.begun.plus(PAST) && !self.sound.anybody_frozen(Span { start: row.begun, end: read.span.end }) {
+        if read.span.start > row.begun.plus(LONGEST_LIFE)
+            && !self.sound.anybody_frozen(Span { start: row.begun, end: read.span.end })
+        {
             let age = read.span.start.since(row.begun).as_secs_f64();
             self.violated(of(read, Rule::Lives, row.begun, &format!("begun {age:.3} s before")));
         }
         let present = self.history.version(read.key, Nanos::NEVER);
         if read.last && row.version != present {
-            if holds::was_lost(self.history, read.key, read.span.start.minus(PAST)) {
+            if holds::was_lost(self.history, read.key, read.span.start.minus(LONGEST_LIFE)) {
                 self.verdict.unguarded += 1;
             } else {
                 let text = format!("version {}, the database has {present}", row.version);
                 self.violated(of(read, Rule::Settled, row.begun, &text));
             }
         }
-        if self.judge_age(read, row) == Age::Excused {
-            self.verdict.excused += 1;
-        } else {
-            self.measure(read, row);
-        }
+        self.judge_age(read, row);
+        self.measure(read, row);
     }
 
     /// Whatever the bound, it is asked of the read's begin: a call that took long may bring what was true when it began.
-    fn judge_age(&mut self, read: &Read, row: Row) -> Age {
+    fn judge_age(&mut self, read: &Read, row: Row) {
         let bound = read.span.start.minus(MAX_STALENESS + SLACK);
-        let all = self.floors.of_all(read.key, bound);
+        let kept = self.kept_until(read.span);
+        let all = self.floors.of_all(read.key, bound.min(kept));
         // The instance could prove nothing, and its policy would rather have what there is.
         let all = all.filter(|_| !read.unproven);
         let own = self.floors.of_own(read.instance, read.key, read.span.start);
-        let promised = self.floors.of_promised(read.instance, read.key, read.span.start);
-        let floors = [(Rule::Bound, all, bound), (Rule::Own, own, read.span.start), (Rule::Promised, promised, read.span.start)];
-        for (rule, floor, by) in floors {
-            let Some(broken) = floor.and_then(|floor| self.broken(floor, row, rule)) else { continue };
-            if self.excused(read, row, rule, by) {
-                return Age::Excused;
-            }
-            self.violated(of(read, broken.0, row.begun.min(broken.1.since), &broken.2));
-            return Age::Judged;
+        let promised = self.floors.of_promised(read.instance, read.key, read.span.start.min(kept));
+        let floors = [(Rule::Bound, all), (Rule::Own, own), (Rule::Promised, promised)];
+        let broken = floors.into_iter().find_map(|(rule, floor)| self.broken(floor?, row, rule));
+        if let Some((rule, floor, text)) = broken {
+            self.violated(of(read, rule, row.begun.min(floor.since), &text));
         }
-        Age::Judged
+    }
+
+    /// Up to when the server has kept what it acknowledged, as far as a read can know: a trusted one is told again what it has forgotten, and
+    /// until then only who had told it knows.
+    fn kept_until(&self, read: Span) -> Nanos {
+        let trusted = self.history.faults.iter().filter(|fault| fault.kind == Kind::RestartTrusted);
+        let near = trusted.filter(|fault| read.end >= fault.span.start && read.start <= fault.span.end.plus(TOLD_AGAIN));
+        near.map(|fault| fault.span.start).min().unwrap_or(Nanos::NEVER)
     }
 
     /// Which promise a row breaks that should have seen all that the floor stands for.
@@ -284,36 +279,8 @@ impl Judge<'_> {
         })
     }
 
-    /// Whether it would be right if what the server has forgotten had never been.
-    fn excused(&self, read: &Read, row: Row, rule: Rule, by: Nanos) -> bool {
-        let past = self.history.faults.iter().filter_map(|fault| Some((fault.forgot?, fault.span)));
-        let near: Vec<_> =
-            past.filter(|(forgot, span)| read.span.end >= forgot.end && read.span.start <= span.end.plus(PAST)).collect();
-        if near.is_empty() {
-            return false;
-        }
-        let known = |made: &&Mutation| {
-            // What was not confirmed at once may have been confirmed within what was forgotten.
-            let late = if made.told == Told::Applied { made.span.end } else { made.span.end.plus(PAST) };
-            !near.iter().any(|(forgot, _)| late >= forgot.start && made.span.start <= forgot.end)
-        };
-        let counts = |made: &&Mutation| match rule {
-            Rule::Own => made.instance == read.instance && holds_for_own(made),
-            Rule::Promised => made.told == Told::Applied && made.point.is_some_and(|point| promised(self.history, read, point)),
-            _ => made.told == Told::Applied,
-        };
-        // What is promised stands before a point of the lane, whenever it was acknowledged.
-        let ended = |made: &&Mutation| made.span.end <= by || rule == Rule::Promised;
-        let covering = self.history.mutations.iter().filter(|made| made.target.covers(read.key)).filter(ended);
-        let floor = covering
-            .filter(counts)
-            .filter(known)
-            .fold(Floor::default(), |floor, made| floor.and(Floor::of(self.history, made, read.key)));
-        self.broken(floor, row, rule).is_none()
-    }
-
     fn measure(&mut self, read: &Read, row: Row) {
-        let disturbed = self.sound.disturbed(read.instance, read.span);
+        let disturbed = self.sound.disturbed(read.instance, read.span) || self.kept_until(read.span) != Nanos::NEVER;
         let staleness = if disturbed { &mut self.verdict.disturbed } else { &mut self.verdict.sound };
         match self.floors.overtaken(read.key, row.version) {
             Some(at) if at <= read.span.start => staleness.stale.push(read.span.start.since(at)),
@@ -351,13 +318,6 @@ fn holds_for_own(made: &Mutation) -> bool {
         Verb::Hold => made.told == Told::Applied,
         _ => matches!(made.told, Told::Applied | Told::Pending | Told::Dropped),
     }
-}
-
-/// Whether the instance had waited for this point, or one behind it, before the read.
-fn promised(history: &History, read: &Read, point: Point) -> bool {
-    let before = history.waited.iter().take_while(|waited| waited.span.end <= read.span.start);
-    let theirs = before.filter(|waited| waited.reached && waited.instance == read.instance);
-    theirs.into_iter().any(|waited| waited.point.era == point.era && waited.point.seq >= point.seq)
 }
 
 /// Whether a value was put by it.

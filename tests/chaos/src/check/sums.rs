@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::summary::{share, too_old};
+use super::summary::share;
 use super::{Staleness, Summary};
 use crate::limits::{L1_SHARE, MOST_READS, SOUND_STALENESS, WHOLE};
 use crate::plan::{Kind, Scenario};
@@ -18,11 +18,11 @@ pub struct Sums {
     hits: u64,
     looks: u64,
     gaps: u64,
+    retold: u64,
     unproven: u64,
     refused: u64,
     waits: u64,
     holds: u64,
-    excused: u64,
     unguarded: u64,
     violated: u64,
     faults: BTreeMap<Kind, u64>,
@@ -41,11 +41,11 @@ impl Sums {
         self.hits += totals.l1_hits;
         self.looks += looks;
         self.gaps += totals.lane_gaps;
+        self.retold += totals.retold;
         self.unproven += totals.served_unproven;
         self.refused += verdict.refused;
         self.waits += verdict.waits;
         self.holds += verdict.holds;
-        self.excused += verdict.excused;
         self.unguarded += verdict.unguarded;
         self.violated += verdict.violated;
         for (kind, count) in &made {
@@ -75,7 +75,6 @@ impl Sums {
         if self.violated > 0 {
             unmet.push(format!("{} violations", self.violated));
         }
-        unmet.extend(too_old(self.excused, self.faults.get(&Kind::RestartOld)));
         if self.asked < WHOLE {
             return unmet;
         }
@@ -106,9 +105,10 @@ impl fmt::Display for Sums {
         writeln!(f, "  answered by L1    {:>10}", share(self.hits, self.looks))?;
         writeln!(f, "  served unproven   {:>10}  refused instead {}", self.unproven, self.refused)?;
         writeln!(f, "gaps seen           {:>10}", self.gaps)?;
+        writeln!(f, "told again          {:>10}", self.retold)?;
         writeln!(f, "points reached      {:>10}", self.waits)?;
         writeln!(f, "keys held           {:>10}", self.holds)?;
-        writeln!(f, "old data, excused   {:>10}  behind lost guards {}", self.excused, self.unguarded)?;
+        writeln!(f, "behind lost guards  {:>10}", self.unguarded)?;
         writeln!(f, "violations          {:>10}", self.violated)?;
         writeln!(f, "staleness           {:>12} {:>12} {:>12} {:>12}", "reads", "stale", "p99.9", "worst")?;
         writeln!(f, "  sound             {}", self.sound)?;

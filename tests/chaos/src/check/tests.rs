@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::clock::Nanos;
-use crate::event::{Commit, Counts, Event, Fault, Held, Load, Span, Waited};
+use crate::event::{Commit, Counts, Event, Fault, Held, Load, Point, Span, Waited};
 use crate::layout::{KEYS, Tag, Target};
-use crate::limits::{AFTERMATH, HELD_FOR, OF_THE_PAST, READS_A_SECOND, WHOLE};
+use crate::limits::{AFTERMATH, HELD_FOR, READS_A_SECOND, TOLD_AGAIN, WHOLE};
 use crate::plan::{Kind, Scenario};
 
 const K: Key = Key(0);
@@ -49,8 +49,8 @@ fn put(instance: u16, start: u64, end: u64) -> Event {
     Event::Mutation(Mutation { instance, verb: Verb::Set, target: Target::Key(K), span, told: Told::Applied, point: None })
 }
 
-fn fault(kind: Kind, instance: Option<u16>, start: u64, end: u64, forgot: Option<Span>) -> Event {
-    Event::Fault(Fault { kind, instance, span: span(start, end), forgot, effect: String::new() })
+fn fault(kind: Kind, instance: Option<u16>, start: u64, end: u64) -> Event {
+    Event::Fault(Fault { kind, instance, span: span(start, end), effect: String::new() })
 }
 
 fn verdict(events: Vec<Event>) -> Verdict {
@@ -182,17 +182,6 @@ fn who_has_waited_for_a_point_reads_nothing_older_than_what_stands_before_it() {
 }
 
 #[test]
-fn a_promise_for_what_the_server_forgot_is_excused() {
-    let forgot = fault(Kind::RestartOld, None, 5, 40, Some(span(5, 30)));
-    let events = vec![commit(1, 10), stands(0, 11, 12, (7, 100)), waited(1, 20, (7, 100), true), forgot, read(1, 60, row(0, 4))];
-    assert_eq!(good(events.clone()).excused, 1);
-    // What is told later is not promised unless it is waited for.
-    let later = |point| events.iter().cloned().chain([commit(2, 45), stands(0, 50, 51, (8, 7)), waited(1, 55, point, true)]);
-    assert_eq!(good(later((7, 100)).collect()).excused, 1);
-    bad(later((8, 7)).collect(), Rule::Promised);
-}
-
-#[test]
 fn an_invalidator_has_no_copies_and_a_guard_that_failed_has_changed_nothing() {
     for (verb, told, rule) in [
         (Verb::Outside, Told::Applied, None),
@@ -215,11 +204,11 @@ fn what_is_loaded_under_a_hold_is_kept_nowhere_unless_the_server_has_lost_it() {
     bad(vec![held(1_500), kept(1_400)], Rule::Held);
     assert_eq!(good(vec![held(1_500), kept(1_500), kept(999), read(1, 1_400 + late - 2, row(0, 1_400))]).holds, 1);
     for (kind, loses) in [(Kind::Eviction, true), (Kind::FlushAll, true), (Kind::Cut, false)] {
-        let lost = verdict(vec![held(1_500), kept(1_400), fault(kind, None, 1_100, 1_200, None)]);
+        let lost = verdict(vec![held(1_500), kept(1_400), fault(kind, None, 1_100, 1_200)]);
         assert_eq!(lost.violated == 0, loses, "{kind:?}");
-        assert_eq!(verdict(vec![held(1_500), kept(1_400), fault(kind, None, 10, 20, None)]).violated, 1);
+        assert_eq!(verdict(vec![held(1_500), kept(1_400), fault(kind, None, 10, 20)]).violated, 1);
     }
-    good(vec![held(1_500), kept(1_400), fault(Kind::InstanceFrozen, Some(1), 1_450, 1_460, None)]);
+    good(vec![held(1_500), kept(1_400), fault(Kind::InstanceFrozen, Some(1), 1_450, 1_460)]);
     let put = Row { put: true, ..row(0, 1_400) };
     good(vec![held(1_500), read(1, 1_400 + late, put)]);
 }
@@ -247,23 +236,10 @@ fn when_all_is_quiet_every_copy_is_the_databases() {
 #[test]
 fn who_drops_a_guard_whose_hold_was_lost_may_leave_an_old_copy() {
     let held = |dropped| Event::Held(Held { instance: 0, key: K, span: span(1, 40), dropped });
-    let with = |dropped, kind| vec![commit(1, 10), held(dropped), fault(kind, None, 5, 6, None), last(1, 500, row(0, 5))];
+    let with = |dropped, kind| vec![commit(1, 10), held(dropped), fault(kind, None, 5, 6), last(1, 500, row(0, 5))];
     assert_eq!(good(with(true, Kind::Eviction)).unguarded, 1);
     bad(with(false, Kind::Eviction), Rule::Settled);
     bad(with(true, Kind::Cut), Rule::Settled);
-}
-
-#[test]
-fn few_reads_meet_what_a_server_has_forgotten() {
-    let restart = fault(Kind::RestartOld, None, 5, 40, Some(span(5, 30)));
-    let old = |reads: u64| {
-        let reads = (0..reads).map(|n| read(0, 50 + n, row(0, 4)));
-        let history = History::of(reads.chain([commit(1, 10), applied(0, 11, 12), restart.clone(), counts(30, 70)]).collect());
-        let verdict = check(&history);
-        unmet(&Summary::of(&history, &verdict, Scenario::Restarts), Duration::ZERO)
-    };
-    assert_eq!(old(OF_THE_PAST), Vec::<String>::new());
-    assert_eq!(old(OF_THE_PAST + 1), ["expected 10 reads of what the server has forgotten or fewer, found 11"]);
 }
 
 #[test]
@@ -277,8 +253,8 @@ fn a_call_ends_by_its_deadline_less_the_time_its_process_was_frozen() {
     let long = |end| Event::Read(Read { instance: 0, key: K, span: span(0, end), got: Got::Failed, unproven: false, last: false });
     good(vec![long(8_900)]);
     bad(vec![long(9_100)], Rule::Ends);
-    good(vec![long(9_100), fault(Kind::InstanceFrozen, Some(0), 100, 400, None)]);
-    bad(vec![long(9_100), fault(Kind::InstanceFrozen, Some(1), 100, 400, None), read(1, 1, row(0, 0))], Rule::Ends);
+    good(vec![long(9_100), fault(Kind::InstanceFrozen, Some(0), 100, 400)]);
+    bad(vec![long(9_100), fault(Kind::InstanceFrozen, Some(1), 100, 400), read(1, 1, row(0, 0))], Rule::Ends);
     bad(vec![made(0, Target::Everything, 0, 4_100, Told::Pending), read(0, 0, row(0, 0))], Rule::Ends);
     bad(vec![made(0, Target::Everything, 0, 1, Told::Overdue), read(0, 0, row(0, 0))], Rule::Ends);
 }
@@ -289,25 +265,92 @@ fn a_complaint_is_a_violation() {
 }
 
 #[test]
-fn what_the_server_forgot_is_excused_for_as_long_as_it_can_be_met() {
-    let forgot = fault(Kind::RestartOld, None, 5, 40, Some(span(5, 30)));
-    let events = |begin: u64| vec![commit(1, 10), applied(0, 11, 12), forgot.clone(), read(0, begin, row(0, 4))];
-    let excused = good(events(50));
-    assert_eq!((excused.excused, excused.disturbed.stale.len()), (1, 0));
-    assert!(verdict(events(20_000)).violations.iter().any(|violation| violation.rule == Rule::Bound));
-    // What was acknowledged after the server came back is not forgotten.
-    let later = vec![commit(1, 10), forgot.clone(), applied(0, 50, 51), read(0, 52, row(0, 4))];
-    assert_eq!(verdict(later).violations[0].rule, Rule::Own);
-    // Nor what was acknowledged before it saved.
-    let before = vec![commit(1, 1), applied(0, 2, 3), forgot, read(0, 50, row(0, 0))];
-    assert_eq!(verdict(before).violations[0].rule, Rule::Own);
+fn what_a_server_has_forgotten_counts_as_anything_else() {
+    let back = fault(Kind::RestartOld, None, 5, 40);
+    bad(vec![commit(1, 10), applied(0, 11, 12), back.clone(), read(0, 50, row(0, 4))], Rule::Own);
+    bad(vec![commit(1, 10), applied(0, 11, 12), back.clone(), read(1, 12 + LATE, row(0, 4))], Rule::Bound);
+    let promise = [stands(0, 11, 12, (7, 100)), waited(1, 20, (7, 100), true)];
+    bad([commit(1, 10), back, read(1, 60, row(0, 4))].into_iter().chain(promise).collect(), Rule::Promised);
+}
+
+#[test]
+fn what_a_trusted_server_has_forgotten_is_asked_of_its_issuer_at_once_and_of_others_when_it_was_told_again() {
+    let back = || fault(Kind::RestartTrusted, None, 1_000, 2_000);
+    let told = u64::try_from(TOLD_AGAIN.as_millis()).unwrap();
+    let with = |version, told: Event, when| {
+        vec![commit(version, 1_010), told, back(), read(0, when, row(0, 900)), read(1, when, row(0, 900))]
+    };
+    let forgotten = || applied(2, 1_011, 1_012);
+    good(with(1, forgotten(), 2_000 + told));
+    assert_eq!(verdict(with(1, forgotten(), 2_001 + told)).violated, 2);
+    let own = verdict(with(1, applied(0, 1_011, 1_012), 2_100));
+    assert_eq!(own.violations.iter().map(|violation| (violation.instance, violation.rule)).collect::<Vec<_>>(), [(0, Rule::Own)]);
+    // What it was told before it saved it has not forgotten.
+    bad(vec![commit(1, 10), applied(2, 11, 12), back(), read(1, 12 + LATE, row(0, 5))], Rule::Bound);
+    let promise = |seq, end| {
+        vec![commit(1, 10), stands(2, 11, 12, (7, seq)), waited(1, end, (7, seq), true), back(), read(1, 1_500, row(0, 5))]
+    };
+    bad(promise(100, 999), Rule::Promised);
+    good(promise(100, 1_400));
+    bad(vec![commit(1, 490), back(), last(1, 2_100, row(0, 5)), forgotten()], Rule::Settled);
+}
+
+#[test]
+fn a_run_whose_server_is_trusted_shows_that_something_was_told_again() {
+    let saw = |retold| {
+        let counts = Counts { l1_hits: 1, retold, ..Counts::default() };
+        let counts = Event::Counts { instance: 0, at: at(1_000), counts };
+        let history = History::of(vec![counts, fault(Kind::RestartTrusted, None, 1, 2), read(0, 10, row(0, 5))]);
+        unmet(&Summary::of(&history, &check(&history), Scenario::Trust), Duration::ZERO)
+    };
+    assert_eq!(saw(1), Vec::<String>::new());
+    assert_eq!(saw(0), ["expected invalidations to be told again to a server that has forgotten them, found none"]);
+}
+
+fn killed(instance: u16, when: u64) -> Event {
+    Event::Killed { instance, at: at(when) }
+}
+
+#[test]
+fn who_takes_the_place_of_a_killed_instance_is_bound_by_what_others_know_alone() {
+    let pending = || vec![commit(1, 10), made(0, Target::Key(K), 11, 12, Told::Pending)];
+    let with = |events: [Event; 2]| pending().into_iter().chain(events).collect::<Vec<_>>();
+    good(with([killed(0, 20), read(0, 30, row(0, 5))]));
+    bad(with([killed(0, 20), read(0, 19, row(0, 5))]), Rule::Own);
+    bad(with([killed(1, 20), read(0, 30, row(0, 5))]), Rule::Own);
+    bad(vec![commit(1, 10), applied(0, 11, 12), killed(0, 20), read(0, 12 + LATE, row(0, 5))], Rule::Bound);
+    // What was there after it is its own.
+    bad(with([killed(0, 20), commit(2, 31)]).into_iter().chain([applied(0, 32, 33), read(0, 34, row(1, 30))]).collect(), Rule::Own);
+    let promise = || vec![commit(1, 10), stands(2, 11, 12, (7, 100)), waited(1, 20, (7, 100), true)];
+    let old = || read(1, 60, row(0, 5));
+    bad(promise().into_iter().chain([old()]).collect(), Rule::Promised);
+    good(promise().into_iter().chain([killed(1, 50), old()]).collect());
+    bad(promise().into_iter().chain([killed(1, 50), waited(1, 55, (7, 100), true), old()]).collect(), Rule::Promised);
+}
+
+#[test]
+fn a_guard_that_is_killed_holds_to_its_limit_unless_it_was_about_to_let_go() {
+    let late = u64::try_from(HELD_FOR.as_millis()).unwrap() + 1;
+    let holding = || Event::Holding(Held { instance: 0, key: K, span: span(1_000, 1_500), dropped: true });
+    let kept = || read(1, 1_400 + late, row(0, 1_400));
+    bad(vec![holding(), killed(0, 1_100), kept()], Rule::Held);
+    good(vec![holding(), Event::LettingGo { instance: 0, begun: at(1_000) }, killed(0, 1_100), kept()]);
+    let released = Event::Held(Held { instance: 0, key: K, span: span(1_000, 1_100), dropped: false });
+    good(vec![holding(), released, kept()]);
+}
+
+#[test]
+fn what_a_killed_instance_had_counted_is_counted_on() {
+    let counted = |when, loads| Event::Counts { instance: 0, at: at(when), counts: Counts { loads, ..Counts::default() } };
+    let history = History::of(vec![counted(1, 5), counted(9, 7), killed(0, 10), counted(11, 1), killed(0, 12), counted(13, 2)]);
+    assert_eq!(history.counts.iter().map(|(_, _, counts)| counts.loads).collect::<Vec<_>>(), [5, 7, 8, 10]);
 }
 
 #[test]
 fn staleness_is_measured_from_what_overtook_the_value_apart_in_sound_and_in_disturbed_time() {
     let settled = u64::try_from(AFTERMATH.as_millis()).unwrap() + 1_000;
     let events = vec![
-        fault(Kind::Cut, Some(1), 10, 20, None),
+        fault(Kind::Cut, Some(1), 10, 20),
         commit(1, settled),
         applied(0, settled, settled + 10),
         read(1, settled + 110, row(0, 30)),
@@ -328,7 +371,7 @@ fn two_loads_at_once_are_counted_unless_something_explains_them() {
     assert_eq!(good(with(applied(0, 1, 2))).doubled, 1);
     assert_eq!(good(with(applied(0, 111, 112))).doubled, 0);
     assert_eq!(good(with(applied(0, 101, 102))).doubled, 0);
-    assert_eq!(good(with(fault(Kind::Cut, Some(1), 1, 2, None))).doubled, 0);
+    assert_eq!(good(with(fault(Kind::Cut, Some(1), 1, 2))).doubled, 0);
     assert_eq!(good(vec![load(0, 110, 130), load(1, 130, 140)]).doubled, 0);
 }
 
@@ -410,8 +453,8 @@ fn the_story_of_a_violation_holds_what_happened_to_its_key_and_nothing_else() {
         read(1, 12 + LATE, row(0, 5)),
         read(2, 1_000, row(1, 20)),
         commit(2, 5_000),
-        fault(Kind::PubsubHole, Some(1), 10, 20, None),
-        fault(Kind::PubsubHole, Some(2), 10, 20, None),
+        fault(Kind::PubsubHole, Some(1), 10, 20),
+        fault(Kind::PubsubHole, Some(2), 10, 20),
     ];
     let history = History::of(events);
     let verdict = check(&history);
@@ -436,12 +479,12 @@ fn missing(reads: u64, more: Vec<Event>) -> Vec<String> {
 #[test]
 fn a_run_that_saw_too_little_says_what_it_missed() {
     let whole = 60 * READS_A_SECOND;
-    let frozen = || fault(Kind::ServerFrozen, None, 1, 2, None);
+    let frozen = || fault(Kind::ServerFrozen, None, 1, 2);
     assert_eq!(missing(whole, vec![counts(30, 70), frozen()]), Vec::<String>::new());
     assert_eq!(missing(whole - 1, vec![counts(30, 70), frozen()]), ["expected 90000 reads or more, found 89999"]);
     let few = ["expected L1 to answer 30 % of the reads or more, found 29.0 %"];
     assert_eq!(missing(whole, vec![counts(29, 71), frozen()]), few);
-    let kinds = ["expected 1 kinds of faults or more, found 0; missing: ServerFrozen, InstanceFrozen"];
+    let kinds = ["expected 1 kinds of faults or more, found 0; missing: ServerFrozen, InstanceFrozen, InstanceKilled"];
     assert_eq!(missing(whole, vec![counts(30, 70)]), kinds);
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cachetier::{Invalidator, TieredCache};
+use cachetier::{Invalidator, OnRestart, TieredCache};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
@@ -49,6 +49,8 @@ pub struct Orders {
     pub first: u16,
     /// How many there are in all processes.
     pub of: u16,
+    /// Whether they trust what a server has saved.
+    pub trust: bool,
     /// The server's address for each of ours.
     pub urls: Vec<String>,
 }
@@ -58,20 +60,21 @@ impl Orders {
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let (socket, history) = (self.socket.to_string_lossy().into_owned(), self.history.to_string_lossy().into_owned());
-        let numbers = [self.seed.to_string(), self.first.to_string(), self.of.to_string()];
+        let numbers = [self.seed.to_string(), self.first.to_string(), self.of.to_string(), self.trust.to_string()];
         [socket, history].into_iter().chain(numbers).chain(self.urls.iter().cloned()).collect()
     }
 
     /// Reads what [`Orders::arguments`] has written.
     #[must_use]
     pub fn read(arguments: &[String]) -> Option<Self> {
-        let [socket, history, seed, first, of, urls @ ..] = arguments else { return None };
+        let [socket, history, seed, first, of, trust, urls @ ..] = arguments else { return None };
         Some(Self {
             socket: socket.into(),
             history: history.into(),
             seed: seed.parse().ok()?,
             first: first.parse().ok()?,
             of: of.parse().ok()?,
+            trust: trust.parse().ok()?,
             urls: urls.to_vec(),
         })
     }
@@ -98,8 +101,9 @@ async fn live(orders: &Orders) -> Result<(), String> {
     let quiet = Arc::new(AtomicBool::new(false));
     let (mut works, mut tasks) = (Vec::new(), JoinSet::new());
     for (number, url) in (orders.first..).zip(&orders.urls) {
-        let handles = (cache(url).await.map_err(|error| said(&error))?, outside(url).await.map_err(|error| said(&error))?);
-        let work = Work::new(number, orders.of, handles, &connection, &record, &quiet);
+        let handles =
+            (cache(url, orders.trust).await.map_err(|error| said(&error))?, outside(url).await.map_err(|error| said(&error))?);
+        let work = Work::new(number, orders, handles, &connection, &record, &quiet);
         work.begin(orders.seed, &mut tasks);
         works.push(work);
     }
@@ -135,11 +139,12 @@ async fn live(orders: &Orders) -> Result<(), String> {
     Ok(())
 }
 
-async fn cache(url: &str) -> Result<TieredCache, String> {
+async fn cache(url: &str, trust: bool) -> Result<TieredCache, String> {
     let builder = TieredCache::builder(NAMESPACE).redis(url).max_staleness(limits::MAX_STALENESS).load_limit(limits::LOAD_LIMIT);
     let builder = builder.lease(limits::LEASE).wait_budget(limits::WAIT_BUDGET).command_limit(limits::COMMAND_LIMIT);
     let builder = builder.read_limit(limits::READ_LIMIT).tag_cells(limits::CELLS).l1_max_entries(10_000);
     let builder = builder.guard_limit(limits::GUARD_LIMIT);
+    let builder = builder.on_restart(if trust { OnRestart::Trust } else { OnRestart::BeginAnew });
     builder.build().await.map_err(|error| error.to_string())
 }
 
@@ -176,6 +181,7 @@ impl Work {
             served_unproven: stats.served_unproven,
             suspects_same: stats.suspects_same,
             holds_lost: stats.holds_lost,
+            retold: stats.retold,
         };
         self.record.add(&Event::Counts { instance: self.instance, at: Nanos::now(), counts });
     }
@@ -212,6 +218,7 @@ mod tests {
             seed: 7,
             first: 2,
             of: 4,
+            trust: true,
             urls: vec!["redis://127.0.0.1:1/".to_owned(), "redis+unix:///p".to_owned()],
         };
         assert_eq!(Orders::read(&orders.arguments()), Some(orders));

@@ -9,6 +9,7 @@ use cachetier::{Invalidator, LoadError, OnUnreachable, Policy, Tagged, TieredCac
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::Orders;
 use crate::clock::Nanos;
 use crate::database::Connection;
 use crate::event::{Event, Got, Load, Point, Read, Record, Row, Span, Waited};
@@ -43,6 +44,8 @@ pub(super) struct Work {
     pub(super) outside: Invalidator,
     pub(super) record: Arc<Record>,
     pub(super) of: u16,
+    /// Whether it tells by its `Invalidator` as well.
+    pub(super) tells_outside: bool,
     /// The keys that it alone writes.
     pub(super) own: Arc<[Key]>,
     pub(super) connection: Arc<Connection>,
@@ -53,15 +56,17 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn new(
         instance: u16,
-        of: u16,
+        orders: &Orders,
         (cache, outside): (TieredCache, Invalidator),
         connection: &Arc<Connection>,
         record: &Arc<Record>,
         quiet: &Arc<AtomicBool>,
     ) -> Self {
         let (connection, record, quiet) = (Arc::clone(connection), Arc::clone(record), Arc::clone(quiet));
-        let own = Key::all().filter(|key| key.putter(of) == Some(instance)).collect();
-        Self { instance, cache, outside, record, of: of.max(1), own, connection, quiet, zipf: Arc::default() }
+        let own = Key::all().filter(|key| key.putter(orders.of) == Some(instance)).collect();
+        // Of an era that goes on an `Invalidator`, which does not follow the lane, cannot know that the server has forgotten some of it.
+        let (of, tells_outside) = (orders.of.max(1), !orders.trust);
+        Self { instance, cache, outside, record, of, tells_outside, own, connection, quiet, zipf: Arc::default() }
     }
 
     /// Spawns readers, writers and one who waits, which end when it is quiet.

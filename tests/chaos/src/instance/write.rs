@@ -111,7 +111,7 @@ impl Work {
     }
 
     fn draw(&self, dice: &mut fastrand::Rng) -> (Verb, Target) {
-        let verb = if dice.u32(0..6) == 0 { Verb::Outside } else { Verb::Invalidate };
+        let verb = if dice.u32(0..6) == 0 && self.tells_outside { Verb::Outside } else { Verb::Invalidate };
         match dice.u32(0..1_000) {
             0..550 => (verb, Target::Key(self.loaded(dice))),
             550..650 => (verb, Target::Keys(self.several(dice, 2..6))),
@@ -158,6 +158,7 @@ impl Work {
         let limit = if dice.bool() { GUARD_LIMIT } else { Duration::from_millis(dice.u64(GUARD_LIMITS)) };
         let start = Nanos::now();
         let Some(guard) = self.hold(&held, limit, dice).await else { return };
+        self.tell_holding(&held, Span { start, end: start.plus(limit) });
         sleep(drawn(dice, TRANSACTION)).await;
         let Ok(versions) = self.connection.commit(&keys).await else { return };
         let in_time = start.plus(limit.saturating_sub(SPARE)) > Nanos::now();
@@ -170,6 +171,7 @@ impl Work {
             return;
         }
         sleep(drawn(dice, TRANSACTION)).await;
+        self.tell_letting_go(start);
         self.end(guard, held, (keys, versions), start, dice).await;
     }
 
@@ -221,6 +223,25 @@ impl Work {
         let end = if told == Told::Applied { release.plus(lag) } else { release };
         for key in held {
             self.tell_held(key, Span { start, end }, false);
+        }
+    }
+
+    /// Nobody would know of the guards of a process that is killed: so it is written at once, as is the end of each.
+    fn tell_holding(&self, keys: &[Key], span: Span) {
+        for key in keys {
+            self.record.add(&Event::Holding(Held { instance: self.instance, key: *key, span, dropped: true }));
+        }
+        self.flush();
+    }
+
+    fn tell_letting_go(&self, begun: Nanos) {
+        self.record.add(&Event::LettingGo { instance: self.instance, begun });
+        self.flush();
+    }
+
+    fn flush(&self) {
+        if let Err(error) = self.record.flush() {
+            self.complain(format!("the history is cut off: {error}"));
         }
     }
 

@@ -1,6 +1,7 @@
 //! A run from its begin to its history: the server, the proxies, the processes, the hands that make the faults, and the quiet at the end.
 //! What the history must show is the checker's.
 
+mod fleet;
 mod network_hand;
 mod server_hand;
 
@@ -9,25 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cachetier_tests::{Owned, Proxy, RedisServer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use crate::clock::Nanos;
-use crate::database::Database;
-use crate::event::{self, Event, Fault, Record, Span};
-use crate::instance::{Orders, order};
-use crate::limits::{GIVEN_UP, LAST_REST, MAX_STALENESS};
+use crate::event::{self, Ending, Event, Fault, Record, Span};
+use crate::instance::order;
+use crate::limits::{LAST_REST, MAX_STALENESS};
 use crate::plan::{Hand, Planned, Scenario, plan};
+use fleet::Fleet;
 use network_hand::NetworkHand;
 use server_hand::ServerHand;
 
-/// A process is up within a second; a busy machine takes longer.
-const UP_WITHIN: Duration = Duration::from_secs(30);
-/// What is waited for an answer to an order: the longest call, and the confirmation of what is pending.
-const ANSWER_WITHIN: Duration = Duration::from_secs(GIVEN_UP.as_secs() + 30);
 /// From the end of the work to the last reads.
 const QUIET: Duration = MAX_STALENESS.saturating_add(Duration::from_secs(1));
 
@@ -88,7 +81,7 @@ pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
     let record = Arc::new(Record::create(&folder.0.join("leader")).map_err(|error| format!("no history: {error}"))?);
 
     let mut fleet = Fleet::start(asked, program, &folder, &runtime, &proxies, &record)?;
-    let hands = make_faults(asked, &mut server, &proxies, &mut fleet.processes, &runtime, &record);
+    let hands = make_faults(asked, &mut server, &proxies, &mut fleet, &runtime, &record);
     proxies.iter().for_each(Proxy::restore);
     hands?;
     std::thread::sleep(LAST_REST);
@@ -98,9 +91,9 @@ pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
     fleet.processes.iter_mut().for_each(Owned::kill);
 
     record.flush().map_err(|error| format!("the history is cut off: {error}"))?;
-    let mut events = event::read(&folder.0.join("leader"))?;
-    for history in &fleet.histories {
-        events.extend(event::read(history)?);
+    let mut events = event::read(&folder.0.join("leader"), Ending::Whole)?;
+    for (history, ending) in fleet.histories() {
+        events.extend(event::read(&history, ending)?);
     }
     Ok(events)
 }
@@ -110,7 +103,7 @@ fn make_faults(
     asked: &Asked,
     server: &mut RedisServer,
     proxies: &Arc<[Proxy]>,
-    processes: &mut [Owned],
+    fleet: &mut Fleet,
     runtime: &Runtime,
     record: &Record,
 ) -> Result<(), String> {
@@ -120,7 +113,7 @@ fn make_faults(
     let end = Nanos::now().plus(length);
     std::thread::scope(|scope| {
         let mut server = ServerHand { server, proxies, runtime };
-        let mut network = NetworkHand { proxies, processes, spread: asked.spread };
+        let mut network = NetworkHand { proxies, fleet, runtime, record, spread: asked.spread };
         let hands = [
             scope.spawn(move || work_off(&for_server, end, record, |planned| server.make(planned))),
             scope.spawn(move || work_off(&for_network, end, record, |planned| network.make(planned))),
@@ -133,7 +126,6 @@ fn make_faults(
 /// What a fault was, once it is mended.
 struct Made {
     instance: Option<u16>,
-    forgot: Option<Span>,
     effect: String,
 }
 
@@ -149,86 +141,15 @@ fn work_off(
         if Nanos::now().plus(planned.length) > end {
             return Ok(());
         }
+        if Nanos::now().plus(planned.length + planned.kind.spare()) > end {
+            continue;
+        }
         let start = Nanos::now();
-        let Made { instance, forgot, effect } = make(planned)?;
+        let Made { instance, effect } = make(planned)?;
         let span = Span { start, end: Nanos::now() };
-        record.add(&Event::Fault(Fault { kind: planned.kind, instance, span, forgot, effect }));
+        record.add(&Event::Fault(Fault { kind: planned.kind, instance, span, effect }));
     }
     Ok(())
-}
-
-/// The processes, and the way to tell them what comes next.
-struct Fleet {
-    processes: Vec<Owned>,
-    /// Each by the number of its first instance.
-    told: Vec<(u16, UnixStream)>,
-    histories: Vec<PathBuf>,
-}
-
-impl Fleet {
-    fn start(
-        asked: &Asked,
-        program: &Path,
-        folder: &Folder,
-        runtime: &Runtime,
-        proxies: &[Proxy],
-        record: &Arc<Record>,
-    ) -> Result<Self, String> {
-        let socket = folder.0.join("leader.sock");
-        let listener = {
-            let _inside = runtime.enter();
-            UnixListener::bind(&socket).map_err(|error| format!("no socket: {error}"))?
-        };
-        let (connected, mut connections) = mpsc::channel(usize::from(asked.spread.instances()));
-        runtime.spawn(Database::new(Arc::clone(record)).serve(listener, connected));
-
-        let mut fleet = Self { processes: Vec::new(), told: Vec::new(), histories: Vec::new() };
-        for (first, proxies) in
-            (0..).step_by(usize::from(asked.spread.each())).zip(proxies.chunks(usize::from(asked.spread.each())))
-        {
-            let history = folder.0.join(format!("instance-{first}"));
-            let urls = proxies.iter().map(Proxy::url).collect();
-            let orders = Orders {
-                socket: socket.clone(),
-                history: history.clone(),
-                seed: asked.seed,
-                first,
-                of: asked.spread.instances(),
-                urls,
-            };
-            let arguments = std::iter::once("instance".to_owned()).chain(orders.arguments()).collect();
-            let process = Owned::spawn(program, arguments, &folder.0).map_err(|error| format!("no instance: {error}"))?;
-            fleet.processes.push(process);
-            fleet.histories.push(history);
-        }
-        runtime.block_on(async {
-            for _ in 0..fleet.processes.len() {
-                let connected = timeout(UP_WITHIN, connections.recv()).await.ok().flatten();
-                let mut stream = connected.ok_or("an instance does not come up")?;
-                let Ok(Ok(first)) = timeout(UP_WITHIN, stream.read_u16()).await else {
-                    return Err("an instance does not come up".to_owned());
-                };
-                fleet.told.push((first, stream));
-            }
-            Ok(fleet)
-        })
-    }
-
-    /// Tells every process, and waits until each has done it.
-    async fn order(&mut self, word: u8, record: &Record) {
-        for (_, stream) in &mut self.told {
-            // One that is gone is found at its answer.
-            let _ = stream.write_u8(word).await;
-        }
-        for (first, stream) in &mut self.told {
-            let text = match timeout(ANSWER_WITHIN, stream.read_u8()).await {
-                Ok(Ok(_)) => continue,
-                Ok(Err(error)) => format!("the process has ended: {error}"),
-                Err(_) => "the process hangs".to_owned(),
-            };
-            record.add(&Event::Complaint { instance: *first, text });
-        }
-    }
 }
 
 /// A folder of one run, removed with it. Its path is short: a unix socket's has at most 107 bytes.

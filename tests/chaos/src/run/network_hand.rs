@@ -1,17 +1,22 @@
-//! The hand that owns the proxies and the processes: breaks connections in every way there is, freezes processes, and mends both.
+//! The hand that owns the proxies and the processes: breaks connections in every way there is, freezes and kills processes, and mends all that.
 
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use cachetier_tests::{Flow, Flows, Owned, Proxy, Which};
+use cachetier_tests::{Flow, Flows, Proxy, Which};
+use tokio::runtime::Runtime;
 
+use super::fleet::Fleet;
 use super::{Made, Spread};
+use crate::event::Record;
 use crate::plan::{Kind, Planned};
 
 pub(super) struct NetworkHand<'a> {
     pub(super) proxies: &'a Arc<[Proxy]>,
-    pub(super) processes: &'a mut [Owned],
+    pub(super) fleet: &'a mut Fleet,
+    pub(super) runtime: &'a Runtime,
+    pub(super) record: &'a Record,
     pub(super) spread: Spread,
 }
 
@@ -19,6 +24,9 @@ impl NetworkHand<'_> {
     pub(super) fn make(&mut self, planned: &Planned) -> Result<Made, String> {
         if planned.kind == Kind::InstanceFrozen {
             return self.freeze(planned);
+        }
+        if planned.kind == Kind::InstanceKilled {
+            return self.kill(planned);
         }
         let proxy = self.proxies.get(usize::from(planned.instance)).ok_or("no such instance")?;
         let before = proxy.taken();
@@ -55,17 +63,30 @@ impl NetworkHand<'_> {
         } else {
             format!("{} new connections", proxy.taken() - before)
         };
-        Ok(Made { instance: Some(planned.instance), forgot: None, effect })
+        Ok(Made { instance: Some(planned.instance), effect })
     }
 
     /// In one process all instances freeze at once.
     fn freeze(&mut self, planned: &Planned) -> Result<Made, String> {
         let number = usize::from(planned.instance / self.spread.each());
-        let process = self.processes.get_mut(number).ok_or("no such process")?;
+        let process = self.fleet.processes.get_mut(number).ok_or("no such process")?;
         process.stop().map_err(|error| format!("an instance cannot be frozen: {error}"))?;
         sleep(planned.length);
         process.resume().map_err(|error| format!("an instance cannot go on: {error}"))?;
-        let instance = (self.spread == Spread::Processes).then_some(planned.instance);
-        Ok(Made { instance, forgot: None, effect: String::new() })
+        Ok(Made { instance: self.met(planned), effect: String::new() })
+    }
+
+    /// In one process all instances end at once.
+    fn kill(&mut self, planned: &Planned) -> Result<Made, String> {
+        let number = usize::from(planned.instance / self.spread.each());
+        self.fleet.kill(number, self.record)?;
+        sleep(planned.length);
+        let successors = self.fleet.succeed(number, self.runtime)?;
+        Ok(Made { instance: self.met(planned), effect: format!("number {successors} in its place") })
+    }
+
+    /// Whom it meets that a process of instances is frozen or killed.
+    fn met(&self, planned: &Planned) -> Option<u16> {
+        (self.spread == Spread::Processes).then_some(planned.instance)
     }
 }

@@ -10,7 +10,6 @@ use tokio::runtime::Runtime;
 
 use super::Made;
 use crate::clock::Nanos;
-use crate::event::Span;
 use crate::instance::NAMESPACE;
 use crate::limits::CELLS;
 use crate::plan::{Kind, Planned};
@@ -32,7 +31,7 @@ pub(super) struct ServerHand<'a> {
 
 impl ServerHand<'_> {
     pub(super) fn make(&mut self, planned: &Planned) -> Result<Made, String> {
-        let (mut instance, mut forgot) = (None, None);
+        let mut instance = None;
         let effect = match planned.kind {
             Kind::RestartEmpty => {
                 let before = self.info("server", "run_id");
@@ -41,13 +40,11 @@ impl ServerHand<'_> {
                 self.server.restart();
                 self.another_run(&before)
             }
-            Kind::RestartOld => {
+            Kind::RestartOld | Kind::RestartTrusted => {
                 let before = self.info("server", "run_id");
-                let start = Nanos::now();
                 self.server.save();
                 sleep(planned.length);
                 self.server.kill();
-                forgot = Some(Span { start, end: Nanos::now() });
                 self.server.restart_from_saved();
                 format!("{}, {} keys came back", self.another_run(&before), self.keys())
             }
@@ -99,7 +96,7 @@ impl ServerHand<'_> {
             }
             other => return Err(format!("{other:?} is not the server's")),
         };
-        Ok(Made { instance, forgot, effect })
+        Ok(Made { instance, effect })
     }
 
     /// Either there is never enough room, or there is as much as is in use now: then any newcomer drives somebody out.
