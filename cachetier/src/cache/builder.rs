@@ -156,7 +156,8 @@ impl CacheBuilder {
     }
 
     /// What becomes of the values in the shared tier when its server comes back with data that it had saved, or a replica takes its
-    /// place. Defaults to [`OnRestart::BeginAnew`].
+    /// place. All caches of a namespace must be given the same: the lane goes by the one that asked it last. Defaults to
+    /// [`OnRestart::BeginAnew`].
     pub fn on_restart(mut self, what: OnRestart) -> Self {
         self.config.on_restart = what;
         self
