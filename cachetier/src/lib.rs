@@ -88,6 +88,7 @@
 //! | a read whose loader runs | the loader is dropped too; somebody who waits runs theirs, and inherits the right to fill |
 //! | an invalidation | it is carried out all the same, in the background |
 //! | a [`set`](TieredCache::set) | it counts as an invalidation of the key |
+//! | a guard's [`set`](WriteGuard::set) | the same, and the key may be held until the guard's limit is over |
 //! | [`purge`](TieredCache::purge), [`invalidate_pattern`](TieredCache::invalidate_pattern) | it stops; what it had deleted by then is invalidated everywhere |
 //! | [`guard`](TieredCache::guard) | nothing is held, or soon no longer |
 //! | [`release`](WriteGuard::release) of a guard | it is carried out as an invalidation; the keys may be held until the guard's limit is over |
