@@ -35,6 +35,9 @@ pub enum Eviction {
 /// Either may lack what was acknowledged in the last moments, and nobody can see that from the data. What is best is told in
 /// `docs/protocol.md`.
 ///
+/// All caches of a namespace must agree: the lane goes by the one that asked it last. Where they differ, whoever asks first after a
+/// restart decides for all of them, so that a cache which was to begin anew may serve what was forgotten.
+///
 /// ```
 /// # use cachetier::{OnRestart, TieredCache};
 /// let builder = TieredCache::builder("shop").redis("redis://127.0.0.1/").on_restart(OnRestart::Trust);
@@ -47,8 +50,12 @@ pub enum OnRestart {
     #[default]
     BeginAnew,
     /// They are used. Each instance tells its own invalidations of the last [minute](crate::CacheBuilder::journal) once more; until it
-    /// has, and for good where an instance has died or an [`Invalidator`](crate::Invalidator) had told it, a value may be older than an
-    /// invalidation that was forgotten. Every instance of a namespace must say so.
+    /// has, and for good where an instance has died, a value may be older than an invalidation that was forgotten.
+    ///
+    /// An [`Invalidator`](crate::Invalidator) follows no lane and notices another era alone, which does not begin here: it tells nothing
+    /// again, and what the server has forgotten of its invalidations stays forgotten until the value's life is over.
+    ///
+    /// Every instance of a namespace must say so.
     Trust,
 }
 

@@ -143,7 +143,10 @@ impl std::fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Why a mutation was not even tried.
+/// Why a mutation was not tried, or what is not known of it.
+///
+/// What has become of it is not known with [`CacheError::Unconfirmed`] and [`CacheError::Unfinished`], and may not be known with
+/// [`CacheError::NotGuarded`]: the shared tier has not answered, or not yet.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -52,10 +52,13 @@
 //! - **G1.** Once `invalidate` has returned [`Delivery::Applied`], no load begun before it can be stored in the shared tier, however
 //!   late it ends.
 //! - **G2.** A value served at some time is not older than the last invalidation applied [`max_staleness`] before (2 s unless set
-//!   otherwise; while the server can be reached, as long as a message takes). An instance that cannot prove this asks the loader.
+//!   otherwise; while the server can be reached, as long as a message takes). With [`Policy::strict`] this holds always: an instance that
+//!   cannot prove it asks the loader. By default ([`OnUnreachable::Serve`]) it holds while the server can be asked: without an answer
+//!   copies are served until their life is over, and counted.
 //! - **G3.** In the instance that invalidated, the next read sees it, whether the server could be reached or not; in another one, after
 //!   [`wait_for`](TieredCache::wait_for).
-//! - A fault of the shared tier never fails a read: it is counted, and the loader answers.
+//! - A fault of the shared tier fails no read: it is counted, and a copy or the loader answers. [`OnUnreachable::Fail`] is the exception
+//!   that one asks for: [`LoadError::Unproven`], and the loader does not run.
 //! - Loads are not repeated: within an instance one runs at a time for a key and all who ask share its outcome, but for a load that
 //!   an invalidation has overtaken; across instances, as long as the server can be reached.
 //!
@@ -85,6 +88,7 @@
 //! | a read whose loader runs | the loader is dropped too; somebody who waits runs theirs, and inherits the right to fill |
 //! | an invalidation | it is carried out all the same, in the background |
 //! | a [`set`](TieredCache::set) | it counts as an invalidation of the key |
+//! | a guard's [`set`](WriteGuard::set) | the same, and the key may be held until the guard's limit is over |
 //! | [`purge`](TieredCache::purge), [`invalidate_pattern`](TieredCache::invalidate_pattern) | it stops; what it had deleted by then is invalidated everywhere |
 //! | [`guard`](TieredCache::guard) | nothing is held, or soon no longer |
 //! | [`release`](WriteGuard::release) of a guard | it is carried out as an invalidation; the keys may be held until the guard's limit is over |

@@ -156,7 +156,8 @@ impl CacheBuilder {
     }
 
     /// What becomes of the values in the shared tier when its server comes back with data that it had saved, or a replica takes its
-    /// place. Defaults to [`OnRestart::BeginAnew`].
+    /// place. All caches of a namespace must be given the same: the lane goes by the one that asked it last. Defaults to
+    /// [`OnRestart::BeginAnew`].
     pub fn on_restart(mut self, what: OnRestart) -> Self {
         self.config.on_restart = what;
         self
@@ -223,8 +224,9 @@ impl CacheBuilder {
     /// tags are invalidated; [`Stats::table_needless_ppm`](crate::Stats::table_needless_ppm) says about how many there are, and from 5 % on
     /// a warning does. Defaults to 262,144, which is 2 MiB.
     ///
-    /// The shared tier's own table has the size of the largest that any instance was ever told, and grows when one comes that is told
-    /// more: so the size can be changed one instance after the other.
+    /// The shared tier's own table has the size of the largest that any instance of its present era was told, and grows when one comes that
+    /// is told more: so the size can be changed one instance after the other. While it grows the server does nothing else: 70 ms of its
+    /// processor to 524,288 cells, 0.8 s to 4,194,304.
     pub fn tag_cells(mut self, cells: u32) -> Self {
         self.config.cells = cells;
         self

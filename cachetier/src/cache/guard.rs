@@ -301,7 +301,10 @@ impl WriteGuard {
     ///
     /// A tag of the value that is invalidated while the guard stands invalidates the value, too.
     ///
-    /// Cancel safety: dropped, it counts as an invalidation of the key.
+    /// With [`Delivery::Pending`] nobody knows whether the hold is gone, and [`WriteGuard::release`] no longer covers this key: it is
+    /// invalidated, and may go on being held, so kept nowhere, until the guard's limit is over.
+    ///
+    /// Cancel safety: dropped, it counts as pending.
     ///
     /// # Errors
     ///

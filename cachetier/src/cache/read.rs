@@ -43,7 +43,8 @@ impl TieredCache {
     /// callers ask at the same time. What it brings is stored as `rules` say: a [`Policy`](crate::Policy), with
     /// [tags](crate::Policy::tags) if wanted.
     ///
-    /// A fault of the shared tier never fails the call: the loader answers.
+    /// A fault of the shared tier does not fail the call: a copy or the loader answers. The one exception is a policy that asks for it,
+    /// [`OnUnreachable::Fail`](crate::OnUnreachable::Fail).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -73,7 +74,8 @@ impl TieredCache {
     /// # Errors
     ///
     /// [`LoadError::Loader`] if the loader fails: the same error for all who waited, and nothing is stored. Otherwise the loader
-    /// panicked, took longer than the load limit, or asked for its own key.
+    /// panicked, took longer than the load limit, or asked for its own key. [`LoadError::Unproven`] with
+    /// [`OnUnreachable::Fail`](crate::OnUnreachable::Fail) alone: then it did not run.
     pub async fn get_or_load<V, E, F, Fut>(&self, key: &str, rules: impl Rules, load: F) -> Result<V, LoadError<E>>
     where
         V: Value,
@@ -106,7 +108,7 @@ impl TieredCache {
     ///
     /// # Errors
     ///
-    /// Still: a panic, the load limit, or a loader that asked for its own key.
+    /// Still: a panic, the load limit, a loader that asked for its own key, or [`LoadError::Unproven`].
     pub async fn get_or_compute<V, F, Fut>(&self, key: &str, rules: impl Rules, load: F) -> Result<V, LoadError<Infallible>>
     where
         V: Value,

@@ -100,7 +100,8 @@ impl TieredCache {
     ///
     /// # Errors
     ///
-    /// [`CacheError::Key`] if no entry can have this key. A shared tier that cannot be reached is no error: see [`Delivery`].
+    /// [`CacheError::Key`] if no entry can have this key, [`CacheError::Closed`] after a close. A shared tier that cannot be reached is no
+    /// error: see [`Delivery`].
     pub async fn invalidate(&self, key: &str) -> Result<Delivery, CacheError> {
         self.bump(Targets::of_keys([key])?).await
     }
@@ -174,11 +175,11 @@ impl TieredCache {
     /// # }
     /// ```
     ///
-    /// Cancel safety and errors as for [`TieredCache::invalidate`].
+    /// Cancel safety as for [`TieredCache::invalidate`].
     ///
     /// # Errors
     ///
-    /// [`CacheError::Key`] if the tag is empty or too long.
+    /// [`CacheError::Key`] if the tag is empty or too long, [`CacheError::Closed`] after a close.
     pub async fn invalidate_tag(&self, tag: &str) -> Result<Delivery, CacheError> {
         self.invalidate_tags([tag]).await
     }
@@ -228,7 +229,7 @@ impl TieredCache {
     ///
     /// # Errors
     ///
-    /// [`CacheError::Key`] if the prefix is empty, too long or too deep, or does not end with `:`.
+    /// [`CacheError::Key`] if the prefix is empty, too long or too deep, or does not end with `:`; [`CacheError::Closed`] after a close.
     pub async fn invalidate_prefix(&self, prefix: &str) -> Result<Delivery, CacheError> {
         self.bump(Targets::of_prefix(&self.shared.config.namespace, prefix)?).await
     }
@@ -281,7 +282,8 @@ impl TieredCache {
     ///
     /// # Errors
     ///
-    /// Before anything is done: an unusable key or policy, too many tags, a value too large or one that the codec cannot carry.
+    /// Before anything is done: an unusable key or policy, too many tags, a value too large or one that the codec cannot carry,
+    /// [`CacheError::Closed`] after a close.
     pub async fn set<V: Value>(&self, key: &str, value: V, rules: impl Rules) -> Result<Delivery, CacheError> {
         Box::pin(self.put(self.key(key), Just(value), rules, Putter::Anybody)).await
     }

@@ -200,7 +200,7 @@ impl Invalidator {
     ///
     /// # Errors
     ///
-    /// [`CacheError::Key`] if the prefix is empty, too long or too deep, or does not end with `:`.
+    /// [`CacheError::Key`] if the prefix is empty, too long or too deep, or does not end with `:`; [`CacheError::Closed`] after a close.
     pub async fn invalidate_prefix(&self, prefix: &str) -> Result<Delivery, CacheError> {
         self.bump(Targets::of_prefix(&self.shared.namespace, prefix)?).await
     }

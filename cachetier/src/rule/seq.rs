@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use crate::error::TokenError;
 
-/// A point on the lane: the clock of the server that keeps it, in microseconds, forced to increase.
+/// A point on the lane. An era begins at the clock of the server that keeps it, in microseconds, and counts up by one with each bump; with
+/// [`OnRestart::Trust`](crate::OnRestart::Trust) it does not fall behind that clock either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub(crate) u64);
 
