@@ -230,7 +230,7 @@ impl TieredCache {
     /// Invalidates the keys of a pattern, in both tiers of every instance.
     ///
     /// `*` stands for any bytes or none, `?` for any one byte, `[a-z_]` for one of these and `[^a-z]` for any other one; a `\` before a
-    /// character makes it stand for itself. A pattern is the whole key, not a part of it.
+    /// character makes it stand for itself. A pattern is the whole key, not a part of it. It has at most 32 `*`.
     ///
     /// Prefer a [tag](TieredCache::invalidate_tag) where one can be foreseen: that costs one step, and this a look at every key of the
     /// server. A pattern that is a [prefix](TieredCache::invalidate_prefix) of whole segments and a `*`, a `*` alone, and one that is a

@@ -7,7 +7,7 @@ use crate::error::Fault;
 use crate::key::TagHash;
 use crate::rule::glob::Glob;
 use crate::rule::seq::Token;
-use crate::wire::envelope::{HEADER, MAX_TAGS};
+use crate::wire::envelope::{HEADER, MAX_TAGS, peek};
 use crate::wire::slot::{HOLD, PREFIX, TICKET, VALUE};
 
 /// How much of a value a walk reads at most: its header and its tags.
@@ -75,15 +75,15 @@ impl Doomed {
         match (kind, self) {
             (Some(TICKET), _) => Verdict::UnderWay,
             (Some(VALUE), Self::All) => Verdict::Goes,
-            (Some(VALUE), Self::Before(point)) => match Header::of(head) {
+            (Some(VALUE), Self::Before(point)) => match peek(head) {
                 // What cannot be read goes, too: it has the name, and at worst it is loaded again.
-                Some(header) if !header.is_before(*point) => Verdict::Newer,
+                Some(seen) if !is_before(seen.born, *point) => Verdict::Newer,
                 _ => Verdict::Goes,
             },
-            (Some(VALUE), Self::Tagged(tag, point)) => match Header::of(head) {
+            (Some(VALUE), Self::Tagged(tag, point)) => match peek(head) {
                 None => Verdict::Unread,
-                Some(header) if !header.carries(*tag) => Verdict::OfNoConcern,
-                Some(header) if header.is_before(*point) => Verdict::Goes,
+                Some(seen) if !seen.carries(*tag) => Verdict::OfNoConcern,
+                Some(seen) if is_before(seen.born, *point) => Verdict::Goes,
                 Some(_) => Verdict::Newer,
             },
             _ => Verdict::Foreign,
@@ -91,34 +91,9 @@ impl Doomed {
     }
 }
 
-/// What a walk reads of a value.
-struct Header<'a> {
-    era: u32,
-    seq: u64,
-    tags: &'a [[u8; 8]],
-}
-
-impl<'a> Header<'a> {
-    /// `None` for one that another release has laid out, or that is cut short.
-    fn of(head: &'a [u8]) -> Option<Self> {
-        let array = |range: std::ops::Range<usize>| head.get(range);
-        let (version, flags, count) = (head.get(17)?, head.get(18)?, usize::from(*head.get(20)?));
-        if *version != 1 || *flags > 1 || count > MAX_TAGS {
-            return None;
-        }
-        let era = u32::from_be_bytes(array(40..44)?.try_into().ok()?);
-        let seq = u64::from_be_bytes(array(44..52)?.try_into().ok()?);
-        let (tags, _) = array(HEADER..HEADER + 8 * count)?.as_chunks::<8>();
-        Some(Self { era, seq, tags })
-    }
-
-    fn is_before(&self, point: Token) -> bool {
-        self.era != point.era.0 || self.seq < point.seq.0
-    }
-
-    fn carries(&self, tag: TagHash) -> bool {
-        self.tags.contains(&tag.0.to_be_bytes())
-    }
+/// Whether the load of a value began before the point: that of a value of another era did.
+fn is_before(born: Token, point: Token) -> bool {
+    born.era != point.era || born.seq < point.seq
 }
 
 /// How many of the names that were looked at came to what.

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, Value};
+use ::redis::{Cmd, Pipeline, Value};
 use async_trait::async_trait;
 
 use crate::error::Fault;
 use crate::l2::walk::{Doomed, Found, Selection, Swept, Walk};
+use crate::rule::stamp::Stamp;
+use crate::wire::slot::{PREFIX, Slot};
 
 use super::connect::{Dial, Made, Pushes, judged, misread};
 use super::lane::numbers;
@@ -42,6 +44,36 @@ impl RedisWalk {
             purge: Script::of_entry(include_str!("scripts/purge.lua")),
         })
     }
+
+    /// Leaves out the names under which a value waits for its key to be given it: they are nobody's keys. A name alone says nothing, for a
+    /// key may end like that; the stamp in it does, if it is the value's own.
+    async fn without_values_on_their_way(&mut self, mut names: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Fault> {
+        let mut question = Pipeline::new();
+        for name in names.iter().filter(|name| stamp_named(name).is_some()) {
+            question.cmd("GETRANGE").arg(name).arg(0).arg(PREFIX - 1);
+        }
+        if question.is_empty() {
+            return Ok(names);
+        }
+        let answers = self.connection.send_packed_commands(&question, 0, question.len());
+        let reply = tokio::time::timeout(self.limit, answers).await.map(|reply| reply.map(Value::Array));
+        let Value::Array(heads) = judged(reply, self.limit)? else { return Err(misread("what stands under names")) };
+        let mut heads = heads.into_iter();
+        names.retain(|name| {
+            let Some(ending) = stamp_named(name) else { return true };
+            // Gone, or of another type: then there is no such value.
+            let Some(Value::BulkString(head)) = heads.next() else { return true };
+            !matches!(Slot::of(&head), Slot::Value { stamp, .. } if format!("{:032x}", u128::from_be_bytes(stamp.0)).as_bytes() == ending)
+        });
+        Ok(names)
+    }
+}
+
+/// What stands behind the `#` of a name that may be one of a value on its way: a stamp as `store` writes it there.
+fn stamp_named(name: &[u8]) -> Option<&[u8]> {
+    let (_, end) = name.split_last_chunk::<{ 1 + 2 * Stamp::LEN }>()?;
+    let stamp = end.strip_prefix(b"#")?;
+    stamp.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')).then_some(stamp)
 }
 
 #[async_trait]
@@ -51,6 +83,8 @@ impl Walk for RedisWalk {
         command.arg("SCAN").arg(&self.cursor).arg("MATCH").arg(&self.pattern).arg("COUNT").arg(batch);
         let reply = tokio::time::timeout(self.limit, self.connection.send_packed_command(&command)).await;
         let (cursor, names) = page(judged(reply, self.limit)?)?;
+        let names = self.without_values_on_their_way(names).await?;
+        // Cancel safety: not before, or what a dropped call has found would be found by none.
         self.cursor = cursor;
         Ok(Found { names, last: self.cursor == b"0" })
     }

@@ -4,6 +4,9 @@
 use crate::error::KeyError;
 use crate::key::check_key;
 
+/// The most `*` of a pattern: each multiplies what an old server takes for a match, and holds up everybody else.
+const MOST_STARS: usize = 32;
+
 /// A pattern of keys, byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Glob(Vec<Part>);
@@ -59,6 +62,9 @@ impl Glob {
                 b'\\' => Part::Byte(bytes.next().ok_or(refused("nothing follows the last '\\'"))?),
                 byte => Part::Byte(byte),
             });
+        }
+        if parts.iter().filter(|part| **part == Part::Many).count() > MOST_STARS {
+            return Err(refused("there are more than 32 '*'"));
         }
         Ok(Self(parts))
     }
@@ -249,6 +255,13 @@ mod tests {
     }
 
     #[test]
+    fn more_stars_than_every_server_matches_quickly_are_refused() {
+        assert!(Glob::parse(&"*a".repeat(32)).is_ok());
+        assert!(Glob::parse(&("**".repeat(500) + &r"\*".repeat(500))).is_ok(), "one, and a key's");
+        assert!(matches!(Glob::parse(&"*a".repeat(33)), Err(KeyError::Pattern { .. })));
+    }
+
+    #[test]
     fn what_needs_no_walk_is_told_apart() {
         assert_eq!(glob("**").shape(), Shape::Everything);
         assert_eq!(glob(r"user:\**").shape(), Shape::Prefix("user:*".into()));
@@ -266,7 +279,7 @@ mod tests {
 
     #[test]
     fn many_stars_cost_little() {
-        let pattern = "*a".repeat(2_000) + "b";
+        let pattern = "*a".repeat(32) + "b";
         assert!(!glob(&pattern).matches("a".repeat(4_000).as_bytes()));
     }
 

@@ -47,6 +47,8 @@ const NEGATIVE: u8 = 1;
 const EXPIRED: u8 = 1;
 const BEFORE_MUTABLE: Range<usize> = PREFIX..MUTABLE.start;
 const AFTER_MUTABLE: Range<usize> = MUTABLE.end..CHECKSUM.start;
+/// Era and seq of the load's begin.
+const BORN: Range<usize> = 40..52;
 const CHECKSUM: Range<usize> = 60..HEADER;
 const MAX_U48: u64 = (1 << 48) - 1;
 
@@ -305,6 +307,31 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Envelope<'_>, Unreadable> {
         return Err(Unreadable::Corrupt("a negative entry has a payload"));
     }
     Ok(Envelope { stamp, head, tags: Tags(tags.iter()), payload })
+}
+
+/// What is seen of a value whose payload was not read.
+#[derive(Clone, Debug)]
+pub(crate) struct Glimpse<'a> {
+    pub(crate) born: Token,
+    tags: Tags<'a>,
+}
+
+impl Glimpse<'_> {
+    pub(crate) fn carries(&self, tag: TagHash) -> bool {
+        self.tags.clone().any(|carried| carried == tag)
+    }
+}
+
+/// Reads what the begin of a value says, unchecked. `None` for one that another release has laid out, or that is cut short.
+pub(crate) fn peek(begin: &[u8]) -> Option<Glimpse<'_>> {
+    let (header, behind) = begin.split_at_checked(HEADER)?;
+    let (mut rest, mut born) = (Bytes(header.get(PREFIX..)?), Bytes(header.get(BORN)?));
+    let (version, flags, _codec, count) = (rest.u8()?, rest.u8()?, rest.u8()?, usize::from(rest.u8()?));
+    if version != VERSION || flags & !NEGATIVE != 0 || count > MAX_TAGS {
+        return None;
+    }
+    let (tags, _) = behind.get(..8 * count)?.as_chunks::<8>();
+    Some(Glimpse { born: Token { era: Era(born.u32()?), seq: Seq(born.u64()?) }, tags: Tags(tags.iter()) })
 }
 
 #[cfg(test)]

@@ -10,5 +10,6 @@ for i = 3, #KEYS do
 end
 for i = 3, #KEYS do
   local others, latest = held[i].others, held[i].latest
-  put(KEYS[i], others ~= '', others .. record(guard, deadline), math.max(latest, deadline))
+  -- Planted again it stays as touched as it was.
+  put(KEYS[i], others ~= '' or (held[i].own and held[i].touched), others .. record(guard, deadline), math.max(latest, deadline))
 end

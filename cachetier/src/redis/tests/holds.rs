@@ -102,6 +102,21 @@ async fn guards_hold_a_key_side_by_side_and_the_last_one_empties_it() {
     assert_eq!(plain.get(&name()).await, None);
 }
 
+// Planted again it was untouched: its `set` would then have put what is older than the bump that had touched it.
+#[tokio::test]
+async fn a_guard_that_is_planted_again_stays_touched() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    plant(&lane, stamp(1), LIMIT).await;
+    plant(&lane, stamp(1), LIMIT).await;
+    assert!(!standing(&mut plain).await.touched, "by nobody yet");
+    lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
+    plant(&lane, stamp(1), LIMIT).await;
+    let held = standing(&mut plain).await;
+    assert_eq!((held.touched, guards(&held)), (true, vec![stamp(1)]));
+    assert!(matches!(lane.trade("k", stamp(1), stamp(3), LEASE, Token::default()).await, Ok(Seized::Held(_))));
+}
+
 #[tokio::test]
 async fn records_that_have_ended_are_left_out() {
     let server = Server::start().await;

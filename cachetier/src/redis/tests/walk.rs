@@ -64,12 +64,10 @@ async fn a_walk_finds_what_the_pattern_matches_whatever_stands_in_names() {
         "a[a-z]b",
         "a[^a-z]b",
         r"a[\]\\]b",
-        "a[^]*]b",
         "a[Z-a]b",
         "a[+--]b",
         r"a[\--^]b",
         "a[^^]b",
-        "a[]]b",
         "*b",
         "**",
         "user:*:mail",
@@ -80,8 +78,7 @@ async fn a_walk_finds_what_the_pattern_matches_whatever_stands_in_names() {
         "a[a-]b",
     ];
     for pattern in patterns {
-        let Ok(glob) = Glob::parse(pattern) else { continue };
-        let selection = selection(glob);
+        let selection = selection(Glob::parse(pattern).unwrap());
         let mut walks = store.walks(&selection).await.expect("begun");
         let there = found(&mut *walks[0], 3).await;
         let mut here: Vec<String> =
@@ -96,6 +93,24 @@ async fn a_walk_finds_what_the_pattern_matches_whatever_stands_in_names() {
         let mut here: Vec<String> = keys.iter().filter(|key| key.starts_with(prefix)).map(|key| format!("{HEAD}{key}")).collect();
         here.sort_unstable();
         assert_eq!(there, here, "{prefix}");
+    }
+}
+
+// It was counted, deleted and told of as if it were a key.
+#[tokio::test]
+async fn a_value_on_its_way_to_its_key_is_not_found_and_a_key_that_is_named_like_one_is() {
+    let server = Server::start().await;
+    let ((store, _lane), mut plain) = (server.open().await, server.plain().await);
+    let named = |number: u8| format!("{HEAD}k#{}", format!("{number:02x}").repeat(16));
+    // The stamp of each value is `stamp(3)`.
+    put(&mut plain, &named(3), &value(7, 1, &[])).await;
+    put(&mut plain, &named(4), &value(7, 1, &[])).await;
+    put(&mut plain, &named(5), &ticket(5)).await;
+    plain.ask::<()>(&[b"RPUSH", named(6).as_bytes(), b"x"]).await;
+    put(&mut plain, &format!("{HEAD}k"), b"x").await;
+    for batch in [1, 100] {
+        let mut walks = store.walks(&selection(Glob::everything())).await.expect("begun");
+        assert_eq!(found(&mut *walks[0], batch).await, [format!("{HEAD}k"), named(4), named(5), named(6)]);
     }
 }
 
