@@ -102,10 +102,10 @@ if not stands then
   era, before, seq, cells, run = tonumber(ARGV[1]), 0, math.max(now(), floor + 1), tonumber(ARGV[4]), this_run()
   written, trusted = 0, trusted or 0
 end
--- Moves the lane on by one bump. Within an era seqs count up from the server's clock at its begin; where the lane may be another run's,
--- they stay above what that one can have told.
+-- Moves the lane on by one bump. Within an era seqs count up from the server's clock at its begin; where the lane may be another run's
+-- (it is trusted, or runs cannot be told apart), they stay above what that one can have told.
 if stands then
-  seq = trusted == 1 and math.max(seq + 1, now()) or seq + 1
+  seq = (trusted == 1 or run == 0) and math.max(seq + 1, now()) or seq + 1
 end
 -- Writes a bump's seq into the cells of ARGV[6], hashes of tags and prefixes, into the marks of their pages, and with ARGV[7] '1' into
 -- the place of everything.

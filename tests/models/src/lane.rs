@@ -11,8 +11,10 @@
 //! served may not be older than that version. That is the bound, with no clock in it.
 //!
 //! A bump is one of the key (L2 is dropped), of its tag (a cell is written), or of something else. Messages are lost, late or
-//! doubled; a subscription breaks; the server forgets the lane, the table alone, or what came after a snapshot; the table grows
-//! while it is read. Own bumps that are not answered are pending, and told again.
+//! doubled; a subscription breaks; the server forgets the lane, or the table alone; another process takes its place, with what was
+//! saved; the table grows while it is read. Own bumps that are not answered are pending, and told again.
+//!
+//! With its process go the subscription and the connection of commands, which come back each at its own time.
 //!
 //! Abstracted away: several keys, tags, pages and copies; collisions; what the [`crate::tags`] model shows of generations, and the
 //! [`crate::key`] model of late commands: a load reads the database as it begins, and fills L2 as it ends, if nothing has taken its
@@ -33,7 +35,12 @@
 //! - [`LaneModel::l2_needs_proof`] off: the table that judges the value may lack anything.
 //! - [`LaneModel::waiter_epoch`] and [`LaneModel::epochs_detach`] off: who called after the gap gets what was loaded before it.
 //! - [`LaneModel::drops_on_giving_up`] off: what was read from L2 after sending stays.
-//! - [`LaneModel::floor_sent`] off: nobody notices that the server went back to an older state, and its values are served.
+//! - [`LaneModel::runs_seen`] off: nobody notices that the server went back to an older state, if anybody bumps before an instance that
+//!   was told more has asked where the lane stands: then its seq is above all floors ([`LaneModel::others_come_first`]).
+//! - [`LaneModel::floor_sent`] off as well: nobody does, whoever comes first.
+//! - [`LaneModel::proofs_name_connections`] off: what the old process has proven lets the older values of the new one be served.
+//! - [`LaneModel::epochs_end_connections`] off: so does an answer of the old process that is read late, after a proof of the new one.
+//! - [`LaneModel::ticks_outlast_eras`] off: an own bump leaves its tick for a seq that lies below those that copies carry.
 //! - [`LaneModel::eras`] off: what a lost lane had bumped is good again.
 //! - [`LaneModel::table_loss_seen`] off: what a lost table had bumped is good again.
 //! - [`LaneModel::renewal_takes_over`], [`LaneModel::renewal_begins_epoch`] off: what was not heard of is taken for applied.
@@ -46,12 +53,13 @@
 //! - An own bump need not act here before it is sent, if it does at each outcome: nothing is promised until then. It is dropped early
 //!   so that callers during the trip see it.
 //!
+//! - Where runs are not told apart, an older state that returns is noticed by the floor alone, if who was told more asks first.
+//!   What it has forgotten is owed by nobody then who has not heard of it.
+//! - A clock that goes back as the lane is lost, or returns older, breaks nothing: copies of another era need more than a seq.
+//!
 //! # What does not
 //!
-//! - An older state that returns goes unnoticed if anybody bumps before an instance that was told more has asked where the lane
-//!   stands: then its seq is above all floors ([`LaneModel::others_come_first`]).
-//! - A clock that goes back as the lane is lost, or returns older, gives out seqs below those that copies carry
-//!   ([`LaneModel::clock_goes_on`]).
+//! - A copy that is served without a proof has no bound ([`LaneModel::l1_needs_proof`]).
 
 mod cases;
 mod follower;
@@ -66,7 +74,7 @@ use stateright::{Model, Property};
 pub use cases::cases;
 pub use rules::{Fault, Kinds, LaneModel, Noting, Point, ProofFrom};
 pub use state::{
-    Asked, Elsewhere, Entry, Fate, Flight, Follower, Item, Kind, Lane, Left, Memory, Message, OwnBump, Position, Renewal, Seq,
+    Asked, Elsewhere, Entry, Fate, Flight, Follower, Item, Kind, Lane, Left, Memory, Message, OwnBump, Position, Renewal, Run, Seq,
     Stage, Stamp, Standing, State, Step, Stored, Token, Version, Waiter, Way, Wrong,
 };
 
@@ -118,6 +126,10 @@ pub enum Action {
     CheckAnswered,
     /// The subscription is lost.
     SubscriptionBreaks,
+    /// The process that it was made to is gone.
+    SubscriptionEnds,
+    /// Commands are answered by the server's new process.
+    Reconnect,
     /// The proof runs out.
     ProofEnds,
 
@@ -211,7 +223,7 @@ impl LaneModel {
             let possible = match fault {
                 Fault::LoseLane => state.memory.lane.is_some(),
                 Fault::LoseTable => state.memory.lane.is_some_and(|lane| lane.cell > 0),
-                Fault::ReturnOld => state.snapshot.is_some_and(|snapshot| snapshot != state.memory),
+                Fault::ReturnOld => state.snapshot.is_some(),
             };
             may(state.left.faults > 0 && possible, Action::ServerFails(*fault));
         }
@@ -235,7 +247,8 @@ impl Model for LaneModel {
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         // What can be neither served nor stored any more is of no interest.
         let served_out = state.l1.is_none() && state.flight.is_none() && state.left.loads == 0;
-        if served_out && !self.liveness && state.memory.l2.is_none() {
+        let stored = state.memory.l2.is_some() || state.snapshot.is_some_and(|snapshot| snapshot.l2.is_some());
+        if served_out && !self.liveness && !stored {
             return;
         }
         let mut may = |condition: bool, action| {
@@ -249,10 +262,12 @@ impl Model for LaneModel {
         let heard = matches!(state.follower.stream.first(), Some(Item::Message(_)));
         may(state.follower.step == Step::Live && heard, Action::AskCheck);
         may(state.left.breaks > 0 && subscribed, Action::SubscriptionBreaks);
+        may(subscribed && state.follower.run != state.run, Action::SubscriptionEnds);
+        may(!state.connected(), Action::Reconnect);
         may(state.proof.is_some(), Action::ProofEnds);
-        may(self.renewals && state.proof.is_none() && state.renewal == Renewal::Idle, Action::Renew);
+        may(self.renewals && !self.proven(state) && state.renewal == Renewal::Idle, Action::Renew);
         if let Some(action) = Self::renewal_goes_on(state) {
-            may(true, action);
+            may(state.connected() || !state.renewal.needs_server(), action);
         }
         self.reads(state, &mut may);
         match state.own.map(|own| own.stage) {
@@ -265,7 +280,7 @@ impl Model for LaneModel {
             }
             Some(Stage::Committed) => may(true, Action::SendBump),
             Some(Stage::InOutbox) => may(true, Action::SendAgain),
-            Some(Stage::Sent(_)) => self.fates(state).for_each(|fate| may(true, Action::OwnBumpRuns(fate))),
+            Some(Stage::Sent(_)) => self.fates(state).for_each(|fate| may(state.connected(), Action::OwnBumpRuns(fate))),
             Some(Stage::Executed(_)) => may(true, Action::OwnAnswered),
         }
         let unanswered = state.own.is_some_and(|own| matches!(own.stage, Stage::Sent(_) | Stage::Executed(_)));
@@ -292,7 +307,7 @@ impl Model for LaneModel {
                 state.acknowledged = state.acknowledged.max(version);
                 state.elsewhere = Elsewhere::Idle;
             }
-            Action::ServerFails(fault) => Self::server_fails(&mut state, fault)?,
+            Action::ServerFails(fault) => self.server_fails(&mut state, fault)?,
             Action::TakeSnapshot => state.snapshot = Some(state.memory),
             Action::Grow => {
                 state.left.growths -= 1;
@@ -305,6 +320,7 @@ impl Model for LaneModel {
                 }
             }
             Action::ProofEnds => state.proof = None,
+            Action::Reconnect => state.line = state.run,
             Action::Renew
             | Action::StandRuns
             | Action::StandAnswered
@@ -361,7 +377,8 @@ impl LaneModel {
     fn anybody_takes(self, state: &State, value: Stored) -> bool {
         state.memory.lane.is_some_and(|lane| {
             let gone = self.table_loss_seen && lane.table_lost;
-            !gone && lane.standing.token.era == value.born.era && lane.cell <= value.born.seq
+            let another = self.runs_seen && lane.run != state.run;
+            !gone && !another && lane.standing.token.era == value.born.era && lane.cell <= value.born.seq
         })
     }
 

@@ -10,6 +10,7 @@
 //! | [`key`] | the whole life of one key when commands, replies and processes are late, lost or doubled |
 //! | [`tags`] | the bumps of one tag by the process that reads it, and who may take the value of a flight |
 //! | [`front`] | a front of recently hit entries before the store of the process |
+//! | [`doubt`] | an invalidation by pattern, while copies are held of keys that L2 has lost |
 //! | [`lane`] | what may be served when messages, subscriptions, the lane and its table are lost, and what proves that none was |
 //!
 //! # The guarantees
@@ -38,6 +39,7 @@
 //! each ablation; with `all` as the argument it runs the long ones too, with `all lane` only those of that model.
 
 pub mod case;
+pub mod doubt;
 pub mod fence;
 pub mod front;
 pub mod key;

@@ -15,7 +15,6 @@ test_cases! { lane::cases() =>
     l2_must_not_be_believed_without_a_proof: "L2 is believed without a proof",
     a_waiter_must_ask_for_the_epoch_or_its_end_must_detach: "flights live on when an epoch ends, and waiters ask for none",
     giving_up_must_drop_again: "giving up drops nothing",
-    a_lane_must_be_told_what_its_callers_were_told: "the floor is not sent, and an older copy of the data returns",
     a_lane_that_was_lost_must_begin_another_era: "a lane that was lost begins the same era again",
     a_table_that_is_gone_must_be_noticed: "nobody sees that the table is gone",
     a_renewal_must_take_over_the_table: "a renewal takes over nothing",
@@ -23,10 +22,16 @@ test_cases! { lane::cases() =>
     a_renewal_must_ask_once_more: "a renewal does not ask once more, and the table is lost",
     a_renewal_must_not_prove_another_epoch: "a renewal's proof is kept across an epoch's end, and the lane is lost",
     a_renewal_must_compare_points_of_the_known_era: "a renewal compares a point of another era than the known one, and the lane is lost",
+    a_run_must_be_told_from_another:
+        "runs are not told apart, older data returns, and somebody bumps before who was told more has asked",
+    where_it_is_not_a_lane_must_be_told_what_its_callers_were_told:
+        "runs are not told apart, the floor is not sent, and older data returns",
+    a_proof_must_name_the_connections_it_was_asked_with: "a proof vouches for every connection, and older data returns",
+    they_must_be_forgotten_with_its_epoch:
+        "the next epoch's proof vouches for the connections of the one before, and older data returns",
+    a_tick_must_outlast_an_answer_of_another_era:
+        "an own bump that another era has answered loses its tick, and the clock goes back",
     serving_without_a_proof_is_not_bounded: "limit: a copy is served without a proof (`Serve`)",
-    older_data_goes_unnoticed_if_others_bump_first: "limit: older data returns, and somebody bumps before who was told more has asked",
-    older_data_under_a_clock_that_goes_back_is_not_told_from_newer: "limit: the same, and the server's clock goes back, too",
-    a_lane_must_not_be_lost_with_the_clock: "limit: the lane is lost, and the server's clock goes back",
     the_bound_holds_when_messages_are_lost_late_or_doubled: "RECOMMENDED 2 bumps, 2 loads, 1 message lost, late or doubled",
     it_holds_for_three_bumps: "RECOMMENDED 3 bumps, 2 loads, 2 lost",
     it_holds_for_who_has_just_started: "RECOMMENDED an instance that has just started, 2 bumps, 2 loads, 1 lost",
@@ -42,7 +47,14 @@ test_cases! { lane::cases() =>
     it_holds_when_the_table_grows_as_well: "RECOMMENDED the lane or its table is lost, and it grows, 2 bumps, 1 load, 1 lost",
     it_holds_when_the_table_grows_beside_a_renewal: "RECOMMENDED the table grows, renewals, 1 bump, 1 load, 1 lost",
     it_holds_when_older_data_returns: "RECOMMENDED older data returns, 2 bumps, 1 load",
+    it_does_when_older_data_returns_with_proofs_beside_the_subscription: "RECOMMENDED older data returns, renewals, 1 bump, 1 load",
+    it_does_with_own_bumps: "RECOMMENDED older data returns, own bumps, 1 bump, 2 loads, 1 answer lost",
+    it_does_when_the_clock_goes_back_as_well: "RECOMMENDED the clock goes back as older data returns, 2 bumps, 1 load",
+    a_lane_may_be_lost_with_the_clock: "RECOMMENDED the clock goes back as the lane is lost, 2 bumps, 2 loads, 1 lost",
+    own_bumps_hold_then: "RECOMMENDED the same, own bumps, 2 bumps of the tag, 2 loads",
     a_follower_left_alone_finds_back: "RECOMMENDED left alone, the follower finds back from all of these",
+    where_runs_are_not_told_apart_the_floor_is_enough_for_who_asks_first:
+        "also right: runs are not told apart, older data returns, and who was told more asks first",
     an_own_bump_need_not_act_before_it_is_sent: "also right: an own bump acts here at its outcome alone",
     an_epoch_need_not_be_noted_first_if_its_end_detaches:
         "also right: flights take the epoch that they end in, and no epoch ends without detaching them",

@@ -1,6 +1,6 @@
 //! The follower, step by step as `coherence/follower.rs` goes, and what it does to the instance: `View` and `Instance`.
 
-use super::state::{Asked, Item, Kind, Message, Standing, State, Step, Token};
+use super::state::{Asked, Item, Kind, Message, Seq, Standing, State, Step, Token};
 use super::{Action, LaneModel, Point, ProofFrom};
 
 /// Why a session could not go on.
@@ -17,6 +17,9 @@ impl LaneModel {
     /// An epoch ends: what is held is suspect, and flights are detached.
     pub(super) fn end_epoch(self, state: &mut State) {
         state.proof = None;
+        if self.epochs_end_connections {
+            state.proof_line = 0;
+        }
         state.renewal.overtake();
         if let Some(entry) = &mut state.l1 {
             entry.present = false;
@@ -37,6 +40,17 @@ impl LaneModel {
             state.known = told;
         }
         self.end_epoch(state);
+    }
+
+    /// Takes over the table of the lane that stood at `told`: `View::take_over`.
+    pub(super) fn merge(state: &mut State, page: Seq, told: Token) {
+        state.table = state.table.max(page);
+        // What was bumped later is not in that table.
+        let later = |at: &Token| at.era == told.era && at.seq > told.seq;
+        if state.answered_elsewhere.is_some_and(|at| !later(&at)) {
+            state.answered_elsewhere = None;
+            state.unanswered = false;
+        }
     }
 
     pub(super) fn reach(state: &mut State, point: Token) {
@@ -132,6 +146,7 @@ impl LaneModel {
             ProofFrom::Arrival => state.ask().since,
         };
         state.proof = Some(since);
+        state.proof_line = state.proof_line.max(asked.line);
     }
 
     fn caught_up(self, state: &mut State, before: Standing, asked: Asked, then: Step) {
@@ -153,6 +168,7 @@ impl LaneModel {
         let heard = matches!(state.follower.stream.first(), Some(Item::Message(_)));
         match state.follower.step {
             Step::Away => Action::Subscribe,
+            step if step.needs_server() && state.follower.run != state.run => Action::SubscriptionEnds,
             Step::Subscribed => Action::FirstCheck,
             Step::Begun(_) => Action::ReadHead,
             Step::Head(..) => Action::ReadPage,
@@ -177,7 +193,14 @@ impl LaneModel {
                 self.end_session(state);
                 return Some(());
             }
-            (Action::Subscribe, Step::Away) => Step::Subscribed,
+            (Action::SubscriptionEnds, _) => {
+                self.end_session(state);
+                return Some(());
+            }
+            (Action::Subscribe, Step::Away) => {
+                state.follower.run = state.run;
+                Step::Subscribed
+            }
             (Action::FirstCheck, Step::Subscribed) => Step::Begun(self.check(state, state.known)),
             (Action::ReadHead, Step::Begun(begun)) => match Self::page_moved(state, begun, state.follower.applied) {
                 Some(moved) if self.reads_in_two => Step::Head(begun, moved),
@@ -210,11 +233,11 @@ impl LaneModel {
                 Step::Met(point, page, asked)
             }
             (Action::Merge, Step::Met(begun, page, asked)) => {
-                state.table = state.table.max(page);
+                Self::merge(state, page, begun.token);
                 Step::Merged(begun, asked)
             }
             (Action::Merge, Step::Unmerged(page)) => {
-                state.table = state.table.max(page);
+                Self::merge(state, page, state.follower.applied);
                 Step::Live
             }
             (Action::CatchUp, Step::Met(begun, page, asked)) => {

@@ -26,9 +26,15 @@ impl LaneModel {
         }
     }
 
+    /// Whether it is proven of the process that answers commands now that nothing is missing here.
+    pub(super) fn proven(self, state: &State) -> bool {
+        let of_this_line = state.proof_line >= state.line || !self.proofs_name_connections;
+        state.proof.is_some() && of_this_line
+    }
+
     /// Whether L2 may be read now: proven, and nothing of the key waits to be told.
     fn readable(self, state: &State) -> bool {
-        (state.proof.is_some() || !self.l2_needs_proof) && !state.pending()
+        (self.proven(state) || !self.l2_needs_proof) && !state.pending()
     }
 
     /// Whether a value of L2 is of use here.
@@ -50,7 +56,7 @@ impl LaneModel {
                 let join = self.waiters && flight.attached && state.waiter.is_none() && state.proof.is_some();
                 may(join, Action::Join);
                 may(
-                    true,
+                    state.connected() || !matches!(flight.way, Way::L2Asked | Way::StampAsked),
                     match flight.way {
                         Way::Loaded(..) => Action::EndLoad,
                         Way::L2Asked => Action::L2Answers,
@@ -64,7 +70,7 @@ impl LaneModel {
             None => {
                 let suspect = state.l1.is_some_and(|entry| self.is_suspect(state, entry));
                 may(suspect && self.readable(state), Action::AskStamp);
-                let readable = self.readable(state);
+                let readable = self.readable(state) && state.connected();
                 let usable = state.memory.l2.is_some_and(|value| Self::usable(state, value));
                 may(state.left.loads > 0 && readable && state.memory.l2.is_some(), Action::AskL2);
                 may(state.left.loads > 0 && !(readable && usable), Action::BeginLoad);
@@ -89,7 +95,7 @@ impl LaneModel {
         match action {
             Action::BeginLoad => {
                 state.left.loads -= 1;
-                let readable = self.readable(state);
+                let readable = self.readable(state) && state.connected();
                 if readable {
                     // The ticket stands where nothing was, or is put in the place of what is of no use.
                     state.memory.l2 = None;
@@ -124,7 +130,7 @@ impl LaneModel {
         let flight = state.flight?;
         let Way::Loaded(version, ticket) = flight.way else { return None };
         let born = if self.seq_noted == Noting::First { flight.noted } else { state.known };
-        let fills = ticket && flight.attached && !state.pending();
+        let fills = ticket && flight.attached && !state.pending() && state.connected();
         let stamp = if fills {
             state.stamps += 1;
             state.memory.l2 = Some(Stored { version, born, stamp: state.stamps });
@@ -140,7 +146,7 @@ impl LaneModel {
     fn end_l2_read(self, state: &mut State) -> Option<()> {
         let flight = state.flight?;
         let Way::L2Answered(found) = flight.way else { return None };
-        let current = (state.proof.is_some() && flight.present) || !self.l2_needs_proof;
+        let current = (self.proven(state) && flight.present) || !self.l2_needs_proof;
         let usable = found
             .filter(|value| current && !state.pending() && Self::usable(state, *value) && state.unmoved(value.born, flight.ticked));
         let Some(Stored { version, born, stamp }) = usable else {
@@ -161,7 +167,7 @@ impl LaneModel {
     fn end_stamp(self, state: &mut State) -> Option<()> {
         let flight = state.flight?;
         let Way::StampAnswered(same) = flight.way else { return None };
-        let current = state.proof.is_some() && flight.present;
+        let current = self.proven(state) && flight.present;
         let held = state.l1.filter(|entry| current && same && self.is_suspect(state, *entry));
         if let Some(entry) = held {
             // As it was judged, should no table be asked.
@@ -199,6 +205,8 @@ impl LaneModel {
             Kind::Other => {}
             Kind::Tag => {
                 state.unanswered = true;
+                // Its tick is a later one.
+                state.answered_elsewhere = None;
                 if let Some(entry) = &mut state.l1 {
                     entry.ticked = false;
                 }
@@ -215,13 +223,17 @@ impl LaneModel {
     }
 
     /// `end_own`: it stands on the lane at `at`.
-    fn answered(state: &mut State, kind: Kind, at: Token, version: Version) {
+    fn answered(self, state: &mut State, kind: Kind, at: Token, version: Version) {
         match kind {
             Kind::Key => Self::drop_key(state, Some(at)),
             Kind::Other => {}
             Kind::Tag => {
                 state.table = state.table.max(at.seq);
-                state.unanswered = false;
+                if state.known.era == at.era || !self.ticks_outlast_eras {
+                    state.unanswered = false;
+                } else {
+                    state.answered_elsewhere = Some(at);
+                }
             }
         }
         if state.known.era == at.era {
@@ -246,7 +258,7 @@ impl LaneModel {
                 Some(OwnBump { stage: Stage::Executed(at), ..own })
             }
             (Action::OwnAnswered, Stage::Executed(at)) => {
-                Self::answered(state, own.kind, at, own.version);
+                self.answered(state, own.kind, at, own.version);
                 None
             }
             (Action::GiveUp, Stage::Sent(_) | Stage::Executed(_)) => {

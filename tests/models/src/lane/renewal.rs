@@ -58,7 +58,7 @@ impl LaneModel {
                 }
             }
             (Action::RenewalMerges, Renewal::Met(position, told, page)) => {
-                state.table = state.table.max(page);
+                Self::merge(state, page, told.token);
                 Renewal::Merged(position, told)
             }
             (Action::RenewalProves, Renewal::Merged(position, told)) => {
@@ -74,6 +74,7 @@ impl LaneModel {
     fn prove_in(self, state: &mut State, position: Position) {
         if position.present || !self.proves_in_its_epoch {
             state.proof = Some(state.proof.unwrap_or(0).max(position.asked.since));
+            state.proof_line = state.proof_line.max(position.asked.line);
         }
     }
 }

@@ -57,6 +57,14 @@ pub enum Fault {
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one rule that an ablation takes away")]
 pub struct LaneModel {
+    /// Whether a check that finds another run of the server begins another era.
+    pub runs_seen: bool,
+    /// Whether a proof vouches for no answer of a later connection than those there were when it was asked for.
+    pub proofs_name_connections: bool,
+    /// Whether the connections that a proof vouches for are forgotten when its epoch ends.
+    pub epochs_end_connections: bool,
+    /// Whether an own bump that is answered in another era than is known keeps its tick.
+    pub ticks_outlast_eras: bool,
     /// Whether callers say what they were told, so that a lane below it begins another era.
     pub floor_sent: bool,
     /// Whether a lane that begins anew does so under another era.
@@ -143,6 +151,10 @@ impl LaneModel {
     #[must_use]
     pub const fn recommended() -> Self {
         Self {
+            runs_seen: true,
+            proofs_name_connections: true,
+            epochs_end_connections: true,
+            ticks_outlast_eras: true,
             floor_sent: true,
             eras: true,
             table_loss_seen: true,
@@ -179,7 +191,7 @@ impl LaneModel {
             waiters: false,
             reads_in_two: false,
             clock_goes_on: true,
-            others_come_first: false,
+            others_come_first: true,
             newcomer: false,
             liveness: false,
         }

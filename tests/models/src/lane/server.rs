@@ -14,22 +14,20 @@ impl LaneModel {
         })
     }
 
-    fn next_seq(self, state: &mut State, after: Seq) -> Seq {
-        let seq = if self.clock_goes_on { state.clock.max(after) + 1 } else { after + 1 };
-        state.clock = state.clock.max(seq);
-        seq
-    }
-
+    /// `begin.lua`: from the server's clock on.
     fn begin_era(self, state: &mut State, floor: Token) -> Lane {
         state.eras += u8::from(self.eras);
-        let seq = self.next_seq(state, if self.floor_sent { floor.seq } else { 0 });
+        let told = if self.floor_sent { floor.seq } else { 0 };
+        let seq = if self.clock_goes_on { state.clock.max(told) + 1 } else { told + 1 };
+        state.clock = state.clock.max(seq);
         let standing = Standing { token: Token { era: state.eras, seq }, large: false };
-        Lane { standing, cell: 0, table_lost: false, covered: 0 }
+        Lane { standing, cell: 0, table_lost: false, covered: 0, run: state.run }
     }
 
-    /// `check.lua`.
+    /// `check.lua`: what another run of the server has left is not counted on from.
     pub(super) fn check(self, state: &mut State, floor: Token) -> Standing {
-        let lane = self.standing(state.memory.lane, floor).unwrap_or_else(|| self.begin_era(state, floor));
+        let stands = self.standing(state.memory.lane, floor).filter(|lane| !self.runs_seen || lane.run == state.run);
+        let lane = stands.unwrap_or_else(|| self.begin_era(state, floor));
         state.memory.lane = Some(lane);
         lane.standing
     }
@@ -39,7 +37,8 @@ impl LaneModel {
         let (mut lane, previous) = match self.standing(state.memory.lane, floor) {
             Some(mut lane) => {
                 let previous = lane.standing.token.seq;
-                lane.standing.token.seq = self.next_seq(state, previous);
+                lane.standing.token.seq = previous + 1;
+                state.clock = state.clock.max(previous + 1);
                 (lane, previous)
             }
             None => (self.begin_era(state, floor), 0),
@@ -77,7 +76,7 @@ impl LaneModel {
         state.memory.lane.filter(same).map_or(0, |lane| if moved { lane.cell } else { 0 })
     }
 
-    pub(super) fn server_fails(state: &mut State, fault: Fault) -> Option<()> {
+    pub(super) fn server_fails(self, state: &mut State, fault: Fault) -> Option<()> {
         state.left.faults -= 1;
         match fault {
             Fault::LoseLane => state.memory.lane = None,
@@ -88,16 +87,19 @@ impl LaneModel {
             }
             Fault::ReturnOld => {
                 state.memory = state.snapshot.take()?;
+                state.run += 1;
                 void_ticket(state);
-                forgive(state);
+                if !self.runs_seen {
+                    forgive(state);
+                }
             }
         }
         Some(())
     }
 }
 
-/// A bump that the older state has forgotten is owed by nobody who has not heard of it, and until the lane is asked again by
-/// nobody at all.
+/// Where the run is not told, a bump that the older state has forgotten is owed by nobody who has not heard of it, and until the lane is
+/// asked again by nobody at all.
 fn forgive(state: &mut State) {
     let covered = state.memory.lane.map_or(0, |lane| lane.covered);
     state.acknowledged = state.acknowledged.min(covered);
@@ -129,7 +131,7 @@ fn void_ticket(state: &mut State) {
 }
 
 fn publish(state: &mut State, message: Message, fate: Fate) {
-    if state.follower.step == Step::Away {
+    if state.follower.step == Step::Away || state.follower.run != state.run {
         return;
     }
     let copies = match fate {

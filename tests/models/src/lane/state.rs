@@ -9,6 +9,8 @@ pub type Version = u8;
 pub type Seq = u8;
 /// A mark of a fill; 0 is none.
 pub type Stamp = u8;
+/// A life of the server's process.
+pub type Run = u8;
 
 /// More messages, and one reply, than are ever under way.
 const UNDER_WAY: usize = 10;
@@ -81,6 +83,8 @@ pub struct Lane {
     pub(super) table_lost: bool,
     /// The newest version that a bump covers which this lane remembers.
     pub(super) covered: Version,
+    /// The run of the server in which it was last checked, or began.
+    pub(super) run: Run,
 }
 
 /// A value in L2.
@@ -116,6 +120,8 @@ pub struct Asked {
     pub(super) since: Version,
     /// What the caller says that it was told.
     pub(super) floor: Token,
+    /// The run that commands went to then.
+    pub(super) line: Run,
 }
 
 /// How far the follower is: `come_into_step` from [`Step::Subscribed`] to [`Step::Merged`], then `session`.
@@ -150,6 +156,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether the server must answer before it goes on.
+    pub(super) fn needs_server(self) -> bool {
+        matches!(self, Self::Subscribed | Self::Begun(_) | Self::Head(..) | Self::Again(..) | Self::Checking(_))
+    }
+
     /// What was asked and has not proven anything yet.
     pub(super) fn asked(&mut self) -> Option<&mut Asked> {
         match self {
@@ -168,6 +179,8 @@ impl Step {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Follower {
     pub(super) step: Step,
+    /// The run of the server that the subscription was made to.
+    pub(super) run: Run,
     /// Up to where it has applied everything.
     pub(super) applied: Token,
     /// Whether the instance has been in step on this subscription.
@@ -224,6 +237,15 @@ impl Renewal {
     /// What was asked and has not proven anything yet.
     pub(super) fn asked(&mut self) -> Option<&mut Asked> {
         self.position().map(|position| &mut position.asked)
+    }
+
+    /// Whether the server must answer before it goes on.
+    pub(super) fn needs_server(self) -> bool {
+        match self {
+            Self::Answered(position, told) => told.token != position.reached,
+            Self::Sent(_) | Self::Head(..) | Self::Read(..) => true,
+            _ => false,
+        }
     }
 
     /// The epoch that was noted has ended.
@@ -355,17 +377,25 @@ pub struct State {
     pub(super) eras: u8,
     /// A message that comes late.
     pub(super) astray: Option<Message>,
+    /// The server's process.
+    pub(super) run: Run,
+    /// The run that this instance's commands go to.
+    pub(super) line: Run,
 
     pub(super) follower: Follower,
     pub(super) renewal: Renewal,
     /// What the proof covers, if there is one.
     pub(super) proof: Option<Version>,
+    /// The run that commands went to when it was asked for, or a later proof.
+    pub(super) proof_line: Run,
     pub(super) known: Token,
     pub(super) reached: Token,
     /// What the tag's cell reads here.
     pub(super) table: Seq,
-    /// Whether an own bump of the tag has no seq yet.
+    /// Whether an own bump of the tag has no seq yet that takes its tick's place.
     pub(super) unanswered: bool,
+    /// Where the latest one was answered, if that is of another era than was known then.
+    pub(super) answered_elsewhere: Option<Token>,
     /// The newest version that a message or an answer has told of here.
     pub(super) heard: Version,
     pub(super) l1: Option<Entry>,
@@ -383,7 +413,7 @@ impl State {
     /// In step with a lane that nobody has bumped, with the first version in both tiers and no proof.
     pub(super) fn new(left: Left) -> Self {
         let begun = Token { era: 1, seq: 1 };
-        let lane = Lane { standing: Standing { token: begun, large: false }, cell: 0, table_lost: false, covered: 0 };
+        let lane = Lane { standing: Standing { token: begun, large: false }, cell: 0, table_lost: false, covered: 0, run: 1 };
         Self {
             committed: 0,
             elsewhere: Elsewhere::Idle,
@@ -393,13 +423,17 @@ impl State {
             clock: 1,
             eras: 1,
             astray: None,
-            follower: Follower { step: Step::Live, applied: begun, synced: true, mended: false, stream: ArrayVec::new() },
+            run: 1,
+            line: 1,
+            follower: Follower { step: Step::Live, run: 1, applied: begun, synced: true, mended: false, stream: ArrayVec::new() },
             renewal: Renewal::Idle,
             proof: None,
+            proof_line: 1,
             known: begun,
             reached: begun,
             table: 0,
             unanswered: false,
+            answered_elsewhere: None,
             heard: 0,
             l1: Some(Entry { version: 0, born: begun, ticked: true, present: true, loaded_here: false, stamp: 1 }),
             flight: None,
@@ -434,12 +468,17 @@ impl State {
         self.l1.filter(|entry| entry.born.era == self.known.era && self.unmoved(entry.born, entry.ticked))
     }
 
+    /// Whether commands are answered.
+    pub(super) fn connected(&self) -> bool {
+        self.line == self.run
+    }
+
     pub(super) fn pending(&self) -> bool {
         self.own.is_some_and(|own| own.pending)
     }
 
     /// What a question asked now will have been answered for.
     pub(super) fn ask(&self) -> Asked {
-        Asked { since: self.acknowledged.max(self.heard), floor: self.known }
+        Asked { since: self.acknowledged.max(self.heard), floor: self.known, line: self.line }
     }
 }
