@@ -8,7 +8,7 @@ pub(crate) const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
 
 /// Tells the tests of the adapter that the server is one before 7.0, which is asked otherwise.
 pub(crate) fn older_redis() -> Outcome {
-    let server = redis::server()?;
+    let server = redis::older_server()?;
     let tests = ["--lib", "redis::"];
     run(cargo().arg("test").args(WHOLE).args(tests).env(redis::VARIABLE, &server).env("CACHETIER_OLDER_REDIS", "1"))
 }
