@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[
     ("docs", || step(cargo().args(["doc", "--no-deps"]).args(WHOLE).env("RUSTDOCFLAGS", "-D warnings"))),
     ("tests", || test::test(&[]).into()),
     ("python", || python::tests().into()),
+    ("default-features", || test::default_features().into()),
     ("older-redis", || test::older_redis().into()),
     ("chaos", || chaos::chaos(&chaos::SHORT).into()),
     ("features", || package::features().into()),
