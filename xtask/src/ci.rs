@@ -42,7 +42,7 @@ const STEPS: &[Step] = &[
     ("python", || python::tests().into()),
     ("default-features", || test::default_features().into()),
     ("older-redis", || test::older_redis().into()),
-    ("chaos", || chaos::chaos(&chaos::SHORT).into()),
+    ("chaos", || chaos::short().into()),
     ("features", || package::features().into()),
     ("benches", || package::benches().into()),
     ("package", || package::package().into()),
