@@ -6,6 +6,8 @@
 
 Call it after the write has been committed. It prints a token, which an instance can be asked to wait for. A bump that is sent
 twice invalidates twice, so one without an answer may be sent again.
+
+It needs Redis 7.0. For 6.2 the first line of the script must be `redis.call('PERSIST', KEYS[1])`.
 """
 
 import random
@@ -164,8 +166,26 @@ def invalidate(server: redis.Redis, namespace: str, keys=(), tags=(), prefixes=(
     return f"{era:x}-{seq:x}"
 
 
+def chosen(targets: list) -> dict:
+    found = {"key": [], "tag": [], "prefix": []}
+    for target in targets:
+        kind, _, name = target.partition("=")
+        if target == "everything":
+            continue
+        if kind not in found:
+            sys.exit(f"expected key=.., tag=.., prefix=.. or everything, found {target!r}")
+        if not 1 <= len(name.encode()) <= 4_096:
+            sys.exit(f"expected a {kind} of 1 to 4,096 bytes, found {len(name.encode())}")
+        if kind == "prefix" and not (name.endswith(":") and name.count(":") <= 4):
+            sys.exit(f"expected a prefix of one to four segments, each with its ':', found {name!r}")
+        found[kind].append(name)
+    return found
+
+
 if __name__ == "__main__":
     url, namespace, *targets = sys.argv[1:]
-    chosen = {kind: [name for k, _, name in (t.partition("=") for t in targets) if k == kind] for kind in ("key", "tag", "prefix")}
+    names = chosen(targets)
+    if not targets:
+        sys.exit("expected something to invalidate, found nothing")
     client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
-    print(invalidate(client, namespace, chosen["key"], chosen["tag"], chosen["prefix"], "everything" in targets))
+    print(invalidate(client, namespace, names["key"], names["tag"], names["prefix"], "everything" in targets))

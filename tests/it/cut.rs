@@ -17,8 +17,6 @@ const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 const LONG: Duration = Duration::from_secs(60);
 /// Longer than a busy machine stalls: what has no answer by then is loaded, and that is not what is measured here.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long the load rate is looked at before the cut, and once copies are checked after it.
-const WINDOW: Duration = Duration::from_secs(5);
 /// What others invalidate meanwhile: half of it by key, half by tag.
 const TOUCHED: usize = 1_000;
 /// A thousand reads in a second.
@@ -172,15 +170,17 @@ impl Rate {
     }
 }
 
-/// How long the cut lasts, and how many copies nobody touches.
-fn size() -> (Duration, usize) {
+/// How long the cut lasts; how many copies nobody touches; for how long the load rate is looked at before the cut, and once copies are
+/// checked after it.
+fn size() -> (Duration, usize, Duration) {
     let seconds = std::env::var("CUT_SECONDS").ok().map_or(3, |seconds| seconds.parse().expect("CUT_SECONDS is a number"));
-    (Duration::from_secs(seconds), if seconds < 10 { 5_000 } else { 20_000 })
+    let (untouched, window) = if seconds < 10 { (2_000, 3) } else { (20_000, 5) };
+    (Duration::from_secs(seconds), untouched, Duration::from_secs(window))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_touched_while_an_instance_was_cut_off_is_kept_without_a_load() {
-    let (cut, untouched) = size();
+    let (cut, untouched, window) = size();
     let server = RedisServer::start();
     let proxy = Proxy::on_socket(&server);
     let build = |url: String| TieredCache::builder("cut").redis(url).read_limit(PATIENCE).command_limit(PATIENCE).build();
@@ -193,7 +193,7 @@ async fn what_nobody_touched_while_an_instance_was_cut_off_is_kept_without_a_loa
     let reading = tokio::spawn(keep_reading(b.clone(), Arc::clone(&origin)));
     let began = Instant::now();
     let rate = Rate::begin(&origin);
-    sleep_until(began + WINDOW).await;
+    sleep_until(began + window).await;
     let before = rate.end(&origin);
 
     let rate = Rate::begin(&origin);
@@ -210,7 +210,7 @@ async fn what_nobody_touched_while_an_instance_was_cut_off_is_kept_without_a_loa
     let back = mended.elapsed();
     let rate = Rate::begin(&origin);
     let read_since = origin.reads.load(Ordering::SeqCst);
-    sleep_until(Instant::now() + WINDOW).await;
+    sleep_until(Instant::now() + window).await;
     let after = rate.end(&origin);
     let each = read_since + count(untouched) * count(WARM + 1) / count(WARM);
     eventually_async(LONG, "each copy was read", async || origin.reads.load(Ordering::SeqCst) > each).await;
@@ -223,7 +223,7 @@ async fn what_nobody_touched_while_an_instance_was_cut_off_is_kept_without_a_loa
     let owed = sum(&origin.touched) - count(TOUCHED);
     println!(
         "cut of {cut:?}, {TOUCHED} invalidations of others: of {untouched} untouched copies {loads} were loaded anew, {kept} checked and kept; \
-         loads/s before {before:.0}, during {during:.0}, after {after:.0} (for {WINDOW:?} from when copies were checked again, {back:.1?} after \
+         loads/s before {before:.0}, during {during:.0}, after {after:.0} (for {window:?} from when copies were checked again, {back:.1?} after \
          the mend); {owed} loads of what was invalidated"
     );
     println!("{stats}");

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use cachetier::{Policy, TieredCache, Token};
-use cachetier_tests::{Origin, RedisServer};
+use cachetier_tests::{Origin, RedisServer, Reply};
 
 const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -44,7 +44,19 @@ fn the_python_example_runs_the_script_that_instances_run() {
     );
 }
 
-/// Python with redis-py at hand, or a line that says what is not tested for want of it.
+// The list of parts stands here and in the crate.
+#[tokio::test]
+async fn the_script_that_the_python_example_holds_is_one_that_a_cache_has_run() {
+    let server = RedisServer::start();
+    cache(&server.url()).await.invalidate("user:7").await.expect("told");
+    let mut client = server.client();
+    let digest =
+        client.command(&["EVAL", "return redis.sha1hex(ARGV[1])", "0", SCRIPT]).expect("an answer").text().expect("a digest");
+    let known = client.command(&["SCRIPT", "EXISTS", &digest]).expect("an answer");
+    assert_eq!(known, Reply::Array(vec![Reply::Int(1)]), "put the parts of the crate's script into `SCRIPT`, then UPDATE_PYTHON=1");
+}
+
+/// Python with redis-py at hand, or a line that says what is not tested for want of it; with `CACHETIER_PYTHON` set a test that fails.
 fn python() -> Option<Python> {
     let folder = std::env::var_os("REDIS_PY").filter(|folder| !folder.is_empty());
     let python = Python { folder };
@@ -52,6 +64,7 @@ fn python() -> Option<Python> {
     if able {
         return Some(python);
     }
+    assert!(std::env::var_os("CACHETIER_PYTHON").is_none(), "expected python3 with redis-py, found none");
     // Not by a macro, whose lines are shown only when a test fails.
     let _ = writeln!(
         std::io::stderr(),
@@ -73,11 +86,16 @@ impl Python {
         command.env("PYTHONDONTWRITEBYTECODE", "1").args(arguments).output()
     }
 
-    /// Runs the example as it stands, and returns the token that it prints.
+    /// Runs the example as it stands.
+    #[track_caller]
+    fn example(&self, url: &str, targets: &[&str]) -> Output {
+        self.run(&[&[PROGRAM, url, "shop"], targets].concat()).expect("python3")
+    }
+
+    /// Runs the example, and returns the token that it prints.
     #[track_caller]
     fn invalidate(&self, url: &str, targets: &[&str]) -> Token {
-        let arguments = [&[PROGRAM, url, "shop"], targets].concat();
-        let output = self.run(&arguments).expect("python3");
+        let output = self.example(url, targets);
         let said = String::from_utf8_lossy(&output.stdout);
         said.trim().parse().unwrap_or_else(|error| {
             panic!("{error}: it printed {said:?} and {}", String::from_utf8_lossy(&output.stderr));
@@ -121,6 +139,34 @@ async fn check(python: &Python, url: &str) {
         assert_eq!(read(&cache, other, "orders", &origin).await, if all { version } else { kept }, "{targets:?}");
     }
     assert_eq!(cache.stats().lane_lost, 0, "its messages continue the line");
+}
+
+// What was mistyped chose nothing, and a token was printed all the same.
+#[test]
+fn a_python_program_that_is_told_nothing_usable_says_so_and_sends_nothing() {
+    let Some(python) = python() else { return };
+    let server = RedisServer::builder().tcp().start();
+    let (longest, too_long) = (format!("key={}", "x".repeat(4_096)), format!("tag={}", "ß".repeat(2_049)));
+    let refused: [&[&str]; 10] = [
+        &[],
+        &["tags=org:7"],
+        &["Everything"],
+        &["everything=no"],
+        &["user:42"],
+        &["key=user:42", "tags=org:7"],
+        &["prefix=user"],
+        &["prefix=a:b:c:d:e:"],
+        &["key="],
+        &[&too_long],
+    ];
+    for targets in refused {
+        let output = python.example(&server.url(), targets);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{targets:?} is taken");
+        assert!(complaint.starts_with("expected ") && complaint.lines().count() == 1, "{targets:?}: {complaint}");
+    }
+    assert_eq!(server.client().command(&["DBSIZE"]).expect("an answer"), Reply::Int(0));
+    python.invalidate(&server.url(), &[&longest, "prefix=a:b:c:d:"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,13 @@
 //! Runs the chaos test with a server at hand. What it does and how it is read: `docs/chaos.md`.
 
+use std::process::Command;
+
+use crate::program::Programs;
 use crate::redis;
 use crate::run::{Outcome, cargo, run};
 
-/// What `ci` runs: every kind of fault for a short while, always drawn from the same seed.
-pub(crate) const SHORT: [&str; 6] = ["--seconds", "20", "--seed", "1", "--scenario", "everything"];
+/// Every kind of fault for a short while, always drawn from the same seed.
+const SHORT: [&str; 6] = ["--seconds", "20", "--seed", "1", "--scenario", "everything"];
 
 /// Runs it with these arguments, which are its own.
 pub(crate) fn chaos(arguments: &[&str]) -> Outcome {
@@ -12,4 +15,11 @@ pub(crate) fn chaos(arguments: &[&str]) -> Outcome {
     let mut command = cargo();
     command.args(["run", "--quiet", "-p", "cachetier-chaos", "--bin", "chaos", "--"]).args(arguments);
     run(command.env(redis::VARIABLE, &server))
+}
+
+/// Runs it for a short while, as `ci` does: out of what the other checks have built.
+pub(crate) fn short() -> Outcome {
+    let server = redis::server()?;
+    let program = Programs::build()?.path("bin", "chaos")?;
+    run(Command::new(program).args(SHORT).env(redis::VARIABLE, &server))
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::run::{Outcome, Stopwatch, cargo, run};
 use crate::test::WHOLE;
-use crate::{chaos, deny, imports, msrv, package, test};
+use crate::{chaos, deny, imports, msrv, package, python, test};
 
 /// How a step went.
 enum Went {
@@ -39,8 +39,10 @@ const STEPS: &[Step] = &[
     }),
     ("docs", || step(cargo().args(["doc", "--no-deps"]).args(WHOLE).env("RUSTDOCFLAGS", "-D warnings"))),
     ("tests", || test::test(&[]).into()),
+    ("python", || python::tests().into()),
+    ("default-features", || test::default_features().into()),
     ("older-redis", || test::older_redis().into()),
-    ("chaos", || chaos::chaos(&chaos::SHORT).into()),
+    ("chaos", || chaos::short().into()),
     ("features", || package::features().into()),
     ("benches", || package::benches().into()),
     ("package", || package::package().into()),

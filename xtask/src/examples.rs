@@ -1,15 +1,13 @@
 //! Runs every example to its end. What an example needs, it starts itself.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-
+use crate::program::Programs;
 use crate::redis;
-use crate::run::{Outcome, cargo, output, run_within};
-use crate::test::WHOLE;
+use crate::run::{Outcome, run_within};
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "cachetier-examples";
@@ -28,27 +26,14 @@ pub(crate) fn examples(server: &Path) -> Outcome {
     if names.is_empty() {
         return Err(format!("expected an example in `{PACKAGE}`, found none"));
     }
-    // Built with the whole workspace and started directly: `cargo run` would build the dependencies again, with fewer features,
-    // and could not be ended together with what it runs.
-    let built = output(cargo().arg("build").args(WHOLE).args(["--examples", "--message-format=json-render-diagnostics"]))?;
+    let built = Programs::build()?;
     let mut failed = Vec::new();
     for name in &names {
-        let path = executable(&built, name).ok_or_else(|| format!("expected cargo to build the example `{name}`"))?;
-        let mut command = Command::new(path);
+        let mut command = Command::new(built.path("example", name)?);
         command.current_dir(workspace.root()?).env(redis::VARIABLE, server);
         if let Err(why) = run_within(&mut command, LIMIT) {
             failed.push(why);
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
-}
-
-/// The program of the example of this name, from cargo's messages.
-fn executable(messages: &str, example: &str) -> Option<PathBuf> {
-    messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
-        let target = message.get("target")?;
-        let is_example = target.get("kind")?.as_array()?.iter().any(|kind| kind.as_str() == Some("example"));
-        (is_example && target.get("name")?.as_str() == Some(example)).then_some(())?;
-        message.get("executable")?.as_str().map(PathBuf::from)
-    })
 }

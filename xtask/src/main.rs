@@ -12,6 +12,7 @@ mod fuzz;
 mod imports;
 mod msrv;
 mod package;
+mod program;
 mod python;
 mod redis;
 mod run;

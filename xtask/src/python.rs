@@ -1,10 +1,12 @@
-//! Fetches redis-py, with which an example in Python is run against a cache. Where it cannot be had, a line says what is not run.
+//! Fetches redis-py, with which an example in Python is run against a cache, and runs its tests. Where it cannot be had, that is said.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::run::{Outcome, output, run_within, works};
+use crate::redis;
+use crate::run::{Outcome, cargo, output, run, run_within, works};
+use crate::test::WHOLE;
 use crate::workspace::Workspace;
 
 /// Names the folder that holds redis-py to the tests.
@@ -16,12 +18,27 @@ const PACKAGE: &str = "redis==5.2.1";
 /// A registry that cannot be reached is found out by then.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Makes the tests that need redis-py fail without it.
+const REQUIRED: &str = "CACHETIER_PYTHON";
+
 /// Returns the folder of redis-py, fetched if need be; none where Python finds it by itself, or where it cannot be had.
 pub(crate) fn redis_py() -> Option<PathBuf> {
     redis_or_why().unwrap_or_else(|why| {
         eprintln!("NOT RUN: the test of examples/python/invalidate.py, for want of redis-py: {why}");
         None
     })
+}
+
+/// Runs the tests of the program in Python, or says why they cannot be run here: among all tests that is a line that nobody sees.
+pub(crate) fn tests() -> Outcome<Option<String>> {
+    let folder = match redis_or_why() {
+        Ok(folder) => folder.map(|folder| (VARIABLE, folder)),
+        Err(why) => return Ok(Some(format!("no redis-py: {why}"))),
+    };
+    let server = redis::server()?;
+    let mut command = cargo();
+    command.arg("test").args(WHOLE).args(["--test", "python"]);
+    run(command.env(redis::VARIABLE, &server).env(REQUIRED, "1").envs(folder)).map(|()| None)
 }
 
 fn redis_or_why() -> Outcome<Option<PathBuf>> {

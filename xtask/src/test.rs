@@ -3,14 +3,20 @@
 use crate::run::{Outcome, cargo, run};
 use crate::{examples, python, redis};
 
-/// What every build of the workspace is made with. The same everywhere, so that nothing is built twice.
+/// What the checks build the workspace with. The same everywhere, so that nothing is built twice.
 pub(crate) const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
 
 /// Tells the tests of the adapter that the server is one before 7.0, which is asked otherwise.
 pub(crate) fn older_redis() -> Outcome {
-    let server = redis::server()?;
+    let server = redis::older_server()?;
     let tests = ["--lib", "redis::"];
     run(cargo().arg("test").args(WHOLE).args(tests).env(redis::VARIABLE, &server).env("CACHETIER_OLDER_REDIS", "1"))
+}
+
+/// Runs the crate's own tests as it is built by default: all features together turn `chaos` on, and its pauses, for every test.
+pub(crate) fn default_features() -> Outcome {
+    let server = redis::server()?;
+    run(cargo().args(["test", "-p", "cachetier", "--lib"]).env(redis::VARIABLE, &server))
 }
 
 /// Runs the tests, doc tests included, then the examples. With `arguments` for `cargo test`, the tests alone.
