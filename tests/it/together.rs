@@ -89,7 +89,10 @@ async fn callers_that_are_dropped_take_nobody_with_them() {
     gate.arrived(ALONE).await;
     let mut others = invalidate_all(cache, 100);
     tokio::task::yield_now().await;
-    // All that are under way for themselves.
+    // And some that wait for them, then all that are under way for themselves.
+    let waiting = invalidate_all(cache, 50);
+    tokio::task::yield_now().await;
+    drop(waiting);
     drop(first);
     gate.open();
     while let Some(delivery) = others.join_next().await {

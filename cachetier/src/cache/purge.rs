@@ -300,7 +300,7 @@ impl TieredCache {
     ///
     /// - what is loaded or put from now on, and marks of loads and of write guards; see [`PurgeCounts::under_way`];
     /// - a value on its way to its key: it is gone 10 s later at most;
-    /// - copies in other instances. They are not served, and their memory is given back by the next sweep, each minute;
+    /// - copies in other instances. They are not served, and their memory is given back when they end or make room;
     /// - replicas, snapshots and logs of the server.
     ///
     /// [By pattern](Purge::pattern) it is [`TieredCache::invalidate_pattern`], with counts and bytes.
@@ -386,7 +386,7 @@ impl TieredCache {
         let doubt = Targets { doubt: true, ..Targets::default() };
         // Cancel safety: from here on, whatever ends this before the doubt stands on the lane gives it to the outbox, for keys may be gone
         // from the shared tier whose copies nobody was told of.
-        let own = OwnBump::begin(instance, doubt.clone(), None);
+        let own = OwnBump::owed(instance, doubt.clone());
         let walker = Walker { cache: self, tier, selection: tier.selection(keys), doomed: Doomed::All, bumps: true, progress };
         let ended = Box::pin(walker.walk()).await;
         let done = |delivery| Purged { delivery, counts: progress.counts() };

@@ -59,9 +59,15 @@ pub(crate) struct OwnBump<T: Teller> {
 impl<T: Teller> OwnBump<T> {
     /// Applies it where it is made.
     pub(crate) fn begin(teller: &Arc<T>, targets: Targets, coming: Option<Stamp>) -> Self {
+        let mut own = Self::owed(teller, targets);
+        own.mark = teller.begin_own(&own.targets, coming);
+        own
+    }
+
+    /// One that is sent later, and not applied before it is answered or given up.
+    pub(crate) fn owed(teller: &Arc<T>, targets: Targets) -> Self {
         teller.outbox().begun();
-        let mark = teller.begin_own(&targets, coming);
-        Self { teller: Arc::clone(teller), targets, mark, settled: false }
+        Self { teller: Arc::clone(teller), targets, mark: teller.mark(), settled: false }
     }
 
     pub(crate) fn keys(&self) -> &[String] {

@@ -73,6 +73,11 @@ impl RedisStore {
     }
 }
 
+/// What the name of a value on its way to its key ends with, behind a `#`.
+pub(super) fn ending(stamp: Stamp) -> String {
+    format!("{:032x}", u128::from_be_bytes(stamp.0))
+}
+
 fn swapped(reply: &Value) -> Result<bool, Fault> {
     match reply {
         Value::Int(swapped) => Ok(*swapped == 1),
@@ -136,7 +141,7 @@ impl Store for RedisStore {
         let reply = if value.len() <= SMALL {
             self.link.run(&self.fill, &[key.as_bytes()], &[&seen.0, value, life.as_bytes()], limit).await?
         } else {
-            let beside = format!("{key}#{:032x}", u128::from_be_bytes(seen.0));
+            let beside = format!("{key}#{}", ending(seen));
             let mut put = Cmd::with_capacity(5, beside.len() + value.len() + 16);
             put.arg("SET").arg(&beside).arg(value).arg("PX").arg(BESIDE);
             self.link.run_behind(put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &[&seen.0, life.as_bytes()], limit).await?

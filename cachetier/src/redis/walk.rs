@@ -15,6 +15,7 @@ use crate::wire::slot::{PREFIX, Slot};
 use super::connect::{Dial, Made, Pushes, judged, misread};
 use super::lane::numbers;
 use super::script::Script;
+use super::store::ending;
 use super::version::Form;
 
 /// One walk.
@@ -60,10 +61,10 @@ impl RedisWalk {
         let Value::Array(heads) = judged(reply, self.limit)? else { return Err(misread("what stands under names")) };
         let mut heads = heads.into_iter();
         names.retain(|name| {
-            let Some(ending) = stamp_named(name) else { return true };
+            let Some(suffix) = stamp_named(name) else { return true };
             // Gone, or of another type: then there is no such value.
             let Some(Value::BulkString(head)) = heads.next() else { return true };
-            !matches!(Slot::of(&head), Slot::Value { stamp, .. } if format!("{:032x}", u128::from_be_bytes(stamp.0)).as_bytes() == ending)
+            !matches!(Slot::of(&head), Slot::Value { stamp, .. } if ending(stamp).as_bytes() == suffix)
         });
         Ok(names)
     }
