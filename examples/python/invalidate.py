@@ -20,15 +20,20 @@ import redis
 BUMP = r"""#!lua flags=allow-oom
 -- What the scripts of the lane share: put in front of each of them.
 -- KEYS[1] the state, KEYS[2] the table: a string each.
--- ARGV[1..4] what every caller says of itself: an era to begin if there is none, the era it knows and the highest seq it was told in
--- it, the size of a table to begin.
+-- ARGV[1] what the caller says of itself: an era to begin if there is none, the era it knows and the highest seq it was told in it, the
+-- size of a table to begin. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
 -- No `no-writes` flag: a replica, or a primary without its replicas, must refuse to run any of them.
--- Few calls and functions on the way of a bump: each costs a tenth of it, and the server does nothing else meanwhile.
-local call = redis.call
+-- On the way of a bump few calls and functions, nothing looked up twice, and no number that becomes text or is one of several in an
+-- answer: each of these costs a hundredth of it or more, and the server does nothing else meanwhile.
+local call, LANE, TABLE, ARGV = redis.call, KEYS[1], KEYS[2], ARGV
+
+-- Of a bump: the seq before it, and its own as it is written.
+local before, told
 
 -- The state: magic, era, seq, cells of the table, the run of the server that it has lived in, whether anything was written into the
 -- table, whether what another run has left is trusted.
-local STATE, STATE_SIZE, MAGIC = '>I4I4I8I4I8BB', 30, 0x63746c01
+local STATE, STATE_SIZE, SEQ_AT, MAGIC = '>I4I4I8I4I8BB', 30, '8', 0x63746c01
+local SEQ = '>I8'
 
 -- Numbers of Lua are doubles: from here on a seq could no longer be counted up by one.
 local LAST = 9007199254740000
@@ -49,7 +54,8 @@ local function this_run()
 end
 
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
-local floor, found = tonumber(ARGV[3]), call('GET', KEYS[1])
+local fresh, known, floor, wanted = struct.unpack('>I4I4I8I4', ARGV[1])
+local found = call('GET', LANE)
 local magic, era, seq, cells, run, written, trusted
 if found then
   if #found == STATE_SIZE then
@@ -63,28 +69,38 @@ end
 -- Whether there is a lane to count on from. A seq below the one that the caller was told in this era ends the era: the server has gone
 -- back to an older state. Where that is trusted the lane goes on from there, if the clock has not gone back as well.
 local stands = era ~= nil and seq < LAST
-if stands and seq < floor and era == tonumber(ARGV[2]) then
+if stands and seq < floor and era == known then
   stands = trusted == 1 and floor <= now()
   seq = floor
 end
 if not stands then
-  call('STRLEN', KEYS[2])
+  call('STRLEN', TABLE)
+end
+-- Moves the lane on by one bump. Within an era seqs count up from the server's clock at its begin; where the lane may be another run's
+-- (it is trusted, or runs cannot be told apart), they stay above what that one can have told.
+if stands then
+  before, seq = seq, (trusted == 1 or run == 0) and math.max(seq + 1, now()) or seq + 1
+  told = struct.pack(SEQ, seq)
 end
 -- What the scripts share that use the table: put behind what they share of the lane.
 -- The table is one string: a head that names its size and era, the last bump of everything, the last bump of each page of cells,
 -- the cells, eight bytes each. The cells of a tag lie in one page.
 local HEAD, PAGE, HASHES, NAMED = 16, 4096, 4, '>c4I4I4I4'
-
--- A table that is gone or another's although the state remembers one (evicted, deleted) ends the era: bumps were forgotten. A bump of
--- keys alone (ARGV[6], hashes, is empty) leaves that to be found by whoever needs the table.
-if stands and written == 1 and (#ARGV[6] > 0 or ARGV[7] == '1')
-  and call('GETRANGE', KEYS[2], '0', '15') ~= struct.pack(NAMED, 'ctt\1', cells, era, HASHES) then
-  stands = false
+-- ARGV[4..]: the places of the table that it is written into, as offsets in a table of the size that the caller wants. Where
+-- the table has another, that size is the answer, and nothing is done.
+-- The first place is written here, and is one before the cells: so a table that is gone although the state remembers one (evicted,
+-- deleted) shows by its length. That ends the era: bumps were forgotten. A bump of keys alone leaves that to be found by whoever needs the
+-- table.
+local place, length = ARGV[4], HEAD + 8 + 8 * math.ceil(wanted / PAGE) + 8 * wanted
+if place and stands then
+  if cells ~= wanted then
+    return cells
+  end
+  stands = written == 0 or call('SETRANGE', TABLE, place, told) == length
 end
 -- Drops KEYS[3..] (a hold stays, and is marked) and bumps the lane.
--- ARGV: the caller, channel, hashes of tags and prefixes, '1' for everything, body. Returns era, seq, how many keys held a ticket or
--- a value.
-local body, done = ARGV[8], 0
+-- Counts how many keys held a ticket or a value.
+local done = 0
 for i = 3, #KEYS do
   local key = KEYS[i]
   local kind = redis.pcall('GETRANGE', key, '0', '0')
@@ -97,48 +113,38 @@ for i = 3, #KEYS do
     end
   end
 end
--- Begins another era where there is no lane to count on from. Put before whatever writes a seq.
-local before = seq
+-- Begins another era where there is no lane to count on from. Nothing of the state stays.
 if not stands then
-  call('DEL', KEYS[2])
-  era, before, seq, cells, run = tonumber(ARGV[1]), 0, math.max(now(), floor + 1), tonumber(ARGV[4]), this_run()
-  written, trusted = 0, trusted or 0
+  call('DEL', TABLE)
+  era, before, seq, cells, run, found = fresh, 0, math.max(now(), floor + 1), wanted, this_run(), nil
+  written, trusted, told = 0, trusted or 0, struct.pack(SEQ, seq)
 end
--- Moves the lane on by one bump. Within an era seqs count up from the server's clock at its begin; where the lane may be another run's
--- (it is trusted, or runs cannot be told apart), they stay above what that one can have told.
-if stands then
-  seq = (trusted == 1 or run == 0) and math.max(seq + 1, now()) or seq + 1
-end
--- Writes a bump's seq into the cells of ARGV[6], hashes of tags and prefixes, into the marks of their pages, and with ARGV[7] '1' into
--- the place of everything.
-if #ARGV[6] > 0 or ARGV[7] == '1' then
+-- Writes a bump into its places, and makes the table first if there is none: as long as it will ever be, so that its length tells whether
+-- it is the same.
+if place then
+  local first = 5
   if written == 0 then
-    call('SET', KEYS[2], struct.pack(NAMED, 'ctt\1', cells, era, HASHES))
-    written = 1
+    call('SET', TABLE, struct.pack(NAMED, 'ctt\1', cells, era, HASHES))
+    call('SETRANGE', TABLE, length - 8, struct.pack(SEQ, 0))
+    written, found, first = 1, nil, 4
   end
-  local size, value, marks = math.min(cells, PAGE), struct.pack('>I8', seq), HEAD + 8
-  local pages = cells / size
-  for i = 1, #ARGV[6], 8 do
-    local step, at = struct.unpack('>I4I4', ARGV[6], i)
-    local page, cell = at % pages, math.floor(at / 1024)
-    local first = marks + 8 * pages + 8 * size * page
-    step = step + 1 - step % 2
-    for n = 0, HASHES - 1 do
-      call('SETRANGE', KEYS[2], first + 8 * ((cell + n * step) % size), value)
-    end
-    call('SETRANGE', KEYS[2], marks + 8 * page, value)
-  end
-  if ARGV[7] == '1' then
-    call('SETRANGE', KEYS[2], HEAD, value)
+  for i = first, #ARGV do
+    call('SETRANGE', TABLE, ARGV[i], told)
   end
 end
--- Keeps the state, and tells everybody of the bump.
-call('SET', KEYS[1], struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted))
-call('PUBLISH', ARGV[5], struct.pack('>c3I4I8I8', 'ct\1', era, before, seq) .. body)
-return { era, seq, done }
+-- Keeps the state, and tells everybody of the bump. Returns what the message begins with, and behind that how many, if any.
+if found then
+  call('SETRANGE', LANE, SEQ_AT, told)
+else
+  call('SET', LANE, struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted))
+end
+local head = struct.pack('>c3I4I8', 'ct\1', era, before) .. told
+call('PUBLISH', ARGV[2], head .. ARGV[3])
+return done > 0 and head .. done or head
 """
 
 CELLS = 262_144  # of the table, if there is none yet
+HEAD, PAGE = 16, 4_096
 
 
 def tag_hash(namespace: str, tag: str) -> int:
@@ -150,7 +156,15 @@ def tag_hash(namespace: str, tag: str) -> int:
     return h ^ (h >> 33)
 
 
-def invalidate(server: redis.Redis, namespace: str, keys=(), tags=(), prefixes=(), everything=False) -> str:
+def places(h: int, cells: int) -> set:
+    """Where in the table the bump of a tag is written: into the mark of a page, and into four cells of it."""
+    size, at, step = min(cells, PAGE), h & 0xFFFFFFFF, h >> 32 | 1
+    page, first = at % (cells // size), at >> 10
+    marks, begin = HEAD + 8, HEAD + 8 + cells // size * 8
+    return {marks + 8 * page} | {begin + 8 * (page * size + (first + n * step) % size) for n in range(4)}
+
+
+def invalidate(server: redis.Redis, namespace: str, keys=(), tags=(), prefixes=(), everything=False, cells=CELLS) -> str:
     """Up to a thousand of each; returns the token at which it stands."""
     hashes = [tag_hash(namespace, tag) for tag in tags], [tag_hash(namespace, "^" + prefix) for prefix in prefixes]
     contents = [b"".join(struct.pack(">H", len(key.encode())) + key.encode() for key in keys)]
@@ -160,9 +174,13 @@ def invalidate(server: redis.Redis, namespace: str, keys=(), tags=(), prefixes=(
     database = server.connection_pool.connection_kwargs.get("db") or 0
     channel = f"ct:{{{namespace}}}:bus" + (f":{database}" if database else "")
     names = [f"ct:{{{namespace}}}:lane", f"ct:{{{namespace}}}:tags"] + [f"ct:{namespace}:v:{key}" for key in keys]
-    caller = [random.randrange(1, 1 << 32), 0, 0, CELLS]
-    marks = b"".join(struct.pack(">Q", h) for h in sum(hashes, []))
-    era, seq, _ = server.eval(BUMP, len(names), *names, *caller, channel, marks, int(everything), body)
+    caller = struct.pack(">IIQI", random.randrange(1, 1 << 32), 0, 0, cells)
+    written = {HEAD} if everything else set()
+    written = sorted(written.union(*(places(h, cells) for h in sum(hashes, []))))
+    answer = server.eval(BUMP, len(names), *names, caller, channel, body, *written)
+    if isinstance(answer, int):  # The table has another size: nothing was done.
+        return invalidate(server, namespace, keys, tags, prefixes, everything, answer)
+    era, seq = struct.unpack(">3xI8xQ", answer[:23])
     return f"{era:x}-{seq:x}"
 
 

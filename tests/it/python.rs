@@ -24,7 +24,7 @@ macro_rules! script {
 }
 
 /// The script as instances run it.
-const SCRIPT: &str = script!("lane", "table", "bump", "begin", "next", "mark", "tell");
+const SCRIPT: &str = script!("lane", "next", "table", "place", "bump", "begin", "mark", "tell");
 /// What stands around it in the program.
 const FENCE: [&str; 2] = ["BUMP = r\"\"\"", "\"\"\"\n"];
 

@@ -5,6 +5,8 @@ mod connect;
 mod lane;
 mod script;
 mod store;
+mod subscription;
+mod table;
 #[cfg(test)]
 mod tests;
 mod url;

@@ -1,7 +1,6 @@
 -- Drops KEYS[3..] (a hold stays, and is marked) and bumps the lane.
--- ARGV: the caller, channel, hashes of tags and prefixes, '1' for everything, body. Returns era, seq, how many keys held a ticket or
--- a value.
-local body, done = ARGV[8], 0
+-- Counts how many keys held a ticket or a value.
+local done = 0
 for i = 3, #KEYS do
   local key = KEYS[i]
   local kind = redis.pcall('GETRANGE', key, '0', '0')

@@ -1,11 +1,10 @@
 -- Plants the hold of a guard in KEYS[3..], beside those of other guards, in the place of anything else, and bumps the lane.
--- ARGV: the caller, channel, body, the guard's name, its time in ms. Returns era, seq, 1; or thrice 0,
--- having done nothing, where too many guards hold one of the keys.
-local done, deadline, held = 1, time + ARGV[8], {}
+-- ARGV[5]: the guard's time in ms. Returns nothing, having done nothing, where too many guards hold one of the keys.
+local done, deadline, held = 0, time + ARGV[5], {}
 for i = 3, #KEYS do
   held[i] = hold(KEYS[i])
   if #held[i].others >= MOST * RECORD then
-    return { 0, 0, 0 }
+    return ''
   end
 end
 for i = 3, #KEYS do

@@ -1,11 +1,11 @@
 -- What the scripts of write guards share: put between what they share of the lane and each of them.
--- ARGV, behind the caller: channel, body, the guard's name.
+-- ARGV[4]: the guard's name.
 -- A hold: its kind; a byte that is 0 until somebody other than its one guard bumps the key; for each guard its name (16 bytes)
 -- and its deadline (8 bytes, milliseconds of this server's clock).
 local NAME, RECORD = 16, 24
 local MOST = 64
 
-local body, guard, time = ARGV[6], ARGV[7], math.floor(now() / 1000)
+local guard, time = ARGV[4], math.floor(now() / 1000)
 
 local function record(name, deadline)
   return name .. struct.pack('>I8', deadline)

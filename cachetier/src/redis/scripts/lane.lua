@@ -1,15 +1,20 @@
 #!lua flags=allow-oom
 -- What the scripts of the lane share: put in front of each of them.
 -- KEYS[1] the state, KEYS[2] the table: a string each.
--- ARGV[1..4] what every caller says of itself: an era to begin if there is none, the era it knows and the highest seq it was told in
--- it, the size of a table to begin.
+-- ARGV[1] what the caller says of itself: an era to begin if there is none, the era it knows and the highest seq it was told in it, the
+-- size of a table to begin. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
 -- No `no-writes` flag: a replica, or a primary without its replicas, must refuse to run any of them.
--- Few calls and functions on the way of a bump: each costs a tenth of it, and the server does nothing else meanwhile.
-local call = redis.call
+-- On the way of a bump few calls and functions, nothing looked up twice, and no number that becomes text or is one of several in an
+-- answer: each of these costs a hundredth of it or more, and the server does nothing else meanwhile.
+local call, LANE, TABLE, ARGV = redis.call, KEYS[1], KEYS[2], ARGV
+
+-- Of a bump: the seq before it, and its own as it is written.
+local before, told
 
 -- The state: magic, era, seq, cells of the table, the run of the server that it has lived in, whether anything was written into the
 -- table, whether what another run has left is trusted.
-local STATE, STATE_SIZE, MAGIC = '>I4I4I8I4I8BB', 30, 0x63746c01
+local STATE, STATE_SIZE, SEQ_AT, MAGIC = '>I4I4I8I4I8BB', 30, '8', 0x63746c01
+local SEQ = '>I8'
 
 -- Numbers of Lua are doubles: from here on a seq could no longer be counted up by one.
 local LAST = 9007199254740000
@@ -30,7 +35,8 @@ local function this_run()
 end
 
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
-local floor, found = tonumber(ARGV[3]), call('GET', KEYS[1])
+local fresh, known, floor, wanted = struct.unpack('>I4I4I8I4', ARGV[1])
+local found = call('GET', LANE)
 local magic, era, seq, cells, run, written, trusted
 if found then
   if #found == STATE_SIZE then
@@ -44,10 +50,10 @@ end
 -- Whether there is a lane to count on from. A seq below the one that the caller was told in this era ends the era: the server has gone
 -- back to an older state. Where that is trusted the lane goes on from there, if the clock has not gone back as well.
 local stands = era ~= nil and seq < LAST
-if stands and seq < floor and era == tonumber(ARGV[2]) then
+if stands and seq < floor and era == known then
   stands = trusted == 1 and floor <= now()
   seq = floor
 end
 if not stands then
-  call('STRLEN', KEYS[2])
+  call('STRLEN', TABLE)
 end

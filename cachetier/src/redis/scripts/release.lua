@@ -1,8 +1,7 @@
 -- Takes a guard out of the holds in KEYS[3..], or lets it end after a lag, and bumps the lane. A key in which no guard is left is
 -- emptied, whatever it holds: where the guard's hold was lost, an old value may have been filled.
--- ARGV: the caller, channel, body, the guard's name, the lag in ms. Returns era, seq, in how many of the
--- keys the guard still stood.
-local done, lag = 0, tonumber(ARGV[8])
+-- ARGV[5]: the lag in ms. Counts in how many of the keys the guard still stood.
+local done, lag = 0, tonumber(ARGV[5])
 for i = 3, #KEYS do
   local held = hold(KEYS[i])
   if held.own then

@@ -2,10 +2,9 @@
 -- larger table is the smaller one, repeated.
 if cells < wanted then
   if written == 1 then
-    local marks, old = HEAD + 8, call('GET', KEYS[2])
+    local marks, old = HEAD + 8, call('GET', TABLE)
     local first = marks + 8 * math.ceil(cells / PAGE)
-    old = old .. string.rep('\0', first + 8 * cells - #old)
-    call('SET', KEYS[2], table.concat({
+    call('SET', TABLE, table.concat({
       struct.pack(NAMED, 'ctt\1', wanted, era, HASHES),
       string.sub(old, HEAD + 1, marks),
       string.rep(string.sub(old, marks + 1, first), math.ceil(wanted / PAGE) / math.ceil(cells / PAGE)),
@@ -16,6 +15,6 @@ if cells < wanted then
 end
 local state = struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted)
 if state ~= found then
-  call('SET', KEYS[1], state)
+  call('SET', LANE, state)
 end
 return { era, seq, math.floor(now() / 1000), cells, run }

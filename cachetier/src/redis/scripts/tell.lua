@@ -1,4 +1,9 @@
--- Keeps the state, and tells everybody of the bump.
-call('SET', KEYS[1], struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted))
-call('PUBLISH', ARGV[5], struct.pack('>c3I4I8I8', 'ct\1', era, before, seq) .. body)
-return { era, seq, done }
+-- Keeps the state, and tells everybody of the bump. Returns what the message begins with, and behind that how many, if any.
+if found then
+  call('SETRANGE', LANE, SEQ_AT, told)
+else
+  call('SET', LANE, struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted))
+end
+local head = struct.pack('>c3I4I8', 'ct\1', era, before) .. told
+call('PUBLISH', ARGV[2], head .. ARGV[3])
+return done > 0 and head .. done or head

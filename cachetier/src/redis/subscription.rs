@@ -1,0 +1,141 @@
+//! The reading end of a lane over a Redis server: messages and the answers of checks, in order, on a connection of its own.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{PushInfo, PushKind, Value};
+use async_trait::async_trait;
+
+use crate::error::Fault;
+use crate::l2::lane::{LaneState, Subscription};
+use crate::rule::seq::{Seq, Token};
+use crate::rule::table::TableCopy;
+
+use super::connect::{Dial, Link, Made, Pushes, failed, judged};
+use super::lane::Place;
+use super::store::bytes;
+use super::table::{Layout, Reader};
+use super::version::Form;
+
+/// The reading end of a lane: a connection of its own.
+pub(super) struct RedisSubscription {
+    connection: MultiplexedConnection,
+    form: Form,
+    /// The connection's task puts each message here before it looks at what the server sent next, the answer to a check
+    /// included: so whatever was published before that answer is here when the answer is.
+    pushes: Pushes,
+    place: Arc<Place>,
+    /// As [`Made::run`].
+    run: u64,
+    limit: Duration,
+    proves_for: Duration,
+    /// The commands' connection: as long as this one is answered, it need not be waited for.
+    commands: Arc<Link>,
+}
+
+impl RedisSubscription {
+    /// Returns once the server has confirmed it. What was asked over `commands` is asked of the same server from then on.
+    pub(super) async fn open(dial: &Dial, place: Arc<Place>, commands: Arc<Link>) -> Result<Self, Fault> {
+        // Cancel safety: until it is returned, the connection belongs to this call and ends with it.
+        let made = dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
+        let Made { mut connection, form, run, pushes } = made;
+        let limit = dial.settings.limits.command;
+        match tokio::time::timeout(limit, connection.subscribe(&place.channel)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(failed(&error)),
+            Err(_) => return Err(Fault::Unanswered(format!("no confirmation within {limit:?}").into())),
+        }
+        // Before anything is proven: a proof makes copies suspect that have lived without one, and whoever cannot ask for their stamps must
+        // load them all.
+        commands.revive(run, limit).await;
+        Ok(Self { connection, form, pushes, place, run, limit, proves_for: dial.settings.max_staleness, commands })
+    }
+}
+
+#[async_trait]
+impl Reader for RedisSubscription {
+    async fn part(&mut self, part: Range<usize>) -> Result<Vec<u8>, Fault> {
+        let command = self.place.part(&part);
+        let part = tokio::time::timeout(self.limit, self.connection.send_packed_command(&command)).await;
+        Ok(bytes(judged(part, self.limit)?)?.unwrap_or_default())
+    }
+}
+
+/// What a push means to a subscription.
+enum Push {
+    Message(Vec<u8>),
+    /// The confirmation, and whatever newer servers may have to say.
+    Other,
+    Lost,
+}
+
+fn read(push: PushInfo) -> Push {
+    match push.kind {
+        PushKind::Message => match push.data.into_iter().nth(1) {
+            Some(Value::BulkString(payload)) => Push::Message(payload),
+            _ => Push::Lost,
+        },
+        PushKind::Disconnection | PushKind::Unsubscribe => Push::Lost,
+        _ => Push::Other,
+    }
+}
+
+fn lost() -> Fault {
+    Fault::Away("the subscription is lost".into())
+}
+
+#[async_trait]
+impl Subscription for RedisSubscription {
+    async fn next(&mut self) -> Result<Vec<u8>, Fault> {
+        loop {
+            // Cancel safety: receiving takes a push or leaves it.
+            match self.pushes.recv().await.map_or(Push::Lost, read) {
+                Push::Message(payload) => return Ok(payload),
+                Push::Other => {}
+                Push::Lost => {
+                    self.pushes.close();
+                    return Err(lost());
+                }
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match read(self.pushes.try_recv().ok()?) {
+                Push::Message(payload) => return Some(payload),
+                Push::Other => {}
+                Push::Lost => {
+                    // Closed, so that `next` says so too.
+                    self.pushes.close();
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn check(&mut self, floor: Token) -> Result<LaneState, Fault> {
+        if self.pushes.is_closed() {
+            // The connection may still answer when the subscription is gone: that would prove nothing.
+            return Err(lost());
+        }
+        let (check, keys, args) = self.place.check(floor, self.run);
+        let args = args.each_ref().map(Vec::as_slice);
+        let check = check.run(self.form, &mut self.connection, &keys, &args);
+        let state = self.place.found(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
+        if !self.commands.agrees(state.run) {
+            return Err(Fault::Away("commands went to another server".into()));
+        }
+        Ok(state)
+    }
+
+    async fn table(&mut self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {
+        Layout::of(state.cells).read(self, state.token.era, since).await
+    }
+
+    fn proves_for(&self) -> Option<Duration> {
+        Some(self.proves_for)
+    }
+}
