@@ -253,13 +253,28 @@ async fn an_era_begins_once_and_again_only_when_the_lane_has_lost_something() {
     assert_eq!(lane.bump(&tags([1]), Token::default()).await.unwrap().token.era, begun.era);
     let mut eras = vec![begun.era];
     for lost in [vec![names().table()], vec![names().state()], vec![names().state(), names().table()]] {
-        for key in &lost {
-            plain.ask::<()>(&[b"DEL", key.as_bytes()]).await;
+        // Found by a check, by a bump of a tag, by one of everything.
+        for finder in [None, Some(tags([1])), Some(Targets::everything())] {
+            for key in &lost {
+                plain.ask::<()>(&[b"DEL", key.as_bytes()]).await;
+            }
+            let found = match &finder {
+                None => subscription.check(Token::default()).await.unwrap().token,
+                Some(targets) => lane.bump(targets, Token::default()).await.unwrap().token,
+            };
+            assert!(!eras.contains(&found.era), "after the loss of {lost:?}, found by {finder:?}");
+            eras.push(found.era);
+            let state = subscription.check(found).await.unwrap();
+            assert_eq!(state.token, found);
+            let (copy, ours) = (subscription.table(state, Seq(0)).await.unwrap(), TagTable::new(CELLS));
+            ours.merge(&copy);
+            assert_eq!(
+                ours.unmoved_since(Seq(found.seq.0 - 1), &[TagHash(1)]),
+                finder.is_none(),
+                "{finder:?} stands in the new one"
+            );
+            assert_eq!(lane.bump(&tags([1]), Token::default()).await.unwrap().token.era, found.era);
         }
-        let era = subscription.check(Token::default()).await.unwrap().token.era;
-        assert!(!eras.contains(&era), "after the loss of {lost:?}");
-        assert_eq!(lane.bump(&tags([1]), Token::default()).await.unwrap().token.era, era);
-        eras.push(era);
     }
     stand_at(&mut plain, 9_007_199_254_740_992).await;
     assert!(!eras.contains(&lane.bump(&tags([1]), Token::default()).await.unwrap().token.era), "beyond what scripts can count");
