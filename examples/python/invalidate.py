@@ -20,8 +20,8 @@ import redis
 BUMP = r"""#!lua flags=allow-oom
 -- What the scripts of the lane share: put in front of each of them.
 -- KEYS[1] the state, KEYS[2] the table: a string each.
--- ARGV[1] what the caller says of itself: an era to begin if there is none, the era it knows and the highest seq it was told in it, the
--- size of a table to begin. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
+-- ARGV[1] what the caller says of itself: the highest seq it was told in the era it knows, that era, an era to begin if there is none,
+-- the size of a table to begin. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
 -- No `no-writes` flag: a replica, or a primary without its replicas, must refuse to run any of them.
 -- On the way of a bump few calls and functions, nothing looked up twice, and no number that becomes text or is one of several in an
 -- answer: each of these costs a hundredth of it or more, and the server does nothing else meanwhile.
@@ -46,15 +46,8 @@ local function now()
   return time[1] * 1000000 + time[2]
 end
 
--- One life of a server's process, as a number: 0 where it may not be asked for.
-local function this_run()
-  local info = redis.pcall('INFO', 'server')
-  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
-  return id and tonumber(string.sub(id, 1, 12), 16) or 0
-end
-
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
-local fresh, known, floor, wanted = struct.unpack('>I4I4I8I4', ARGV[1])
+local floor = struct.unpack(SEQ, ARGV[1])
 local found = call('GET', LANE)
 local magic, era, seq, cells, run, written, trusted
 if found then
@@ -69,7 +62,7 @@ end
 -- Whether there is a lane to count on from. A seq below the one that the caller was told in this era ends the era: the server has gone
 -- back to an older state. Where that is trusted the lane goes on from there, if the clock has not gone back as well.
 local stands = era ~= nil and seq < LAST
-if stands and seq < floor and era == known then
+if stands and seq < floor and era == struct.unpack('>I4', ARGV[1], 9) then
   stands = trusted == 1 and floor <= now()
   seq = floor
 end
@@ -86,6 +79,7 @@ end
 -- The table is one string: a head that names its size and era, the last bump of everything, the last bump of each page of cells,
 -- the cells, eight bytes each. The cells of a tag lie in one page.
 local HEAD, PAGE, HASHES, NAMED = 16, 4096, 4, '>c4I4I4I4'
+local wanted = struct.unpack('>I4', ARGV[1], 17)
 -- ARGV[4..]: the places of the table that it is written into, as offsets in a table of the size that the caller wants. Where
 -- the table has another, that size is the answer, and nothing is done.
 -- The first place is written here, and is one before the cells: so a table that is gone although the state remembers one (evicted,
@@ -116,8 +110,13 @@ end
 -- Begins another era where there is no lane to count on from. Nothing of the state stays.
 if not stands then
   call('DEL', TABLE)
-  era, before, seq, cells, run, found = fresh, 0, math.max(now(), floor + 1), wanted, this_run(), nil
-  written, trusted, told = 0, trusted or 0, struct.pack(SEQ, seq)
+  era, cells = struct.unpack('>I4I4', ARGV[1], 13)
+  before, seq, written, trusted, found = 0, math.max(now(), floor + 1), 0, trusted or 0, nil
+  told = struct.pack(SEQ, seq)
+  -- This life of the server's process, as a number: 0 where it may not be asked for.
+  local info = redis.pcall('INFO', 'server')
+  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+  run = id and tonumber(string.sub(id, 1, 12), 16) or 0
 end
 -- Writes a bump into its places, and makes the table first if there is none: as long as it will ever be, so that its length tells whether
 -- it is the same.
@@ -174,7 +173,7 @@ def invalidate(server: redis.Redis, namespace: str, keys=(), tags=(), prefixes=(
     database = server.connection_pool.connection_kwargs.get("db") or 0
     channel = f"ct:{{{namespace}}}:bus" + (f":{database}" if database else "")
     names = [f"ct:{{{namespace}}}:lane", f"ct:{{{namespace}}}:tags"] + [f"ct:{namespace}:v:{key}" for key in keys]
-    caller = struct.pack(">IIQI", random.randrange(1, 1 << 32), 0, 0, cells)
+    caller = struct.pack(">QIII", 0, 0, random.randrange(1, 1 << 32), cells)
     written = {HEAD} if everything else set()
     written = sorted(written.union(*(places(h, cells) for h in sum(hashes, []))))
     answer = server.eval(BUMP, len(names), *names, caller, channel, body, *written)

@@ -48,7 +48,7 @@ fn the_python_example_runs_the_script_that_instances_run() {
 #[tokio::test]
 async fn the_script_that_the_python_example_holds_is_one_that_a_cache_has_run() {
     let server = RedisServer::start();
-    cache(&server.url()).await.invalidate("user:7").await.expect("told");
+    cache(&server.url()).await.invalidate_tag("users").await.expect("told");
     let mut client = server.client();
     let digest =
         client.command(&["EVAL", "return redis.sha1hex(ARGV[1])", "0", SCRIPT]).expect("an answer").text().expect("a digest");

@@ -43,6 +43,8 @@ pub(crate) struct RedisLane {
     names: LaneNames,
     place: Arc<Place>,
     bump: Script,
+    /// The same for keys alone: what it need not read, the server need not run.
+    bump_keys: Script,
     seize: Script,
     hold: Script,
     release: Script,
@@ -107,6 +109,7 @@ impl RedisLane {
             names,
             place: Arc::new(place),
             bump: lane_script!("next", "table", "place", "bump", "begin", "mark", "tell"),
+            bump_keys: lane_script!("next", "bump", "begin", "tell"),
             seize: lane_script!("next", "seize", "begin", "tell"),
             hold: lane_script!("next", "holds", "hold", "begin", "tell"),
             release: lane_script!("next", "holds", "release", "begin", "tell"),
@@ -117,13 +120,17 @@ impl RedisLane {
     }
 
     /// Runs a script of the lane on some keys. What it is told of is its caller, the channel, the body, and `more`.
+    ///
+    /// A command that does nothing goes before it. What one turn of the server's loop has to send goes first to whom it had something to
+    /// say last: to the caller, if the script's answer is all that he gets, and then to those who wait for the message. So he is answered
+    /// twice, and they are told first.
     async fn run(&self, script: &Script, keys: &[String], caller: &Caller, body: &[u8], more: &[&[u8]]) -> Result<Value, Fault> {
         let values: Vec<String> = keys.iter().map(|key| self.names.value(key)).collect();
         let lane = [self.place.state.as_bytes(), self.place.table.as_bytes()];
         let keys: Vec<&[u8]> = lane.into_iter().chain(values.iter().map(String::as_bytes)).collect();
         let told = [caller.as_slice(), self.place.channel.as_bytes(), body];
         let args: Vec<&[u8]> = told.into_iter().chain(more.iter().copied()).collect();
-        self.link.run(script, &keys, &args, self.dial.settings.limits.command).await
+        self.link.run_behind(::redis::cmd("PING"), script, &keys, &args, self.dial.settings.limits.command).await
     }
 
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a test adds to it"))]
@@ -140,7 +147,8 @@ impl RedisLane {
             let cells = self.place.seen.load(Ordering::Relaxed);
             let places = Layout::of(cells).places(targets);
             let places: Vec<&[u8]> = places.iter().map(String::as_bytes).collect();
-            match self.run(&self.bump, &targets.keys, &caller(floor, cells), &body, &places).await? {
+            let script = if places.is_empty() { &self.bump_keys } else { &self.bump };
+            match self.run(script, &targets.keys, &caller(floor, cells), &body, &places).await? {
                 // Nothing was done.
                 Value::Int(other) => self.place.seen.store(size(u64::try_from(other).unwrap_or_default())?, Ordering::Relaxed),
                 answer => return told(answer).map(|(token, held)| Bumped { token, held }),
@@ -280,13 +288,13 @@ impl Place {
 /// What every script of the lane is told of its caller, as `scripts/lane.lua` reads it.
 type Caller = [u8; 20];
 
-/// An era to begin if there is none, the era known here, the highest seq told in it, the size of a table to begin.
+/// The highest seq told in the era known here, that era, an era to begin if there is none, the size of a table to begin.
 fn caller(floor: Token, cells: u32) -> Caller {
     let Token { era: Era(known), seq: Seq(seq) } = floor;
     let seq = if seq > HIGHEST_FLOOR { 0 } else { seq };
     // Never zero, which stands for "none known".
     let fresh = fastrand::u32(1..);
-    let fields = fresh.to_be_bytes().into_iter().chain(known.to_be_bytes()).chain(seq.to_be_bytes()).chain(cells.to_be_bytes());
+    let fields = seq.to_be_bytes().into_iter().chain(known.to_be_bytes()).chain(fresh.to_be_bytes()).chain(cells.to_be_bytes());
     let mut caller = [0; 20];
     for (place, byte) in caller.iter_mut().zip(fields) {
         *place = byte;

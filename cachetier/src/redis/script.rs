@@ -76,7 +76,7 @@ impl Script {
         let text = self.text(form);
         let mut both = Pipeline::with_capacity(2);
         both.add_command(first).add_command(command("EVALSHA", &text.digest, keys, args));
-        let reply = line.send_packed_commands(&both, 0, 2).await?.pop().unwrap_or(Value::Nil);
+        let reply = line.send_packed_commands(&both, 1, 1).await?.pop().unwrap_or(Value::Nil);
         text.unless_known(reply, line, keys, args).await
     }
 }

@@ -1,6 +1,11 @@
 -- Begins another era where there is no lane to count on from. Nothing of the state stays.
 if not stands then
   call('DEL', TABLE)
-  era, before, seq, cells, run, found = fresh, 0, math.max(now(), floor + 1), wanted, this_run(), nil
-  written, trusted, told = 0, trusted or 0, struct.pack(SEQ, seq)
+  era, cells = struct.unpack('>I4I4', ARGV[1], 13)
+  before, seq, written, trusted, found = 0, math.max(now(), floor + 1), 0, trusted or 0, nil
+  told = struct.pack(SEQ, seq)
+  -- This life of the server's process, as a number: 0 where it may not be asked for.
+  local info = redis.pcall('INFO', 'server')
+  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+  run = id and tonumber(string.sub(id, 1, 12), 16) or 0
 end

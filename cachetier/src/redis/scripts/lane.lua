@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- What the scripts of the lane share: put in front of each of them.
 -- KEYS[1] the state, KEYS[2] the table: a string each.
--- ARGV[1] what the caller says of itself: an era to begin if there is none, the era it knows and the highest seq it was told in it, the
--- size of a table to begin. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
+-- ARGV[1] what the caller says of itself: the highest seq it was told in the era it knows, that era, an era to begin if there is none,
+-- the size of a table to begin. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
 -- No `no-writes` flag: a replica, or a primary without its replicas, must refuse to run any of them.
 -- On the way of a bump few calls and functions, nothing looked up twice, and no number that becomes text or is one of several in an
 -- answer: each of these costs a hundredth of it or more, and the server does nothing else meanwhile.
@@ -27,15 +27,8 @@ local function now()
   return time[1] * 1000000 + time[2]
 end
 
--- One life of a server's process, as a number: 0 where it may not be asked for.
-local function this_run()
-  local info = redis.pcall('INFO', 'server')
-  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
-  return id and tonumber(string.sub(id, 1, 12), 16) or 0
-end
-
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
-local fresh, known, floor, wanted = struct.unpack('>I4I4I8I4', ARGV[1])
+local floor = struct.unpack(SEQ, ARGV[1])
 local found = call('GET', LANE)
 local magic, era, seq, cells, run, written, trusted
 if found then
@@ -50,7 +43,7 @@ end
 -- Whether there is a lane to count on from. A seq below the one that the caller was told in this era ends the era: the server has gone
 -- back to an older state. Where that is trusted the lane goes on from there, if the clock has not gone back as well.
 local stands = era ~= nil and seq < LAST
-if stands and seq < floor and era == known then
+if stands and seq < floor and era == struct.unpack('>I4', ARGV[1], 9) then
   stands = trusted == 1 and floor <= now()
   seq = floor
 end
