@@ -1,15 +1,14 @@
--- Drops KEYS[3..] (a hold stays, and is marked) and bumps the lane.
--- Counts how many keys held a ticket or a value.
+-- Drops KEYS[3..] and bumps the lane. A hold stays, and is marked: they are looked for only while any may stand.
+-- Counts how many keys held anything else.
 local done = 0
-for i = 3, #KEYS do
-  local key = KEYS[i]
-  local kind = redis.pcall('GETRANGE', key, '0', '0')
-  if kind == HOLD then
-    call('SETRANGE', key, '1', '\1')
-  else
-    call('DEL', key)
-    if kind == TICKET or kind == VALUE then
-      done = done + 1
+if not stands or guarded > 0 then
+  for i = 3, #KEYS do
+    if redis.pcall('GETRANGE', KEYS[i], '0', '0') == HOLD then
+      call('SETRANGE', KEYS[i], '1', '\1')
+    else
+      done = done + call('DEL', KEYS[i])
     end
   end
+elseif KEYS[3] then
+  done = call('DEL', unpack(KEYS, 3))
 end

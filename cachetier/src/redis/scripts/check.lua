@@ -9,6 +9,9 @@ trusted = tonumber(ARGV[3])
 if stands and written == 1 then
   stands = call('GETRANGE', TABLE, '0', '15') == struct.pack(NAMED, 'ctt\1', cells, era, HASHES)
 end
+if stands and guarded * 1000 < now() then
+  guarded = 0
+end
 if stands and present > 0 and left ~= present then
   stands = left == 0 or trusted == 1
   run = present

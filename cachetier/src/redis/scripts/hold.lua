@@ -7,6 +7,7 @@ for i = 3, #KEYS do
     return ''
   end
 end
+guard_until(deadline)
 for i = 3, #KEYS do
   local others, latest = held[i].others, held[i].latest
   -- Planted again it stays as touched as it was.

@@ -34,6 +34,13 @@ local function hold(key)
   return found
 end
 
+-- Holds may stand until then: the state says so before any does.
+local function guard_until(deadline)
+  if not guarded or guarded < deadline then
+    guarded, found = deadline, nil
+  end
+end
+
 -- Makes a key a hold with these records, or empties it where there are none.
 local function put(key, touched, records, latest)
   if records == '' then

@@ -12,15 +12,15 @@ local call, LANE, TABLE, ARGV = redis.call, KEYS[1], KEYS[2], ARGV
 local before, told
 
 -- The state: magic, era, seq, cells of the table, the run of the server that it has lived in, whether anything was written into the
--- table, whether what another run has left is trusted.
-local STATE, STATE_SIZE, SEQ_AT, MAGIC = '>I4I4I8I4I8BB', 30, '8', 0x63746c01
+-- table, whether what another run has left is trusted, until when holds of write guards may stand (ms of the server's clock, 0 for none).
+local STATE, STATE_SIZE, SEQ_AT, MAGIC = '>I4I4I8I4I8BBI8', 38, '8', 0x63746c01
 local SEQ = '>I8'
 
 -- Numbers of Lua are doubles: from here on a seq could no longer be counted up by one.
 local LAST = 9007199254740000
 
--- The first byte of a key: what it is of ours. Nothing, foreign bytes and foreign types are none of these.
-local TICKET, VALUE, HOLD = '\245', '\246', '\247'
+-- The first byte of a hold. No other value of ours begins with it.
+local HOLD = '\247'
 
 local function now()
   local time = call('TIME')
@@ -30,10 +30,10 @@ end
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
 local floor = struct.unpack(SEQ, ARGV[1])
 local found = call('GET', LANE)
-local magic, era, seq, cells, run, written, trusted
+local magic, era, seq, cells, run, written, trusted, guarded
 if found then
   if #found == STATE_SIZE then
-    magic, era, seq, cells, run, written, trusted = struct.unpack(STATE, found)
+    magic, era, seq, cells, run, written, trusted, guarded = struct.unpack(STATE, found)
   end
   if magic ~= MAGIC then
     return redis.error_reply('ERR the state of the lane is of another release')

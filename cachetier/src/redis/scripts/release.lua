@@ -2,6 +2,9 @@
 -- emptied, whatever it holds: where the guard's hold was lost, an old value may have been filled.
 -- ARGV[5]: the lag in ms. Counts in how many of the keys the guard still stood.
 local done, lag = 0, tonumber(ARGV[5])
+if lag > 0 then
+  guard_until(time + lag)
+end
 for i = 3, #KEYS do
   local held = hold(KEYS[i])
   if held.own then

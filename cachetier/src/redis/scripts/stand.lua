@@ -13,7 +13,7 @@ if cells < wanted then
   end
   cells = wanted
 end
-local state = struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted)
+local state = struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted, guarded)
 if state ~= found then
   call('SET', LANE, state)
 end

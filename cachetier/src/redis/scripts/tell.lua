@@ -2,7 +2,7 @@
 if found then
   call('SETRANGE', LANE, SEQ_AT, told)
 else
-  call('SET', LANE, struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted))
+  call('SET', LANE, struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted, guarded))
 end
 local head = struct.pack('>c3I4I8', 'ct\1', era, before) .. told
 call('PUBLISH', ARGV[2], head .. ARGV[3])

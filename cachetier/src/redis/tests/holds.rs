@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::lane::{keys, parse};
-use super::server::{LEASE, Plain, Server, names, stamp, ticket, value};
+use super::server::{LEASE, Plain, Server, eventually, names, stamp, ticket, value};
 use crate::error::Fault;
 use crate::l2::lane::{Lane as _, Planted, Seized};
 use crate::l2::{Filled, Store as _};
@@ -151,6 +151,44 @@ async fn a_lag_takes_the_place_of_the_guards_own_deadline() {
     assert_eq!(release(&lane, stamp(1), Duration::from_secs(5)).await, 1);
     assert_eq!(guards(&standing(&mut plain).await), [stamp(1)]);
     assert!((4_000..=5_000).contains(&plain.life(&name()).await));
+}
+
+#[tokio::test]
+async fn holds_are_looked_for_as_long_as_any_may_stand() {
+    const SHORT: Duration = Duration::from_millis(50);
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let begun = lane.stand(Token::default()).await.unwrap().token;
+    let looks = async |plain: &mut Plain, floor| {
+        plain.say::<()>("CONFIG RESETSTAT").await;
+        lane.bump(&keys(&["k", "another"]), floor).await.unwrap();
+        plain.calls("getrange").await
+    };
+    assert_eq!(looks(&mut plain, begun).await, 0, "there never was one");
+
+    plant(&lane, stamp(1), SHORT).await;
+    eventually("its time is over", async || server.plain().await.get(&name()).await.is_none()).await;
+    assert_eq!(looks(&mut plain, begun).await, 2, "nobody has looked at the clock");
+    lane.stand(begun).await.unwrap();
+    assert_eq!(looks(&mut plain, begun).await, 0);
+
+    // A shorter time behind a longer one, and a lag, which outlives its guard's own time.
+    plant(&lane, stamp(1), SHORT).await;
+    release(&lane, stamp(1), LIMIT).await;
+    plant(&lane, stamp(2), SHORT).await;
+    let over = millis(&mut plain).await + 60;
+    eventually("the guards' own time is over", async || millis(&mut server.plain().await).await > over).await;
+    lane.stand(begun).await.unwrap();
+    assert_eq!(looks(&mut plain, begun).await, 2);
+    assert!(standing(&mut plain).await.touched);
+
+    // A state that is gone says nothing of holds. Whoever knew it takes them to stand.
+    plant(&lane, stamp(1), LIMIT).await;
+    plain.ask::<()>(&[b"DEL", names().state().as_bytes()]).await;
+    let lost = lane.stand(begun).await.unwrap().token;
+    assert_ne!(lost.era, begun.era);
+    assert_eq!(looks(&mut plain, lost).await, 2);
+    assert!(standing(&mut plain).await.touched);
 }
 
 #[tokio::test]

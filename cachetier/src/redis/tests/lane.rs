@@ -6,7 +6,7 @@ use super::server::{CELLS, HELD, LEASE, PATIENCE, Plain, SETTINGS, Server, names
 use crate::error::Fault;
 use crate::key::TagHash;
 use crate::l2::Store as _;
-use crate::l2::lane::{Bumped, Lane as _, LaneNames, Seized};
+use crate::l2::lane::{Bumped, Lane as _, LaneNames, Planted, Seized};
 use crate::redis::lane::RedisLane;
 use crate::redis::{RedisUrl, open};
 use crate::rule::seq::{Era, Seq, Token};
@@ -53,19 +53,28 @@ async fn a_bump_drops_what_the_keys_hold_and_counts_it() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let key = |key| names().value(key);
-    plain.set(&key("value"), &value(1, "old")).await;
-    plain.set(&key("ticket"), &ticket(2)).await;
-    plain.set(&key("foreign"), b"foreign").await;
-    plain.ask::<()>(&[b"RPUSH", key("list").as_bytes(), b"a queue"]).await;
-    plain.set(&key("held"), HELD).await;
-    plain.set(&key("other"), &value(3, "not named")).await;
-    let bumped = lane.bump(&keys(&["value", "ticket", "foreign", "list", "held", "absent"]), Token::default()).await.unwrap();
-    assert_eq!(bumped.held, 2);
-    for gone in ["value", "ticket", "foreign", "list"] {
-        assert_eq!(plain.life(&key(gone)).await, -2, "{gone}");
+    // Beside a hold, and where none can stand: it is not looked for there.
+    for (held, looks) in [(true, 6), (false, 0)] {
+        plain.set(&key("value"), &value(1, "old")).await;
+        plain.set(&key("ticket"), &ticket(2)).await;
+        plain.set(&key("foreign"), b"foreign").await;
+        plain.ask::<()>(&[b"RPUSH", key("list").as_bytes(), b"a queue"]).await;
+        if held {
+            assert!(matches!(lane.hold(&["held".to_owned()], stamp(9), LEASE, Token::default()).await, Ok(Planted::Yes(_))));
+        }
+        plain.set(&key("other"), &value(3, "not named")).await;
+        plain.say::<()>("CONFIG RESETSTAT").await;
+        let targets = keys(&["value", "ticket", "foreign", "list", "held", "absent"]);
+        assert_eq!(lane.bump(&targets, Token::default()).await.unwrap().held, 4);
+        assert_eq!(plain.calls("getrange").await, looks);
+        for gone in ["value", "ticket", "foreign", "list"] {
+            assert_eq!(plain.life(&key(gone)).await, -2, "{gone}");
+        }
+        assert_eq!(plain.get(&key("held")).await.is_some(), held);
+        assert_eq!(plain.get(&key("other")).await, Some(value(3, "not named")));
+        plain.ask::<()>(&[b"DEL", names().state().as_bytes(), key("held").as_bytes()]).await;
+        lane.bump(&keys(&["absent"]), Token::default()).await.unwrap();
     }
-    assert_eq!(plain.get(&key("held")).await.as_deref(), Some(HELD));
-    assert_eq!(plain.get(&key("other")).await, Some(value(3, "not named")));
 }
 
 #[tokio::test]

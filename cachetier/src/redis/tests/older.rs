@@ -20,13 +20,6 @@ fn says(version: &'static str) -> Arc<Mutex<&'static str>> {
     Arc::new(Mutex::new(version))
 }
 
-/// How often a command was called on the server, by scripts as well.
-async fn calls(plain: &mut Plain, command: &str) -> u64 {
-    let stats: String = plain.say("INFO commandstats").await;
-    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-    line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or_default()
-}
-
 #[tokio::test]
 async fn an_older_server_is_probed_by_a_script() {
     let (server, key) = (Server::start().await, "k");
@@ -35,7 +28,7 @@ async fn an_older_server_is_probed_by_a_script() {
     assert_eq!(plain.get(key).await, Some(ticket(1)));
     assert!(plain.life(key).await > 0, "the ticket ends with its lease");
     assert_eq!(store.probe(key, stamp(2), LEASE).await, Ok(Some(ticket(1))), "another's ticket is shown, not replaced");
-    assert_eq!(calls(&mut plain, "evalsha").await, 2);
+    assert_eq!(plain.calls("evalsha").await, 2);
     assert_eq!(store.fill(key, stamp(1), &value(1, "seven"), LEASE).await, Ok(Filled::Stored));
     assert_eq!(store.probe(key, stamp(2), LEASE).await, Ok(Some(value(1, "seven"))));
     plain.say::<()>("RPUSH list x").await;
@@ -94,9 +87,9 @@ async fn each_connection_goes_by_the_server_that_it_finds() {
         }
         eventually("another connection", async || plain.others().await.iter().any(|id| !before.contains(id))).await;
         eventually("it is in use", async || store.ready(PATIENCE).await == Ok(())).await;
-        let persisted = calls(&mut plain, "persist").await;
+        let persisted = plain.calls("persist").await;
         eventually("a bump", async || lane.bump(&keys(&["k"]), Token::default()).await.is_ok()).await;
-        assert_eq!(calls(&mut plain, "persist").await > persisted, older, "{told}");
+        assert_eq!(plain.calls("persist").await > persisted, older, "{told}");
     }
 }
 

@@ -196,6 +196,13 @@ impl Drop for Server {
 pub(super) struct Plain(MultiplexedConnection);
 
 impl Plain {
+    /// How often a command was called on the server, by scripts as well.
+    pub(super) async fn calls(&mut self, command: &str) -> u64 {
+        let stats: String = self.say("INFO commandstats").await;
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or_default()
+    }
+
     pub(super) async fn ask<T: FromRedisValue>(&mut self, words: &[&[u8]]) -> T {
         let mut command = Cmd::new();
         for word in words {
