@@ -1,7 +1,8 @@
 //! How many invalidations a server and a client get through, divided by how many `SET`s: `cargo bench --bench bumps`, with `-- --check`
 //! against the limit below, `-- --quick` to see that it runs. Both sides of a ratio are measured in one run, in turns.
 //!
-//! *The server*: 50 connections, one command in flight on each, nothing is batched; what is sent are the cache's own scripts, overheard.
+//! *The server*: 50 connections, one command in flight on each, nothing is batched; what is sent are the cache's own scripts, overheard, with
+//! the command that goes before each.
 //! Once by a client of one thread that does next to nothing, so that nothing hides what a script costs; once by the client library of
 //! the cache, one connection for each caller, which is what the limit is for: what a service can send is what counts.
 //! *The product*: 50 instances, each with its connection and its own subscription, each in a namespace of its own, so that each bump is
@@ -60,37 +61,33 @@ fn server(ground: &Ground, runtime: &Runtime, size: &Size, report: &mut Report) 
     let clients = std::cell::RefCell::new(&mut clients);
     let commands = u32::try_from(WIDE * size.each)?;
     let key = |index: usize| format!("user:{index:07}");
-    let subject = |name: &str, words: &dyn Fn(usize) -> Vec<Vec<u8>>| {
-        let words: Vec<Vec<Vec<u8>>> = (0..WIDE * size.each).map(words).collect();
+    let subject = |name: &str, sent: &dyn Fn(usize) -> Sent| {
+        let sent: Vec<Sent> = (0..WIDE * size.each).map(sent).collect();
         let clients = &clients;
-        Subject::new(name, commands, move || crowd(&mut clients.borrow_mut(), &words))
+        Subject::new(name, commands, move || crowd(&mut clients.borrow_mut(), &sent))
     };
     let stored = |index: usize| format!("ct:{namespace}:v:{}", key(index)).into_bytes();
     let mut subjects = [
-        subject("SET", &|index| vec![b"SET".to_vec(), stored(index), VALUE.to_vec()]),
+        subject("SET", &|index| vec![vec![b"SET".to_vec(), stored(index), VALUE.to_vec()]]),
         // Drops what the round of the first has set.
-        subject("the script of `invalidate`", &|index| by_key.with(HEARD, &key(index))),
-        subject("the script of `invalidate_tag`", &|_| by_tag.with(HEARD, HEARD)),
+        subject("the script of `invalidate`", &|index| told(by_key.with(HEARD, &key(index)))),
+        subject("the script of `invalidate_tag`", &|_| told(by_tag.with(HEARD, HEARD))),
     ];
     let times = interleave(size.rounds, &mut subjects)?;
     report.line(format!("the server: {WIDE} connections, nothing batched, no subscriber, a client that does next to nothing"));
     compare(&subjects.each_ref().map(Subject::name), &times, Bound::None, report);
 
     let connections = runtime.block_on(connections(ground))?;
-    let subject = |name: &str, words: &dyn Fn(usize) -> Vec<Vec<u8>>| {
-        let words: Arc<[Vec<Vec<u8>>]> = (0..WIDE * size.each).map(words).collect();
+    let subject = |name: &str, sent: &dyn Fn(usize) -> Sent| {
+        let sent: Arc<[Sent]> = (0..WIDE * size.each).map(sent).collect();
         let connections = &connections;
         let each = size.each;
         Subject::new(name, commands, move || {
             all(runtime, connections, |connection, caller| {
-                let (words, mut connection) = (Arc::clone(&words), connection);
+                let (sent, mut connection) = (Arc::clone(&sent), connection);
                 async move {
-                    for words in words.iter().skip(caller * each).take(each) {
-                        let mut command = Cmd::new();
-                        for word in words {
-                            command.arg(word);
-                        }
-                        let _: Value = command.query_async(&mut connection).await.map_err(|error| error.to_string())?;
+                    for commands in sent.iter().skip(caller * each).take(each) {
+                        send(commands, &mut connection).await.map_err(|error| error.to_string())?;
                     }
                     Ok(())
                 }
@@ -98,14 +95,35 @@ fn server(ground: &Ground, runtime: &Runtime, size: &Size, report: &mut Report) 
         })
     };
     let mut subjects = [
-        subject("SET", &|index| vec![b"SET".to_vec(), stored(index), VALUE.to_vec()]),
-        subject("the script of `invalidate`", &|index| by_key.with(HEARD, &key(index))),
-        subject("the script of `invalidate_tag`", &|_| by_tag.with(HEARD, HEARD)),
+        subject("SET", &|index| vec![vec![b"SET".to_vec(), stored(index), VALUE.to_vec()]]),
+        subject("the script of `invalidate`", &|index| told(by_key.with(HEARD, &key(index)))),
+        subject("the script of `invalidate_tag`", &|_| told(by_tag.with(HEARD, HEARD))),
     ];
     let times = interleave(size.rounds, &mut subjects)?;
     report.line(format!("\nthe server: {WIDE} connections of the client library, nothing batched, no subscriber"));
     compare(&subjects.each_ref().map(Subject::name), &times, Bound::Required, report);
     Ok(())
+}
+
+/// Sends one call's commands by the client library, as a service would: one by itself, two in a pipeline.
+async fn send(commands: &Sent, connection: &mut MultiplexedConnection) -> redis::RedisResult<()> {
+    let command = |words: &Vec<Vec<u8>>| {
+        let mut command = Cmd::new();
+        for word in words {
+            command.arg(word);
+        }
+        command
+    };
+    match commands.as_slice() {
+        [words] => command(words).query_async::<Value>(connection).await.map(drop),
+        commands => {
+            let mut pipe = redis::pipe();
+            for words in commands {
+                pipe.add_command(command(words));
+            }
+            pipe.query_async::<Vec<Value>>(connection).await.map(drop)
+        }
+    }
 }
 
 async fn connections(ground: &Ground) -> Outcome<Vec<MultiplexedConnection>> {
@@ -116,16 +134,26 @@ async fn connections(ground: &Ground) -> Outcome<Vec<MultiplexedConnection>> {
     Ok(connections)
 }
 
-/// Sends a command on every connection, then takes every answer, until there are none left.
-fn crowd(clients: &mut [Client], words: &[Vec<Vec<u8>>]) -> Outcome<Duration> {
+/// What one call sends at once: a command or two, in words.
+type Sent = Vec<Vec<Vec<u8>>>;
+
+/// A script that tells subscribers, as it is sent.
+fn told(script: Vec<Vec<u8>>) -> Sent {
+    vec![vec![b"PING".to_vec()], script]
+}
+
+/// Sends one call's commands on every connection, then takes every answer, until there are none left.
+fn crowd(clients: &mut [Client], sent: &[Sent]) -> Outcome<Duration> {
     let begun = now();
-    for words in words.chunks(clients.len()) {
-        for (client, words) in clients.iter_mut().zip(words) {
-            client.send(words)?;
+    for sent in sent.chunks(clients.len()) {
+        for (client, commands) in clients.iter_mut().zip(sent) {
+            client.send_all(commands)?;
         }
-        for (client, _) in clients.iter_mut().zip(words) {
-            if let Reply::Error(why) = client.receive()? {
-                return Err(why.into());
+        for (client, commands) in clients.iter_mut().zip(sent) {
+            for _ in commands {
+                if let Reply::Error(why) = client.receive()? {
+                    return Err(why.into());
+                }
             }
         }
     }

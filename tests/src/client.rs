@@ -98,12 +98,20 @@ impl Client {
 
     /// Sends one command and does not wait for its answer: [`Client::receive`] does.
     pub fn send<A: AsRef<[u8]>>(&mut self, words: &[A]) -> io::Result<()> {
-        let mut request = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words {
-            let word = word.as_ref();
-            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            request.extend_from_slice(word);
-            request.extend_from_slice(b"\r\n");
+        self.send_all(&[words])
+    }
+
+    /// Sends commands, all at once; each has an answer of its own.
+    pub fn send_all<C: AsRef<[A]>, A: AsRef<[u8]>>(&mut self, commands: &[C]) -> io::Result<()> {
+        let mut request = Vec::new();
+        for words in commands {
+            request.extend_from_slice(format!("*{}\r\n", words.as_ref().len()).as_bytes());
+            for word in words.as_ref() {
+                let word = word.as_ref();
+                request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+                request.extend_from_slice(word);
+                request.extend_from_slice(b"\r\n");
+            }
         }
         self.stream.get_mut().write_all(&request)
     }
