@@ -73,7 +73,8 @@ impl Delivery {
 pub struct Removed {
     /// How far it has come.
     pub delivery: Delivery,
-    /// Whether the key held something: a value, or the mark of a load under way. Unknown, and `false`, while the delivery is pending.
+    /// Whether the key held something: a value, the mark of a load under way, what another program had put there. Unknown, and `false`, while the
+    /// delivery is pending.
     pub held: bool,
 }
 

@@ -15,7 +15,7 @@ use crate::wire::message::Targets;
 pub(crate) struct Bumped {
     /// The point on the lane at which it stands.
     pub(crate) token: Token,
-    /// How many of the keys held something (a value or a ticket).
+    /// How many of the keys held anything but the hold of a write guard.
     pub(crate) held: u64,
 }
 
