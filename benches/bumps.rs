@@ -1,8 +1,8 @@
 //! How many invalidations a server and a client get through, divided by how many `SET`s: `cargo bench --bench bumps`, with `-- --check`
 //! against the limit below, `-- --quick` to see that it runs. Both sides of a ratio are measured in one run, in turns.
 //!
-//! *The server*: 50 connections, one command in flight on each, nothing is batched; what is sent are the cache's own scripts, overheard, with
-//! the command that goes before each.
+//! *The server*: 50 connections, one command in flight on each, nothing is batched; what is sent are the cache's own scripts, overheard, and
+//! the `PING` that goes before each.
 //! Once by a client of one thread that does next to nothing, so that nothing hides what a script costs; once by the client library of
 //! the cache, one connection for each caller, which is what the limit is for: what a service can send is what counts.
 //! *The product*: 50 instances, each with its connection and its own subscription, each in a namespace of its own, so that each bump is

@@ -8,7 +8,7 @@
 //! message comes: what is measured is the way of the message and what B does with it, and hardly the wake-up of a thread. A look is
 //! one poll of a `get`: an instance that serves the key answers in it. How far apart the looks are is printed: that is how precise a
 //! time is. While nothing is waited for, B sleeps.
-//! At the pace it looks once a millisecond and sleeps in between, as far as messages let it: three threads that are never asleep on two
+//! At the pace it looks each one to two milliseconds and sleeps in between, as far as messages let it: three threads that are never asleep on two
 //! cores wait for each other, by milliseconds, which would be measured and not the caches. A time may be too long by one look then.
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,7 @@ const RATIO_LIMIT: f64 = 1.2;
 /// The 99th percentile in milliseconds, at that many invalidations a second.
 const P99_LIMIT: f64 = 5.0;
 const PACE: Duration = Duration::from_millis(1);
-/// Between two looks at that pace.
+/// Between two looks at that pace, at least: timers go by whole milliseconds.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// After that B is taken to serve the key for ever.
@@ -87,7 +87,7 @@ fn run(size: &Size, report: &mut Report) -> Outcome {
     let [hand, ours] = &sides;
     report.at_most("p50 against the bare cache", median(&ours.single) / median(&hand.single), RATIO_LIMIT, "");
     let pairs = ratio(&ours.single, &hand.single);
-    report.line(format!("  the middle one of the pairs' ratios            {pairs:>9.3}; a look every {:.1} us", looks / 1e3));
+    report.line(format!("  the middle one of the pairs' ratios            {pairs:>9.3}; a look every {:.1} us here", looks / 1e3));
     report.line(format!("\nthe same at {:.0} a second, whether the last one has arrived or not", 1.0 / PACE.as_secs_f64()));
     for Side { sender, due, called, .. } in &sides {
         let [due, late] = [50, 99].map(|share| percentile(due, share) / 1e6);

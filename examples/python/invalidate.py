@@ -31,15 +31,15 @@ local call, LANE, TABLE, ARGV = redis.call, KEYS[1], KEYS[2], ARGV
 local before, told
 
 -- The state: magic, era, seq, cells of the table, the run of the server that it has lived in, whether anything was written into the
--- table, whether what another run has left is trusted.
-local STATE, STATE_SIZE, SEQ_AT, MAGIC = '>I4I4I8I4I8BB', 30, '8', 0x63746c01
+-- table, whether what another run has left is trusted, until when holds of write guards may stand (ms of the server's clock, 0 for none).
+local STATE, STATE_SIZE, SEQ_AT, MAGIC = '>I4I4I8I4I8BBI8', 38, '8', 0x63746c01
 local SEQ = '>I8'
 
 -- Numbers of Lua are doubles: from here on a seq could no longer be counted up by one.
 local LAST = 9007199254740000
 
--- The first byte of a key: what it is of ours. Nothing, foreign bytes and foreign types are none of these.
-local TICKET, VALUE, HOLD = '\245', '\246', '\247'
+-- The first byte of a hold. No other value of ours begins with it.
+local HOLD = '\247'
 
 local function now()
   local time = call('TIME')
@@ -49,10 +49,10 @@ end
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
 local floor = struct.unpack(SEQ, ARGV[1])
 local found = call('GET', LANE)
-local magic, era, seq, cells, run, written, trusted
+local magic, era, seq, cells, run, written, trusted, guarded
 if found then
   if #found == STATE_SIZE then
-    magic, era, seq, cells, run, written, trusted = struct.unpack(STATE, found)
+    magic, era, seq, cells, run, written, trusted, guarded = struct.unpack(STATE, found)
   end
   if magic ~= MAGIC then
     return redis.error_reply('ERR the state of the lane is of another release')
@@ -92,34 +92,34 @@ if place and stands then
   end
   stands = written == 0 or call('SETRANGE', TABLE, place, told) == length
 end
--- Drops KEYS[3..] (a hold stays, and is marked) and bumps the lane.
--- Counts how many keys held a ticket or a value.
+-- Drops KEYS[3..] and bumps the lane. A hold stays, and is marked: they are looked for only while any may stand.
+-- Counts how many keys held anything else.
 local done = 0
-for i = 3, #KEYS do
-  local key = KEYS[i]
-  local kind = redis.pcall('GETRANGE', key, '0', '0')
-  if kind == HOLD then
-    call('SETRANGE', key, '1', '\1')
-  else
-    call('DEL', key)
-    if kind == TICKET or kind == VALUE then
-      done = done + 1
+if not stands or guarded > 0 then
+  for i = 3, #KEYS do
+    if redis.pcall('GETRANGE', KEYS[i], '0', '0') == HOLD then
+      call('SETRANGE', KEYS[i], '1', '\1')
+    else
+      done = done + call('DEL', KEYS[i])
     end
   end
+elseif KEYS[3] then
+  done = call('DEL', unpack(KEYS, 3))
 end
--- Begins another era where there is no lane to count on from. Nothing of the state stays.
+-- Begins another era where there is no lane to count on from.
 if not stands then
   call('DEL', TABLE)
   era, cells = struct.unpack('>I4I4', ARGV[1], 13)
   before, seq, written, trusted, found = 0, math.max(now(), floor + 1), 0, trusted or 0, nil
+  -- A state that is gone is not told from one that never was. Holds may have been planted under it: they stand for an hour at most.
+  guarded = guarded or math.floor(now() / 1000) + 3600000
   told = struct.pack(SEQ, seq)
   -- This life of the server's process, as a number: 0 where it may not be asked for.
   local info = redis.pcall('INFO', 'server')
   local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
   run = id and tonumber(string.sub(id, 1, 12), 16) or 0
 end
--- Writes a bump into its places, and makes the table first if there is none: as long as it will ever be, so that its length tells whether
--- it is the same.
+-- Writes a bump into its places, and makes the table first if there is none: whole, so that its length tells whether it is the same.
 if place then
   local first = 5
   if written == 0 then
@@ -135,7 +135,7 @@ end
 if found then
   call('SETRANGE', LANE, SEQ_AT, told)
 else
-  call('SET', LANE, struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted))
+  call('SET', LANE, struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted, guarded))
 end
 local head = struct.pack('>c3I4I8', 'ct\1', era, before) .. told
 call('PUBLISH', ARGV[2], head .. ARGV[3])
@@ -176,7 +176,8 @@ def invalidate(server: redis.Redis, namespace: str, keys=(), tags=(), prefixes=(
     caller = struct.pack(">QIII", 0, 0, random.randrange(1, 1 << 32), cells)
     written = {HEAD} if everything else set()
     written = sorted(written.union(*(places(h, cells) for h in sum(hashes, []))))
-    answer = server.eval(BUMP, len(names), *names, caller, channel, body, *written)
+    # Bytes, whatever the client makes of other answers.
+    answer = server.execute_command("EVAL", BUMP, len(names), *names, caller, channel, body, *written, NEVER_DECODE=True)
     if isinstance(answer, int):  # The table has another size: nothing was done.
         return invalidate(server, namespace, keys, tags, prefixes, everything, answer)
     era, seq = struct.unpack(">3xI8xQ", answer[:23])

@@ -23,7 +23,7 @@ macro_rules! script {
     };
 }
 
-/// The script as instances run it.
+/// The script as instances run it for tags.
 const SCRIPT: &str = script!("lane", "next", "table", "place", "bump", "begin", "mark", "tell");
 /// What stands around it in the program.
 const FENCE: [&str; 2] = ["BUMP = r\"\"\"", "\"\"\"\n"];
@@ -198,5 +198,24 @@ async fn a_python_program_invalidates_what_lies_in_redis_and_who_comes_later_kno
         assert_eq!(origin.loads(), 1);
         second.clear().await.expect("cleared");
         second.close(LONG).await.expect("closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_program_finds_the_cells_of_a_table_of_another_size() {
+    let Some(python) = python() else { return };
+    for cells in [1 << 10, 1 << 20] {
+        let server = RedisServer::builder().tcp().start();
+        let build = || {
+            let builder = TieredCache::builder("shop").redis(server.url()).connect_limit(LONG).command_limit(LONG).read_limit(LONG);
+            builder.tag_cells(cells).build()
+        };
+        let (first, origin) = (build().await.expect("built"), Origin::at(1));
+        read(&first, "user:7", "users", &origin).await;
+        first.close(LONG).await.expect("closed");
+        origin.commit(2);
+        python.invalidate(&server.url(), &["tag=users"]);
+        // It goes by the table.
+        assert_eq!(read(&build().await.expect("built"), "user:7", "users", &origin).await, 2, "of {cells}");
     }
 }

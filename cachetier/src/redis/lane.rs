@@ -2,23 +2,23 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ::redis::{Cmd, Value};
+use ::redis::Value;
 use async_trait::async_trait;
 
 use crate::clock::millis;
 use crate::error::Fault;
 use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized, Subscription};
-use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
-use crate::wire::message::{HEAD, Targets, body};
+use crate::wire::message::{Targets, body};
 use crate::wire::slot::{TICKET, prefix};
 
 use super::connect::{Dial, Link, misread};
-use super::script::Script;
+use super::place::{Caller, Place, caller, told};
+use super::script::{Script, lane_script};
 use super::store::{bytes, life};
 use super::subscription::RedisSubscription;
 use super::table::{Layout, Reader};
@@ -28,9 +28,6 @@ const TARGETS: usize = 1_000;
 
 /// How many bytes of keys one message carries, so that a thousand subscribers do not each have megabytes to be sent.
 const KEY_BYTES: usize = 64 << 10;
-
-/// The highest floor passed on, far from where scripts lose count. A higher one was told by no server.
-const HIGHEST_FLOOR: u64 = 1 << 52;
 
 /// How often a bump is sent that finds a table of another size each time.
 const TRIES: usize = 3;
@@ -54,55 +51,9 @@ pub(crate) struct RedisLane {
     pub(super) more: std::sync::OnceLock<Vec<u8>>,
 }
 
-/// Where the lane is, and what its two ends ask alike.
-#[derive(Debug)]
-pub(super) struct Place {
-    state: String,
-    table: String,
-    pub(super) channel: String,
-    /// How many cells the table is to have at least.
-    cells: u32,
-    /// How many it was last seen to have: bumps are sent for a table of that size.
-    seen: AtomicU32,
-    outlives_runs: bool,
-    check: Script,
-}
-
-/// A script of the lane, out of its parts.
-macro_rules! lane_script {
-    ($($part:literal),+) => {
-        Script::of_lane(concat!(include_str!("scripts/lane.lua"), $(include_str!(concat!("scripts/", $part, ".lua"))),+))
-    };
-}
-
-impl LaneNames {
-    /// The string that holds era and seq.
-    pub(super) fn state(&self) -> String {
-        format!("ct:{{{}}}:lane", self.namespace)
-    }
-
-    /// The string that holds the tag table.
-    pub(super) fn table(&self) -> String {
-        format!("ct:{{{}}}:tags", self.namespace)
-    }
-
-    /// The channel on which bumps are told.
-    pub(super) fn channel(&self) -> String {
-        format!("ct:{{{}}}:bus", self.namespace)
-    }
-}
-
 impl RedisLane {
     pub(super) fn new(link: Arc<Link>, dial: Dial, names: LaneNames, database: i64) -> Self {
-        let mut channel = names.channel();
-        if database != 0 {
-            // Keys live in a database, channels do not: two databases' lanes of one name would hear each other.
-            channel = format!("{channel}:{database}");
-        }
-        let check = lane_script!("table", "check", "begin", "stand");
-        let (cells, outlives_runs) = (names.cells.max(1), names.outlives_runs);
-        let (state, table, seen) = (names.state(), names.table(), AtomicU32::new(cells));
-        let place = Place { state, table, channel, cells, seen, outlives_runs, check };
+        let place = Place::new(&names, database);
         Self {
             link,
             dial,
@@ -126,8 +77,7 @@ impl RedisLane {
     /// twice, and they are told first.
     async fn run(&self, script: &Script, keys: &[String], caller: &Caller, body: &[u8], more: &[&[u8]]) -> Result<Value, Fault> {
         let values: Vec<String> = keys.iter().map(|key| self.names.value(key)).collect();
-        let lane = [self.place.state.as_bytes(), self.place.table.as_bytes()];
-        let keys: Vec<&[u8]> = lane.into_iter().chain(values.iter().map(String::as_bytes)).collect();
+        let keys: Vec<&[u8]> = self.place.keys().into_iter().chain(values.iter().map(String::as_bytes)).collect();
         let told = [caller.as_slice(), self.place.channel.as_bytes(), body];
         let args: Vec<&[u8]> = told.into_iter().chain(more.iter().copied()).collect();
         self.link.run_behind(::redis::cmd("PING"), script, &keys, &args, self.dial.settings.limits.command).await
@@ -144,13 +94,13 @@ impl RedisLane {
     async fn bump_part(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
         let body = self.body(targets, None);
         for _ in 0..TRIES {
-            let cells = self.place.seen.load(Ordering::Relaxed);
-            let places = Layout::of(cells).places(targets);
+            let cells = self.place.cells_now();
+            let places: Vec<String> = Layout::of(cells).places(targets).iter().map(usize::to_string).collect();
             let places: Vec<&[u8]> = places.iter().map(String::as_bytes).collect();
             let script = if places.is_empty() { &self.bump_keys } else { &self.bump };
             match self.run(script, &targets.keys, &caller(floor, cells), &body, &places).await? {
                 // Nothing was done.
-                Value::Int(other) => self.place.seen.store(size(u64::try_from(other).unwrap_or_default())?, Ordering::Relaxed),
+                Value::Int(other) => _ = self.place.has_cells(u64::try_from(other).unwrap_or_default())?,
                 answer => return told(answer).map(|(token, held)| Bumped { token, held }),
             }
         }
@@ -262,46 +212,6 @@ impl Lane for RedisLane {
     }
 }
 
-impl Place {
-    /// Reads that part of the table.
-    pub(super) fn part(&self, part: &Range<usize>) -> Cmd {
-        let mut command = Cmd::with_capacity(4, self.table.len() + 32);
-        command.arg("GETRANGE").arg(&self.table).arg(part.start).arg(part.end.saturating_sub(1));
-        command
-    }
-
-    /// The script that checks, its keys, and what it is told: its caller, the run that he knows of or zero, whether the lane outlives runs.
-    pub(super) fn check(&self, floor: Token, run: u64) -> (&Script, [&[u8]; 2], [Vec<u8>; 3]) {
-        let args = [caller(floor, self.cells).to_vec(), run.to_string().into(), u8::from(self.outlives_runs).to_string().into()];
-        (&self.check, [self.state.as_bytes(), self.table.as_bytes()], args)
-    }
-
-    /// What its answer says.
-    pub(super) fn found(&self, reply: Value) -> Result<LaneState, Fault> {
-        let [era, seq, server_millis, cells, run] = numbers(reply)?;
-        let (era, cells) = (u32::try_from(era).map_err(|_| misread("an era below 2^32"))?, size(cells)?);
-        self.seen.store(cells, Ordering::Relaxed);
-        Ok(LaneState { token: Token { era: Era(era), seq: Seq(seq) }, server_millis, cells, run })
-    }
-}
-
-/// What every script of the lane is told of its caller, as `scripts/lane.lua` reads it.
-type Caller = [u8; 20];
-
-/// The highest seq told in the era known here, that era, an era to begin if there is none, the size of a table to begin.
-fn caller(floor: Token, cells: u32) -> Caller {
-    let Token { era: Era(known), seq: Seq(seq) } = floor;
-    let seq = if seq > HIGHEST_FLOOR { 0 } else { seq };
-    // Never zero, which stands for "none known".
-    let fresh = fastrand::u32(1..);
-    let fields = seq.to_be_bytes().into_iter().chain(known.to_be_bytes()).chain(fresh.to_be_bytes()).chain(cells.to_be_bytes());
-    let mut caller = [0; 20];
-    for (place, byte) in caller.iter_mut().zip(fields) {
-        *place = byte;
-    }
-    caller
-}
-
 /// The keys of a guard, in as many pieces as it takes scripts.
 fn parts(keys: &[String]) -> Vec<Targets> {
     let whole = Targets { keys: keys.to_vec(), ..Targets::default() };
@@ -342,36 +252,4 @@ fn split(targets: &Targets) -> Option<Vec<Targets>> {
         parts.push(part);
     }
     Some(parts)
-}
-
-/// Reads an answer of whole numbers.
-pub(super) fn numbers<const N: usize>(reply: Value) -> Result<[u64; N], Fault> {
-    let Value::Array(values) = reply else { return Err(misread("a list of numbers")) };
-    let numbers: Option<Vec<u64>> = values
-        .into_iter()
-        .map(|value| match value {
-            Value::Int(number) => u64::try_from(number).ok(),
-            _ => None,
-        })
-        .collect();
-    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| misread("a list of numbers"))
-}
-
-/// How many cells a table has.
-fn size(cells: u64) -> Result<u32, Fault> {
-    u32::try_from(cells).ok().filter(|cells| cells.is_power_of_two()).ok_or_else(|| misread("a power of two"))
-}
-
-/// Reads what `scripts/tell.lua` answers: the head of the message that it has published, and behind that what it has counted, if
-/// anything.
-fn told(reply: Value) -> Result<(Token, u64), Fault> {
-    let read = |told: &[u8]| {
-        let (head, counted) = told.split_at_checked(HEAD)?;
-        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte));
-        let (era, seq) = (u32::try_from(number(head.get(3..7)?)).ok()?, number(head.get(15..)?));
-        let counted = if counted.is_empty() { 0 } else { std::str::from_utf8(counted).ok()?.parse().ok()? };
-        Some((Token { era: Era(era), seq: Seq(seq) }, counted))
-    };
-    let Value::BulkString(bytes) = reply else { return Err(misread("the head of a message")) };
-    read(&bytes).ok_or_else(|| misread("the head of a message"))
 }

@@ -3,6 +3,7 @@
 
 mod connect;
 mod lane;
+mod place;
 mod script;
 mod store;
 mod subscription;

@@ -13,6 +13,14 @@ pub(super) struct Script {
     older: Text,
 }
 
+/// A script of the lane, out of its parts.
+macro_rules! lane_script {
+    ($($part:literal),+) => {
+        $crate::redis::script::Script::of_lane(concat!(include_str!("scripts/lane.lua"), $(include_str!(concat!("scripts/", $part, ".lua"))),+))
+    };
+}
+pub(super) use lane_script;
+
 /// What is run, and the digest under which a server knows it.
 #[derive(Debug)]
 struct Text {

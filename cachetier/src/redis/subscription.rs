@@ -14,7 +14,7 @@ use crate::rule::seq::{Seq, Token};
 use crate::rule::table::TableCopy;
 
 use super::connect::{Dial, Link, Made, Pushes, failed, judged};
-use super::lane::Place;
+use super::place::Place;
 use super::store::bytes;
 use super::table::{Layout, Reader};
 use super::version::Form;

@@ -51,14 +51,14 @@ impl Layout {
     }
 
     /// Where a bump is written, each place once and those before the cells first.
-    pub(super) fn places(&self, targets: &Targets) -> Vec<String> {
+    pub(super) fn places(&self, targets: &Targets) -> Vec<usize> {
         let hashes = targets.tags.iter().chain(&targets.prefixes);
         let cells = hashes.flat_map(|hash| hash.cells(self.cells)).map(|cell| usize::try_from(cell).unwrap_or(usize::MAX));
         let places = cells.flat_map(|cell| [Self::mark(cell / PAGE), self.cell(cell)]);
         let mut places: Vec<usize> = places.chain(targets.all.then_some(HEAD)).collect();
         places.sort_unstable();
         places.dedup();
-        places.iter().map(usize::to_string).collect()
+        places
     }
 
     /// Reads what has been bumped after `since` in the table of that era: what stands before the cells, and by that the rest.
@@ -91,5 +91,38 @@ impl Layout {
             (u32::try_from(from).unwrap_or(u32::MAX), self.cell(from)..self.cell(until))
         });
         Ok((copy, parts.collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::TagHash;
+
+    // The numbers stand in docs/wire.md.
+    #[test]
+    fn a_bump_is_written_where_another_language_writes_it() {
+        let targets = Targets {
+            tags: vec![TagHash(0xfe93_fe81_9e6f_ff9a)],
+            prefixes: vec![TagHash(0x5672_c26f_edf3_31b6), TagHash(0xfe93_fe81_9e6f_ff9a)],
+            ..Targets::default()
+        };
+        let expected = [232, 456, 867_880, 870_944, 874_008, 877_072, 1_773_416, 1_778_400, 1_796_216, 1_801_200];
+        assert_eq!(Layout::of(262_144).places(&targets), expected);
+        let all = Targets { all: true, ..targets };
+        assert_eq!(Layout::of(262_144).places(&all), [&[16], expected.as_slice()].concat());
+        assert_eq!(Layout::of(256).places(&Targets::default()), []);
+    }
+
+    // The script takes the first place for one before the cells.
+    #[test]
+    fn the_first_place_of_a_bump_is_before_the_cells() {
+        for cells in [1 << 8, 1 << 12, 1 << 13, 1 << 22] {
+            let layout = Layout::of(cells);
+            for hash in (0..2_000).map(|tag: u32| TagHash::of("shop", &tag.to_string())) {
+                let places = layout.places(&Targets { tags: vec![hash], ..Targets::default() });
+                assert!(places[0] < layout.cell(0) && places[1] >= layout.cell(0), "{places:?} of {cells}");
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot};
 
 use super::connect::{Dial, Made, Pushes, judged, misread};
-use super::lane::numbers;
+use super::place::numbers;
 use super::script::Script;
 use super::store::ending;
 use super::version::Form;

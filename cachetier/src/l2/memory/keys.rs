@@ -106,7 +106,7 @@ impl Keys {
         Ok(())
     }
 
-    /// Removes what the key holds, unless a write guard holds it, whose hold is marked; says whether a ticket or a value went.
+    /// Removes what the key holds, unless a write guard holds it, whose hold is marked; says whether anything went.
     pub(super) fn drop_unless_held(&mut self, key: &str, now: Millis) -> bool {
         if self.on_hold(key, now) {
             if let Some(What::Bytes(bytes)) = self.held.get_mut(key).map(|held| &mut held.what) {
@@ -114,8 +114,7 @@ impl Keys {
             }
             return false;
         }
-        let ours = matches!(self.first(key, now), Some(slot::TICKET | slot::VALUE));
-        self.remove(key, now) && ours
+        self.remove(key, now)
     }
 
     /// Whether the guard may hold the key, too.

@@ -34,7 +34,7 @@ local function hold(key)
   return found
 end
 
--- Holds may stand until then: the state says so before any does.
+-- Holds may stand until then, and the state will say so.
 local function guard_until(deadline)
   if not guarded or guarded < deadline then
     guarded, found = deadline, nil

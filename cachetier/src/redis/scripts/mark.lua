@@ -1,5 +1,4 @@
--- Writes a bump into its places, and makes the table first if there is none: as long as it will ever be, so that its length tells whether
--- it is the same.
+-- Writes a bump into its places, and makes the table first if there is none: whole, so that its length tells whether it is the same.
 if place then
   local first = 5
   if written == 0 then

@@ -159,12 +159,16 @@ async fn holds_are_looked_for_as_long_as_any_may_stand() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let begun = lane.stand(Token::default()).await.unwrap().token;
+    // As an hour later.
+    let forget = async |plain: &mut Plain| plain.ask::<()>(&[b"SETRANGE", names().state().as_bytes(), b"30", &[0; 8]]).await;
     let looks = async |plain: &mut Plain, floor| {
         plain.say::<()>("CONFIG RESETSTAT").await;
         lane.bump(&keys(&["k", "another"]), floor).await.unwrap();
         plain.calls("getrange").await
     };
-    assert_eq!(looks(&mut plain, begun).await, 0, "there never was one");
+    assert_eq!(looks(&mut plain, begun).await, 2, "a state that is new does not know of any before");
+    forget(&mut plain).await;
+    assert_eq!(looks(&mut plain, begun).await, 0, "there was none");
 
     plant(&lane, stamp(1), SHORT).await;
     eventually("its time is over", async || server.plain().await.get(&name()).await.is_none()).await;
@@ -182,13 +186,17 @@ async fn holds_are_looked_for_as_long_as_any_may_stand() {
     assert_eq!(looks(&mut plain, begun).await, 2);
     assert!(standing(&mut plain).await.touched);
 
-    // A state that is gone says nothing of holds. Whoever knew it takes them to stand.
-    plant(&lane, stamp(1), LIMIT).await;
-    plain.ask::<()>(&[b"DEL", names().state().as_bytes()]).await;
-    let lost = lane.stand(begun).await.unwrap().token;
-    assert_ne!(lost.era, begun.era);
-    assert_eq!(looks(&mut plain, lost).await, 2);
-    assert!(standing(&mut plain).await.touched);
+    // A state that is gone says nothing of holds, whoever finds it gone.
+    for floor in [begun, Token::default()] {
+        release(&lane, stamp(2), Duration::ZERO).await;
+        plant(&lane, stamp(1), LIMIT).await;
+        forget(&mut plain).await;
+        plain.ask::<()>(&[b"DEL", names().state().as_bytes()]).await;
+        let lost = lane.stand(floor).await.unwrap().token;
+        assert_ne!(lost.era, begun.era);
+        assert_eq!(looks(&mut plain, lost).await, 2);
+        assert!(standing(&mut plain).await.touched);
+    }
 }
 
 #[tokio::test]

@@ -72,8 +72,8 @@ async fn a_bump_drops_what_the_keys_hold_and_counts_it() {
         }
         assert_eq!(plain.get(&key("held")).await.is_some(), held);
         assert_eq!(plain.get(&key("other")).await, Some(value(3, "not named")));
-        plain.ask::<()>(&[b"DEL", names().state().as_bytes(), key("held").as_bytes()]).await;
-        lane.bump(&keys(&["absent"]), Token::default()).await.unwrap();
+        plain.ask::<()>(&[b"DEL", key("held").as_bytes()]).await;
+        plain.ask::<()>(&[b"SETRANGE", names().state().as_bytes(), b"30", &[0; 8]]).await;
     }
 }
 
@@ -92,6 +92,19 @@ async fn a_bump_tells_every_subscriber_what_it_did_and_what_came_before() {
         assert_eq!(told, body(targets, None));
         previous = seq;
     }
+}
+
+// The server writes first to whom it had something to say last.
+#[tokio::test]
+async fn whoever_bumps_has_an_answer_before_the_script_runs() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    lane.stand(Token::default()).await.unwrap();
+    plain.say::<()>("CONFIG RESETSTAT").await;
+    lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
+    lane.bump(&tags([1]), Token::default()).await.unwrap();
+    lane.seize("k", stamp(1), LEASE, Token::default()).await.unwrap();
+    assert_eq!((plain.calls("ping").await, plain.calls("publish").await), (3, 3));
 }
 
 #[tokio::test]
