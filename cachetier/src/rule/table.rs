@@ -101,7 +101,7 @@ pub(crate) struct TableCopy {
 pub(crate) struct Page {
     /// The index of the first one.
     pub(crate) first: u32,
-    /// Eight bytes each, big-endian; those behind the end were never written.
+    /// Eight bytes each, big-endian.
     pub(crate) cells: Vec<u8>,
 }
 

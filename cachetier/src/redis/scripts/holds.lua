@@ -34,9 +34,9 @@ local function hold(key)
   return found
 end
 
--- Holds may stand until then, and the state will say so.
+-- Holds may stand until then, and the state will say so. One that is new says more than that.
 local function guard_until(deadline)
-  if not guarded or guarded < deadline then
+  if guarded and guarded < deadline then
     guarded, found = deadline, nil
   end
 end

@@ -8,5 +8,9 @@ if place and stands then
   if cells ~= wanted then
     return cells
   end
-  stands = written == 0 or call('SETRANGE', TABLE, place, told) == length
+  if written == 0 then
+    call('STRLEN', TABLE)
+  else
+    stands = call('SETRANGE', TABLE, place, told) == length
+  end
 end

@@ -187,15 +187,23 @@ async fn holds_are_looked_for_as_long_as_any_may_stand() {
     assert!(standing(&mut plain).await.touched);
 
     // A state that is gone says nothing of holds, whoever finds it gone.
-    for floor in [begun, Token::default()] {
+    for finder in ["who knew it", "a newcomer", "another guard", "a release"] {
         release(&lane, stamp(2), Duration::ZERO).await;
         plant(&lane, stamp(1), LIMIT).await;
-        forget(&mut plain).await;
         plain.ask::<()>(&[b"DEL", names().state().as_bytes()]).await;
-        let lost = lane.stand(floor).await.unwrap().token;
+        let (another, new) = (named(&["another"]), Token::default());
+        match finder {
+            "who knew it" => drop(lane.stand(begun).await.unwrap()),
+            "a newcomer" => drop(lane.stand(new).await.unwrap()),
+            "another guard" => drop(lane.hold(&another, stamp(3), SHORT, new).await.unwrap()),
+            _ => drop(lane.release(&another, stamp(3), SHORT, new).await.unwrap()),
+        }
+        let over = millis(&mut plain).await + 60;
+        eventually("what it planted is over", async || millis(&mut server.plain().await).await > over).await;
+        let lost = lane.stand(new).await.unwrap().token;
         assert_ne!(lost.era, begun.era);
-        assert_eq!(looks(&mut plain, lost).await, 2);
-        assert!(standing(&mut plain).await.touched);
+        assert_eq!(looks(&mut plain, lost).await, 2, "found by {finder}");
+        assert!(standing(&mut plain).await.touched, "found by {finder}");
     }
 }
 

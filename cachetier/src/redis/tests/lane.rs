@@ -315,7 +315,13 @@ async fn a_lane_under_foreign_keys_is_refused_before_anything_is_changed() {
         assert_eq!(lane.bump(&targets, Token::default()).await, Err(Fault::Foreign));
         assert_eq!(lane.seize("k", stamp(2), LEASE, Token::default()).await, Err(Fault::Foreign));
         assert_eq!(plain.get(&key).await, Some(value(1, "kept")));
+        plain.ask::<()>(&[b"DEL", foreign.as_bytes()]).await;
     }
+    // Also where the lane stands and has no table so far.
+    lane.stand(Token::default()).await.unwrap();
+    plain.ask::<()>(&[b"RPUSH", names().table().as_bytes(), b"a queue"]).await;
+    assert_eq!(lane.bump(&Targets { all: true, ..keys(&["k"]) }, Token::default()).await, Err(Fault::Foreign));
+    assert_eq!(plain.get(&key).await, Some(value(1, "kept")));
 }
 
 #[tokio::test]
