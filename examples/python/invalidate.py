@@ -90,7 +90,11 @@ if place and stands then
   if cells ~= wanted then
     return cells
   end
-  stands = written == 0 or call('SETRANGE', TABLE, place, told) == length
+  if written == 0 then
+    call('STRLEN', TABLE)
+  else
+    stands = call('SETRANGE', TABLE, place, told) == length
+  end
 end
 -- Drops KEYS[3..] and bumps the lane. A hold stays, and is marked: they are looked for only while any may stand.
 -- Counts how many keys held anything else.
