@@ -46,6 +46,13 @@ local function now()
   return time[1] * 1000000 + time[2]
 end
 
+-- One life of a server's process, as a number: 0 where it may not be asked for.
+local function this_run()
+  local info = redis.pcall('INFO', 'server')
+  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+  return id and tonumber(string.sub(id, 1, 12), 16) or 0
+end
+
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
 local floor = struct.unpack(SEQ, ARGV[1])
 local found = call('GET', LANE)
@@ -118,10 +125,7 @@ if not stands then
   -- A state that is gone is not told from one that never was. Holds may have been planted under it: they stand for an hour at most.
   guarded = guarded or math.floor(now() / 1000) + 3600000
   told = struct.pack(SEQ, seq)
-  -- This life of the server's process, as a number: 0 where it may not be asked for.
-  local info = redis.pcall('INFO', 'server')
-  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
-  run = id and tonumber(string.sub(id, 1, 12), 16) or 0
+  run = this_run()
 end
 -- Writes a bump into its places, and makes the table first if there is none: whole, so that its length tells whether it is the same.
 if place then

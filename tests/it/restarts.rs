@@ -124,6 +124,26 @@ async fn a_proof_of_a_moment_ago_does_not_vouch_for_a_server_that_has_come_back(
     }
 }
 
+/// A lane that is trusted goes on from where its caller was told to: that it stands there does not say that it remembers how it came there.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_stands_where_it_was_told_to_in_another_life_has_forgotten_all_the_same() {
+    let mut world = World::new();
+    world.tier().prove_for(Duration::from_secs(2));
+    let here = world.add(|builder| builder.on_restart(OnRestart::Trust)).await;
+    let (key, kept) = (Origin::at(0), Origin::at(0));
+    assert_eq!((read(&here, "key", &key).await, read(&here, "kept", &kept).await), (0, 0));
+    let saved = world.tier().save();
+    key.commit(1);
+    let Ok(Delivery::Applied(token)) = here.invalidate("key").await else { unreachable!("it is not applied") };
+    here.wait_for(token, LONG).await.expect("heard");
+    world.clock().advance(Duration::from_secs(1));
+    world.tier().restore(&saved);
+    // Asked over the connection of commands: none of its tasks has run since, so it has not noticed that its subscription is gone.
+    assert_eq!(here.stats().lane_lost, 0);
+    assert_eq!((read(&here, "key", &key).await, here.stats().retold), (1, 1));
+    assert_eq!((read(&here, "kept", &kept).await, kept.loads()), (0, 1), "the rest is kept");
+}
+
 /// Its point would else be one that counts as applied already.
 #[tokio::test(start_paused = true)]
 async fn a_bump_that_a_server_with_old_data_gets_before_any_check_stands_below_no_point_of_its_era_that_was_told() {

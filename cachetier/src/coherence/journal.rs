@@ -70,6 +70,11 @@ impl Journal {
         false
     }
 
+    /// Whether the lane was last met in that life of its server, as far as that is told.
+    pub(crate) fn has_met(&self, run: u64) -> bool {
+        run == 0 || lock(&self.told).met.1 == run
+    }
+
     /// The lane is met in that era and that life of its server. Returns what it may have forgotten, which is not kept here any longer:
     /// told again, it will be noted again.
     pub(crate) fn met(&self, era: Era, run: u64, now: Millis) -> Option<Targets> {

@@ -77,7 +77,9 @@ async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<b
     let (epoch, reached) = view.position();
     let (number, line, asked) = (view.progress.ask(), tier.line(), instance.now());
     let state = tier.stand(view.floor()).await?;
-    let epoch = if state.token == reached {
+    // In another life of the server, that stands where this instance does, the lane was taken back to its floor: what the instance has told
+    // may be forgotten all the same.
+    let epoch = if state.token == reached && instance.journal.has_met(state.run) {
         epoch
     } else {
         let since = if state.token.era == reached.era { reached.seq } else { Seq::default() };

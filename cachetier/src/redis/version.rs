@@ -47,7 +47,7 @@ pub(super) fn question_of_run() -> Cmd {
     info
 }
 
-/// That life, as a number, as `scripts/begin.lua` makes it; 0 where it is not told.
+/// That life, as a number, as `scripts/lane.lua` makes it; 0 where it is not told.
 pub(super) fn run(answer: &Value) -> u64 {
     let text = match answer {
         Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),

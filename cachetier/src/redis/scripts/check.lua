@@ -4,6 +4,10 @@
 -- ARGV[2..]: the run that the caller was told on this connection or 0, '1' to take the state as it is. Returns era, seq, the server's clock
 -- in ms, cells of the table, run.
 local present, left = tonumber(ARGV[2]), run
+if present == 0 then
+  -- He may have been forbidden to ask when he connected, and may ask now.
+  present = this_run()
+end
 trusted = tonumber(ARGV[3])
 -- A table that is gone, or another's, although the state remembers one: bumps were forgotten.
 if stands and written == 1 then

@@ -27,6 +27,13 @@ local function now()
   return time[1] * 1000000 + time[2]
 end
 
+-- One life of a server's process, as a number: 0 where it may not be asked for.
+local function this_run()
+  local info = redis.pcall('INFO', 'server')
+  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+  return id and tonumber(string.sub(id, 1, 12), 16) or 0
+end
+
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
 local floor = struct.unpack(SEQ, ARGV[1])
 local found = call('GET', LANE)
