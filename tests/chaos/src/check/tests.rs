@@ -203,7 +203,7 @@ fn what_is_loaded_under_a_hold_is_kept_nowhere_unless_the_server_has_lost_it() {
     let kept = |begun: u64| read(1, begun + late, row(0, begun));
     bad(vec![held(1_500), kept(1_400)], Rule::Held);
     assert_eq!(good(vec![held(1_500), kept(1_500), kept(999), read(1, 1_400 + late - 2, row(0, 1_400))]).holds, 1);
-    for (kind, loses) in [(Kind::Eviction, true), (Kind::FlushAll, true), (Kind::Cut, false)] {
+    for (kind, loses) in [(Kind::Eviction, true), (Kind::FlushAll, true), (Kind::ClockStepped, true), (Kind::Cut, false)] {
         let lost = verdict(vec![held(1_500), kept(1_400), fault(kind, None, 1_100, 1_200)]);
         assert_eq!(lost.violated == 0, loses, "{kind:?}");
         assert_eq!(verdict(vec![held(1_500), kept(1_400), fault(kind, None, 10, 20)]).violated, 1);
