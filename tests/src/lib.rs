@@ -6,6 +6,7 @@
 
 mod client;
 mod eventually;
+mod faketime;
 mod gate;
 mod process;
 mod proxy;

@@ -1,6 +1,7 @@
 //! Processes that end with their owner: by the handle's drop, and by the kernel when the whole test process dies.
 //! What runs in them is the caller's.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,8 +22,18 @@ impl Owned {
     /// # Errors
     /// What the system says against it.
     pub fn spawn(program: &Path, arguments: Vec<String>, directory: &Path) -> io::Result<Self> {
+        Self::spawn_in(Vec::new(), program, arguments, directory)
+    }
+
+    /// The same, with these variables set.
+    pub(crate) fn spawn_in(
+        environment: Vec<(&'static str, OsString)>,
+        program: &Path,
+        arguments: Vec<String>,
+        directory: &Path,
+    ) -> io::Result<Self> {
         let mut command = leashed(program);
-        command.args(arguments).current_dir(directory);
+        command.args(arguments).current_dir(directory).envs(environment);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         spawn_from_nursery(command).map(|child| Self { child })
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::client::{Address, Client, Reply};
 use crate::eventually::Deadline;
+use crate::faketime;
 use crate::process::{Owned, in_path};
 
 /// A server is ready within a tenth of a second; a machine that is busy with other tests may take far longer.
@@ -24,6 +25,7 @@ const LOG_SHOWN: usize = 8_192;
 pub struct ServerBuilder {
     tcp: bool,
     config: Vec<(String, String)>,
+    faketime: Option<PathBuf>,
 }
 
 impl ServerBuilder {
@@ -38,6 +40,13 @@ impl ServerBuilder {
     #[must_use]
     pub fn config(mut self, name: &str, value: &str) -> Self {
         self.config.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Lets [`RedisServer::step_clock`] step the server's clock, by this libfaketime. Defaults to the machine's clock.
+    #[must_use]
+    pub fn faketime(mut self, library: &Path) -> Self {
+        self.faketime = Some(library.to_owned());
         self
     }
 
@@ -65,7 +74,7 @@ impl ServerBuilder {
             tried += 1;
             let folder = Folder::new()?;
             let address = if self.tcp { Address::Tcp(free_port()?) } else { Address::Unix(folder.0.join("redis.sock")) };
-            match RedisServer::launch(program.clone(), address, self.config.clone(), folder) {
+            match RedisServer::launch(program.clone(), address, self.clone(), folder) {
                 Err(why) if self.tcp && tried < PORTS_TRIED && why.contains("Address already in use") => {}
                 outcome => return outcome,
             }
@@ -80,7 +89,7 @@ pub struct RedisServer {
     process: Owned,
     program: PathBuf,
     address: Address,
-    config: Vec<(String, String)>,
+    builder: ServerBuilder,
     folder: Folder,
 }
 
@@ -98,9 +107,12 @@ impl RedisServer {
         Self::builder().start()
     }
 
-    fn launch(program: PathBuf, address: Address, config: Vec<(String, String)>, folder: Folder) -> Result<Self, String> {
-        let process = spawn(&program, &address, &config, &folder)?;
-        let mut server = Self { process, program, address, config, folder };
+    fn launch(program: PathBuf, address: Address, builder: ServerBuilder, folder: Folder) -> Result<Self, String> {
+        if builder.faketime.is_some() {
+            faketime::tell(&folder.clock(), 0).map_err(|error| format!("no clock at {}: {error}", folder.clock().display()))?;
+        }
+        let process = spawn(&program, &address, &builder, &folder)?;
+        let mut server = Self { process, program, address, builder, folder };
         server.ready()?;
         Ok(server)
     }
@@ -201,6 +213,21 @@ impl RedisServer {
     /// Ends the process at once, as a crash would: connections break, nothing is kept. [`RedisServer::restart`] brings a new one.
     pub fn kill(&mut self) {
         self.process.kill();
+        if self.builder.faketime.is_some() {
+            faketime::sweep(self.process.pid());
+        }
+    }
+
+    /// Makes the server's clock differ by so much from the machine's, at once and for its successors too. Only the calendar is stepped, as by
+    /// who sets a machine's clock.
+    ///
+    /// # Errors
+    /// When the server was not built with [`ServerBuilder::faketime`], or the clock cannot be told.
+    pub fn step_clock(&self, millis: i64) -> std::io::Result<()> {
+        if self.builder.faketime.is_none() {
+            return Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "the server has the machine's clock"));
+        }
+        faketime::tell(&self.folder.clock(), millis)
     }
 
     /// Writes what the server holds to its disk, for [`RedisServer::restart_from_saved`].
@@ -219,7 +246,7 @@ impl RedisServer {
     /// When it does not answer in time.
     #[track_caller]
     pub fn restart(&mut self) {
-        self.process.kill();
+        self.kill();
         // An error means that nothing was saved.
         let _ = std::fs::remove_file(self.folder.saved());
         self.launch_again();
@@ -231,13 +258,13 @@ impl RedisServer {
     /// When it does not answer in time.
     #[track_caller]
     pub fn restart_from_saved(&mut self) {
-        self.process.kill();
+        self.kill();
         self.launch_again();
     }
 
     #[track_caller]
     fn launch_again(&mut self) {
-        let restarted = spawn(&self.program, &self.address, &self.config, &self.folder).and_then(|process| {
+        let restarted = spawn(&self.program, &self.address, &self.builder, &self.folder).and_then(|process| {
             self.process = process;
             self.ready()
         });
@@ -275,7 +302,13 @@ impl RedisServer {
     }
 }
 
-fn spawn(program: &Path, address: &Address, config: &[(String, String)], folder: &Folder) -> Result<Owned, String> {
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(program: &Path, address: &Address, builder: &ServerBuilder, folder: &Folder) -> Result<Owned, String> {
     let mut arguments: Vec<String> = Vec::new();
     let mut set = |name: &str, value: &str| arguments.extend([format!("--{name}"), value.to_owned()]);
     match address {
@@ -294,10 +327,13 @@ fn spawn(program: &Path, address: &Address, config: &[(String, String)], folder:
     set("appendonly", "no");
     set("daemonize", "no");
     set("enable-debug-command", "local");
-    for (name, value) in config {
+    for (name, value) in &builder.config {
         set(name, value);
     }
-    Owned::spawn(program, arguments, &folder.0).map_err(|error| format!("{} does not start: {error}", program.display()))
+    let environment =
+        builder.faketime.as_deref().map(|library| faketime::environment(library, &folder.clock())).unwrap_or_default();
+    Owned::spawn_in(environment, program, arguments, &folder.0)
+        .map_err(|error| format!("{} does not start: {error}", program.display()))
 }
 
 /// The process id of the server that answers there, once it has loaded.
@@ -352,6 +388,11 @@ impl Folder {
 
     fn log(&self) -> PathBuf {
         self.0.join("redis.log")
+    }
+
+    /// By how much the clock is stepped.
+    fn clock(&self) -> PathBuf {
+        self.0.join("clock")
     }
 
     fn saved(&self) -> PathBuf {

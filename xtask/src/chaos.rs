@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use crate::program::Programs;
-use crate::redis;
 use crate::run::{Outcome, cargo, run};
+use crate::{faketime, redis};
 
 /// Every kind of fault for a short while, always drawn from the same seed.
 const SHORT: [&str; 6] = ["--seconds", "20", "--seed", "1", "--scenario", "everything"];
@@ -14,12 +14,23 @@ pub(crate) fn chaos(arguments: &[&str]) -> Outcome {
     let server = redis::server()?;
     let mut command = cargo();
     command.args(["run", "--quiet", "-p", "cachetier-chaos", "--bin", "chaos", "--"]).args(arguments);
-    run(command.env(redis::VARIABLE, &server))
+    run(with_faketime(&mut command).env(redis::VARIABLE, &server))
 }
 
 /// Runs it for a short while, as `ci` does: out of what the other checks have built.
 pub(crate) fn short() -> Outcome {
     let server = redis::server()?;
     let program = Programs::build()?.path("bin", "chaos")?;
-    run(Command::new(program).args(SHORT).env(redis::VARIABLE, &server))
+    run(with_faketime(Command::new(program).args(SHORT)).env(redis::VARIABLE, &server))
+}
+
+/// Without it the server's clock is not stepped.
+fn with_faketime(command: &mut Command) -> &mut Command {
+    match faketime::library() {
+        Ok(library) => command.env(faketime::VARIABLE, library),
+        Err(why) => {
+            eprintln!("NOT MADE: steps of the server's clock, for want of libfaketime: {why}");
+            command.env_remove(faketime::VARIABLE)
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod cut;
 mod debs;
 mod deny;
 mod examples;
+mod faketime;
 mod fuzz;
 mod imports;
 mod msrv;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use cachetier_chaos::check::{History, Summary, Sums, Verdict, check, story, unmet};
 use cachetier_chaos::instance::{self, Orders};
 use cachetier_chaos::limits::SECONDS;
-use cachetier_chaos::plan::Scenario;
-use cachetier_chaos::run::{Asked, Spread, run};
+use cachetier_chaos::plan::{Scenario, ServerClock};
+use cachetier_chaos::run::{Asked, Spread, faketime, run};
 
 const USAGE: &str = "expected --seconds N, --seed S or --seeds A..B, [--scenario NAME] [--one-process]";
 
@@ -42,6 +42,7 @@ struct Told {
     several: bool,
     length: Duration,
     scenario: Option<Scenario>,
+    clock: ServerClock,
     spread: Spread,
 }
 
@@ -73,13 +74,14 @@ fn told(arguments: &[String]) -> Result<Told, String> {
     if seeds.is_empty() || seeds.end - seeds.start > MOST_SEEDS {
         return Err(format!("expected 1 to {MOST_SEEDS} seeds, found {}..{}", seeds.start, seeds.end));
     }
-    Ok(Told { seeds, several, length: Duration::from_secs(seconds), scenario, spread })
+    let clock = if faketime()?.is_some() { ServerClock::Stepped } else { ServerClock::True };
+    Ok(Told { seeds, several, length: Duration::from_secs(seconds), scenario, clock, spread })
 }
 
 impl Told {
     fn asked(&self, seed: u64) -> Asked {
         let scenario = self.scenario.unwrap_or_else(|| Scenario::drawn(seed));
-        Asked { length: self.length, seed, scenario, spread: self.spread }
+        Asked { length: self.length, seed, scenario, clock: self.clock, spread: self.spread }
     }
 }
 
@@ -103,7 +105,7 @@ fn one(asked: &Asked) -> Result<(), String> {
     println!("chaos {again}");
     let history = History::of(run(asked, &program()?)?);
     let verdict = check(&history);
-    let summary = Summary::of(&history, &verdict, asked.scenario);
+    let summary = Summary::of(&history, &verdict, asked.scenario, asked.clock);
     println!("{summary}");
     tell_violations(&history, &verdict);
     let mut wrong = unmet(&summary, asked.length);
@@ -120,7 +122,7 @@ fn several(told: &Told) -> Result<(), String> {
         let asked = told.asked(seed);
         let history = History::of(run(&asked, &program()?)?);
         let verdict = check(&history);
-        let summary = Summary::of(&history, &verdict, asked.scenario);
+        let summary = Summary::of(&history, &verdict, asked.scenario, asked.clock);
         println!("{}", sums.add(seed, asked.length, &summary));
         if verdict.violated > 0 {
             println!("{summary}");

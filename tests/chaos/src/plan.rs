@@ -83,6 +83,8 @@ kinds! {
     InstanceFrozen: Network, 200..3_000;
     /// A process of instances is killed, and another one takes its place.
     InstanceKilled: Network, 1..900;
+    /// The server's clock is stepped, forward or back, and goes back to the true time or stays.
+    ClockStepped: Server, 300..3_000;
     /// As `RestartOld`, and every instance trusts what the server had saved: last, for no other scenario has it.
     RestartTrusted: Server, 100..1_500;
 }
@@ -94,6 +96,44 @@ pub enum Hand {
     Server,
     /// Owns the proxies and the processes.
     Network,
+}
+
+/// Whether the server's clock can be stepped on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerClock {
+    /// It can.
+    Stepped,
+    /// What it takes is not there.
+    #[default]
+    True,
+}
+
+impl ServerClock {
+    /// Whether a kind can be made with this clock.
+    #[must_use]
+    pub fn allows(self, kind: Kind) -> bool {
+        kind != Kind::ClockStepped || self == Self::Stepped
+    }
+}
+
+/// A step of the server's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// By how many milliseconds it differs from the true time then.
+    pub millis: i64,
+    /// Whether it does so on after the fault.
+    pub stays: bool,
+}
+
+impl Step {
+    /// Draws one: of seconds, minutes or hours, forward or back.
+    #[must_use]
+    pub fn drawn(dice: u64) -> Self {
+        let mut dice = fastrand::Rng::with_seed(dice);
+        let most = dice.choice([60_000, 3_600_000, 6 * 3_600_000]).unwrap_or(60_000);
+        let by = dice.i64(1_000..most);
+        Self { millis: if dice.bool() { by } else { -by }, stays: dice.bool() }
+    }
 }
 
 /// Which kinds a run makes.
@@ -148,17 +188,23 @@ impl Scenario {
         self == Self::Trust
     }
 
-    /// The faults it makes.
+    /// The faults that it makes with this clock.
+    #[must_use]
+    pub fn made(self, clock: ServerClock) -> Vec<Kind> {
+        self.kinds().iter().copied().filter(|kind| clock.allows(*kind)).collect()
+    }
+
+    /// The faults it makes where all can be made.
     #[must_use]
     pub fn kinds(self) -> &'static [Kind] {
         use Kind::{
-            AclRevoked, Cut, CutMidReply, Eviction, FlushAll, Full, HalfOpen, Hole, InstanceFrozen, InstanceKilled, Late,
-            MessageLate, MessageLost, PubsubCut, PubsubHole, PubsubOverrun, Refused, ReplyLate, RestartEmpty, RestartOld,
+            AclRevoked, ClockStepped, Cut, CutMidReply, Eviction, FlushAll, Full, HalfOpen, Hole, InstanceFrozen, InstanceKilled,
+            Late, MessageLate, MessageLost, PubsubCut, PubsubHole, PubsubOverrun, Refused, ReplyLate, RestartEmpty, RestartOld,
             RestartTrusted, ScriptFlush, ServerFrozen, Slow,
         };
         match self {
             Self::Calm => &[],
-            Self::Restarts => &[RestartEmpty, RestartOld, FlushAll, ScriptFlush],
+            Self::Restarts => &[RestartEmpty, RestartOld, FlushAll, ScriptFlush, ClockStepped],
             Self::Network => &[Cut, Refused, Hole, Late, ReplyLate, CutMidReply, Slow, HalfOpen],
             Self::Pubsub => &[PubsubCut, PubsubHole, PubsubOverrun, AclRevoked, MessageLost, MessageLate],
             Self::Memory => &[Eviction, Full, FlushAll],
@@ -187,11 +233,11 @@ pub struct Planned {
     pub dice: u64,
 }
 
-/// Draws the faults of one hand for a time of this length.
+/// Draws the faults of one hand, from these kinds, for a time of this length.
 #[must_use]
-pub fn plan(scenario: Scenario, hand: Hand, seed: u64, length: Duration, instances: u16) -> Vec<Planned> {
+pub fn plan(kinds: &[Kind], hand: Hand, seed: u64, length: Duration, instances: u16) -> Vec<Planned> {
     let mut dice = fastrand::Rng::with_seed(seed ^ if hand == Hand::Server { 0x5e } else { 0x17 });
-    let kinds: Vec<Kind> = scenario.kinds().iter().copied().filter(|kind| kind.hand() == hand).collect();
+    let kinds: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.hand() == hand).collect();
     let (mut planned, mut deck) = (Vec::new(), Vec::new());
     let mut at = Duration::ZERO;
     // An instance that has lost the lane a few times rests for seconds before it tries again: a long run has the time to see more than that.
@@ -226,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_seed_draws_the_same_plan_again_and_another_one_another() {
-        let of = |seed| plan(Scenario::Everything, Hand::Server, seed, LONG, 4);
+        let of = |seed| plan(Scenario::Everything.kinds(), Hand::Server, seed, LONG, 4);
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
     }
@@ -235,7 +281,7 @@ mod tests {
     fn a_long_plan_has_every_kind_of_its_scenario_and_ends_in_time() {
         for (name, scenario) in Scenario::NAMED {
             let planned: Vec<Planned> =
-                [Hand::Server, Hand::Network].iter().flat_map(|hand| plan(scenario, *hand, 7, LONG, 4)).collect();
+                [Hand::Server, Hand::Network].iter().flat_map(|hand| plan(scenario.kinds(), *hand, 7, LONG, 4)).collect();
             for kind in Kind::ALL {
                 let is = planned.iter().any(|planned| planned.kind == *kind);
                 assert_eq!(is, scenario.kinds().contains(kind), "{kind:?} in {name}");
@@ -244,6 +290,27 @@ mod tests {
                 let whole: Duration = planned.iter().filter(|planned| planned.kind.hand() == hand).map(|p| p.rest + p.length).sum();
                 assert!(whole <= LONG, "{whole:?} in {name}");
             }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_stepped_is_not_and_changes_no_other_scenario() {
+        for (name, scenario) in Scenario::NAMED {
+            let (all, fewer) = (scenario.made(ServerClock::Stepped), scenario.made(ServerClock::True));
+            assert_eq!(all, scenario.kinds(), "{name}");
+            assert!(!fewer.contains(&Kind::ClockStepped), "{name}");
+            assert_eq!(fewer.len() + usize::from(all.contains(&Kind::ClockStepped)), all.len(), "{name}");
+        }
+    }
+
+    #[test]
+    fn steps_go_forward_and_back_by_seconds_to_hours_and_stay_or_not() {
+        let steps: Vec<Step> = (0..200).map(Step::drawn).collect();
+        assert_eq!(steps, (0..200).map(Step::drawn).collect::<Vec<_>>());
+        assert!(steps.iter().all(|step| (1_000..6 * 3_600_000).contains(&step.millis.abs())));
+        for (forward, stays) in [(true, true), (true, false), (false, true), (false, false)] {
+            let of = || steps.iter().filter(|step| (step.millis > 0) == forward && step.stays == stays);
+            assert!(of().any(|step| step.millis.abs() < 60_000) && of().any(|step| step.millis.abs() > 3_600_000));
         }
     }
 

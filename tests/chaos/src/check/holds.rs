@@ -50,8 +50,11 @@ impl Holds {
 /// Whether the server may have forgotten the hold before its end: then it protects nothing any more.
 pub(super) fn may_be_lost(history: &History, held: &Held) -> bool {
     history.faults.iter().any(|fault| {
-        let forgets =
-            matches!(fault.kind, Kind::RestartEmpty | Kind::RestartOld | Kind::RestartTrusted | Kind::FlushAll | Kind::Eviction);
+        // A step forward ends holds, which last by the server's clock.
+        let forgets = matches!(
+            fault.kind,
+            Kind::RestartEmpty | Kind::RestartOld | Kind::RestartTrusted | Kind::FlushAll | Kind::Eviction | Kind::ClockStepped
+        );
         forgets && overlap(fault.span.start, fault.span.end, held.span.start, held.span.end)
     })
 }

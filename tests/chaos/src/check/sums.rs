@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::summary::share;
 use super::{Staleness, Summary};
 use crate::limits::{L1_SHARE, MOST_READS, SOUND_STALENESS, WHOLE};
-use crate::plan::{Kind, Scenario};
+use crate::plan::{Kind, Scenario, ServerClock};
 
 /// Runs one after the other.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,7 @@ pub struct Sums {
     unguarded: u64,
     violated: u64,
     faults: BTreeMap<Kind, u64>,
+    clock: ServerClock,
     sound: Staleness,
     disturbed: Staleness,
 }
@@ -37,6 +38,7 @@ impl Sums {
         let looks = totals.l1_hits + totals.l1_misses;
         self.asked += length;
         *self.scenarios.entry(summary.scenario().name()).or_default() += 1;
+        self.clock = summary.clock();
         self.reads += verdict.reads;
         self.hits += totals.l1_hits;
         self.looks += looks;
@@ -85,7 +87,8 @@ impl Sums {
             unmet.push(format!("expected L1 to answer {L1_SHARE} % of the reads or more, found {}", share(self.hits, self.looks)));
         }
         let scenarios = Scenario::NAMED.iter().filter(|(name, _)| !self.scenarios.contains_key(name)).map(|(name, _)| *name);
-        let faults = Kind::ALL.iter().filter(|kind| !self.faults.contains_key(kind)).map(|kind| format!("{kind:?}"));
+        let faults = Kind::ALL.iter().filter(|kind| self.clock.allows(**kind) && !self.faults.contains_key(kind));
+        let faults = faults.map(|kind| format!("{kind:?}"));
         let missing: Vec<String> = scenarios.map(str::to_owned).chain(faults).collect();
         if !missing.is_empty() {
             unmet.push(format!("expected every scenario and every kind of fault, missing: {}", missing.join(", ")));

@@ -5,7 +5,7 @@ use crate::clock::Nanos;
 use crate::event::{Commit, Counts, Event, Fault, Held, Load, Point, Span, Waited};
 use crate::layout::{KEYS, Tag, Target};
 use crate::limits::{AFTERMATH, HELD_FOR, READS_A_SECOND, TOLD_AGAIN, WHOLE};
-use crate::plan::{Kind, Scenario};
+use crate::plan::{Kind, Scenario, ServerClock};
 
 const K: Key = Key(0);
 /// Longer ago than the bound allows.
@@ -203,7 +203,7 @@ fn what_is_loaded_under_a_hold_is_kept_nowhere_unless_the_server_has_lost_it() {
     let kept = |begun: u64| read(1, begun + late, row(0, begun));
     bad(vec![held(1_500), kept(1_400)], Rule::Held);
     assert_eq!(good(vec![held(1_500), kept(1_500), kept(999), read(1, 1_400 + late - 2, row(0, 1_400))]).holds, 1);
-    for (kind, loses) in [(Kind::Eviction, true), (Kind::FlushAll, true), (Kind::Cut, false)] {
+    for (kind, loses) in [(Kind::Eviction, true), (Kind::FlushAll, true), (Kind::ClockStepped, true), (Kind::Cut, false)] {
         let lost = verdict(vec![held(1_500), kept(1_400), fault(kind, None, 1_100, 1_200)]);
         assert_eq!(lost.violated == 0, loses, "{kind:?}");
         assert_eq!(verdict(vec![held(1_500), kept(1_400), fault(kind, None, 10, 20)]).violated, 1);
@@ -301,7 +301,7 @@ fn a_run_whose_server_is_trusted_shows_that_something_was_told_again() {
         let counts = Counts { l1_hits: 1, retold, ..Counts::default() };
         let counts = Event::Counts { instance: 0, at: at(1_000), counts };
         let history = History::of(vec![counts, fault(Kind::RestartTrusted, None, 1, 2), read(0, 10, row(0, 5))]);
-        unmet(&Summary::of(&history, &check(&history), Scenario::Trust), Duration::ZERO)
+        unmet(&Summary::of(&history, &check(&history), Scenario::Trust, ServerClock::True), Duration::ZERO)
     };
     assert_eq!(saw(1), Vec::<String>::new());
     assert_eq!(saw(0), ["expected invalidations to be told again to a server that has forgotten them, found none"]);
@@ -473,7 +473,7 @@ fn missing(reads: u64, more: Vec<Event>) -> Vec<String> {
     let reads = (0..reads).map(|n| read(0, 10 + n / 10, row(0, 5)));
     let history = History::of(reads.chain(more).collect());
     let verdict = check(&history);
-    unmet(&Summary::of(&history, &verdict, Scenario::Pauses), Duration::from_secs(60))
+    unmet(&Summary::of(&history, &verdict, Scenario::Pauses, ServerClock::True), Duration::from_secs(60))
 }
 
 #[test]
@@ -505,7 +505,7 @@ fn sum(seconds: u64, stale: u64) -> Vec<String> {
     let history = History::of(events);
     let verdict = check(&history);
     let mut sums = Sums::default();
-    let line = sums.add(7, Duration::from_secs(seconds), &Summary::of(&history, &verdict, Scenario::Calm));
+    let line = sums.add(7, Duration::from_secs(seconds), &Summary::of(&history, &verdict, Scenario::Calm, ServerClock::True));
     assert!(line.contains("seed   7 calm") && line.contains("violations 0"), "{line}");
     sums.unmet()
 }

@@ -16,7 +16,7 @@ use crate::clock::Nanos;
 use crate::event::{self, Ending, Event, Fault, Record, Span};
 use crate::instance::order;
 use crate::limits::{LAST_REST, MAX_STALENESS};
-use crate::plan::{Hand, Planned, Scenario, plan};
+use crate::plan::{Hand, Kind, Planned, Scenario, ServerClock, plan};
 use fleet::Fleet;
 use network_hand::NetworkHand;
 use server_hand::ServerHand;
@@ -62,8 +62,22 @@ pub struct Asked {
     pub seed: u64,
     /// Which faults are made.
     pub scenario: Scenario,
+    /// Whether the server's clock can be stepped.
+    pub clock: ServerClock,
     /// Where the instances live.
     pub spread: Spread,
+}
+
+/// Names libfaketime to a run.
+const FAKETIME: &str = "CACHETIER_FAKETIME";
+
+/// The library that steps the server's clock, if there is one.
+///
+/// # Errors
+/// When one is named and is not there.
+pub fn faketime() -> Result<Option<PathBuf>, String> {
+    let Some(named) = std::env::var_os(FAKETIME).filter(|named| !named.is_empty()).map(PathBuf::from) else { return Ok(None) };
+    if named.is_file() { Ok(Some(named)) } else { Err(format!("{FAKETIME} names {}: no such file", named.display())) }
 }
 
 /// Runs it and returns everything that happened. `program` is what becomes an instance, with the orders behind the word `instance`.
@@ -74,7 +88,12 @@ pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
     let folder = Folder::new()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
-    let mut server = RedisServer::builder().try_start()?;
+    let kinds = asked.scenario.made(asked.clock);
+    let mut server = RedisServer::builder();
+    if let Some(library) = faketime()?.filter(|_| kinds.contains(&Kind::ClockStepped)) {
+        server = server.faketime(&library);
+    }
+    let mut server = server.try_start()?;
     let proxies: Arc<[Proxy]> = (0..asked.spread.instances())
         .map(|instance| if instance % 2 == 0 { Proxy::on_socket(&server) } else { Proxy::on_port(&server) })
         .collect();
@@ -108,11 +127,12 @@ fn make_faults(
     record: &Record,
 ) -> Result<(), String> {
     let length = asked.length.saturating_sub(LAST_REST + QUIET);
-    let planned = |hand| plan(asked.scenario, hand, asked.seed, length, asked.spread.instances());
+    let kinds = asked.scenario.made(asked.clock);
+    let planned = |hand| plan(&kinds, hand, asked.seed, length, asked.spread.instances());
     let (for_server, for_network) = (planned(Hand::Server), planned(Hand::Network));
     let end = Nanos::now().plus(length);
     std::thread::scope(|scope| {
-        let mut server = ServerHand { server, proxies, runtime };
+        let mut server = ServerHand { server, proxies, runtime, stepped: 0 };
         let mut network = NetworkHand { proxies, fleet, runtime, record, spread: asked.spread };
         let hands = [
             scope.spawn(move || work_off(&for_server, end, record, |planned| server.make(planned))),

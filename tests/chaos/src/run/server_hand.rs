@@ -1,4 +1,4 @@
-//! The hand that owns the server: kills it, freezes it, empties it, fills it, forbids its channel, and mends each of these.
+//! The hand that owns the server: kills it, freezes it, empties it, fills it, forbids its channel, steps its clock, and mends each of these.
 
 use std::sync::Arc;
 use std::thread::sleep;
@@ -12,7 +12,7 @@ use super::Made;
 use crate::clock::Nanos;
 use crate::instance::NAMESPACE;
 use crate::limits::CELLS;
-use crate::plan::{Kind, Planned};
+use crate::plan::{Kind, Planned, Step};
 
 /// How much a subscriber may have unread while one is to be overrun: several of the messages that are told meanwhile.
 const OVERRUN_AT: &str = "pubsub 256kb 0 0";
@@ -22,11 +22,15 @@ const ROUNDS: u32 = 60;
 /// For how long somebody who can be overrun is waited for.
 const LOOKS: u32 = 60;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// How long a look at the server's clock may take on a busy machine, in milliseconds.
+const LOOK_TAKES: i64 = 5_000;
 
 pub(super) struct ServerHand<'a> {
     pub(super) server: &'a mut RedisServer,
     pub(super) proxies: &'a Arc<[Proxy]>,
     pub(super) runtime: &'a Runtime,
+    /// By how many milliseconds its clock differs from the true time.
+    pub(super) stepped: i64,
 }
 
 impl ServerHand<'_> {
@@ -79,6 +83,16 @@ impl ServerHand<'_> {
                 self.command(&["ACL", "SETUSER", "default", "allchannels"])?;
                 format!("{} commands refused", self.refusals("NOPERM").saturating_sub(before))
             }
+            Kind::ClockStepped => {
+                let Step { millis, stays } = Step::drawn(planned.dice);
+                let jumped = self.step(millis)?;
+                sleep(planned.length);
+                if stays {
+                    format!("TIME jumped by {jumped} and stays")
+                } else {
+                    format!("TIME jumped by {jumped} and by {}", self.step(0)?)
+                }
+            }
             Kind::PubsubOverrun => {
                 // One that has a subscription to lose, if one has within a while.
                 for _ in 0..LOOKS {
@@ -97,6 +111,34 @@ impl ServerHand<'_> {
             other => return Err(format!("{other:?} is not the server's")),
         };
         Ok(Made { instance, effect })
+    }
+
+    /// Makes the server's clock differ by so much from the true time, and says by how much it was seen to jump.
+    fn step(&mut self, millis: i64) -> Result<String, String> {
+        let (time, at) = (self.time()?, Nanos::now());
+        self.server.step_clock(millis).map_err(|error| format!("the server's clock cannot be stepped: {error}"))?;
+        let passed = i64::try_from(Nanos::now().since(at).as_millis()).unwrap_or_default();
+        let jumped = self.time()? - time - passed;
+        let asked = millis - std::mem::replace(&mut self.stepped, millis);
+        if (jumped - asked).abs() > asked.abs() / 2 + LOOK_TAKES {
+            return Err(format!(
+                "the server's clock was stepped by {asked} ms and jumped by {jumped} ms: it does not follow libfaketime"
+            ));
+        }
+        let sign = if jumped < 0 { '-' } else { '+' };
+        Ok(format!("{sign}{}.{} s", jumped.abs() / 1_000, jumped.abs() % 1_000 / 100))
+    }
+
+    /// The server's clock, in milliseconds.
+    fn time(&self) -> Result<i64, String> {
+        let Reply::Array(parts) = self.server.command(&["TIME"]) else {
+            return Err("the server does not tell its time".to_owned());
+        };
+        let mut parts = parts.iter().map(|part| part.text().and_then(|text| text.parse::<i64>().ok()));
+        match (parts.next().flatten(), parts.next().flatten()) {
+            (Some(seconds), Some(micros)) => Ok(seconds * 1_000 + micros / 1_000),
+            _ => Err("the server does not tell its time".to_owned()),
+        }
     }
 
     /// Either there is never enough room, or there is as much as is in use now: then any newcomer drives somebody out.
