@@ -75,9 +75,7 @@ impl Instance {
         let begun = self.view.meet(lane.token, present, self.now())?;
         self.flights.detach(|_| true);
         self.view.take_over(begun, lane.token, table, (self.now(), lane.server_millis));
-        if let Some(forgotten) = self.journal.met(lane.token.era, lane.run, self.now()) {
-            self.tell_again(forgotten);
-        }
+        self.journal.met(lane.token.era, lane.run, self.now(), |forgotten| self.tell_again(forgotten));
         Some(begun)
     }
 
@@ -166,7 +164,7 @@ impl Teller for Instance {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::*;
     use crate::config::Config;
@@ -187,6 +185,36 @@ pub(super) mod tests {
             holds: Holds::new(),
             counters,
         }
+    }
+
+    #[test]
+    fn who_finds_a_life_met_finds_unreadable_what_it_may_have_forgotten() {
+        const LIVES: u64 = 2_000;
+        let (instance, life) = (instance(), AtomicU64::new(1));
+        let token = Token { era: Era(1), seq: Seq(1) };
+        let told = Targets { keys: vec!["a".to_owned()], ..Targets::default() };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for run in 1..=LIVES {
+                    if let Some(batch) = instance.outbox.batch() {
+                        instance.outbox.told(&batch);
+                    }
+                    instance.end_own(&told, instance.mark(), token, None);
+                    instance.begin_epoch(LaneState { token, server_millis: 0, cells: 256, run }, &TableCopy::default(), None);
+                    life.store(run + 1, Ordering::Release);
+                }
+            });
+            loop {
+                let run = life.load(Ordering::Acquire);
+                if run > LIVES {
+                    break;
+                }
+                let (met, unreadable) = (instance.journal.has_met(run), instance.outbox.covers("a", &[]));
+                if life.load(Ordering::Acquire) == run {
+                    assert!(!met || unreadable, "life {run}");
+                }
+            }
+        });
     }
 
     #[test]

@@ -75,9 +75,9 @@ impl Journal {
         run == 0 || lock(&self.told).met.1 == run
     }
 
-    /// The lane is met in that era and that life of its server. Returns what it may have forgotten, which is not kept here any longer:
-    /// told again, it will be noted again.
-    pub(crate) fn met(&self, era: Era, run: u64, now: Millis) -> Option<Targets> {
+    /// The lane is met in that era and that life of its server. Hands over what it may have forgotten, which is not kept here any longer:
+    /// told again, it will be noted again. Until `tell_again` returns, nobody else finds that life met.
+    pub(crate) fn met(&self, era: Era, run: u64, now: Millis, tell_again: impl FnOnce(Targets)) {
         let mut told = lock(&self.told);
         let (_, last) = told.met;
         let another = run != 0 && last != run;
@@ -90,12 +90,14 @@ impl Journal {
         let (forgotten, kept) = bumps.into_iter().partition::<VecDeque<_>, _>(|bump| another || bump.era != era);
         told.targets = kept.iter().map(|bump| bump.targets.len()).sum();
         told.bumps = kept;
-        drop(told);
         let mut again = Targets::default();
         for Bump { targets, .. } in forgotten {
             again.extend(targets);
         }
-        (again.len() > 0).then_some(again)
+        if again.len() > 0 {
+            tell_again(again);
+        }
+        drop(told);
     }
 }
 
@@ -129,6 +131,13 @@ mod tests {
         assert!(!journal.note(&key(name), (journal.lives(), at), now));
     }
 
+    /// What meeting the lane makes it tell again.
+    fn met(journal: &Journal, era: u32, run: u64, now: Millis) -> Option<Targets> {
+        let mut again = None;
+        journal.met(Era(era), run, now, |targets| again = Some(targets));
+        again
+    }
+
     fn keys(targets: Option<Targets>) -> Vec<String> {
         targets.map(|targets| targets.keys).unwrap_or_default()
     }
@@ -136,31 +145,31 @@ mod tests {
     #[test]
     fn what_was_told_in_another_era_or_life_is_told_again_once() {
         let journal = Journal::new(10, SPAN);
-        assert_eq!(journal.met(Era(1), 7, Millis(0)), None);
+        assert_eq!(met(&journal, 1, 7, Millis(0)), None);
         told(&journal, "a", at(1), Millis(1));
-        assert_eq!(journal.met(Era(1), 7, Millis(2)), None);
-        assert_eq!(keys(journal.met(Era(1), 8, Millis(3))), ["a"], "another life");
-        assert_eq!(journal.met(Era(1), 9, Millis(4)), None, "it waits elsewhere now");
+        assert_eq!(met(&journal, 1, 7, Millis(2)), None);
+        assert_eq!(keys(met(&journal, 1, 8, Millis(3))), ["a"], "another life");
+        assert_eq!(met(&journal, 1, 9, Millis(4)), None, "it waits elsewhere now");
         told(&journal, "b", at(1), Millis(5));
         told(&journal, "c", at(2), Millis(6));
-        assert_eq!(keys(journal.met(Era(2), 9, Millis(7))), ["b"], "another era");
-        assert_eq!(keys(journal.met(Era(3), 9, Millis(8))), ["c"]);
+        assert_eq!(keys(met(&journal, 2, 9, Millis(7))), ["b"], "another era");
+        assert_eq!(keys(met(&journal, 3, 9, Millis(8))), ["c"]);
     }
 
     #[test]
     fn what_is_answered_after_another_life_was_met_is_told_again_at_once() {
         let journal = Journal::new(10, SPAN);
-        journal.met(Era(1), 7, Millis(0));
+        met(&journal, 1, 7, Millis(0));
         let sent_in = journal.lives();
-        journal.met(Era(1), 7, Millis(1));
+        met(&journal, 1, 7, Millis(1));
         assert!(!journal.note(&key("a"), (sent_in, at(1)), Millis(2)));
-        journal.met(Era(1), 8, Millis(3));
+        met(&journal, 1, 8, Millis(3));
         assert!(journal.note(&key("b"), (sent_in, at(1)), Millis(4)));
         // Where nothing but the era can be told, it is told by the answer.
         let journal = Journal::new(10, SPAN);
-        journal.met(Era(1), 0, Millis(0));
+        met(&journal, 1, 0, Millis(0));
         let sent_in = journal.lives();
-        journal.met(Era(2), 0, Millis(1));
+        met(&journal, 2, 0, Millis(1));
         assert!(!journal.note(&key("a"), (sent_in, at(2)), Millis(2)));
         assert!(journal.note(&key("a"), (sent_in, at(1)), Millis(2)));
     }
@@ -168,10 +177,10 @@ mod tests {
     #[test]
     fn a_life_that_cannot_be_told_is_not_another_one() {
         let journal = Journal::new(10, SPAN);
-        journal.met(Era(1), 7, Millis(0));
+        met(&journal, 1, 7, Millis(0));
         told(&journal, "a", at(1), Millis(1));
-        assert_eq!(journal.met(Era(1), 0, Millis(2)), None);
-        assert_eq!(journal.met(Era(1), 7, Millis(3)), None);
+        assert_eq!(met(&journal, 1, 0, Millis(2)), None);
+        assert_eq!(met(&journal, 1, 7, Millis(3)), None);
     }
 
     #[test]
@@ -179,10 +188,10 @@ mod tests {
         let journal = Journal::new(10, SPAN);
         told(&journal, "a", at(1), Millis(1_000));
         told(&journal, "b", at(1), Millis(2_000));
-        assert_eq!(keys(journal.met(Era(2), 0, Millis(61_001))), ["b"]);
+        assert_eq!(keys(met(&journal, 2, 0, Millis(61_001))), ["b"]);
         let none = Journal::new(10, Duration::ZERO);
         told(&none, "a", at(1), Millis(1));
-        assert_eq!(none.met(Era(2), 0, Millis(1)), None);
+        assert_eq!(met(&none, 2, 0, Millis(1)), None);
     }
 
     #[test]
@@ -191,6 +200,6 @@ mod tests {
         for name in ["a", "b", "c"] {
             told(&journal, name, at(1), Millis(1));
         }
-        assert_eq!(journal.met(Era(2), 0, Millis(2)), Some(Targets::everything()));
+        assert_eq!(met(&journal, 2, 0, Millis(2)), Some(Targets::everything()));
     }
 }

@@ -44,6 +44,12 @@ impl Messenger {
             retold: counted.retold,
         }
     }
+
+    /// The lane may have forgotten these.
+    fn tell_again(&self, targets: Targets) {
+        self.counters.retold.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
+        self.give_up_own(targets);
+    }
 }
 
 impl Teller for Messenger {
@@ -77,11 +83,9 @@ impl Teller for Messenger {
     fn end_own(&self, targets: &Targets, upto: Mark, at: Token, _: Option<Stamp>) {
         let now = self.clock.now();
         // Nobody follows the lane here: that it has begun another era is learnt from the answer to the next bump.
-        let forgotten = self.journal.met(at.era, 0, now);
-        let late = self.journal.note(targets, (upto.life, at), now);
-        for again in forgotten.into_iter().chain(late.then(|| targets.clone())) {
-            self.counters.retold.add(u64::try_from(again.len()).unwrap_or(u64::MAX));
-            self.give_up_own(again);
+        self.journal.met(at.era, 0, now, |forgotten| self.tell_again(forgotten));
+        if self.journal.note(targets, (upto.life, at), now) {
+            self.tell_again(targets.clone());
         }
         let mut known = lock(&self.known);
         // Seqs of two eras do not compare.
