@@ -163,6 +163,7 @@ fn crowd(clients: &mut [Client], sent: &[Sent]) -> Outcome<Duration> {
 /// What an instance sends for `invalidate` and `invalidate_tag`. It is gone when this returns, and its subscription with it.
 async fn overhear(ground: &Ground, namespace: &str) -> Outcome<(Overheard, Overheard)> {
     let cache = ground.instance(namespace).await?;
+    ground.age_lane(namespace).await?;
     // The server knows the script from here on, and the lane has an era and a table.
     cache.invalidate("another").await?;
     cache.invalidate_tag("another").await?;

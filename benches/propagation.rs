@@ -64,6 +64,7 @@ fn run(size: &Size, report: &mut Report) -> Outcome {
     let keys: Vec<String> = (0..size.single + size.blocks * size.block).map(|index| format!("user:{index}")).collect();
     let value = Page::of(100);
     there.block_on(async {
+        ground.age_lane(&namespace).await?;
         for cache in &holders {
             cache.keep(&keys, &value).await?;
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cachetier::{CacheBuilder, Eviction, Policy, TieredCache};
-use cachetier_tests::{Client as Plain, RedisServer};
+use cachetier_tests::{Client as Plain, RedisServer, Reply};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo};
@@ -17,6 +17,9 @@ pub const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 
 /// How many entries a cache keeps that is to miss in its own tier.
 const FEW: u64 = 64;
+
+/// How often a lane is looked at that is to be checked by an instance, which each does twice a second.
+const CHECKS: u32 = 200;
 
 /// A server and what is measured on it.
 #[derive(Debug)]
@@ -102,6 +105,26 @@ impl Ground {
     /// If it cannot be built.
     pub async fn keepless(&self, namespace: &str) -> Outcome<TieredCache> {
         Ok(self.builder(namespace).l1_max_bytes(1).build().await?)
+    }
+
+    /// Makes the lane of this namespace, which an instance has begun, an old one. In the first hour of a lane there may be holds of write guards
+    /// from before it, which each bump of a key looks for; after that the next check of an instance says that there are none.
+    ///
+    /// # Errors
+    ///
+    /// If no instance checks it.
+    pub async fn age_lane(&self, namespace: &str) -> Outcome {
+        // A field of the state, as docs/wire.md has it: until when holds may stand, in milliseconds.
+        let (lane, mut client) = (format!("ct:{{{namespace}}}:lane"), self.client());
+        let (past, none) = (1_u64.to_be_bytes(), [0; 8]);
+        client.command(&[b"SETRANGE", lane.as_bytes(), b"30", &past[..]])?;
+        for _ in 0..CHECKS {
+            match client.command(&["GETRANGE", &lane, "30", "37"])? {
+                Reply::Bulk(field) if field == none => return Ok(()),
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        Err("no instance has checked the lane".into())
     }
 
     /// Limits that a busy machine does not reach: a call that was given up would be measured as a cheap one.

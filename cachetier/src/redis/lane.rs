@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ::redis::Value;
@@ -17,7 +18,7 @@ use crate::wire::message::{Targets, body};
 use crate::wire::slot::{TICKET, prefix};
 
 use super::connect::{Dial, Link, misread};
-use super::place::{Caller, Place, caller, told};
+use super::place::{Caller, Place, caller, known, told};
 use super::script::{Script, lane_script};
 use super::store::{bytes, life};
 use super::subscription::RedisSubscription;
@@ -28,6 +29,9 @@ const TARGETS: usize = 1_000;
 
 /// How many bytes of keys one message carries, so that a thousand subscribers do not each have megabytes to be sent.
 const KEY_BYTES: usize = 64 << 10;
+
+/// How many bumps of keys take the longer way after one has been declined the shorter: each of these has to be sent again.
+pub(super) const UNUSUAL: u32 = 100;
 
 /// How often a bump is sent that finds a table of another size each time.
 const TRIES: usize = 3;
@@ -40,8 +44,10 @@ pub(crate) struct RedisLane {
     names: LaneNames,
     place: Arc<Place>,
     bump: Script,
-    /// The same for keys alone: what it need not read, the server need not run.
-    bump_keys: Script,
+    /// The same for keys alone, as it usually is: it declines where there is more to look at.
+    usual: Script,
+    /// So many bumps of keys will not ask it: it has declined lately.
+    unusual: AtomicU32,
     seize: Script,
     hold: Script,
     release: Script,
@@ -60,7 +66,8 @@ impl RedisLane {
             names,
             place: Arc::new(place),
             bump: lane_script!("next", "table", "place", "bump", "begin", "mark", "tell"),
-            bump_keys: lane_script!("next", "bump", "begin", "tell"),
+            usual: Script::of_lane(include_str!("scripts/usual.lua")),
+            unusual: AtomicU32::new(0),
             seize: lane_script!("next", "seize", "begin", "tell"),
             hold: lane_script!("next", "holds", "hold", "begin", "tell"),
             release: lane_script!("next", "holds", "release", "begin", "tell"),
@@ -71,16 +78,21 @@ impl RedisLane {
     }
 
     /// Runs a script of the lane on some keys. What it is told of is its caller, the channel, the body, and `more`.
+    async fn run(&self, script: &Script, keys: &[String], caller: &Caller, body: &[u8], more: &[&[u8]]) -> Result<Value, Fault> {
+        let told = [caller.as_slice(), self.place.channel.as_bytes(), body];
+        let args: Vec<&[u8]> = told.into_iter().chain(more.iter().copied()).collect();
+        self.send(script, &self.place.keys(), keys, &args).await
+    }
+
+    /// Sends a script that bumps.
     ///
     /// A command that does nothing goes before it. What one turn of the server's loop has to send goes first to whom it had something to
     /// say last: to the caller, if the script's answer is all that he gets, and then to those who wait for the message. So he is answered
     /// twice, and they are told first.
-    async fn run(&self, script: &Script, keys: &[String], caller: &Caller, body: &[u8], more: &[&[u8]]) -> Result<Value, Fault> {
+    async fn send(&self, script: &Script, of_lane: &[&[u8]], keys: &[String], args: &[&[u8]]) -> Result<Value, Fault> {
         let values: Vec<String> = keys.iter().map(|key| self.names.value(key)).collect();
-        let keys: Vec<&[u8]> = self.place.keys().into_iter().chain(values.iter().map(String::as_bytes)).collect();
-        let told = [caller.as_slice(), self.place.channel.as_bytes(), body];
-        let args: Vec<&[u8]> = told.into_iter().chain(more.iter().copied()).collect();
-        self.link.run_behind(::redis::cmd("PING"), script, &keys, &args, self.dial.settings.limits.command).await
+        let keys: Vec<&[u8]> = of_lane.iter().copied().chain(values.iter().map(String::as_bytes)).collect();
+        self.link.run_behind(::redis::cmd("PING"), script, &keys, args, self.dial.settings.limits.command).await
     }
 
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a test adds to it"))]
@@ -91,14 +103,34 @@ impl RedisLane {
         body
     }
 
+    /// The shorter way of a bump of keys alone; nothing where it takes the longer.
+    async fn bump_as_usual(&self, targets: &Targets, floor: Token, body: &[u8]) -> Result<Option<Bumped>, Fault> {
+        let alone = !targets.keys.is_empty() && targets.tags.is_empty() && targets.prefixes.is_empty() && !targets.all;
+        let passes = |left: u32| left.checked_sub(1);
+        if !alone || self.unusual.fetch_update(Ordering::Relaxed, Ordering::Relaxed, passes).is_ok() {
+            return Ok(None);
+        }
+        let told_of = [&known(floor)[..], body].concat();
+        match self.send(&self.usual, &[self.place.state()], &targets.keys, &[self.place.channel.as_bytes(), &told_of]).await? {
+            // Nothing was done.
+            Value::Int(0) => {
+                self.unusual.store(UNUSUAL, Ordering::Relaxed);
+                Ok(None)
+            }
+            answer => told(answer).map(|(token, held)| Some(Bumped { token, held })),
+        }
+    }
+
     async fn bump_part(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
         let body = self.body(targets, None);
+        if let Some(bumped) = self.bump_as_usual(targets, floor, &body).await? {
+            return Ok(bumped);
+        }
         for _ in 0..TRIES {
             let cells = self.place.cells_now();
             let places: Vec<String> = Layout::of(cells).places(targets).iter().map(usize::to_string).collect();
             let places: Vec<&[u8]> = places.iter().map(String::as_bytes).collect();
-            let script = if places.is_empty() { &self.bump_keys } else { &self.bump };
-            match self.run(script, &targets.keys, &caller(floor, cells), &body, &places).await? {
+            match self.run(&self.bump, &targets.keys, &caller(floor, cells), &body, &places).await? {
                 // Nothing was done.
                 Value::Int(other) => _ = self.place.has_cells(u64::try_from(other).unwrap_or_default())?,
                 answer => return told(answer).map(|(token, held)| Bumped { token, held }),

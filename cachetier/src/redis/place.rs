@@ -60,7 +60,12 @@ impl Place {
         Self { state, table, channel, cells, seen, outlives_runs, check }
     }
 
-    /// The first two keys of every script of the lane.
+    /// The first key of every script of the lane.
+    pub(super) fn state(&self) -> &[u8] {
+        self.state.as_bytes()
+    }
+
+    /// The first two keys of all of them but one.
     pub(super) fn keys(&self) -> [&[u8]; 2] {
         [self.state.as_bytes(), self.table.as_bytes()]
     }
@@ -98,16 +103,21 @@ impl Place {
     }
 }
 
+/// The highest seq that the lane has told, as scripts read it: one that no server told is none.
+pub(super) fn known(floor: Token) -> [u8; 8] {
+    let Seq(seq) = floor.seq;
+    if seq > HIGHEST_FLOOR { 0 } else { seq }.to_be_bytes()
+}
+
 /// What every script of the lane is told of its caller, as `scripts/lane.lua` reads it.
 pub(super) type Caller = [u8; 20];
 
 /// The highest seq told in the era known here, that era, an era to begin if there is none, the size of a table to begin.
 pub(super) fn caller(floor: Token, cells: u32) -> Caller {
-    let Token { era: Era(known), seq: Seq(seq) } = floor;
-    let seq = if seq > HIGHEST_FLOOR { 0 } else { seq };
+    let Era(era) = floor.era;
     // Never zero, which stands for "none known".
     let fresh = fastrand::u32(1..);
-    let fields = seq.to_be_bytes().into_iter().chain(known.to_be_bytes()).chain(fresh.to_be_bytes()).chain(cells.to_be_bytes());
+    let fields = known(floor).into_iter().chain(era.to_be_bytes()).chain(fresh.to_be_bytes()).chain(cells.to_be_bytes());
     let mut caller = [0; 20];
     for (place, byte) in caller.iter_mut().zip(fields) {
         *place = byte;

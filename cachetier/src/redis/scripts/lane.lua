@@ -11,9 +11,10 @@ local call, LANE, TABLE, ARGV = redis.call, KEYS[1], KEYS[2], ARGV
 -- Of a bump: the seq before it, and its own as it is written.
 local before, told
 
--- The state: magic, era, seq, cells of the table, the run of the server that it has lived in, whether anything was written into the
+-- The state: magic and kind, era, seq, cells of the table, the run of the server that it has lived in, whether anything was written into the
 -- table, whether what another run has left is trusted, until when holds of write guards may stand (ms of the server's clock, 0 for none).
-local STATE, STATE_SIZE, SEQ_AT, MAGIC = '>I4I4I8I4I8BBI8', 38, '8', 0x63746c01
+-- It is plain where a bump of keys need not look at what stands behind the seq: nothing is trusted, the run is known, no hold may stand.
+local STATE, STATE_SIZE, SEQ_AT, ANY, PLAIN = '>I4I4I8I4I8BBI8', 38, '8', 0x63746c01, 0x63746c02
 local SEQ = '>I8'
 
 -- Numbers of Lua are doubles: from here on a seq could no longer be counted up by one.
@@ -37,12 +38,12 @@ end
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
 local floor = struct.unpack(SEQ, ARGV[1])
 local found = call('GET', LANE)
-local magic, era, seq, cells, run, written, trusted, guarded
+local kind, era, seq, cells, run, written, trusted, guarded
 if found then
   if #found == STATE_SIZE then
-    magic, era, seq, cells, run, written, trusted, guarded = struct.unpack(STATE, found)
+    kind, era, seq, cells, run, written, trusted, guarded = struct.unpack(STATE, found)
   end
-  if magic ~= MAGIC then
+  if kind ~= PLAIN and kind ~= ANY then
     return redis.error_reply('ERR the state of the lane is of another release')
   end
 end

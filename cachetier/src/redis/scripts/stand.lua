@@ -13,7 +13,8 @@ if cells < wanted then
   end
   cells = wanted
 end
-local state = struct.pack(STATE, MAGIC, era, seq, cells, run, written, trusted, guarded)
+kind = trusted == 0 and run > 0 and guarded == 0 and PLAIN or ANY
+local state = struct.pack(STATE, kind, era, seq, cells, run, written, trusted, guarded)
 if state ~= found then
   call('SET', LANE, state)
 end

@@ -8,4 +8,5 @@ mod releases;
 mod server;
 mod store;
 mod subscription;
+mod usual;
 mod walk;

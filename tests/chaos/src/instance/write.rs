@@ -11,7 +11,7 @@ use super::work::{Work, rules};
 use crate::clock::Nanos;
 use crate::event::{Event, Held, Mutation, Point, Row, Span, Told, Verb};
 use crate::layout::{GROUPS, Key, NARROW, Tag, Target, WIDE};
-use crate::limits::{GIVEN_UP, GUARD_LIMIT, GUARD_LIMITS};
+use crate::limits::{GIVEN_UP, GUARD_LIMIT, GUARD_LIMITS, GUARDED_FOR};
 
 /// What the writers of all instances rest on average between two mutations, in milliseconds, if there were one.
 const WRITER_REST: u64 = 5;
@@ -144,7 +144,9 @@ impl Work {
 
     pub(super) async fn guard_on(&self, mut dice: fastrand::Rng) {
         while !self.quiet.load(Ordering::Relaxed) {
-            self.write_guarded(&mut dice).await;
+            if guards_are_used(Nanos::now()) {
+                self.write_guarded(&mut dice).await;
+            }
             sleep(Duration::from_millis(dice.u64(0..=2 * GUARD_REST * u64::from(self.of)))).await;
         }
     }
@@ -258,4 +260,9 @@ fn dropped_after(dice: &mut fastrand::Rng) -> Option<Duration> {
 /// A time of so many milliseconds at most; most are far shorter.
 fn drawn(dice: &mut fastrand::Rng, most: u64) -> Duration {
     Duration::from_millis(most).mul_f64(dice.f64().powi(3))
+}
+
+/// The same in all processes.
+fn guards_are_used(now: Nanos) -> bool {
+    Duration::from_nanos(now.0).as_millis() / GUARDED_FOR.as_millis() % 2 == 0
 }
