@@ -267,6 +267,7 @@ async fn limited<T>(limit: Duration, call: impl Future<Output = Result<T, Fault>
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Context, Poll};
 
     use async_trait::async_trait;
     use tokio::time::Instant;
@@ -343,8 +344,8 @@ mod tests {
 
     #[async_trait]
     impl Subscription for Short {
-        async fn next(&mut self) -> Result<Vec<u8>, Fault> {
-            Err(Fault::Away("ended".into()))
+        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Vec<u8>, Fault>> {
+            Poll::Ready(Err(Fault::Away("ended".into())))
         }
 
         fn ready(&mut self) -> Option<Vec<u8>> {

@@ -1,5 +1,7 @@
 //! The lane as an instance sees it: one ordered line of invalidations, whoever carries it.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -102,9 +104,8 @@ pub(crate) trait Lane: Send + Sync + 'static {
 /// The reading end of a lane: messages and replies on one ordered stream.
 #[async_trait]
 pub(crate) trait Subscription: Send {
-    /// Returns the next message, whole as published. An error means the subscription is lost.
-    /// Cancel safety: a dropped call loses no message.
-    async fn next(&mut self) -> Result<Vec<u8>, Fault>;
+    /// The next message, whole as published. An error means the subscription is lost.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Fault>>;
 
     /// Returns a message that has arrived already.
     fn ready(&mut self) -> Option<Vec<u8>>;
@@ -121,6 +122,14 @@ pub(crate) trait Subscription: Send {
     fn proves_for(&self) -> Option<Duration>;
 }
 
+impl dyn Subscription + '_ {
+    /// Returns the next message, as [`Subscription::poll_next`] does.
+    /// Cancel safety: a dropped call loses no message.
+    pub(crate) async fn next(&mut self) -> Result<Vec<u8>, Fault> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+}
+
 /// Where a lane's pieces live, by name.
 #[derive(Clone, Debug)]
 pub(crate) struct LaneNames {
@@ -135,6 +144,7 @@ pub(crate) struct LaneNames {
 impl LaneNames {
     /// The key under which the shared tier holds the entry of a logical key.
     pub(crate) fn value(&self, key: &str) -> String {
-        format!("ct:{}:v:{key}", self.namespace)
+        // Written for each key of each bump: a format would cost as much as all else that is written there.
+        ["ct:", &self.namespace, ":v:", key].concat()
     }
 }

@@ -121,16 +121,31 @@ impl RedisLane {
         }
     }
 
+    async fn bump_parts(&self, parts: &[Targets], floor: Token) -> Result<Bumped, Fault> {
+        let mut done: Option<Bumped> = None;
+        for part in parts {
+            let bumped = self.bump_part(part, floor).await.map_err(|fault| of_part(fault, done.is_none()))?;
+            let before = done.map_or(0, |done| done.held);
+            done = Some(Bumped { token: bumped.token, held: bumped.held.saturating_add(before) });
+        }
+        done.ok_or_else(|| misread("at least one part"))
+    }
+
     async fn bump_part(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
         let body = self.body(targets, None);
-        if let Some(bumped) = self.bump_as_usual(targets, floor, &body).await? {
-            return Ok(bumped);
+        match self.bump_as_usual(targets, floor, &body).await? {
+            Some(bumped) => Ok(bumped),
+            None => self.bump_in_full(targets, floor, &body).await,
         }
+    }
+
+    /// The longer way.
+    async fn bump_in_full(&self, targets: &Targets, floor: Token, body: &[u8]) -> Result<Bumped, Fault> {
         for _ in 0..TRIES {
             let cells = self.place.cells_now();
             let places: Vec<String> = Layout::of(cells).places(targets).iter().map(usize::to_string).collect();
             let places: Vec<&[u8]> = places.iter().map(String::as_bytes).collect();
-            match self.run(&self.bump, &targets.keys, &caller(floor, cells), &body, &places).await? {
+            match self.run(&self.bump, &targets.keys, &caller(floor, cells), body, &places).await? {
                 // Nothing was done.
                 Value::Int(other) => _ = self.place.has_cells(u64::try_from(other).unwrap_or_default())?,
                 answer => return told(answer).map(|(token, held)| Bumped { token, held }),
@@ -182,14 +197,10 @@ fn of_part(fault: Fault, first: bool) -> Fault {
 #[async_trait]
 impl Lane for RedisLane {
     async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
-        let Some(parts) = split(targets) else { return self.bump_part(targets, floor).await };
-        let mut done: Option<Bumped> = None;
-        for part in &parts {
-            let bumped = self.bump_part(part, floor).await.map_err(|fault| of_part(fault, done.is_none()))?;
-            let before = done.map_or(0, |done| done.held);
-            done = Some(Bumped { token: bumped.token, held: bumped.held.saturating_add(before) });
+        match split(targets) {
+            None => self.bump_part(targets, floor).await,
+            Some(parts) => self.bump_parts(&parts, floor).await,
         }
-        done.ok_or_else(|| misread("at least one part"))
     }
 
     async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {

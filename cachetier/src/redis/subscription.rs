@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -88,15 +89,14 @@ fn lost() -> Fault {
 
 #[async_trait]
 impl Subscription for RedisSubscription {
-    async fn next(&mut self) -> Result<Vec<u8>, Fault> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Fault>> {
         loop {
-            // Cancel safety: receiving takes a push or leaves it.
-            match self.pushes.recv().await.map_or(Push::Lost, read) {
-                Push::Message(payload) => return Ok(payload),
+            match ready!(self.pushes.poll_recv(cx)).map_or(Push::Lost, read) {
+                Push::Message(payload) => return Poll::Ready(Ok(payload)),
                 Push::Other => {}
                 Push::Lost => {
                     self.pushes.close();
-                    return Err(lost());
+                    return Poll::Ready(Err(lost()));
                 }
             }
         }

@@ -187,6 +187,7 @@ fn write(targets: &Targets, coming: Option<Stamp>) -> Option<Vec<u8>> {
 }
 
 fn field(body: &mut Vec<u8>, id: u8, length: u32) {
+    body.reserve(5 + usize::try_from(length).unwrap_or_default());
     body.push(id);
     body.extend_from_slice(&length.to_be_bytes());
 }

@@ -329,7 +329,8 @@ impl Reader {
         fault
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Fault>> {
+    /// The next message of the mail.
+    fn poll_mail(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Fault>> {
         loop {
             match self.poll_parcel(cx) {
                 Poll::Ready(Ok(Some(message))) => return Poll::Ready(Ok(message)),
@@ -372,10 +373,10 @@ impl Reader {
 
 #[async_trait]
 impl Subscription for Reader {
-    async fn next(&mut self) -> Result<Vec<u8>, Fault> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Fault>> {
         match self.arrived.pop_front() {
-            Some(message) => Ok(message),
-            None => poll_fn(|cx| self.poll_next(cx)).await,
+            Some(message) => Poll::Ready(Ok(message)),
+            None => self.poll_mail(cx),
         }
     }
 
@@ -383,7 +384,7 @@ impl Subscription for Reader {
         if let Some(message) = self.arrived.pop_front() {
             return Some(message);
         }
-        match self.poll_next(&mut Context::from_waker(Waker::noop())) {
+        match self.poll_mail(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(message)) => Some(message),
             // An end found here is kept for `next` to tell.
             Poll::Ready(Err(_)) | Poll::Pending => None,

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -181,10 +182,10 @@ impl Hears {
 
 #[async_trait]
 impl Subscription for Hears {
-    async fn next(&mut self) -> Result<Vec<u8>, Fault> {
-        let message = self.subscription.next().await?;
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Fault>> {
+        let message = ready!(self.subscription.poll_next(cx))?;
         self.heard(&message);
-        Ok(message)
+        Poll::Ready(Ok(message))
     }
 
     fn ready(&mut self) -> Option<Vec<u8>> {

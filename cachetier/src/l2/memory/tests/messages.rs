@@ -77,7 +77,7 @@ fn a_held_message_holds_what_follows_to_that_subscriber_alone() {
         assert_eq!(points(&free.ready().expect("a message")).seq, seq);
     }
     assert_eq!(held.ready(), None);
-    let mut next = held.next();
+    let mut next = Box::pin(held.next());
     assert!(poll(next.as_mut()).is_pending());
     drop(next);
     open.send(()).expect("waited for");
@@ -149,7 +149,7 @@ fn a_stalled_subscription_neither_delivers_nor_answers() {
     let mut reader = subscribe(&lane);
     tier.hang(CallKind::Deliver);
     now(lane.bump(&keys(&["k"]), Token::default())).expect("the bump itself is answered");
-    assert!(poll(reader.next().as_mut()).is_pending());
+    assert!(poll(pin!(reader.next())).is_pending());
     assert!(poll(reader.check(Token::default()).as_mut()).is_pending());
     assert!(poll(reader.table(STATE, Seq(0)).as_mut()).is_pending());
 }
