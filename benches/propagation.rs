@@ -4,6 +4,8 @@
 //! Two instances of each cache, A and B, in one process, on one server. A's run on one thread and B's on another, each thread a runtime
 //! of its own: so both stamps are of one clock, and on two cores A and the server, which take turns, have one and B the other.
 //! No thread is bound to a core: that was tried, and a neighbour on the core then counts for more.
+//! Whoever else is at work on the machine makes both slower, for seconds, and the more the more memory one of them touches: so there are several
+//! stages, each with a server, threads and connections of its own, and the least disturbed stage of each cache is what is compared.
 //! B's thread asks its cache for the key over and over, and looks at the sockets between any two looks, so B is not asleep when the
 //! message comes: what is measured is the way of the message and what B does with it, and hardly the wake-up of a thread. A look is
 //! one poll of a `get`: an instance that serves the key answers in it. How far apart the looks are is printed: that is how precise a
@@ -17,6 +19,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cachetier::{Delivery, TieredCache};
@@ -39,7 +42,8 @@ const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// How much is measured.
 struct Size {
-    /// Invalidations of each cache, one after the other, in turns.
+    /// Stages on which one invalidation comes after the other, and how many of each cache each of them sees, in turns.
+    stages: usize,
     single: usize,
     /// Blocks of each cache at the pace, in turns, and how many invalidations one has.
     blocks: usize,
@@ -48,58 +52,162 @@ struct Size {
 
 fn main() -> ExitCode {
     let call = Call::read();
-    let size =
-        if call.measure { Size { single: 4_001, blocks: 5, block: 2_000 } } else { Size { single: 20, blocks: 1, block: 50 } };
+    let size = if call.measure {
+        Size { stages: 11, single: 401, blocks: 5, block: 2_000 }
+    } else {
+        Size { stages: 2, single: 20, blocks: 1, block: 50 }
+    };
     call.run("propagation", |report| run(&size, report))
 }
 
 fn run(size: &Size, report: &mut Report) -> Outcome {
-    let ground = Ground::start_tcp()?;
-    let namespace = ground.namespace();
-    let (here, there) = (runtime()?, runtime()?);
-    let [hand, ours] = here.block_on(both(&ground, &namespace))?;
-    let idle = |cache, sender| Side { cache, sender, single: Vec::new(), due: Vec::new(), called: Vec::new() };
-    let mut sides = [idle(0, hand), idle(1, ours)];
-    let holders = there.block_on(both(&ground, &namespace))?;
-    let keys: Vec<String> = (0..size.single + size.blocks * size.block).map(|index| format!("user:{index}")).collect();
-    let value = Page::of(100);
-    there.block_on(async {
-        ground.age_lane(&namespace).await?;
-        for cache in &holders {
-            cache.keep(&keys, &value).await?;
+    one_by_one(size, report)?;
+    at_the_pace(size, report)
+}
+
+fn one_by_one(size: &Size, report: &mut Report) -> Outcome {
+    let (mut times, mut middles, mut looks) = (<[Vec<f64>; 2]>::default(), <[Vec<f64>; 2]>::default(), Vec::new());
+    for _ in 0..size.stages {
+        let mut stage = Stage::set(size.single)?;
+        for ((times, middles), of_stage) in times.iter_mut().zip(&mut middles).zip(stage.turns()?) {
+            middles.push(median(&of_stage));
+            times.extend(of_stage);
         }
-        Outcome::Ok(())
-    })?;
-
-    let (orders, seen) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-    let mut desk = Desk { orders: orders.0, seen: seen.1 };
-    let caches = holders.clone();
-    let watcher = std::thread::spawn(move || there.block_on(watch(&caches, orders.1, seen.0)));
-    let measured = here.block_on(measure(size, &mut sides, &keys, &mut desk));
-    drop(desk);
-    let looks = watcher.join().map_err(|_| "the watcher panicked")?;
-    measured?;
-
-    report.line("from `invalidate` in A until B serves the key no more, one after the other, in turns");
-    for Side { sender, single, .. } in &sides {
-        let [half, ninety, hundred] = [50, 90, 99].map(|share| percentile(single, share) / 1e3);
-        report.line(format!("  {:<24} p50 {half:>7.1} us  p90 {ninety:>7.1} us  p99 {hundred:>7.1} us", sender.name()));
+        looks.push(stage.clear()?);
     }
-    let [hand, ours] = &sides;
-    report.at_most("p50 against the bare cache", median(&ours.single) / median(&hand.single), RATIO_LIMIT, "");
-    let pairs = ratio(&ours.single, &hand.single);
-    report.line(format!("  the middle one of the pairs' ratios            {pairs:>9.3}; a look every {:.1} us here", looks / 1e3));
+    report.line(format!(
+        "from `invalidate` in A until B serves the key no more, one after the other, in turns, on {} stages",
+        size.stages
+    ));
+    for ((name, times), middles) in NAMES.iter().zip(&times).zip(&middles) {
+        let [half, ninety, hundred] = [50, 90, 99].map(|share| percentile(times, share) / 1e3);
+        let [least, most] = ends(middles).map(|middle| middle / 1e3);
+        report.line(format!(
+            "  {name:<24} p50 {half:>7.1} us  p90 {ninety:>7.1} us  p99 {hundred:>7.1} us; p50 of a stage {least:.1} to {most:.1} us"
+        ));
+    }
+    let [[hand, _], [ours, _]] = middles.each_ref().map(|middles| ends(middles));
+    report.at_most("p50 against the bare cache", ours / hand, RATIO_LIMIT, "");
+    let [hand, ours] = &middles;
+    report.line(format!(
+        "  on the least disturbed stage of each; the middle one of the stages' ratios is {:.3}; a look every {:.1} us here",
+        ratio(ours, hand),
+        median(&looks) / 1e3
+    ));
+    Ok(())
+}
+
+fn at_the_pace(size: &Size, report: &mut Report) -> Outcome {
+    let mut stage = Stage::set(size.blocks * size.block)?;
+    let times = stage.blocks(size.block)?;
+    stage.clear()?;
     report.line(format!("\nthe same at {:.0} a second, whether the last one has arrived or not", 1.0 / PACE.as_secs_f64()));
-    for Side { sender, due, called, .. } in &sides {
+    for (name, Paced { due, called }) in NAMES.iter().zip(&times) {
         let [due, late] = [50, 99].map(|share| percentile(due, share) / 1e6);
         let [called, slow] = [50, 99].map(|share| percentile(called, share) / 1e6);
         report.line(format!(
-            "  {:<24} p50 {due:>6.3} ms  p99 {late:>6.3} ms from when it was due; {called:.3} and {slow:.3} ms from the call",
-            sender.name()
+            "  {name:<24} p50 {due:>6.3} ms  p99 {late:>6.3} ms from when it was due; {called:.3} and {slow:.3} ms from the call"
         ));
     }
+    let [_, ours] = &times;
     report.at_most("p99, from when it was due", percentile(&ours.due, 99) / 1e6, P99_LIMIT, " ms");
-    in_order(&holders, keys.len())
+    Ok(())
+}
+
+/// The least and the most of them.
+fn ends(of: &[f64]) -> [f64; 2] {
+    [of.iter().copied().fold(f64::INFINITY, f64::min), of.iter().copied().fold(0.0, f64::max)]
+}
+
+/// Times at the pace, in nanoseconds: from when each was due, and from the call.
+#[derive(Default)]
+struct Paced {
+    due: Vec<f64>,
+    called: Vec<f64>,
+}
+
+/// A server, both caches in A and in B, and B's thread.
+struct Stage {
+    _ground: Ground,
+    here: Runtime,
+    keys: Vec<String>,
+    senders: [Instance; 2],
+    holders: [Instance; 2],
+    desk: Desk,
+    watcher: JoinHandle<f64>,
+}
+
+impl Stage {
+    /// Sets one for so many invalidations of each cache.
+    fn set(keys: usize) -> Outcome<Self> {
+        let ground = Ground::start_tcp()?;
+        let namespace = ground.namespace();
+        let (here, there) = (runtime()?, runtime()?);
+        let senders = here.block_on(both(&ground, &namespace))?;
+        let holders = there.block_on(both(&ground, &namespace))?;
+        let keys: Vec<String> = (0..keys).map(|index| format!("user:{index}")).collect();
+        let value = Page::of(100);
+        there.block_on(async {
+            ground.age_lane(&namespace).await?;
+            for cache in &holders {
+                cache.keep(&keys, &value).await?;
+            }
+            Outcome::Ok(())
+        })?;
+        let (orders, seen) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let caches = holders.clone();
+        let watcher = std::thread::spawn(move || there.block_on(watch(&caches, orders.1, seen.0)));
+        let desk = Desk { orders: orders.0, seen: seen.1 };
+        Ok(Self { _ground: ground, here, keys, senders, holders, desk, watcher })
+    }
+
+    /// One after the other; each cache goes first every other time. How long each took, of each cache.
+    fn turns(&mut self) -> Outcome<[Vec<f64>; 2]> {
+        let Self { here, keys, senders, desk, .. } = self;
+        here.block_on(async {
+            let mut times = <[Vec<f64>; 2]>::default();
+            for (turn, key) in keys.iter().enumerate() {
+                for cache in [turn % 2, 1 - turn % 2] {
+                    let (Some(sender), Some(times)) = (senders.get(cache), times.get_mut(cache)) else { continue };
+                    desk.held(cache, key).await?;
+                    let called = now();
+                    desk.order(Order::Until(Until { cache, key: key.clone(), due: called, called, rests: false }))?;
+                    sender.invalidate(key).await?;
+                    times.push(desk.gone().await?.1);
+                }
+            }
+            Ok(times)
+        })
+    }
+
+    /// At the pace, in blocks, of each cache in turns.
+    fn blocks(&mut self, block: usize) -> Outcome<[Paced; 2]> {
+        let Self { here, keys, senders, desk, .. } = self;
+        here.block_on(async {
+            let mut times = <[Paced; 2]>::default();
+            for block in keys.chunks(block) {
+                for (cache, (sender, Paced { due, called })) in senders.iter().zip(&mut times).enumerate() {
+                    for key in block {
+                        desk.held(cache, key).await?;
+                    }
+                    for (from_due, from_call) in one_block(sender, cache, block, desk).await? {
+                        due.push(from_due);
+                        called.push(from_call);
+                    }
+                }
+            }
+            Ok(times)
+        })
+    }
+
+    /// Returns the nanoseconds between two looks, if B has heard all of it.
+    fn clear(self) -> Outcome<f64> {
+        let Self { keys, holders, desk, watcher, .. } = self;
+        drop(desk);
+        let looks = watcher.join().map_err(|_| "the watcher panicked")?;
+        in_order(&holders, keys.len())?;
+        Ok(looks)
+    }
 }
 
 /// The bare cache, and ours.
@@ -123,6 +231,9 @@ fn in_order(holders: &[Instance; 2], count: usize) -> Outcome {
     }
 }
 
+/// What the two are called.
+const NAMES: [&str; 2] = ["by hand, with moka", "invalidate"];
+
 /// An instance of one of the two.
 #[derive(Clone, Debug)]
 enum Instance {
@@ -131,13 +242,6 @@ enum Instance {
 }
 
 impl Instance {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::ByHand(_) => "by hand, with moka",
-            Self::Ours(_) => "invalidate",
-        }
-    }
-
     async fn keep(&self, keys: &[String], value: &Arc<Page>) -> Outcome {
         match self {
             Self::ByHand(cache) => {
@@ -237,46 +341,8 @@ impl Desk {
     }
 }
 
-/// A's instance of one cache and what it has measured, in nanoseconds.
-struct Side {
-    cache: usize,
-    sender: Instance,
-    single: Vec<f64>,
-    /// At the pace: from when it was due, and from the call.
-    due: Vec<f64>,
-    called: Vec<f64>,
-}
-
-async fn measure(size: &Size, sides: &mut [Side; 2], keys: &[String], desk: &mut Desk) -> Outcome {
-    let (single, paced) = keys.split_at(size.single);
-    for key in single {
-        for Side { cache, sender, single, .. } in &mut *sides {
-            desk.held(*cache, key).await?;
-            let called = now();
-            desk.order(Order::Until(Until { cache: *cache, key: key.clone(), due: called, called, rests: false }))?;
-            sender.invalidate(key).await?;
-            single.push(desk.gone().await?.1);
-        }
-        // Each goes first every other time.
-        sides.reverse();
-    }
-    sides.sort_unstable_by_key(|side| side.cache);
-    for block in paced.chunks(size.block) {
-        for side in &mut *sides {
-            for key in block {
-                desk.held(side.cache, key).await?;
-            }
-            for (due, called) in at_the_pace(&side.sender, side.cache, block, desk).await? {
-                side.due.push(due);
-                side.called.push(called);
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Invalidates one key each time that one is due, and waits for none of them before the last.
-async fn at_the_pace(sender: &Instance, cache: usize, keys: &[String], desk: &mut Desk) -> Outcome<Vec<(f64, f64)>> {
+async fn one_block(sender: &Instance, cache: usize, keys: &[String], desk: &mut Desk) -> Outcome<Vec<(f64, f64)>> {
     let mut due = interval_at(tokio::time::Instant::now() + PACE, PACE);
     due.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut calls = JoinSet::new();

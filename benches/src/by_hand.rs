@@ -1,5 +1,7 @@
 //! The bare cache that the benches stand beside: moka, redis-rs and a channel, as one writes it by hand.
 //! It has none of what the crate is about: no fence, no order, no proof, no tags, no word of what was missed.
+//! Its commands have the time-out that the client library gives each by itself, as the crate's have one: without any, a caller waits for ever
+//! on a server that is silent, which nobody means to write.
 
 use std::sync::Arc;
 
@@ -36,7 +38,7 @@ impl ByHand {
         connection.subscribe(channel(namespace)).await?;
         let task = tokio::spawn(hear(local.clone(), messages)).abort_handle();
         let subscriber = Arc::new(Subscriber { _connection: connection, task });
-        Ok(Self { local, commands: ground.raw().await?, namespace: namespace.to_owned(), _subscriber: subscriber })
+        Ok(Self { local, commands: ground.raw_with_a_limit().await?, namespace: namespace.to_owned(), _subscriber: subscriber })
     }
 
     /// Reads a key: from moka, else from the server.

@@ -18,6 +18,9 @@ pub const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 /// How many entries a cache keeps that is to miss in its own tier.
 const FEW: u64 = 64;
 
+/// What redis-rs 1 sets for itself.
+const LIBRARYS_LIMIT: Duration = Duration::from_millis(500);
+
 /// How often a lane is looked at that is to be checked by an instance, which each does twice a second.
 const CHECKS: u32 = 200;
 
@@ -143,6 +146,17 @@ impl Ground {
         // Nothing is pushed to it; closed, the channel would be found closed and no more.
         let (sender, _) = mpsc::unbounded_channel();
         self.raw_with(sender).await
+    }
+
+    /// [`Ground::raw`] with the time-out for each answer that the client library gives a connection which is told nothing of one.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made.
+    pub async fn raw_with_a_limit(&self) -> Outcome<MultiplexedConnection> {
+        let mut connection = self.raw().await?;
+        connection.set_response_timeout(LIBRARYS_LIMIT);
+        Ok(connection)
     }
 
     /// [`Ground::raw`] with somebody who hears the pushes.
