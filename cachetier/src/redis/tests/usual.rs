@@ -50,9 +50,9 @@ async fn in_an_old_lane_one_short_script_does_what_a_bump_of_keys_does() {
         for key in ["k", "other", "many:0", "many:999"] {
             plain.set(&names().value(key), &value(1, key)).await;
         }
-        let bumper = lane_of(&server, CELLS).await;
+        let sender = lane_of(&server, CELLS).await;
         plain.say::<()>("CONFIG RESETSTAT").await;
-        let bumped = bumper.bump(&keys(named), before).await.unwrap();
+        let bumped = sender.bump(&keys(named), before).await.unwrap();
         let calls = ["evalsha", "get", "del", "setrange", "publish", "getrange"];
         let mut called = Vec::new();
         for call in calls {

@@ -264,5 +264,5 @@ fn drawn(dice: &mut fastrand::Rng, most: u64) -> Duration {
 
 /// The same in all processes.
 fn guards_are_used(now: Nanos) -> bool {
-    Duration::from_nanos(now.0).as_millis() / GUARDED_FOR.as_millis() % 2 == 0
+    (Duration::from_nanos(now.0).as_millis() / GUARDED_FOR.as_millis()).is_multiple_of(2)
 }
