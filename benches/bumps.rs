@@ -1,6 +1,8 @@
 //! How many invalidations a server and a client get through, divided by how many `SET`s: `cargo bench --bench bumps`, with `-- --check`
 //! against the limit below, `-- --quick` to see that it runs. Both sides of a ratio are measured in one run, in turns.
 //!
+//! Lanes are over an hour old: until then a bump of a key looks for write guards of before.
+//!
 //! *The server*: 50 connections, one command in flight on each, nothing is batched; what is sent are the cache's own scripts, overheard, and
 //! the `PING` that goes before each.
 //! Once by a client of one thread that does next to nothing, so that nothing hides what a script costs; once by the client library of
@@ -17,7 +19,7 @@ use cachetier::{Delivery, TieredCache};
 use cachetier_benches::{Call, Ground, Outcome, Overheard, Report, Subject, interleave, median, ratio};
 use cachetier_tests::{Client, Reply};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands as _, Cmd, Value};
+use redis::{AsyncCommands as _, Cmd, ErrorKind, Value};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
@@ -32,6 +34,9 @@ const VALUE: [u8; 100] = [b'x'; 100];
 
 /// The key whose bump is overheard; as long as all others.
 const HEARD: &str = "user:0000000";
+
+/// A script that answers a number has done nothing, and would be measured as the cheapest of all.
+const DECLINED: &str = "a script has done nothing";
 
 /// How often each side is measured, and how many commands one round has on each connection.
 struct Size {
@@ -121,7 +126,11 @@ async fn send(commands: &Sent, connection: &mut MultiplexedConnection) -> redis:
             for words in commands {
                 pipe.add_command(command(words));
             }
-            pipe.query_async::<Vec<Value>>(connection).await.map(drop)
+            let answers = pipe.query_async::<Vec<Value>>(connection).await?;
+            if answers.iter().any(|answer| matches!(answer, Value::Int(_))) {
+                return Err((ErrorKind::UnexpectedReturnType, DECLINED).into());
+            }
+            Ok(())
         }
     }
 }
@@ -151,8 +160,10 @@ fn crowd(clients: &mut [Client], sent: &[Sent]) -> Outcome<Duration> {
         }
         for (client, commands) in clients.iter_mut().zip(sent) {
             for _ in commands {
-                if let Reply::Error(why) = client.receive()? {
-                    return Err(why.into());
+                match client.receive()? {
+                    Reply::Error(why) => return Err(why.into()),
+                    Reply::Int(_) => return Err(DECLINED.into()),
+                    _ => {}
                 }
             }
         }
@@ -163,7 +174,7 @@ fn crowd(clients: &mut [Client], sent: &[Sent]) -> Outcome<Duration> {
 /// What an instance sends for `invalidate` and `invalidate_tag`. It is gone when this returns, and its subscription with it.
 async fn overhear(ground: &Ground, namespace: &str) -> Outcome<(Overheard, Overheard)> {
     let cache = ground.instance(namespace).await?;
-    ground.age_lane(namespace).await?;
+    ground.age_lanes(&[namespace]).await?;
     // The server knows the script from here on, and the lane has an era and a table.
     cache.invalidate("another").await?;
     cache.invalidate_tag("another").await?;
@@ -180,10 +191,11 @@ async fn overhear(ground: &Ground, namespace: &str) -> Outcome<(Overheard, Overh
 /// 50 instances.
 fn instances(ground: &Ground, runtime: &Runtime, size: &Size, report: &mut Report) -> Outcome {
     let (caches, connections) = runtime.block_on(async {
-        let mut caches = Vec::new();
-        for _ in 0..WIDE {
-            caches.push(ground.instance(&ground.namespace()).await?);
+        let (mut caches, namespaces) = (Vec::new(), (0..WIDE).map(|_| ground.namespace()).collect::<Vec<_>>());
+        for namespace in &namespaces {
+            caches.push(ground.instance(namespace).await?);
         }
+        ground.age_lanes(&namespaces).await?;
         Outcome::Ok((caches, connections(ground).await?))
     })?;
     report.line(format!("\nthe product: {WIDE} instances, one call at a time in each, beside {WIDE} connections"));
@@ -192,8 +204,12 @@ fn instances(ground: &Ground, runtime: &Runtime, size: &Size, report: &mut Repor
 
 /// One instance.
 fn callers(ground: &Ground, runtime: &Runtime, size: &Size, report: &mut Report) -> Outcome {
-    let (cache, connection) =
-        runtime.block_on(async { Outcome::Ok((ground.instance(&ground.namespace()).await?, ground.raw().await?)) })?;
+    let (cache, connection) = runtime.block_on(async {
+        let namespace = ground.namespace();
+        let cache = ground.instance(&namespace).await?;
+        ground.age_lanes(&[namespace]).await?;
+        Outcome::Ok((cache, ground.raw().await?))
+    })?;
     report.line(format!("\nthe product: one instance, {WIDE} callers, beside one connection with {WIDE} callers"));
     product(runtime, size, &vec![cache; WIDE], &vec![connection; WIDE], report)
 }

@@ -110,22 +110,29 @@ impl Ground {
         Ok(self.builder(namespace).l1_max_bytes(1).build().await?)
     }
 
-    /// Makes the lane of this namespace, which an instance has begun, an old one. In the first hour of a lane there may be holds of write guards
+    /// Makes the lanes of these namespaces, which instances have begun, old ones. In the first hour of a lane there may be holds of write guards
     /// from before it, which each bump of a key looks for; after that the next check of an instance says that there are none.
     ///
     /// # Errors
     ///
-    /// If no instance checks it.
-    pub async fn age_lane(&self, namespace: &str) -> Outcome {
+    /// If no instance checks one of them.
+    pub async fn age_lanes<N: AsRef<str>>(&self, namespaces: &[N]) -> Outcome {
         // A field of the state, as docs/wire.md has it: until when holds may stand, in milliseconds.
-        let (lane, mut client) = (format!("ct:{{{namespace}}}:lane"), self.client());
-        let (past, none) = (1_u64.to_be_bytes(), [0; 8]);
-        client.command(&[b"SETRANGE", lane.as_bytes(), b"30", &past[..]])?;
+        let (mut client, past, none) = (self.client(), 1_u64.to_be_bytes(), [0; 8]);
+        let lanes: Vec<String> = namespaces.iter().map(|namespace| format!("ct:{{{}}}:lane", namespace.as_ref())).collect();
+        for lane in &lanes {
+            client.command(&[b"SETRANGE", lane.as_bytes(), b"30", &past[..]])?;
+        }
         for _ in 0..CHECKS {
-            match client.command(&["GETRANGE", &lane, "30", "37"])? {
-                Reply::Bulk(field) if field == none => return Ok(()),
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            let mut young = 0;
+            for lane in &lanes {
+                let field = client.command(&["GETRANGE", lane, "30", "37"])?;
+                young += usize::from(!matches!(field, Reply::Bulk(field) if field == none));
             }
+            if young == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Err("no instance has checked the lane".into())
     }

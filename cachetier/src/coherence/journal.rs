@@ -12,6 +12,8 @@ use crate::wire::message::Targets;
 #[derive(Debug)]
 pub(crate) struct Journal {
     told: Mutex<Told>,
+    /// Held while what a new life may have forgotten is made unreadable, which asks most other locks: nothing below asks for this one.
+    meeting: Mutex<()>,
     limit: usize,
     span: Duration,
 }
@@ -37,7 +39,7 @@ struct Bump {
 impl Journal {
     /// Keeps at most `limit` targets for `span`.
     pub(crate) fn new(limit: usize, span: Duration) -> Self {
-        Self { told: Mutex::default(), limit, span }
+        Self { told: Mutex::default(), meeting: Mutex::default(), limit, span }
     }
 
     /// How many lives of the lane have been met: to be known before anything is sent.
@@ -72,12 +74,14 @@ impl Journal {
 
     /// Whether the lane was last met in that life of its server, as far as that is told.
     pub(crate) fn has_met(&self, run: u64) -> bool {
+        let _meeting = lock(&self.meeting);
         run == 0 || lock(&self.told).met.1 == run
     }
 
     /// The lane is met in that era and that life of its server. Hands over what it may have forgotten, which is not kept here any longer:
     /// told again, it will be noted again. Until `tell_again` returns, nobody else finds that life met.
     pub(crate) fn met(&self, era: Era, run: u64, now: Millis, tell_again: impl FnOnce(Targets)) {
+        let _meeting = lock(&self.meeting);
         let mut told = lock(&self.told);
         let (_, last) = told.met;
         let another = run != 0 && last != run;
@@ -90,6 +94,8 @@ impl Journal {
         let (forgotten, kept) = bumps.into_iter().partition::<VecDeque<_>, _>(|bump| another || bump.era != era);
         told.targets = kept.iter().map(|bump| bump.targets.len()).sum();
         told.bumps = kept;
+        // Bumps that are sent or answered now need not wait: they find that another life has been met.
+        drop(told);
         let mut again = Targets::default();
         for Bump { targets, .. } in forgotten {
             again.extend(targets);
@@ -97,7 +103,6 @@ impl Journal {
         if again.len() > 0 {
             tell_again(again);
         }
-        drop(told);
     }
 }
 

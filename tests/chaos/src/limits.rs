@@ -27,7 +27,7 @@ pub const CELLS: u32 = 1 << 12;
 pub const GUARD_LIMIT: Duration = Duration::from_millis(1_200);
 /// The limits of the others, in milliseconds.
 pub const GUARD_LIMITS: std::ops::Range<u64> = 200..2_500;
-/// Guards come in turns, in all instances at once: so long, then none for as long. Without any, bumps of keys go a shorter way.
+/// Guards come in turns, in all instances at once: none for so long, then for as long. Without any, bumps of keys go a shorter way.
 pub const GUARDED_FOR: Duration = Duration::from_secs(6);
 /// How long somebody waits for a point of the lane.
 pub const WAITS: std::ops::Range<u64> = 20..1_500;
@@ -54,6 +54,9 @@ pub const TOLD_AGAIN: Duration = Duration::from_secs(5);
 /// What a killed process has committed and not told of is served elsewhere as long as its values live: none is killed so late that some of it is
 /// met by the last reads.
 pub const AFTER_KILL: Duration = LONGEST_LIFE.saturating_sub(LAST_REST).saturating_sub(MAX_STALENESS);
+
+/// By when the lane that a run begins with is found to be one in which no hold may stand: its first check.
+pub const PLAIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Before the first fault.
 pub const FIRST_REST: Duration = Duration::from_millis(1_500);

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- What the scripts of the lane share: put in front of each of them.
+-- What the scripts of the lane share: put in front of each of them but `usual`.
 -- KEYS[1] the state, KEYS[2] the table: a string each.
 -- ARGV[1] what the caller says of itself: the highest seq it was told in the era it knows, that era, an era to begin if there is none,
 -- the size of a table to begin. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.

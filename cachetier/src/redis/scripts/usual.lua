@@ -2,6 +2,7 @@
 -- `bump` of keys alone, where nothing else is to be looked at: most bumps are that, and everything that a script does the server's other
 -- callers wait for. Where it is not so it declines, having done nothing.
 -- KEYS[1] the state, KEYS[2..] the entries. ARGV[1] the channel, ARGV[2] the caller's floor in 8 bytes and behind it the body.
+-- How the state lies, and where seqs end, stands in `lane.lua`.
 -- The floor is compared whatever era it is of: one of another era at worst makes it decline.
 local call, LANE = redis.call, KEYS[1]
 local found = call('GET', LANE)

@@ -12,7 +12,7 @@ use crate::redis::lane::{RedisLane, UNUSUAL};
 use crate::redis::{RedisUrl, open};
 use crate::rule::seq::{Seq, Token};
 use crate::wire::hold;
-use crate::wire::message::body;
+use crate::wire::message::{Targets, body};
 
 /// A lane whose first hour is over, as its check says, and all of its scripts known to the server.
 async fn old_lane(server: &Server, plain: &mut Plain) -> (Arc<RedisLane>, LaneState) {
@@ -185,4 +185,45 @@ async fn the_state_of_another_release_is_refused_on_either_way() {
         assert!(matches!(&refused, Err(Fault::Refused(why)) if why.contains("another release")), "{refused:?}");
         assert_eq!(plain.get(&names().state()).await.as_deref(), Some(other));
     }
+}
+
+#[tokio::test]
+async fn a_full_server_and_a_replica_answer_the_shorter_way_as_they_do_the_longer() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    let (_lane, LaneState { token, .. }) = old_lane(&server, &mut plain).await;
+    plain.set(&names().value("k"), &value(1, "old")).await;
+    plain.say::<()>("CONFIG SET maxmemory 1").await;
+    let (Bumped { held, .. }, scripts) = bump(&server, &mut plain, token).await;
+    assert_eq!((held, scripts), (1, 1));
+    plain.say::<()>("CONFIG SET maxmemory 0").await;
+    let whole = plain.get(&names().state()).await;
+    plain.say::<()>("REPLICAOF 127.0.0.1 1").await;
+    let refused = lane_of(&server, CELLS).await.bump(&keys(&["k"]), token).await;
+    assert!(matches!(&refused, Err(Fault::Refused(why)) if why.starts_with("READONLY")), "{refused:?}");
+    assert_eq!(plain.get(&names().state()).await, whole);
+}
+
+#[tokio::test]
+async fn keys_with_doubt_go_the_shorter_way_and_doubt_is_told() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    let (lane, LaneState { token, .. }) = old_lane(&server, &mut plain).await;
+    let mut subscription = lane.subscribe().await.unwrap();
+    let targets = Targets { doubt: true, ..keys(&["k"]) };
+    plain.say::<()>("CONFIG RESETSTAT").await;
+    lane_of(&server, CELLS).await.bump(&targets, token).await.unwrap();
+    assert_eq!(plain.calls("evalsha").await, 1);
+    assert_eq!(parse(&subscription.next().await.unwrap()).3, body(&targets, None));
+}
+
+// A release with a lag leaves a hold, in a lane in which none may have stood.
+#[tokio::test]
+async fn a_hold_that_a_release_leaves_is_looked_for() {
+    let server = Server::start().await;
+    let mut plain = server.plain().await;
+    let (lane, LaneState { token, .. }) = old_lane(&server, &mut plain).await;
+    lane.release(&["k".to_owned()], stamp(9), LONGEST_GUARD, token).await.unwrap();
+    assert_eq!(bump(&server, &mut plain, token).await.1, 2);
+    assert!(hold::read(&plain.get(&names().value("k")).await.expect("a hold")).is_some());
 }

@@ -51,6 +51,8 @@ pub struct Orders {
     pub of: u16,
     /// Whether they trust what a server has saved.
     pub trust: bool,
+    /// When the run began: whose turn it is goes by that.
+    pub begun: Nanos,
     /// The server's address for each of ours.
     pub urls: Vec<String>,
 }
@@ -60,14 +62,15 @@ impl Orders {
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let (socket, history) = (self.socket.to_string_lossy().into_owned(), self.history.to_string_lossy().into_owned());
-        let numbers = [self.seed.to_string(), self.first.to_string(), self.of.to_string(), self.trust.to_string()];
+        let numbers =
+            [self.seed.to_string(), self.first.to_string(), self.of.to_string(), self.trust.to_string(), self.begun.0.to_string()];
         [socket, history].into_iter().chain(numbers).chain(self.urls.iter().cloned()).collect()
     }
 
     /// Reads what [`Orders::arguments`] has written.
     #[must_use]
     pub fn read(arguments: &[String]) -> Option<Self> {
-        let [socket, history, seed, first, of, trust, urls @ ..] = arguments else { return None };
+        let [socket, history, seed, first, of, trust, begun, urls @ ..] = arguments else { return None };
         Some(Self {
             socket: socket.into(),
             history: history.into(),
@@ -75,6 +78,7 @@ impl Orders {
             first: first.parse().ok()?,
             of: of.parse().ok()?,
             trust: trust.parse().ok()?,
+            begun: Nanos(begun.parse().ok()?),
             urls: urls.to_vec(),
         })
     }
@@ -219,6 +223,7 @@ mod tests {
             first: 2,
             of: 4,
             trust: true,
+            begun: Nanos(7),
             urls: vec!["redis://127.0.0.1:1/".to_owned(), "redis+unix:///p".to_owned()],
         };
         assert_eq!(Orders::read(&orders.arguments()), Some(orders));

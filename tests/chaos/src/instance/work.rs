@@ -44,6 +44,8 @@ pub(super) struct Work {
     pub(super) outside: Invalidator,
     pub(super) record: Arc<Record>,
     pub(super) of: u16,
+    /// When the run began.
+    pub(super) begun: Nanos,
     /// Whether it tells by its `Invalidator` as well.
     pub(super) tells_outside: bool,
     /// The keys that it alone writes.
@@ -66,7 +68,8 @@ impl Work {
         let own = Key::all().filter(|key| key.putter(orders.of) == Some(instance)).collect();
         // Of an era that goes on an `Invalidator`, which does not follow the lane, cannot know that the server has forgotten some of it.
         let (of, tells_outside) = (orders.of.max(1), !orders.trust);
-        Self { instance, cache, outside, record, of, tells_outside, own, connection, quiet, zipf: Arc::default() }
+        let begun = orders.begun;
+        Self { instance, cache, outside, record, of, begun, tells_outside, own, connection, quiet, zipf: Arc::default() }
     }
 
     /// Spawns readers, writers and one who waits, which end when it is quiet.

@@ -144,11 +144,17 @@ impl Work {
 
     pub(super) async fn guard_on(&self, mut dice: fastrand::Rng) {
         while !self.quiet.load(Ordering::Relaxed) {
-            if guards_are_used(Nanos::now()) {
+            if self.guards_are_used() {
                 self.write_guarded(&mut dice).await;
             }
             sleep(Duration::from_millis(dice.u64(0..=2 * GUARD_REST * u64::from(self.of)))).await;
         }
+    }
+
+    /// In every second turn, the same in all processes.
+    fn guards_are_used(&self) -> bool {
+        let turn = Nanos::now().since(self.begun).as_millis() / GUARDED_FOR.as_millis();
+        !turn.is_multiple_of(2)
     }
 
     /// Holds keys, commits, and ends the guard in one of the ways there are.
@@ -260,9 +266,4 @@ fn dropped_after(dice: &mut fastrand::Rng) -> Option<Duration> {
 /// A time of so many milliseconds at most; most are far shorter.
 fn drawn(dice: &mut fastrand::Rng, most: u64) -> Duration {
     Duration::from_millis(most).mul_f64(dice.f64().powi(3))
-}
-
-/// The same in all processes.
-fn guards_are_used(now: Nanos) -> bool {
-    (Duration::from_nanos(now.0).as_millis() / GUARDED_FOR.as_millis()).is_multiple_of(2)
 }

@@ -54,6 +54,7 @@ impl Fleet {
         let (connected, connections) = mpsc::channel(usize::from(asked.spread.instances()));
         runtime.spawn(Database::new(Arc::clone(record)).serve(listener, connected));
 
+        let begun = Nanos::now();
         let mut fleet = Self {
             processes: Vec::new(),
             orders: Vec::new(),
@@ -73,6 +74,7 @@ impl Fleet {
                 first,
                 of: asked.spread.instances(),
                 trust: asked.scenario.trusts(),
+                begun,
                 urls: proxies.iter().map(Proxy::url).collect(),
             };
             let process = fleet.spawn(&orders)?;

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachetier_tests::{Owned, Proxy, RedisServer};
+use cachetier_tests::{Owned, Proxy, RedisServer, Reply};
 use tokio::runtime::Runtime;
 
 use crate::clock::Nanos;
 use crate::event::{self, Ending, Event, Fault, Record, Span};
 use crate::instance::{NAMESPACE, order};
-use crate::limits::{CELLS, LAST_REST, MAX_STALENESS};
+use crate::limits::{CELLS, LAST_REST, MAX_STALENESS, PLAIN_WITHIN};
 use crate::plan::{Hand, Kind, Planned, Scenario, ServerClock, plan};
 use fleet::Fleet;
 use network_hand::NetworkHand;
@@ -94,13 +94,14 @@ pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
         server = server.faketime(&library);
     }
     let mut server = server.try_start()?;
-    server.command(&[b"SET", format!("ct:{{{NAMESPACE}}}:lane").as_bytes(), &old_lane()]);
+    server.command(&[b"SET", lane().as_bytes(), &old_lane()]);
     let proxies: Arc<[Proxy]> = (0..asked.spread.instances())
         .map(|instance| if instance % 2 == 0 { Proxy::on_socket(&server) } else { Proxy::on_port(&server) })
         .collect();
     let record = Arc::new(Record::create(&folder.0.join("leader")).map_err(|error| format!("no history: {error}"))?);
 
     let mut fleet = Fleet::start(asked, program, &folder, &runtime, &proxies, &record)?;
+    check_kind(&server)?;
     let hands = make_faults(asked, &mut server, &proxies, &mut fleet, &runtime, &record);
     proxies.iter().for_each(Proxy::restore);
     hands?;
@@ -116,6 +117,22 @@ pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
         events.extend(event::read(&history, ending)?);
     }
     Ok(events)
+}
+
+fn lane() -> String {
+    format!("ct:{{{NAMESPACE}}}:lane")
+}
+
+/// Else the run would see nothing of the shorter way that bumps of keys go in such a lane.
+fn check_kind(server: &RedisServer) -> Result<(), String> {
+    let end = Nanos::now().plus(PLAIN_WITHIN);
+    loop {
+        match server.command(&["GETRANGE", &lane(), "0", "3"]) {
+            Reply::Bulk(kind) if kind == b"ctl\x02" => return Ok(()),
+            other if Nanos::now() > end => return Err(format!("expected a lane of the second kind, found {other:?}")),
+            _ => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
 }
 
 /// The state of a lane that was begun long ago, as docs/wire.md has it: no hold of before can stand, which is not known of one that begins.
