@@ -27,8 +27,8 @@ pub const CELLS: u32 = 1 << 12;
 pub const GUARD_LIMIT: Duration = Duration::from_millis(1_200);
 /// The limits of the others, in milliseconds.
 pub const GUARD_LIMITS: std::ops::Range<u64> = 200..2_500;
-/// Guards come in turns, in all instances at once: none for so long, then for as long. Without any, bumps of keys go a shorter way.
-pub const GUARDED_FOR: Duration = Duration::from_secs(6);
+/// Guards come in turns, in all instances at once: none for so long, then for twice as long. Without any, bumps of keys go a shorter way.
+pub const UNGUARDED_FOR: Duration = Duration::from_secs(4);
 /// How long somebody waits for a point of the lane.
 pub const WAITS: std::ops::Range<u64> = 20..1_500;
 /// By when the lane is applied everywhere once everything is mended and quiet.

@@ -11,7 +11,7 @@ use super::work::{Work, rules};
 use crate::clock::Nanos;
 use crate::event::{Event, Held, Mutation, Point, Row, Span, Told, Verb};
 use crate::layout::{GROUPS, Key, NARROW, Tag, Target, WIDE};
-use crate::limits::{GIVEN_UP, GUARD_LIMIT, GUARD_LIMITS, GUARDED_FOR};
+use crate::limits::{GIVEN_UP, GUARD_LIMIT, GUARD_LIMITS, UNGUARDED_FOR};
 
 /// What the writers of all instances rest on average between two mutations, in milliseconds, if there were one.
 const WRITER_REST: u64 = 5;
@@ -151,10 +151,10 @@ impl Work {
         }
     }
 
-    /// In every second turn, the same in all processes.
+    /// In two turns of three, the same in all processes.
     fn guards_are_used(&self) -> bool {
-        let turn = Nanos::now().since(self.begun).as_millis() / GUARDED_FOR.as_millis();
-        !turn.is_multiple_of(2)
+        let turn = Nanos::now().since(self.begun).as_millis() / UNGUARDED_FOR.as_millis();
+        !turn.is_multiple_of(3)
     }
 
     /// Holds keys, commits, and ends the guard in one of the ways there are.
