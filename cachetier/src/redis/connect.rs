@@ -38,6 +38,13 @@ const STEADY: Duration = Duration::from_secs(10);
 /// How much of a server's text is passed on.
 const TEXT: usize = 200;
 
+/// Whether a connection's fate is said in the log: of several to one server one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Yes,
+    No,
+}
+
 /// Makes connections.
 #[derive(Clone, Debug)]
 pub(super) struct Dial {
@@ -245,7 +252,7 @@ impl Pulse {
 
 impl Link {
     /// Begins to connect.
-    pub(super) fn open(dial: Dial) -> Result<Self, Fault> {
+    pub(super) fn open(dial: Dial, heard: Heard) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
         let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into(), too_old: None, closed: false });
         let retry = Arc::<Retry>::default();
@@ -257,7 +264,7 @@ impl Link {
             command_limit: dial.settings.limits.command,
         });
         // Weak: a task that held its own link would keep it for ever.
-        let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, retry, dial)).abort_handle();
+        let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, retry, (dial, heard))).abort_handle();
         Ok(Self { shared, keeper })
     }
 
@@ -351,17 +358,17 @@ impl Link {
         self.shared.judge(&line, reply, limit)
     }
 
-    /// Sends a command with a script behind it, and returns the script's answer, within the limit of one command.
+    /// Sends a command with a script behind it over this connection, and returns the script's answer, within the limit of one command.
     /// Cancel safety: as [`Link::send`].
     pub(super) async fn run_behind(
         &self,
+        mut line: Line,
         first: Cmd,
         script: &Script,
         keys: &[&[u8]],
         args: &[&[u8]],
         limit: Duration,
     ) -> Result<Value, Fault> {
-        let mut line = self.line()?;
         let reply = tokio::time::timeout(limit, script.run_behind(first, line.form, &mut line.connection, keys, args)).await;
         self.shared.judge(&line, reply, limit)
     }
@@ -481,7 +488,7 @@ fn bounded(text: &str) -> Arc<str> {
 }
 
 /// Keeps the connection until the link is gone.
-async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, dial: Dial) {
+async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, (dial, heard): (Dial, Heard)) {
     let mut away = false;
     loop {
         let why = match dial.connect().await {
@@ -496,7 +503,7 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
                     state.too_old = None;
                 });
                 drop(shared);
-                if std::mem::take(&mut away) {
+                if std::mem::take(&mut away) && heard == Heard::Yes {
                     tracing::info!(server = %dial.url, "redis is back");
                 } else {
                     tracing::debug!(server = %dial.url, "connected to redis");
@@ -513,7 +520,7 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
                 why
             }
         };
-        if !std::mem::replace(&mut away, true) {
+        if !std::mem::replace(&mut away, true) && heard == Heard::Yes {
             tracing::warn!(server = %dial.url, reason = %why, "redis is away: its commands fail at once until it is back");
         }
         retry.pause().await;

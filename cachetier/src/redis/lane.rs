@@ -92,7 +92,7 @@ impl RedisLane {
     async fn send(&self, script: &Script, of_lane: &[&[u8]], keys: &[String], args: &[&[u8]]) -> Result<Value, Fault> {
         let values: Vec<String> = keys.iter().map(|key| self.names.value(key)).collect();
         let keys: Vec<&[u8]> = of_lane.iter().copied().chain(values.iter().map(String::as_bytes)).collect();
-        self.link.run_behind(::redis::cmd("PING"), script, &keys, args, self.dial.settings.limits.command).await
+        self.link.run_behind(self.link.line()?, ::redis::cmd("PING"), script, &keys, args, self.dial.settings.limits.command).await
     }
 
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a test adds to it"))]

@@ -3,6 +3,7 @@
 
 mod connect;
 mod lane;
+mod large;
 mod place;
 mod script;
 mod store;
@@ -21,7 +22,7 @@ use crate::error::Fault;
 use crate::l2::Limits;
 use crate::l2::lane::LaneNames;
 
-use self::connect::{Dial, Link};
+use self::connect::{Dial, Heard, Link};
 pub(crate) use self::lane::RedisLane;
 pub(crate) use self::store::RedisStore;
 pub(crate) use self::url::{EXPECTED, RedisUrl};
@@ -44,7 +45,7 @@ pub(crate) struct Settings {
 pub(crate) fn open(url: RedisUrl, settings: Settings, names: LaneNames) -> Result<(Arc<RedisStore>, Arc<RedisLane>), Fault> {
     let database = url.database();
     let dial = Dial::new(url, settings);
-    let link = Arc::new(Link::open(dial.clone())?);
+    let link = Arc::new(Link::open(dial.clone(), Heard::Yes)?);
     let store = Arc::new(RedisStore::new(Arc::clone(&link), dial.clone()));
     let lane = Arc::new(RedisLane::new(link, dial, names, database));
     Ok((store, lane))

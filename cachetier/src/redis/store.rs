@@ -14,6 +14,7 @@ use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot, TICKET, prefix};
 
 use super::connect::{Dial, Line, Link, misread};
+use super::large::{LARGE, Large};
 use super::script::Script;
 use super::version::Form;
 use super::walk::RedisWalk;
@@ -32,6 +33,7 @@ const BESIDE: u64 = 10_000;
 #[derive(Debug)]
 pub(crate) struct RedisStore {
     link: Arc<Link>,
+    large: Large,
     dial: Dial,
     limits: Limits,
     probe: Script,
@@ -46,6 +48,7 @@ impl RedisStore {
     pub(super) fn new(link: Arc<Link>, dial: Dial) -> Self {
         Self {
             link,
+            large: Large::new(dial.clone()),
             limits: dial.settings.limits,
             dial,
             probe: Script::of_entry(include_str!("scripts/probe.lua")),
@@ -57,11 +60,29 @@ impl RedisStore {
         }
     }
 
-    async fn probe_by_script(&self, line: Line, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
+    /// The connection that the key's value goes over.
+    fn way(&self, key: &str) -> Result<(&Link, Line), Fault> {
+        if self.large.knows(key) { self.large.way(&self.link) } else { Ok((&self.link, self.link.line()?)) }
+    }
+
+    /// What a key holds.
+    fn found(&self, key: &str, reply: Value) -> Result<Option<Vec<u8>>, Fault> {
+        let found = bytes(reply)?;
+        self.large.saw(key, found.as_ref().map_or(0, Vec::len));
+        Ok(found)
+    }
+
+    async fn probe_by_script(
+        &self,
+        (link, line): (&Link, Line),
+        key: &str,
+        ticket: Stamp,
+        lease: Duration,
+    ) -> Result<Option<Vec<u8>>, Fault> {
         let (ticket, lease) = (prefix(TICKET, ticket), life(lease).to_string());
-        let reply = self.link.run_over(line, &self.probe, &[key.as_bytes()], &[&ticket, lease.as_bytes()], self.limits.read).await;
+        let reply = link.run_over(line, &self.probe, &[key.as_bytes()], &[&ticket, lease.as_bytes()], self.limits.read).await;
         match reply {
-            Ok(reply) => bytes(reply),
+            Ok(reply) => self.found(key, reply),
             // It has looked first: there was nothing to read.
             Err(Fault::Refused(why)) if why.starts_with("OOM") => Err(Fault::Full(why)),
             Err(fault) => Err(fault),
@@ -92,9 +113,9 @@ impl Store for RedisStore {
     }
 
     async fn probe(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
-        let line = self.link.line()?;
+        let (link, line) = self.way(key)?;
         if line.form() == Form::Older {
-            return self.probe_by_script(line, key, ticket, lease).await;
+            return self.probe_by_script((link, line), key, ticket, lease).await;
         }
         // Sized so that the command is built in two allocations: a hit must cost what a plain GET does.
         let mut command = Cmd::with_capacity(7, key.len() + PREFIX + 32);
@@ -105,8 +126,8 @@ impl Store for RedisStore {
         command.write_arg(b"GET");
         command.write_arg(b"PX");
         command.arg(life(lease));
-        match self.link.send_over(line, &command, self.limits.read).await {
-            Ok(reply) => bytes(reply),
+        match link.send_over(line, &command, self.limits.read).await {
+            Ok(reply) => self.found(key, reply),
             // A full server refuses to plant before it looks whether it would have to: what it holds can still be read.
             Err(Fault::Refused(why)) if why.starts_with("OOM") => match self.read(key).await? {
                 Some(found) => Ok(Some(found)),
@@ -120,7 +141,8 @@ impl Store for RedisStore {
         let mut command = Cmd::with_capacity(2, key.len() + 3);
         command.write_arg(b"GET");
         command.write_arg(key.as_bytes());
-        bytes(self.link.send(&command, self.limits.read).await?)
+        let (link, line) = self.way(key)?;
+        self.found(key, link.send_over(line, &command, self.limits.read).await?)
     }
 
     async fn stamp(&self, key: &str) -> Result<Option<Stamp>, Fault> {
@@ -144,8 +166,12 @@ impl Store for RedisStore {
             let beside = format!("{key}#{}", ending(seen));
             let mut put = Cmd::with_capacity(5, beside.len() + value.len() + 16);
             put.arg("SET").arg(&beside).arg(value).arg("PX").arg(BESIDE);
-            self.link.run_behind(put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &[&seen.0, life.as_bytes()], limit).await?
+            let (link, line) = if value.len() < LARGE { (&*self.link, self.link.line()?) } else { self.large.way(&self.link)? };
+            link.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &[&seen.0, life.as_bytes()], limit)
+                .await?
         };
+        // Who stores it is who reads it next.
+        self.large.saw(key, value.len());
         Ok(if swapped(&reply)? { Filled::Stored } else { Filled::Refused })
     }
 
@@ -173,6 +199,7 @@ impl Store for RedisStore {
     }
 
     fn close(&self) {
+        self.large.close();
         self.link.close();
     }
 }

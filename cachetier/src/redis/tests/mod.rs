@@ -3,6 +3,7 @@
 mod connect;
 mod holds;
 mod lane;
+mod large;
 mod older;
 mod releases;
 mod server;
