@@ -173,6 +173,8 @@ mod redis;
 mod rule;
 mod sync;
 mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod unhashed;
 mod view;
 mod wire;
