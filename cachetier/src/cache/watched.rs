@@ -37,11 +37,6 @@ impl TieredCache {
         }
     }
 
-    /// Up to where it has applied what others have told.
-    pub(crate) fn applied(&self) -> crate::rule::seq::Token {
-        self.instance().view.progress.applied()
-    }
-
     /// How many writes are under way, and how many invalidations the shared tier has not confirmed.
     pub(crate) fn under_way(&self) -> (usize, usize) {
         let outbox = &self.instance().outbox;

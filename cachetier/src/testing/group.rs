@@ -38,9 +38,9 @@ const STEPS: u32 = 4_096;
 /// Its caches are as they are by default, but for a small tag table; [`configure`](GroupBuilder::configure) sets what is to be otherwise.
 ///
 /// What changes the group returns when it is *settled*: every instance that can reach the tier listens, has applied everything that was
-/// told, and has told everything itself; one that cannot has noticed. Loads under way are not waited for. It takes 10 s of tokio's time at
-/// most, and panics then; with tokio's time paused, as by `#[tokio::test(start_paused = true)]`, that is no time at all, and what
-/// happens meanwhile happens in the same order each time.
+/// told, as after a [`wait_for`](TieredCache::wait_for), and has told everything itself; one that cannot has noticed. Loads under way
+/// are not waited for. It takes 10 s of tokio's time at most, and panics then. With tokio's time paused, as by
+/// `#[tokio::test(start_paused = true)]`, that is no time at all, and what happens meanwhile happens in the same order each time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -225,7 +225,7 @@ impl Group {
         self.clock.clone()
     }
 
-    /// Moves the clock on by `by` at once, as if the machine had been suspended for so long: what has a life by then has ended. Then settles.
+    /// Moves the clock on by `by` at once: what lived until then has ended. Then settles.
     ///
     /// Tokio's time stays as it is, so timers of the service do not fire: [`pass`](Self::pass) lets both go on.
     ///
@@ -297,8 +297,8 @@ impl Group {
         }
     }
 
-    /// Cuts an instance off from the tier, as a network does that refuses its connections: its calls fail at once, its subscription ends, and what
-    /// is told meanwhile it does not hear. Returns when it has noticed.
+    /// Cuts an instance off from the tier, as a network does that refuses its connections: its calls fail at once, its subscription
+    /// ends, and what is told meanwhile it does not hear. Returns when it has noticed.
     ///
     /// A network that is silent is another thing: script the tier to lose messages, and set [`prove_for`](GroupBuilder::prove_for).
     ///
@@ -331,8 +331,8 @@ impl Group {
         self.settle().await;
     }
 
-    /// Lets nobody reach the tier, invalidators and caches beside the group included, until [`recover`](Self::recover): as [`partition`](Self::partition) of each.
-    /// The tier keeps what it holds; what a server loses is [`InProcess::flush_all`], or [`InProcess::save`] and [`InProcess::restore`].
+    /// Lets nobody reach the tier, invalidators and caches beside the group included, until [`recover`](Self::recover): as a
+    /// [`partition`](Self::partition) of each. The tier keeps what it holds; what a server loses is [`InProcess::flush_all`], or [`InProcess::save`] and [`InProcess::restore`].
     ///
     /// Cancel safety: dropped, nobody can reach the tier.
     pub async fn outage(&self) {
@@ -340,8 +340,8 @@ impl Group {
         self.settle().await;
     }
 
-    /// Ends an [`outage`](Self::outage). Who is [cut off](Self::partition) by itself stays so. Returns when all others are in step, and have
-    /// told what they had to tell.
+    /// Ends an [`outage`](Self::outage). Who is [cut off](Self::partition) by itself stays so. Returns when all others are in step, and
+    /// have told what they had to tell.
     ///
     /// Cancel safety: dropped, the tier can be reached.
     pub async fn recover(&self) {
@@ -378,8 +378,8 @@ impl Group {
         self.settle().await;
     }
 
-    /// Ends an instance as a service does that is shut down in order: flushes for at most 10 s of tokio's time, then closes its cache. Returns
-    /// whether everything was told.
+    /// Ends an instance as a service does that is shut down in order: flushes for at most 10 s of tokio's time, then closes its cache.
+    /// Returns whether everything was told.
     ///
     /// Cancel safety: that of [`TieredCache::close`].
     pub async fn close(&self, instance: usize) -> bool {
@@ -391,8 +391,8 @@ impl Group {
         closed
     }
 
-    /// Starts an instance again that was [killed](Self::kill) or [closed](Self::close): with the same settings, and empty. It can reach the tier, unless
-    /// nobody can.
+    /// Starts an instance again that was [killed](Self::kill) or [closed](Self::close): with the same settings, and empty. It can reach
+    /// the tier, unless nobody can.
     ///
     /// Cancel safety: dropped, it has not started.
     ///
@@ -408,8 +408,8 @@ impl Group {
         self.settle().await;
     }
 
-    /// Returns what the instances did so far, in the order in which it came to its end: the latest 10,000 events. Calls by which an instance only keeps in step
-    /// are none.
+    /// Returns what the instances did so far, in the order in which it came to its end: the latest 10,000 events. Calls by which an
+    /// instance only keeps in step are none of them.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.events_after(0)

@@ -9,8 +9,8 @@ use crate::observe::stats::Stats;
 /// How many events a failure shows.
 const SHOWN: usize = 40;
 
-/// Runs a block and asserts how many loads were begun meanwhile, by a [`TieredCache`], all instances of a [`Group`] together, the caches of an array, or a
-/// [`Source`](crate::testing::Source) that is read. Returns what the block does.
+/// Runs a block and asserts how many loads were begun meanwhile: by a [`TieredCache`], by all instances of a [`Group`] or all caches of
+/// an array together, or of a [`Source`](crate::testing::Source). Returns what the block does.
 ///
 /// Every load counts, those that failed and those for their caller alone included. Who only waited for another's load, or found
 /// its value in the shared tier, has begun none. What was begun before the block and ends in it does not count; what the block

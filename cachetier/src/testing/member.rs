@@ -1,5 +1,7 @@
 //! One instance of a group, with the lives it had before, and whether it is at rest.
 
+use std::time::Duration;
+
 use super::Tally;
 use crate::cache::TieredCache;
 use crate::l2::memory::InProcess;
@@ -55,21 +57,24 @@ impl Member {
         if tier.is_cut_off(number) {
             return (!cache.is_unproven()).then(|| "has not noticed that it is cut off".to_owned());
         }
-        let Some(stands) = tier.heard_by(namespace, number) else {
+        if tier.heard_by(namespace, number).is_none() {
             return Some("does not listen to the lane yet".to_owned());
-        };
+        }
         let (writes, invalidations) = cache.under_way();
         if writes + invalidations > 0 {
             return Some(format!("has {writes} writes under way, and {invalidations} invalidations to tell"));
-        }
-        let applied = cache.applied();
-        if applied.era != stands.era || applied.seq < stands.seq {
-            return Some(format!("has applied what was told up to {applied}, not up to {stands}"));
         }
         // The clock may have moved since the last check: what a read does that finds no proof is done before it.
         if cache.is_unproven() {
             cache.seek_proof().await;
         }
-        cache.is_unproven().then(|| "cannot prove that it has missed nothing".to_owned())
+        if cache.is_unproven() {
+            return Some("cannot prove that it has missed nothing".to_owned());
+        }
+        // As somebody waits who was told: nothing older is served from then on, however lately it was loaded. Last, since the proof
+        // may have brought something to light.
+        let stands = tier.heard_by(namespace, number)?;
+        let waited = cache.wait_for(stands, Duration::ZERO).await;
+        waited.err().map(|why| format!("has not applied all that was told: {why}"))
     }
 }

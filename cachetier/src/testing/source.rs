@@ -17,8 +17,8 @@ const KEPT: usize = 1_000;
 
 /// In the place of a database: values by key, that are counted as they are loaded. Clones are the same source.
 ///
-/// A load reads its value when it begins, as a slow query does: what is [set](Self::set) while it is [held](Self::hold) or [lasts](Self::takes), it does not
-/// bring.
+/// A load reads its value when it begins, as a slow query does: what is [set](Self::set) while it is [held](Self::hold) or
+/// [lasts](Self::takes), it does not bring.
 ///
 /// ```
 /// use std::time::Duration;

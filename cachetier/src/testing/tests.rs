@@ -10,6 +10,8 @@ use crate::l2::memory::{Call, CallKind, Plan};
 use crate::rule::policy::{OnUnreachable, Policy};
 
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600)).jitter(0);
+/// Less than there is between two checks.
+const SOON: Duration = Duration::from_millis(100);
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn read(group: &Group, instance: usize, source: &Source<u32>) -> u32 {
@@ -45,6 +47,35 @@ async fn what_one_instance_invalidates_all_others_have_heard_of_when_the_group_i
     assert_eq!(source.loads(), 2);
 }
 
+/// Holds each message to the second instance for some seconds.
+fn delay_messages(group: &Group) {
+    group.tier().script(|call: &Call<'_>| match (call.kind, call.instance) {
+        (CallKind::Deliver, 1) => Plan::delay(Duration::from_secs(3)),
+        _ => Plan::go(),
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_under_way_is_waited_for() {
+    let group = Group::new(2).await;
+    group.instance(1).set("k", 1_u32, POLICY).await.unwrap();
+    group.settle().await;
+    delay_messages(&group);
+    group.instance(0).invalidate("k").await.unwrap();
+    group.settle().await;
+    assert_eq!(group.instance(1).get::<u32>("k").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_cut_off_and_learns_of_it_late_is_waited_for() {
+    let group = Group::new(2).await;
+    delay_messages(&group);
+    group.instance(0).invalidate("k").await.unwrap();
+    // Its checks wait for the message as well.
+    group.partition(1).await;
+    assert_eq!(group.instance(1).stats().lane_lost, 1);
+}
+
 #[tokio::test]
 async fn a_group_settles_in_the_machines_time_too() {
     let group = Group::builder().instances(2).prove_for(Duration::from_secs(2)).build().await;
@@ -76,7 +107,10 @@ async fn an_instance_that_is_cut_off_hears_nothing_and_what_it_invalidates_is_to
     let group = Group::new(2).await;
     let source = Source::from([("k", 1)]);
     assert_eq!((read(&group, 0, &source).await, read(&group, 1, &source).await), (1, 1));
+    let begun = tokio::time::Instant::now();
     group.partition(1).await;
+    assert!(begun.elapsed() < SOON, "it is told, not found out by a check");
+    assert_eq!((group.instance(0).stats().lane_lost, group.instance(1).stats().lane_lost), (0, 1));
     source.set("k", 2);
     group.instance(0).invalidate("k").await.unwrap();
     group.settle().await;
@@ -185,7 +219,7 @@ async fn a_jump_ends_what_has_a_life_and_no_timer() {
     assert_eq!(read(&group, 0, &source).await, 1);
     group.jump(60 * MINUTE).await;
     assert!(!group.instance(0).is_unproven(), "it is proven anew");
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(begun.elapsed() < SOON, "no check has come");
     assert_eq!((read(&group, 0, &source).await, source.loads()), (1, 2));
 }
 
