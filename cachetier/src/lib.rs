@@ -110,7 +110,7 @@
 //! | `redis` | yes | the shared tier over a Redis server, 6.2.7 or newer | about 50 crates |
 //! | `bincode` | no | [`Codec`]`::Bincode`, at its last usable release | 2 crates |
 //! | `chaos` | no | pauses between steps, for this repository's tests: not for use | none |
-//! | `testing` | no | [`testing`]: groups of instances, counted loads, something to load from, for the tests of a service | none |
+//! | `testing` | no | the module `testing`: groups of instances, counted loads, something to load from, for the tests of a service | none |
 //! | `uuid` | no | [`KeyPart`](trait@KeyPart) for `uuid::Uuid` | 1 crate |
 //!
 //! Without any of them the crate brings about 40 crates, and the cache is one tier: this process alone. A shared tier needs a codec.

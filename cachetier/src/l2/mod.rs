@@ -109,7 +109,7 @@ pub(crate) trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Is told of every load, where that is written down.
+    /// Is told of every load, by its logical key, where that is written down.
     #[cfg(feature = "testing")]
     fn note_load(&self, _key: &str, _loading: Loading) {}
 }

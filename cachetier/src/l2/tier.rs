@@ -70,7 +70,7 @@ impl Tier {
     /// Tells of a load.
     #[cfg(feature = "testing")]
     pub(crate) fn note_load(&self, key: &str, loading: super::Loading) {
-        self.store.note_load(&self.name(key), loading);
+        self.store.note_load(key, loading);
     }
 
     fn counted<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {

@@ -332,7 +332,8 @@ impl Group {
     }
 
     /// Lets nobody reach the tier, invalidators and caches beside the group included, until [`recover`](Self::recover): as a
-    /// [`partition`](Self::partition) of each. The tier keeps what it holds; what a server loses is [`InProcess::flush_all`], or [`InProcess::save`] and [`InProcess::restore`].
+    /// [`partition`](Self::partition) of each. The tier keeps what it holds; what a server loses is [`InProcess::flush_all`], or
+    /// [`InProcess::save`] and [`InProcess::restore`].
     ///
     /// Cancel safety: dropped, nobody can reach the tier.
     pub async fn outage(&self) {

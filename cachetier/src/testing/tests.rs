@@ -314,6 +314,8 @@ async fn a_wrong_number_of_loads_shows_what_happened() {
     assert_eq!(why, [&[told][..], &did].concat().join("\n  "));
     let why = said(async { assert_loads!(source, 0, { source.load("k").await.unwrap() }).ignore() }).await;
     assert!(why.ends_with("\n  loaded k"), "{why}");
+    let why = said(async { assert_loads!(group.instance(0), 1, { read(&group, 0, &source).await }).ignore() }).await;
+    assert!(why.starts_with("expected 1 loads, found 0 loads"), "too few are wrong, too: {why}");
 }
 
 trait Ignore: Sized {

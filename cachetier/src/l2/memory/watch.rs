@@ -141,13 +141,13 @@ impl Watch {
         self.shut || self.cut.contains(&instance)
     }
 
-    fn write(&mut self, instance: usize, what: What, key: Option<String>) {
+    fn write(&mut self, instance: usize, what: What, key: Option<&str>) {
         let Some(record) = &mut self.record else { return };
         if record.events.len() >= KEPT {
             record.events.pop_front();
             record.before = record.before.saturating_add(1);
         }
-        record.events.push_back(Event { instance: Some(instance), what, key });
+        record.events.push_back(Event { instance: Some(instance), what, key: key.map(str::to_owned) });
     }
 }
 
@@ -156,9 +156,8 @@ fn away() -> Fault {
 }
 
 /// The key of a whole name, which is `ct:`, a namespace without colons, `:v:` and the key.
-fn key_of(name: &str) -> String {
-    let key = name.strip_prefix("ct:").and_then(|rest| rest.split_once(":v:")).map_or(name, |(_, key)| key);
-    key.to_owned()
+fn key_of(name: &str) -> &str {
+    name.strip_prefix("ct:").and_then(|rest| rest.split_once(":v:")).map_or(name, |(_, key)| key)
 }
 
 /// What a call came to; nothing for those by which an instance only keeps in step.
@@ -193,19 +192,19 @@ impl Hub {
         }
     }
 
-    pub(super) fn note_load(&self, instance: usize, name: &str, loading: Loading) {
+    pub(super) fn note_load(&self, instance: usize, key: &str, loading: Loading) {
         let what = match loading {
             Loading::Begun => What::LoadBegun,
             Loading::Ended => What::LoadEnded,
             Loading::Failed => What::LoadFailed,
         };
-        self.lock().watch.write(instance, what, Some(key_of(name)));
+        self.lock().watch.write(instance, what, Some(key));
     }
 
     pub(super) fn note_heard(&self, instance: usize, bytes: &[u8]) {
         let keys = message::read(bytes).map(|message| message.targets.keys).unwrap_or_default();
         let key = match keys.as_slice() {
-            [only] => Some(only.clone()),
+            [only] => Some(only.as_str()),
             _ => None,
         };
         self.lock().watch.write(instance, What::Heard, key);
