@@ -40,7 +40,7 @@ const STEPS: u32 = 4_096;
 /// What changes the group returns when it is *settled*: every instance that can reach the tier listens, has applied everything that was
 /// told, as after a [`wait_for`](TieredCache::wait_for), and has told everything itself; one that cannot has noticed. Loads under way
 /// are not waited for. It takes 10 s of tokio's time at most, and panics then. With tokio's time paused, as by
-/// `#[tokio::test(start_paused = true)]`, that is no time at all, and what happens meanwhile happens in the same order each time.
+/// `#[tokio::test(start_paused = true)]`, that is no time at all, and how fast the machine is decides nothing.
 ///
 /// ```
 /// use std::time::Duration;
