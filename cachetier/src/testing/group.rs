@@ -1,25 +1,19 @@
 //! Several instances over one tier and one clock: begun, ended, cut off, and brought to rest. What one of them is asked for that is
-//! `member`'s.
+//! `member`'s, settings are `builder`'s.
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::builder::{Configure, GroupBuilder, Settings};
 use super::member::Member;
 use super::{Event, LIMIT, Tally, fail};
-use crate::cache::{CacheBuilder, TieredCache};
+use crate::cache::TieredCache;
 use crate::clock::{Clock, ManualClock, is_paused};
 use crate::l2::memory::InProcess;
 use crate::sync::{Mutex, MutexGuard, lock};
-
-/// The namespace of a group that is given none.
-const NAMESPACE: &str = "test";
-
-/// The most instances of a group.
-const MOST: usize = 64;
 
 /// A small tag table: a new instance costs little.
 const CELLS: u32 = 4_096;
@@ -70,88 +64,6 @@ pub struct Group {
     members: Mutex<Vec<Member>>,
 }
 
-/// What is done to the builder of each instance.
-type Configure = Arc<dyn Fn(CacheBuilder) -> CacheBuilder + Send + Sync>;
-
-/// The settings of a [`Group`] to be.
-///
-/// ```
-/// use std::time::Duration;
-/// use cachetier::testing::Group;
-///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() {
-/// let group = Group::builder()
-///     .instances(3)
-///     .namespace("shop")
-///     .configure(|builder| builder.load_limit(Duration::from_secs(2)))
-///     .build()
-///     .await;
-/// assert_eq!(group.len(), 3);
-/// # }
-/// ```
-#[must_use = "a builder does nothing until it is built"]
-pub struct GroupBuilder {
-    instances: usize,
-    namespace: String,
-    proof: Option<Duration>,
-    configure: Configure,
-}
-
-impl GroupBuilder {
-    /// How many instances. Defaults to two; 64 at most.
-    pub fn instances(mut self, instances: usize) -> Self {
-        self.instances = instances;
-        self
-    }
-
-    /// The namespace of all of them. Defaults to `test`.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
-        self
-    }
-
-    /// Makes a check prove for so long only that no message was missed, as [`InProcess::prove_for`] does. Defaults to for ever, since
-    /// nothing is lost within a process unless a script loses it. Set it to the `max_staleness` of the caches where messages are lost.
-    pub fn prove_for(mut self, proof: Duration) -> Self {
-        self.proof = Some(proof);
-        self
-    }
-
-    /// What is to be otherwise than by default in each instance, those that are started again included. Clock and tier are the group's.
-    /// Defaults to nothing.
-    pub fn configure(mut self, configure: impl Fn(CacheBuilder) -> CacheBuilder + Send + Sync + 'static) -> Self {
-        self.configure = Arc::new(configure);
-        self
-    }
-
-    /// Builds the instances, one after the other.
-    ///
-    /// Cancel safety: dropped, it leaves no task.
-    ///
-    /// # Panics
-    ///
-    /// With settings that cannot be used, with more than 64 instances or none, and outside of a tokio runtime.
-    pub async fn build(self) -> Group {
-        let Self { instances, namespace, proof, configure } = self;
-        if instances == 0 || instances > MOST {
-            fail(format_args!("a group of {instances} instances, expected 1 to {MOST}"));
-        }
-        let (clock, hand) = Clock::manual();
-        let tier = InProcess::with_clock(clock.clone());
-        tier.record();
-        if let Some(proof) = proof {
-            tier.prove_for(proof);
-        }
-        let group = Group { namespace, tier, clock, hand, configure, members: Mutex::new(Vec::new()) };
-        for _ in 0..instances {
-            let member = Member::new(group.begin().await);
-            group.members().push(member);
-        }
-        group
-    }
-}
-
 impl Group {
     /// Returns a group of so many instances with default settings.
     ///
@@ -166,7 +78,19 @@ impl Group {
 
     /// Begins a group with other settings.
     pub fn builder() -> GroupBuilder {
-        GroupBuilder { instances: 2, namespace: NAMESPACE.to_owned(), proof: None, configure: Arc::new(|builder| builder) }
+        GroupBuilder::new()
+    }
+
+    /// Begins so many over a tier that nobody uses yet.
+    pub(super) async fn over(tier: InProcess, (clock, hand): (Clock, ManualClock), of: Settings) -> Self {
+        let Settings { instances, namespace, configure } = of;
+        tier.record();
+        let group = Self { namespace, tier, clock, hand, configure, members: Mutex::new(Vec::new()) };
+        for _ in 0..instances {
+            let member = Member::new(group.begin().await);
+            group.members().push(member);
+        }
+        group
     }
 
     /// Returns the cache of an instance; the first one is 0. Of one that was started again it is the new one: who keeps the old one has a
@@ -477,15 +401,5 @@ impl Group {
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Group").field("namespace", &self.namespace).field("instances", &self.len()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for GroupBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupBuilder")
-            .field("instances", &self.instances)
-            .field("namespace", &self.namespace)
-            .field("proof", &self.proof)
-            .finish_non_exhaustive()
     }
 }

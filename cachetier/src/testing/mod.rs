@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod builder;
 mod group;
 mod loads;
 mod member;
@@ -41,7 +42,8 @@ mod tests;
 
 pub use crate::l2::memory::watch::{Event, What};
 
-pub use group::{Group, GroupBuilder};
+pub use builder::GroupBuilder;
+pub use group::Group;
 pub use loads::{Counted, Loads, Tally, assert_loads};
 pub use source::{Source, SourceError};
 
