@@ -41,6 +41,18 @@ pub(crate) fn pause(by: Duration) -> impl Future<Output = ()> + Send + 'static {
     }
 }
 
+/// Whether tokio's time stands still here but for its sleepers.
+#[cfg(feature = "testing")]
+#[expect(clippy::disallowed_methods, reason = "the machine's time is what tokio's is compared with")]
+pub(crate) fn is_paused() -> bool {
+    let (before, machine) = (tokio::time::Instant::now(), std::time::Instant::now());
+    // Until the machine's time has moved on for sure.
+    while std::time::Instant::now() == machine {
+        std::hint::spin_loop();
+    }
+    tokio::time::Instant::now() == before
+}
+
 /// How long something takes, on tokio's clock: exact, and too dear for a hit.
 pub(crate) struct Stopwatch(tokio::time::Instant);
 

@@ -110,6 +110,7 @@
 //! | `redis` | yes | the shared tier over a Redis server, 6.2.7 or newer | about 50 crates |
 //! | `bincode` | no | [`Codec`]`::Bincode`, at its last usable release | 2 crates |
 //! | `chaos` | no | pauses between steps, for this repository's tests: not for use | none |
+//! | `testing` | no | the module `testing`: groups of instances, counted loads, something to load from, for the tests of a service | none |
 //! | `uuid` | no | [`KeyPart`](trait@KeyPart) for `uuid::Uuid` | 1 crate |
 //!
 //! Without any of them the crate brings about 40 crates, and the cache is one tier: this process alone. A shared tier needs a codec.
@@ -117,7 +118,9 @@
 //! # Testing a service that uses it
 //!
 //! [`InProcess`] is a shared tier without a server, and every cache built over it is an instance of its own. It also loses, delays and
-//! refuses calls as a script says. [`Clock::manual`] makes time stand still until the test moves it.
+//! refuses calls as a script says. [`Clock::manual`] makes time stand still until the test moves it. The feature `testing` adds several
+//! instances with outages, restarts and partitions, and `assert_loads!`; the page
+//! [Testing a service that uses cachetier](https://github.com/cachetier/cachetier/blob/main/docs/testing.md) leads through all of it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -173,6 +176,8 @@ mod redis;
 mod rule;
 mod sync;
 mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod unhashed;
 mod view;
 mod wire;
@@ -205,3 +210,8 @@ pub use wire::codec::Codec;
 #[cfg(all(doctest, feature = "redis", feature = "postcard", feature = "macros"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code on the page about testing, as tests.
+#[cfg(all(doctest, feature = "testing", feature = "postcard", feature = "macros"))]
+#[doc = include_str!("../testing.md")]
+struct Testing;

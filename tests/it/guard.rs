@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cachetier::testing::Group;
 use cachetier::{CacheError, CallKind, Delivery, InProcess, Plan, Policy, TieredCache};
 use cachetier_tests::{Gate, Origin, RedisServer, Tier, World, eventually_async, over_each, over_shared};
 use tokio::task::JoinHandle;
@@ -382,18 +383,15 @@ async fn a_release_drops_what_was_filled_after_the_hold_was_lost() {
 
 #[tokio::test]
 async fn a_guard_over_its_limit_is_an_invalidation() {
-    let world = World::of(2).await;
-    let [a, b] = world.caches() else { panic!("two") };
+    let group = Group::new(2).await;
+    let (a, b) = (&group.instance(0), &group.instance(1));
     let origin = Origin::at(1);
-    let before = b.stats().invalidations_applied;
     let guard = a.guard_for([KEY], Duration::from_secs(1)).await.expect("held");
-    eventually_async(LONG, "the other has heard", async || b.stats().invalidations_applied > before).await;
-    world.clock().advance(Duration::from_secs(1));
+    group.jump(Duration::from_secs(1)).await;
     kept_as(1, [a, b], KEY, &origin).await;
     origin.commit(2);
-    let before = b.stats().invalidations_applied;
     applied(guard.release().await);
-    eventually_async(LONG, "the other has heard", async || b.stats().invalidations_applied > before).await;
+    group.settle().await;
     kept_as(2, [a, b], KEY, &origin).await;
     assert_eq!(a.stats().holds_lost, 1);
 }

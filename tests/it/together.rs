@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use cachetier::testing::Group;
 use cachetier::{Call, CallKind, Delivery, InProcess, Plan, Policy, TieredCache};
-use cachetier_tests::{Gate, RedisServer, World, eventually_async};
+use cachetier_tests::{Gate, RedisServer};
 use tokio::task::JoinSet;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -48,14 +49,14 @@ async fn warm(cache: &TieredCache, keys: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn those_that_come_while_many_are_under_way_go_in_one_command() {
-    let world = World::of(2).await;
-    let [here, there] = world.caches() else { panic!("two") };
+    let group = Group::new(2).await;
+    let (here, there) = (&group.instance(0), &group.instance(1));
     warm(here, 100).await;
     for key in 0..100 {
         assert_eq!(there.get::<usize>(&format!("k{key}")).await, Some(key));
     }
     let gate = Gate::new();
-    let bumps = held(world.tier(), &gate);
+    let bumps = held(group.tier(), &gate);
     let mut calls = invalidate_all(here, 100);
     gate.arrived(ALONE).await;
     tokio::task::yield_now().await;
@@ -66,25 +67,21 @@ async fn those_that_come_while_many_are_under_way_go_in_one_command() {
     }
     assert_eq!(bumps.load(Ordering::SeqCst), ALONE + 1);
     assert_eq!(here.stats().invalidations_together, 84);
+    group.settle().await;
     for cache in [here, there] {
-        eventually_async(LONG, "all are heard", async || {
-            let mut held = 0;
-            for key in 0..100 {
-                held += usize::from(cache.get::<usize>(&format!("k{key}")).await.is_some());
-            }
-            held == 0
-        })
-        .await;
+        for key in 0..100 {
+            assert_eq!(cache.get::<usize>(&format!("k{key}")).await, None);
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn callers_that_are_dropped_take_nobody_with_them() {
-    let world = World::of(1).await;
-    let [cache] = world.caches() else { panic!("one") };
+    let group = Group::new(1).await;
+    let cache = &group.instance(0);
     warm(cache, 100).await;
     let gate = Gate::new();
-    held(world.tier(), &gate);
+    held(group.tier(), &gate);
     let first = invalidate_all(cache, ALONE);
     gate.arrived(ALONE).await;
     let mut others = invalidate_all(cache, 100);
@@ -106,15 +103,15 @@ async fn callers_that_are_dropped_take_nobody_with_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_command_that_fails_is_pending_for_each_of_its_callers() {
-    let world = World::of(1).await;
-    let [cache] = world.caches() else { panic!("one") };
+    let group = Group::new(1).await;
+    let cache = &group.instance(0);
     let gate = Gate::new();
-    held(world.tier(), &gate);
+    held(group.tier(), &gate);
     let mut calls = invalidate_all(cache, 100);
     gate.arrived(ALONE).await;
     tokio::task::yield_now().await;
     // What is under way has been planned; what comes next is not answered.
-    world.tier().script_calls(|call: &Call<'_>| if call.kind == CallKind::Bump { Plan::lost_reply() } else { Plan::go() });
+    group.tier().script_calls(|call: &Call<'_>| if call.kind == CallKind::Bump { Plan::lost_reply() } else { Plan::go() });
     gate.open();
     let (mut applied, mut pending) = (0, 0);
     while let Some(delivery) = calls.join_next().await {
@@ -125,7 +122,7 @@ async fn a_command_that_fails_is_pending_for_each_of_its_callers() {
     }
     assert_eq!((applied, pending), (ALONE, 100 - ALONE));
     assert!(cache.stats().pending > 0);
-    world.tier().clear_script();
+    group.tier().clear_script();
     cache.flush(LONG).await.unwrap_or_else(|error| panic!("{error}"));
 }
 

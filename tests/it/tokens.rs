@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cachetier::testing::Group;
 use cachetier::{Call, CallKind, Delivery, InProcess, Plan, Policy, TieredCache, Token, WaitError};
 use cachetier_tests::{Gate, Origin, Tier, World, over_shared};
 
@@ -179,12 +180,11 @@ async fn a_token_of_an_era_not_met_yet_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_is_over_says_how_far_the_instance_has_come() {
-    let world = World::of(2).await;
-    let [here, there] = world.caches() else { panic!("two") };
+    let group = Group::new(2).await;
+    let (here, there) = (group.instance(0), group.instance(1));
     let first = token(here.invalidate("k").await);
     there.wait_for(first, NEVER).await.expect("reached");
-    world.tier().script(|call: &Call<'_>| if call.instance == 1 { Plan::away() } else { Plan::go() });
-    world.tier().break_subscriptions();
+    group.partition(1).await;
     let second = token(here.invalidate("k").await);
     let limit = Duration::from_secs(7);
     let error = there.wait_for(second, limit).await.expect_err("it cannot hear");
@@ -192,8 +192,8 @@ async fn a_wait_that_is_over_says_how_far_the_instance_has_come() {
     let text = format!("this instance has come to {first}, expected {second} within 7s; read from the source instead");
     assert_eq!(error.to_string(), text);
     assert_eq!(there.wait_for(first, Duration::ZERO).await, Ok(()), "what was reached stays reached");
-    world.tier().clear_script();
-    assert_eq!(there.wait_for(second, NEVER).await, Ok(()));
+    group.heal(1).await;
+    assert_eq!(there.wait_for(second, Duration::ZERO).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ use crate::flight::outcome::{Begun, Failure, Outcome};
 use crate::flight::{Entered, Join, Landed, Plan, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
+use crate::l2::Loading;
 use crate::lease::Ticket;
 use crate::rule::policy::Policy;
 use crate::view::Noted;
@@ -258,11 +259,13 @@ impl TieredCache {
     {
         let counters = &self.instance().counters;
         counters.loads.one();
+        self.note_load(key, Loading::Begun);
         let config = &self.shared.config;
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
         let mut watch = Watch { cache: self, telling, flight, of: PhantomData };
         let loaded = run(self.load_id(key), limits, &mut watch, load).await;
         let flight = watch.flight;
+        self.note_load(key, if loaded.is_ok() { Loading::Ended } else { Loading::Failed });
         match loaded {
             Ok(answer) => Ok((answer, flight)),
             Err(Lost::Stopped(told)) => {

@@ -20,6 +20,7 @@ mod sweep;
 mod telling;
 mod wait;
 mod walk;
+mod watched;
 mod write;
 
 use std::sync::Arc;
@@ -221,6 +222,12 @@ impl TieredCache {
     /// [`CacheError::Unfinished`] as from [`TieredCache::flush`]; the cache is closed all the same.
     pub async fn close(&self, limit: Duration) -> Result<(), CacheError> {
         let flushed = self.flush(limit).await;
+        self.end();
+        flushed
+    }
+
+    /// Ends the cache, whatever is under way.
+    fn end(&self) {
         self.shared.closed.store(true, Ordering::Release);
         self.shared.background.end();
         self.instance().view.progress.close();
@@ -229,7 +236,6 @@ impl TieredCache {
         }
         self.instance().lose();
         self.instance().l1.drop_all();
-        flushed
     }
 
     fn instance(&self) -> &Arc<Instance> {

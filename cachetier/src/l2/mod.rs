@@ -52,6 +52,14 @@ pub(crate) struct Limits {
     pub(crate) command: Duration,
 }
 
+/// How far a load has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loading {
+    Begun,
+    Ended,
+    Failed,
+}
+
 /// Values by key. Every call is sent at most once, none is retried below this trait; and every call ends within the [`Limits`] that
 /// the tier was opened with.
 ///
@@ -94,4 +102,14 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Ends what it keeps open, for good: every later call finds the tier away. Nothing to do where nothing is kept open.
     fn close(&self) {}
+
+    /// Which instance it is for, where they are numbered.
+    #[cfg(feature = "testing")]
+    fn instance(&self) -> Option<usize> {
+        None
+    }
+
+    /// Is told of every load, by its logical key, where that is written down.
+    #[cfg(feature = "testing")]
+    fn note_load(&self, _key: &str, _loading: Loading) {}
 }

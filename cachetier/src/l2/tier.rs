@@ -61,6 +61,18 @@ impl Tier {
         self.store.close();
     }
 
+    /// Which instance it is for, where they are numbered.
+    #[cfg(feature = "testing")]
+    pub(crate) fn instance(&self) -> Option<usize> {
+        self.store.instance()
+    }
+
+    /// Tells of a load.
+    #[cfg(feature = "testing")]
+    pub(crate) fn note_load(&self, key: &str, loading: super::Loading) {
+        self.store.note_load(key, loading);
+    }
+
     fn counted<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
         if answer.is_err() {
             self.counters.l2_faults.one();

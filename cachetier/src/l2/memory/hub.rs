@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) lanes: usize,
     /// Names readers; never goes back.
     pub(super) readers: u64,
+    #[cfg(feature = "testing")]
+    pub(super) watch: super::watch::Watch,
 }
 
 /// Everything that interferes with calls.
@@ -81,6 +83,8 @@ impl Hub {
             stores: 0,
             lanes: 0,
             readers: 0,
+            #[cfg(feature = "testing")]
+            watch: super::watch::Watch::default(),
         }))
     }
 
@@ -93,7 +97,7 @@ impl Hub {
     /// run when the caller is gone. Only a call that is interfered with needs its `limit`.
     ///
     /// Cancel safety: dropped before `deed` has run, the call has not run; dropped after it, the call has run and is unanswered.
-    pub(super) async fn pass<T: Send>(
+    pub(super) async fn pass<T: Send + 'static>(
         &self,
         call: Call<'_>,
         limit: Option<Duration>,
@@ -101,15 +105,13 @@ impl Hub {
         deed: impl Fn(&mut State, Deliveries) -> Result<T, Fault> + Send,
         stray: impl FnOnce() -> Stray + Send,
     ) -> Result<T, Fault> {
-        let plan = match self.plan_or_run(&call, &deed) {
-            Scripted::Done(answer) => return answer,
-            Scripted::Plan(plan) => plan,
+        let answer = match self.plan_or_run(&call, &deed) {
+            Scripted::Done(answer) => answer,
+            Scripted::Plan(plan) => within(limit, self.carry_out(plan, audience, deed, stray)).await,
         };
-        let rest = self.carry_out(plan, audience, deed, stray);
-        match limit {
-            None => rest.await,
-            Some(limit) => tokio::time::timeout(limit, rest).await.unwrap_or_else(|_| Err(Fault::Unanswered("out of time".into()))),
-        }
+        #[cfg(feature = "testing")]
+        self.note(&call, &answer);
+        answer
     }
 
     /// The rest of a call's way, as planned.
@@ -155,6 +157,10 @@ impl Hub {
         deed: impl Fn(&mut State, Deliveries) -> Result<T, Fault>,
     ) -> Scripted<Result<T, Fault>> {
         let mut state = self.lock();
+        #[cfg(feature = "testing")]
+        if let Some(fault) = state.watch.cut_off(call.instance) {
+            return Scripted::Done(Err(fault));
+        }
         if state.faults.is_plain() {
             return Scripted::Done(deed(&mut state, Vec::new()));
         }
@@ -294,6 +300,12 @@ impl State {
         }
     }
 
+    /// The lane of a namespace, if anybody has used it.
+    #[cfg(feature = "testing")]
+    pub(super) fn room_of(&self, namespace: &str) -> Option<&Room> {
+        self.rooms.get(namespace)
+    }
+
     pub(super) fn rooms(&mut self) -> impl Iterator<Item = &mut Room> {
         self.rooms.values_mut()
     }
@@ -312,6 +324,14 @@ impl State {
             return None;
         }
         self.room(namespace).readers().find(|(reader, _)| planned.iter().all(|(known, _)| known != reader))
+    }
+}
+
+/// What a call comes to, or, at its limit, that it is not answered.
+async fn within<T>(limit: Option<Duration>, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    match limit {
+        None => call.await,
+        Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Fault::Unanswered("out of time".into()))),
     }
 }
 

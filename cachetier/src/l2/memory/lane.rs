@@ -318,7 +318,11 @@ impl Reader {
         }
         self.seen += 1;
         Poll::Ready(match parcel.content {
-            Content::Message(message) => Ok(Some(message.to_vec())),
+            Content::Message(message) => {
+                #[cfg(feature = "testing")]
+                self.place.hub.note_heard(self.place.instance, &message);
+                Ok(Some(message.to_vec()))
+            }
             Content::Lost => Ok(None),
             Content::Broken(fault) => Err(self.end(fault)),
         })

@@ -10,6 +10,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod walk;
+#[cfg(feature = "testing")]
+pub(crate) mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -242,6 +242,20 @@ impl Room {
         astray
     }
 
+    /// Where the lane stands, if it does.
+    #[cfg(feature = "testing")]
+    pub(super) fn point(&self) -> Option<Token> {
+        self.past.state
+    }
+
+    /// Ends the subscriptions of the instances that are named.
+    #[cfg(feature = "testing")]
+    pub(super) fn break_those(&mut self, named: impl Fn(usize) -> bool, fault: &Fault) {
+        for mut reader in self.readers.extract_if(.., |reader| named(reader.instance)) {
+            reader.send(Parcel { gate: None, content: Content::Broken(fault.clone()) });
+        }
+    }
+
     /// Ends every subscription.
     pub(super) fn break_all(&mut self, fault: &Fault) {
         for mut reader in self.readers.drain(..) {

@@ -9,6 +9,8 @@ use super::faults::{Call, CallKind};
 use super::hub::{Deliveries, Hub, State, Stray};
 use super::walk::MemoryWalk;
 use crate::error::Fault;
+#[cfg(feature = "testing")]
+use crate::l2::Loading;
 use crate::l2::walk::{Selection, Walk};
 use crate::l2::{Claimed, Filled, Limits, Store};
 use crate::rule::stamp::Stamp;
@@ -115,5 +117,14 @@ impl Store for MemoryStore {
 
     async fn walks(&self, selection: &Selection) -> Result<Vec<Box<dyn Walk>>, Fault> {
         Ok(vec![Box::new(MemoryWalk::new(&self.hub, self.instance, self.command_limit(), selection))])
+    }
+    #[cfg(feature = "testing")]
+    fn instance(&self) -> Option<usize> {
+        Some(self.instance)
+    }
+
+    #[cfg(feature = "testing")]
+    fn note_load(&self, key: &str, loading: Loading) {
+        self.hub.note_load(self.instance, key, loading);
     }
 }
