@@ -181,6 +181,18 @@ pub use cache::{
     CacheBuilder, Delivery, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Rules, Tagged, Tags, TieredCache,
     Value, WaitError, WriteGuard,
 };
+/// ```
+/// use cachetier::{KeyPart, KeyText};
+///
+/// #[derive(KeyPart)]
+/// enum Page {
+///     Home,
+///     Article { id: u64, language: String },
+/// }
+///
+/// assert_eq!(KeyText::of(&Page::Home).as_str(), "Home");
+/// assert_eq!(KeyText::of(&Page::Article { id: 7, language: "de".into() }).as_str(), "Article(7,de)");
+/// ```
 #[cfg(feature = "macros")]
 pub use cachetier_macros::KeyPart;
 #[cfg(feature = "macros")]

@@ -140,6 +140,8 @@ impl TieredCache {
     /// # }
     /// ```
     ///
+    /// Cancel safety as for [`TieredCache::guard`].
+    ///
     /// # Errors
     ///
     /// As [`TieredCache::guard`]; [`CacheError::GuardTime`] if the limit cannot be used.

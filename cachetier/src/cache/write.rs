@@ -68,6 +68,17 @@ impl Delivery {
 }
 
 /// What a removal came to: see [`TieredCache::remove`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use cachetier::*;
+/// let cache = TieredCache::builder("shop").build().await?;
+/// let removed = cache.remove("cart:1").await?;
+/// assert!(matches!(removed.delivery, Delivery::Applied(_)) && !removed.held);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removed {
@@ -122,6 +133,8 @@ impl TieredCache {
     /// # }
     /// ```
     ///
+    /// Cancel safety as for [`TieredCache::invalidate`], for all of them.
+    ///
     /// # Errors
     ///
     /// As [`TieredCache::invalidate`], before any of them is invalidated.
@@ -144,6 +157,8 @@ impl TieredCache {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// Cancel safety as for [`TieredCache::invalidate`].
     ///
     /// # Errors
     ///
@@ -198,6 +213,8 @@ impl TieredCache {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// Cancel safety as for [`TieredCache::invalidate`], for all of them.
     ///
     /// # Errors
     ///
