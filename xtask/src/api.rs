@@ -52,6 +52,11 @@ pub(crate) fn check() -> Outcome {
     if !missing.is_empty() {
         faults.push(format!("{} of the public items lack something:\n{}", missing.len(), missing.join("\n")));
     }
+    let fixed = fixed(&surface.lines);
+    if !fixed.is_empty() {
+        faults
+            .push(format!("these cannot grow without breaking their users; make them `#[non_exhaustive]`:\n{}", fixed.join("\n")));
+    }
     let features: Vec<&str> = Workspace::load()?.member(CRATE)?.features().collect();
     let untold = examples::untold_features(&surface.front_page, &features);
     if !untold.is_empty() {
@@ -95,9 +100,38 @@ fn difference(held: &str, lines: &BTreeSet<String>) -> Option<String> {
     })
 }
 
+/// Enums that could have no more variants, and structs that could have no more fields, without breaking who matches or makes them.
+fn fixed(lines: &BTreeSet<String>) -> Vec<&str> {
+    let is_fixed = |line: &&str| {
+        // All its fields are public, or there are none: others may make it.
+        let whole = line.contains(": pub struct ") && [" {}", "()", ";"].iter().any(|end| line.ends_with(end));
+        // The attribute would stand between the colon and the item.
+        whole || line.contains(": pub enum ") || (line.contains("] pub enum ") && !line.contains("#[non_exhaustive]"))
+    };
+    lines.iter().map(String::as_str).filter(is_fixed).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_users_could_match_or_make_whole_must_say_that_it_may_grow() {
+        let lines = [
+            "A: #[non_exhaustive] pub enum A",
+            "B: #[must_use] pub enum B",
+            "C: pub enum C",
+            "D: pub struct D {}",
+            "E: pub struct E { .. }",
+            "F: pub struct F;",
+            "G: #[non_exhaustive] pub struct G {}",
+            "H: pub struct H(..)",
+        ];
+        assert_eq!(
+            fixed(&lines.map(str::to_owned).into()),
+            ["B: #[must_use] pub enum B", "C: pub enum C", "D: pub struct D {}", "F: pub struct F;"]
+        );
+    }
 
     #[test]
     fn a_line_that_is_new_or_gone_is_a_difference_and_so_is_disorder() {

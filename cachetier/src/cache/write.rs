@@ -9,7 +9,8 @@ use crate::error::CacheError;
 use crate::rule::seq::Token;
 use crate::wire::message::Targets;
 
-/// How far a mutation has come.
+/// How far a mutation has come. It may be left aside: what is pending is told until it is confirmed. Who must know asks
+/// [`confirmed`](Delivery::confirmed).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
