@@ -120,6 +120,9 @@ fn expanded(items: Vec<Item>, macros: &mut BTreeMap<String, Macro>) -> syn::Resu
         let called = found.mac.path.get_ident().map(ToString::to_string).unwrap_or_default();
         if let Some(name) = &found.ident {
             macros.insert(name.to_string(), Macro::parse(found.mac.tokens.clone())?);
+            if found.attrs.iter().any(|attribute| attribute.path().is_ident("macro_export")) {
+                all.push(item);
+            }
         } else if let Some(known) = macros.get(&called) {
             let made = syn::parse2::<syn::File>(known.expand(&found.mac.tokens)?)?;
             all.extend(expanded(made.items, macros)?);

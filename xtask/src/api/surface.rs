@@ -50,6 +50,9 @@ impl Surface {
         for (definition, export) in reader.exports.clone() {
             reader.definition(&definition, &export)?;
         }
+        for module in krate.modules.values() {
+            reader.macros(module)?;
+        }
         for (place, module) in krate.modules.iter().filter(|(_, module)| !module.hidden) {
             for item in &module.items {
                 if let Item::Impl(item) = item {
@@ -89,7 +92,7 @@ impl Reader<'_> {
                             return Err(format!("a public `use` of everything in {} hides what is public", from.join("::")));
                         }
                         if let Some(definition) = krate.resolve(place, &from) {
-                            self.exports.insert(definition, Export { path, cfgs: cfgs.clone() });
+                            self.export_as(definition, Export { path, cfgs: cfgs.clone() });
                         } else {
                             // Another crate's: the macros.
                             self.line(&path, &cfgs, attrs, &format!("pub use {}", from.join("::")));
@@ -100,10 +103,37 @@ impl Reader<'_> {
                 item => {
                     if let Some(name) = public_name(item) {
                         let export = Export { path: format!("{prefix}{name}"), cfgs: conditions(attrs).unwrap_or_default() };
-                        self.exports.insert((place.to_vec(), name), export);
+                        self.export_as((place.to_vec(), name), export);
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Notes where an item is given out. Where that is in several places, it is written down at the shortest path, and the others lead there.
+    fn export_as(&mut self, definition: Definition, export: Export) {
+        let depth = |export: &Export| (export.path.matches("::").count(), export.path.clone());
+        let before = self.exports.get(&definition).cloned();
+        let (first, other) = match before.filter(|before| before.path != export.path) {
+            Some(before) if depth(&before) <= depth(&export) => (before, Some(export)),
+            before => (export, before),
+        };
+        if let Some(other) = other {
+            self.line(&other.path, &other.cfgs, &[], &format!("pub use {}", first.path));
+        }
+        self.exports.insert(definition, first);
+    }
+
+    /// Writes down the macros that stand at the crate's root wherever they are written.
+    fn macros(&mut self, module: &Module) -> Outcome {
+        for item in &module.items {
+            let Item::Macro(item) = item else { continue };
+            let (Some(name), false) = (&item.ident, is_hidden(&item.attrs)) else { continue };
+            let mut cfgs = module.cfgs.clone();
+            merge(&mut cfgs, &conditions(&item.attrs).unwrap_or_default());
+            self.line(&name.to_string(), &cfgs, &item.attrs, &format!("macro_rules! {name}"));
+            self.say(name.to_string(), documentation(&item.attrs, &module.folder)?, None, false);
         }
         Ok(())
     }
@@ -355,6 +385,18 @@ mod tests {
             "macro_rules! m { ($($n:ident),*) => { pub struct S { $(pub $n: u8,)* } }; } m!(a, b);",
             &["S: pub struct S {}", "S::a: pub a: u8", "S::b: pub b: u8"],
         );
+    }
+
+    #[test]
+    fn an_item_with_two_paths_is_written_down_at_the_shorter_one() {
+        let expected = ["A: pub struct A;", "b: pub mod b", "b::A: pub use A"];
+        check("pub mod b { pub use crate::a::A; } pub use a::A; mod a { pub struct A; }", &expected);
+        check("pub use a::A; pub mod b { pub use crate::a::A; } mod a { pub struct A; }", &expected);
+    }
+
+    #[test]
+    fn an_exported_macro_stands_at_the_root() {
+        check("mod a { #[macro_export] macro_rules! m { () => {} } macro_rules! n { () => {} } }", &["m: macro_rules! m"]);
     }
 
     #[test]
