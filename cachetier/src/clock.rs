@@ -67,6 +67,19 @@ impl Stopwatch {
 }
 
 /// Where a cache reads the time.
+///
+/// ```
+/// use cachetier::{Clock, InProcess, TieredCache};
+///
+/// // A cache and its tier by one clock.
+/// let (clock, hand) = Clock::manual();
+/// let tier = InProcess::with_clock(clock.clone());
+/// let builder = TieredCache::builder("test").in_process(&tier).clock(clock);
+///
+/// // What is used unless told otherwise.
+/// let builder = builder.clock(Clock::system());
+/// # drop((builder, hand));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -125,6 +138,19 @@ impl Default for Clock {
 }
 
 /// Moves the [`Clock`] it was made with.
+///
+/// ```
+/// use std::time::Duration;
+/// use cachetier::{Clock, InProcess};
+///
+/// let (clock, hand) = Clock::manual();
+/// let tier = InProcess::with_clock(clock);
+/// tier.put_for("k", b"v", Duration::from_secs(60));
+/// hand.advance(Duration::from_secs(59));
+/// assert_eq!(tier.len(), 1);
+/// hand.advance(Duration::from_secs(1));
+/// assert_eq!(tier.len(), 0);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     millis: Arc<AtomicU64>,

@@ -34,6 +34,19 @@ impl std::fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// A key, tag or prefix that cannot be used.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use cachetier::{CacheError, KeyError, TieredCache};
+///
+/// let cache = TieredCache::builder("shop").build().await?;
+/// let Err(CacheError::Key(error)) = cache.invalidate_prefix("user:7").await else { return Err("it is no prefix".into()) };
+/// assert_eq!(error, KeyError::PrefixInsideSegment { prefix: "user:7".into() });
+/// assert_eq!(error.to_string(), "the prefix \"user:7\" ends inside a segment; end it with ':'");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -116,6 +129,15 @@ impl std::fmt::Display for TokenError {
 impl std::error::Error for TokenError {}
 
 /// A setting that cannot be used: which, what it was, and what was expected.
+///
+/// ```
+/// # use std::time::Duration;
+/// use cachetier::Policy;
+///
+/// let error = Policy::ttl(Duration::ZERO).check().unwrap_err();
+/// assert_eq!(error.field(), "ttl");
+/// assert_eq!(error.to_string(), "ttl is 0 s, expected a duration above 0");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     field: &'static str,
@@ -322,6 +344,20 @@ impl<E> LoadError<E> {
     }
 
     /// Returns the loader's own error if nobody else who waited for the load still holds it.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use cachetier::LoadError;
+    /// // Of a type that cannot be cloned.
+    /// #[derive(Debug, PartialEq)]
+    /// struct DbError;
+    ///
+    /// let error = Arc::new(DbError);
+    /// let shared = LoadError::Loader(Arc::clone(&error)).into_unshared_loader();
+    /// assert!(matches!(shared, Err(LoadError::Loader(_))), "somebody else still holds it");
+    /// drop(shared);
+    /// assert_eq!(LoadError::Loader(error).into_unshared_loader().ok(), Some(DbError));
+    /// ```
     pub fn into_unshared_loader(self) -> Result<E, Self> {
         match self {
             Self::Loader(error) => Arc::try_unwrap(error).map_err(Self::Loader),
@@ -330,6 +366,19 @@ impl<E> LoadError<E> {
     }
 
     /// Whether the load was ended by its limit.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = TieredCache::builder("shop").load_limit(Duration::from_secs(2)).build().await?;
+    /// let policy = Policy::ttl(Duration::from_secs(60));
+    /// let slow = || async { std::future::pending::<u32>().await };
+    /// assert!(cache.get_or_compute("k", policy, slow).await.unwrap_err().is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOut(_))
@@ -342,12 +391,36 @@ impl<E> LoadError<E> {
     }
 
     /// Whether the loader waited for itself.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let cache = TieredCache::builder("shop").build().await?;
+    /// let policy = Policy::ttl(Duration::from_secs(60));
+    /// let inner = || async { cache.get_or_compute("k", policy, || async { 1 }).await };
+    /// let error = cache.get_or_load("k", policy, inner).await.unwrap_err();
+    /// assert!(matches!(error, LoadError::Loader(inner) if inner.is_recursive()));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_recursive(&self) -> bool {
         matches!(self, Self::Recursive(_))
     }
 
     /// Whether nothing could be proven, and the policy would rather fail than load.
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// # use cachetier::LoadError;
+    /// /// Whether to answer that the service is not available, and not that it has failed.
+    /// fn is_away(error: &LoadError<Infallible>) -> bool {
+    ///     error.is_unproven() || error.is_timeout()
+    /// }
+    /// assert!(is_away(&LoadError::Unproven));
+    /// ```
     #[must_use]
     pub fn is_unproven(&self) -> bool {
         matches!(self, Self::Unproven)

@@ -97,9 +97,18 @@ pub(crate) fn installed_for_all() -> Option<&'static TieredCache> {
 /// A cache has been installed already: see [`install`].
 ///
 /// ```
-/// assert_eq!(cachetier::AlreadyInstalled.to_string(), "a cache is installed already; use `cache = ..` or `cachetier::scope` for another one");
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use cachetier::{TieredCache, install};
+///
+/// install(TieredCache::builder("shop").build().await?)?;
+/// let why = install(TieredCache::builder("shop").build().await?).unwrap_err();
+/// assert_eq!(why.to_string(), "a cache is installed already; use `cache = ..` or `cachetier::scope` for another one");
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AlreadyInstalled;
 
 impl std::fmt::Display for AlreadyInstalled {

@@ -115,6 +115,12 @@
 //!
 //! Without any of them the crate brings about 40 crates, and the cache is one tier: this process alone. A shared tier needs a codec.
 //!
+//! # What may change
+//!
+//! Before 1.0 a minor version may break, afterwards semantic versioning holds. What can be named here is public, as are the attributes'
+//! options, the counters' meanings, the forms of keys and every byte in the shared tier: releases of a service that run side by side read
+//! each other's values and messages, or leave them alone. Modules that the documentation does not show are for the attributes' expansions.
+//!
 //! # Testing a service that uses it
 //!
 //! [`InProcess`] is a shared tier without a server, and every cache built over it is an instance of its own. It also loses, delays and
@@ -186,6 +192,18 @@ pub use cache::{
     CacheBuilder, Delivery, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Rules, Tagged, Tags, TieredCache,
     Value, WaitError, WriteGuard,
 };
+/// ```
+/// use cachetier::{KeyPart, KeyText};
+///
+/// #[derive(KeyPart)]
+/// enum Page {
+///     Home,
+///     Article { id: u64, language: String },
+/// }
+///
+/// assert_eq!(KeyText::of(&Page::Home).as_str(), "Home");
+/// assert_eq!(KeyText::of(&Page::Article { id: 7, language: "de".into() }).as_str(), "Article(7,de)");
+/// ```
 #[cfg(feature = "macros")]
 pub use cachetier_macros::KeyPart;
 #[cfg(feature = "macros")]

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::run::{Outcome, Stopwatch, cargo, run};
 use crate::test::WHOLE;
-use crate::{chaos, deny, imports, msrv, package, python, test};
+use crate::{api, chaos, deny, imports, msrv, package, python, test};
 
 /// How a step went.
 enum Went {
@@ -32,6 +32,7 @@ type Step = (&'static str, fn() -> Went);
 const STEPS: &[Step] = &[
     ("format", || step(cargo().args(["fmt", "--all", "--check"]))),
     ("imports", || imports::imports().into()),
+    ("api", || api::check().into()),
     ("rust-version", || msrv::declared().into()),
     ("clippy", || {
         let lints = ["--", "-D", "warnings", "-D", "clippy::incompatible_msrv"];

@@ -1,6 +1,7 @@
 //! The project's checks as commands. This file reads the command line; each command is a file of its own.
 #![forbid(unsafe_code)]
 
+mod api;
 mod chaos;
 mod ci;
 mod coverage;
@@ -34,6 +35,8 @@ cargo xtask COMMAND
   test [ARGS]             every test of the workspace, doc tests and examples, with a Redis server found or fetched;
                           ARGS go to `cargo test`, and then the examples are left out
   redis                   finds or fetches that server and prints its path
+  api [--check|--write]   prints every public item, a line each; compares them with docs/api.txt, and looks for what has no
+                          example; writes docs/api.txt anew
   imports                 checks that imports point down the layers
   coverage                line coverage of the crate by the tests of the workspace
   fuzz SECONDS [TARGET]   runs each fuzz target, or that one, for so long
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::test(rest),
         ["redis"] => redis::server().map(|path| println!("{}", path.display())),
         ["imports"] => imports::imports(),
+        ["api"] => api::print(),
+        ["api", "--check"] => api::check(),
+        ["api", "--write"] => api::write(),
         ["coverage"] => coverage::coverage(),
         ["fuzz", seconds] => fuzz::fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz::fuzz(seconds, Some(target)),

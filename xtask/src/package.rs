@@ -7,8 +7,10 @@ use crate::workspace::Workspace;
 
 const CRATE: &str = "cachetier";
 
+const MACROS: &str = "cachetier-macros";
+
 /// What is published: the crate, and the macros that it exports.
-const PUBLISHED: [&str; 2] = ["cachetier-macros", CRATE];
+const PUBLISHED: [&str; 2] = [MACROS, CRATE];
 
 /// What the package must hold beside the code.
 const HELD: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
@@ -16,6 +18,7 @@ const HELD: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 /// Packs the crates, builds them from their packages, and looks for what these must hold.
 pub(crate) fn package() -> Outcome {
     let workspace = Workspace::load()?;
+    pinned(workspace)?;
     let mut command = cargo();
     // Together, since one needs the other; built where everything is built, so that their dependencies are there already.
     command.arg("package").args(PUBLISHED.map(|name| format!("-p={name}"))).env("CARGO_TARGET_DIR", workspace.target()?);
@@ -32,6 +35,13 @@ pub(crate) fn package() -> Outcome {
             None => Ok(()),
         }
     })
+}
+
+/// Checks that the crate takes no macros but those of its own version: their expansions name what is no public item.
+fn pinned(workspace: &Workspace) -> Outcome {
+    let expected = format!("={}", workspace.member(MACROS)?.version());
+    let found = workspace.member(CRATE)?.requires(MACROS).unwrap_or("none");
+    if found == expected { Ok(()) } else { Err(format!("`{CRATE}` requires `{MACROS}` {found}, expected {expected}")) }
 }
 
 /// Builds the benches as they are measured, and not the other targets, which no bench needs in that profile.

@@ -79,6 +79,13 @@ impl<'a> Package<'a> {
         self.0.get("features").and_then(Value::as_object).into_iter().flat_map(|features| features.keys().map(String::as_str))
     }
 
+    /// The versions of another package that this one may be built with.
+    pub(crate) fn requires(self, name: &str) -> Option<&'a str> {
+        let dependency =
+            list(self.0, "dependencies").find(|dependency| text(dependency, "name").is_ok_and(|found| found == name))?;
+        text(dependency, "req").ok()
+    }
+
     pub(crate) fn folder(self) -> Outcome<PathBuf> {
         let manifest = Path::new(text(self.0, "manifest_path")?);
         manifest.parent().map(Path::to_owned).ok_or_else(|| format!("expected a folder above {}", manifest.display()))

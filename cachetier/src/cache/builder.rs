@@ -79,6 +79,21 @@ impl CacheBuilder {
 
     /// Puts the cache over a standalone Redis server, 6.2.7 or newer: `redis://[user:password@]host[:port][/database]` or
     /// `redis+unix:///path`. Defaults to no shared tier: the same API and the same rules, within this process.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use cachetier::*;
+    /// // Nothing is connected before it is built.
+    /// let builder = TieredCache::builder("shop").redis("redis://127.0.0.1:6379/0");
+    /// # drop(builder);
+    ///
+    /// // An error says nothing of what may be a secret.
+    /// let error = TieredCache::builder("shop").redis("http://ada:secret@127.0.0.1/").build().await.unwrap_err();
+    /// assert!(error.field() == "redis" && !error.to_string().contains("secret"));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "redis")]
     pub fn redis(mut self, url: impl Into<String>) -> Self {
         self.over = Over::Redis(url.into());
@@ -100,6 +115,12 @@ impl CacheBuilder {
 
     /// The policy that [`TieredCache::policy`] returns, and whose `l1_ttl` and idle time [`TieredCache::get`] goes by. Defaults to
     /// none.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").policy(Policy::ttl(Duration::from_secs(60)));
+    /// ```
     pub fn policy(mut self, policy: Policy) -> Self {
         self.config.policy = Some(policy);
         self
@@ -112,6 +133,11 @@ impl CacheBuilder {
     }
 
     /// How many entries this instance keeps, whatever their size. Defaults to a capacity in bytes.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").l1_max_entries(100_000);
+    /// ```
     pub fn l1_max_entries(mut self, entries: u64) -> Self {
         self.config.capacity = Capacity::Entries(entries);
         self
@@ -124,18 +150,39 @@ impl CacheBuilder {
     }
 
     /// How values are written in the shared tier; what others wrote is read by what it says of itself. Defaults to postcard.
+    ///
+    /// ```
+    /// # #[cfg(feature = "postcard")]
+    /// # {
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").codec(Codec::Postcard);
+    /// # }
+    /// ```
     pub fn codec(mut self, codec: Codec) -> Self {
         self.config.codec = Some(codec);
         self
     }
 
     /// Where the cache reads the time. Defaults to the machine's monotonic clock; tests set one that they move by hand.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let (clock, hand) = Clock::manual();
+    /// let builder = TieredCache::builder("test").clock(clock);
+    /// # drop(hand);
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
     /// The longest life of any entry, whatever its policy says. Defaults to 24 hours.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").max_life(Duration::from_secs(3_600));
+    /// ```
     pub fn max_life(mut self, max_life: Duration) -> Self {
         self.config.max_life = max_life;
         self
@@ -143,6 +190,12 @@ impl CacheBuilder {
 
     /// How long this instance may trust its copies after it last proved that it had missed no invalidation. Defaults to 2 s; at
     /// least three checks, 1.5 s.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").max_staleness(Duration::from_secs(5));
+    /// ```
     pub fn max_staleness(mut self, max_staleness: Duration) -> Self {
         self.config.max_staleness = max_staleness;
         self
@@ -150,6 +203,11 @@ impl CacheBuilder {
 
     /// What a read does where nobody can prove that this instance has missed nothing, unless its policy says
     /// [something else](crate::Policy::on_unreachable). Defaults to [`OnUnreachable::Serve`].
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").on_unreachable(OnUnreachable::Bypass);
+    /// ```
     pub fn on_unreachable(mut self, what: OnUnreachable) -> Self {
         self.config.on_unreachable = what;
         self
@@ -158,6 +216,11 @@ impl CacheBuilder {
     /// What becomes of the values in the shared tier when its server comes back with data that it had saved, or a replica takes its
     /// place. All caches of a namespace must be given the same: the lane goes by the one that asked it last. Defaults to
     /// [`OnRestart::BeginAnew`].
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").on_restart(OnRestart::Trust);
+    /// ```
     pub fn on_restart(mut self, what: OnRestart) -> Self {
         self.config.on_restart = what;
         self
@@ -165,24 +228,48 @@ impl CacheBuilder {
 
     /// How long this instance remembers its own invalidations, to tell them once more to a server that may have forgotten them. Defaults
     /// to 60 s; zero means not at all. At most as many are kept as may wait to be told: more become one of everything.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").journal(Duration::from_secs(120));
+    /// ```
     pub fn journal(mut self, journal: Duration) -> Self {
         self.config.journal = journal;
         self
     }
 
     /// How long connecting may take. Defaults to 1 s.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").connect_limit(Duration::from_millis(250));
+    /// ```
     pub fn connect_limit(mut self, limit: Duration) -> Self {
         self.config.connect_limit = limit;
         self
     }
 
     /// How long a command to the shared tier may take. Defaults to 500 ms.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").command_limit(Duration::from_millis(200));
+    /// ```
     pub fn command_limit(mut self, limit: Duration) -> Self {
         self.config.command_limit = limit;
         self
     }
 
     /// How long a read waits for the shared tier before it goes to the loader. Defaults to 50 ms.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").read_limit(Duration::from_millis(20));
+    /// ```
     pub fn read_limit(mut self, limit: Duration) -> Self {
         self.config.read_limit = limit;
         self
@@ -196,12 +283,24 @@ impl CacheBuilder {
     }
 
     /// How long the right to load a key lives: what others wait when an instance dies in the middle of a load. Defaults to 3 s.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").lease(Duration::from_secs(1));
+    /// ```
     pub fn lease(mut self, lease: Duration) -> Self {
         self.config.lease = lease;
         self
     }
 
     /// How long a read waits for another instance's load before it loads for itself. Defaults to 10 s; zero means not at all.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").wait_budget(Duration::ZERO);
+    /// ```
     pub fn wait_budget(mut self, budget: Duration) -> Self {
         self.config.wait_budget = budget;
         self
@@ -209,12 +308,23 @@ impl CacheBuilder {
 
     /// How long a [write guard](TieredCache::guard) holds its keys at most, should nobody release it: longer than any transaction under
     /// it takes. Defaults to 30 s; at most an hour.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").guard_limit(Duration::from_secs(60));
+    /// ```
     pub fn guard_limit(mut self, limit: Duration) -> Self {
         self.config.guard_limit = limit;
         self
     }
 
     /// The largest encoded value that is stored; a larger one is returned and counted. Defaults to 8 MiB.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").max_value_bytes(1 << 20);
+    /// ```
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
         self.config.max_value = bytes;
         self

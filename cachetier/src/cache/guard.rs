@@ -140,6 +140,8 @@ impl TieredCache {
     /// # }
     /// ```
     ///
+    /// Cancel safety as for [`TieredCache::guard`].
+    ///
     /// # Errors
     ///
     /// As [`TieredCache::guard`]; [`CacheError::GuardTime`] if the limit cannot be used.
@@ -349,7 +351,8 @@ impl Drop for WriteGuard {
 }
 
 impl std::fmt::Debug for WriteGuard {
+    /// How many keys, and not which: keys are often about persons, and whatever holds a guard is shown without a thought of them.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WriteGuard").field("keys", &self.keys).finish_non_exhaustive()
+        f.debug_struct("WriteGuard").field("keys", &self.keys.len()).finish_non_exhaustive()
     }
 }

@@ -217,6 +217,8 @@ impl TieredCache {
     /// # }
     /// ```
     ///
+    /// Cancel safety: dropped while it flushes, it leaves the cache open; from then on it does not wait.
+    ///
     /// # Errors
     ///
     /// [`CacheError::Unfinished`] as from [`TieredCache::flush`]; the cache is closed all the same.

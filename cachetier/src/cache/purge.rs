@@ -126,6 +126,13 @@ impl PurgeProgress {
 }
 
 /// What a walk over the shared tier's keys has come to. A key that the server names twice is counted twice.
+///
+/// ```
+/// let counts = cachetier::PurgeCounts::default();
+/// // What a log line of an operator may say.
+/// println!("{} of {} keys deleted, {} bytes; {} could not be read", counts.removed, counts.scanned, counts.bytes, counts.unread);
+/// assert_eq!(counts.under_way, 0);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeCounts {
@@ -149,6 +156,18 @@ pub struct PurgeCounts {
 }
 
 /// What a purge came to.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use cachetier::*;
+/// let cache = TieredCache::builder("shop").in_process(&InProcess::new()).build().await?;
+/// let Purged { delivery, counts, .. } = cache.purge(Purge::everything()).await?;
+/// assert!(matches!(delivery, Delivery::Applied(_)));
+/// assert_eq!(counts.removed, 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Purged {

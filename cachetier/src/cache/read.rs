@@ -106,6 +106,8 @@ impl TieredCache {
     /// # }
     /// ```
     ///
+    /// Cancel safety as for [`TieredCache::get_or_load`].
+    ///
     /// # Errors
     ///
     /// Still: a panic, the load limit, a loader that asked for its own key, or [`LoadError::Unproven`].
@@ -140,6 +142,8 @@ impl TieredCache {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// Cancel safety as for [`TieredCache::get_or_load`].
     ///
     /// # Errors
     ///

@@ -99,6 +99,20 @@ pub enum WaitError {
 
 impl WaitError {
     /// Whether the limit was over.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let cache = TieredCache::builder("shop").in_process(&InProcess::new()).build().await?;
+    /// // A point of an era that this instance has not met.
+    /// let ahead: Token = "ffffffff-1".parse()?;
+    /// let error = cache.wait_for(ahead, Duration::from_millis(100)).await.unwrap_err();
+    /// assert!(error.is_timeout());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::NotReached { .. })

@@ -9,7 +9,8 @@ use crate::error::CacheError;
 use crate::rule::seq::Token;
 use crate::wire::message::Targets;
 
-/// How far a mutation has come.
+/// How far a mutation has come. It may be left aside: what is pending is told until it is confirmed. Who must know asks
+/// [`confirmed`](Delivery::confirmed).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -68,6 +69,17 @@ impl Delivery {
 }
 
 /// What a removal came to: see [`TieredCache::remove`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use cachetier::*;
+/// let cache = TieredCache::builder("shop").build().await?;
+/// let removed = cache.remove("cart:1").await?;
+/// assert!(matches!(removed.delivery, Delivery::Applied(_)) && !removed.held);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removed {
@@ -122,6 +134,8 @@ impl TieredCache {
     /// # }
     /// ```
     ///
+    /// Cancel safety as for [`TieredCache::invalidate`], for all of them.
+    ///
     /// # Errors
     ///
     /// As [`TieredCache::invalidate`], before any of them is invalidated.
@@ -144,6 +158,8 @@ impl TieredCache {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// Cancel safety as for [`TieredCache::invalidate`].
     ///
     /// # Errors
     ///
@@ -198,6 +214,8 @@ impl TieredCache {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// Cancel safety as for [`TieredCache::invalidate`], for all of them.
     ///
     /// # Errors
     ///

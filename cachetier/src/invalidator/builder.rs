@@ -51,6 +51,12 @@ impl InvalidatorBuilder {
 
     /// The server that the service's caches are over, its database included:
     /// `redis://[user:password@]host[:port][/database]` or `redis+unix:///path`. This or a tier in the process must be given.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// // Nothing is connected before it is built.
+    /// let builder = Invalidator::builder("shop").redis("redis://127.0.0.1:6379/0");
+    /// ```
     #[cfg(feature = "redis")]
     pub fn redis(mut self, url: impl Into<String>) -> Self {
         self.over = Over::Redis(url.into());
@@ -64,6 +70,12 @@ impl InvalidatorBuilder {
     }
 
     /// How long connecting may take. Defaults to 1 s.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let builder = Invalidator::builder("shop").connect_limit(Duration::from_millis(250));
+    /// ```
     pub fn connect_limit(mut self, limit: Duration) -> Self {
         self.config.connect_limit = limit;
         self
@@ -77,6 +89,11 @@ impl InvalidatorBuilder {
 
     /// Of how many cells a tag table has that this invalidator begins, rounded up to a power of two: one that is there already keeps its own
     /// size. Defaults to 262,144.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = Invalidator::builder("shop").tag_cells(1 << 20);
+    /// ```
     pub fn tag_cells(mut self, cells: u32) -> Self {
         self.config.cells = cells;
         self

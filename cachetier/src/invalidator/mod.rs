@@ -140,6 +140,8 @@ impl Invalidator {
     /// # }
     /// ```
     ///
+    /// Cancel safety as for [`Invalidator::invalidate`], for all of them.
+    ///
     /// # Errors
     ///
     /// As [`Invalidator::invalidate`], before any of them is invalidated.
@@ -159,6 +161,8 @@ impl Invalidator {
     /// # }
     /// ```
     ///
+    /// Cancel safety as for [`Invalidator::invalidate`].
+    ///
     /// # Errors
     ///
     /// As [`Invalidator::invalidate`], of the tag.
@@ -177,6 +181,8 @@ impl Invalidator {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// Cancel safety as for [`Invalidator::invalidate`], for all of them.
     ///
     /// # Errors
     ///
@@ -198,6 +204,8 @@ impl Invalidator {
     /// # }
     /// ```
     ///
+    /// Cancel safety as for [`Invalidator::invalidate`].
+    ///
     /// # Errors
     ///
     /// [`CacheError::Key`] if the prefix is empty, too long or too deep, or does not end with `:`; [`CacheError::Closed`] after a close.
@@ -216,6 +224,8 @@ impl Invalidator {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// Cancel safety as for [`Invalidator::invalidate`].
     ///
     /// # Errors
     ///

@@ -81,6 +81,12 @@ impl Policy {
 
     /// An instance forgets its own copy when nobody has read it there for so long. The shared tier's copy keeps its ttl.
     /// Defaults to never.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// const POLICY: Policy = Policy::ttl(Duration::from_secs(300)).time_to_idle(Duration::from_secs(30));
+    /// ```
     #[must_use]
     pub const fn time_to_idle(mut self, time_to_idle: Duration) -> Self {
         self.time_to_idle = Some(time_to_idle);
@@ -89,6 +95,12 @@ impl Policy {
 
     /// Shortens each life by a random share of at most `percent`, so that what was stored together does not end together.
     /// Defaults to 10; at most 50.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// const POLICY: Policy = Policy::ttl(Duration::from_secs(300)).jitter(25);
+    /// ```
     #[must_use]
     pub const fn jitter(mut self, percent: u8) -> Self {
         self.jitter = percent;
@@ -98,6 +110,12 @@ impl Policy {
     /// What a read does while it cannot be proven that nothing was missed. Defaults to what the cache was
     /// [built with](crate::CacheBuilder::on_unreachable). A copy is served by the policy that it was brought into the instance with; one that
     /// a `get` has brought, which has no policy, is served to nobody without proof.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// const POLICY: Policy = Policy::ttl(Duration::from_secs(300)).on_unreachable(OnUnreachable::Fail);
+    /// ```
     #[must_use]
     pub const fn on_unreachable(mut self, what: OnUnreachable) -> Self {
         self.on_unreachable = Some(what);
@@ -105,6 +123,13 @@ impl Policy {
     }
 
     /// Never serves what may be older than the bound on staleness: [`OnUnreachable::Bypass`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let policy = Policy::ttl(Duration::from_secs(300)).strict();
+    /// assert_eq!(policy, Policy::ttl(Duration::from_secs(300)).on_unreachable(OnUnreachable::Bypass));
+    /// ```
     #[must_use]
     pub const fn strict(self) -> Self {
         self.on_unreachable(OnUnreachable::Bypass)

@@ -6,10 +6,29 @@ use crate::error::TokenError;
 
 /// A point on the lane. An era begins at the clock of the server that keeps it, in microseconds, and counts up by one with each bump; with
 /// [`OnRestart::Trust`](crate::OnRestart::Trust) it does not fall behind that clock either.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use cachetier::*;
+/// let cache = TieredCache::builder("shop").build().await?;
+/// let (first, second) = (cache.invalidate("a").await?.confirmed()?, cache.invalidate("a").await?.confirmed()?);
+/// assert!(first.seq < second.seq);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub(crate) u64);
 
 /// One unbroken life of the lane. A lane that lost its state begins another one; seqs of two eras do not compare.
+///
+/// ```
+/// # use cachetier::Token;
+/// let tokens: [Token; 3] = ["a-1".parse()?, "a-2".parse()?, "b-1".parse()?];
+/// assert_eq!(tokens[0].era, tokens[1].era);
+/// assert_ne!(tokens[1].era, tokens[2].era, "which of these two came first, nobody can tell");
+/// # Ok::<_, cachetier::TokenError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Era(pub(crate) u32);
 

@@ -10,6 +10,22 @@ use crate::clock::pause;
 use crate::error::Fault;
 
 /// The ways of using an [`InProcess`](crate::InProcess) tier that a script can interfere with.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::time::Duration;
+/// # use cachetier::*;
+/// # let tier = InProcess::new();
+/// # let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+/// # let policy = Policy::ttl(Duration::from_secs(60));
+/// // A `get` reads, a load looks and plants its ticket, an invalidation bumps.
+/// tier.fail_next(CallKind::Read);
+/// assert_eq!(cache.get::<u32>("k").await, None);
+/// assert_eq!(cache.stats().l2_faults, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CallKind {
@@ -54,6 +70,16 @@ pub enum CallKind {
 }
 
 /// One call, as a script is told of it.
+///
+/// ```
+/// use cachetier::{Call, CallKind, InProcess, Plan};
+///
+/// let tier = InProcess::new();
+/// tier.script_calls(|call: &Call<'_>| match call {
+///     Call { kind: CallKind::Fill, key: Some("ct:shop:v:user:42"), .. } => Plan::lost(),
+///     _ => Plan::go(),
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Call<'a> {
@@ -88,6 +114,21 @@ impl<'a> Call<'a> {
 /// ```
 pub trait Faults: Send + Sync {
     /// Returns what is to become of `call`.
+    ///
+    /// ```
+    /// use cachetier::{Call, CallKind, Faults, InProcess, Plan};
+    ///
+    /// /// One instance cannot send.
+    /// struct CutOff(usize);
+    ///
+    /// impl Faults for CutOff {
+    ///     fn plan(&self, call: &Call<'_>) -> Plan {
+    ///         if call.instance == self.0 && call.kind != CallKind::Deliver { Plan::away() } else { Plan::go() }
+    ///     }
+    /// }
+    ///
+    /// InProcess::new().script(CutOff(1));
+    /// ```
     fn plan(&self, call: &Call<'_>) -> Plan;
 }
 
@@ -133,6 +174,26 @@ pub(super) type Gate = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///     _ => Plan::delay(Duration::from_millis(1)),
 /// });
 /// # drop(open);
+/// ```
+///
+/// One of each, by turns:
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use std::time::Duration;
+/// use cachetier::{Call, InProcess, Plan};
+///
+/// let turn = AtomicUsize::new(0);
+/// InProcess::new().script(move |_: &Call<'_>| match turn.fetch_add(1, Ordering::Relaxed) % 8 {
+///     0 => Plan::go(),
+///     1 => Plan::error("BUSY the server runs a script"),
+///     2 => Plan::away(),
+///     3 => Plan::hang(),
+///     4 => Plan::lost(),
+///     5 => Plan::late(),
+///     6 => Plan::twice(),
+///     _ => Plan::go().reply_after(tokio::time::sleep(Duration::from_millis(5))),
+/// });
 /// ```
 #[must_use]
 pub struct Plan {

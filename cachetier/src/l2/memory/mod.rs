@@ -58,6 +58,15 @@ pub struct InProcess {
 }
 
 /// What an [`InProcess`] has saved: see [`InProcess::save`].
+///
+/// ```
+/// let tier = cachetier::InProcess::new();
+/// tier.put("k", b"old");
+/// let saved = tier.save();
+/// tier.flush_all();
+/// tier.restore(&saved);
+/// assert_eq!(tier.len(), 1);
+/// ```
 #[derive(Clone)]
 pub struct Saved(hub::Saved);
 
@@ -100,6 +109,13 @@ impl InProcess {
     }
 
     /// Says whether no key holds anything.
+    ///
+    /// ```
+    /// # let tier = cachetier::InProcess::new();
+    /// assert!(tier.is_empty());
+    /// tier.put("k", b"v");
+    /// assert!(!tier.is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -113,6 +129,21 @@ impl InProcess {
     }
 
     /// Says whether `key` holds a ticket: the right of one instance to load it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let tier = InProcess::new();
+    /// # let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// let load = || async { tier.holds_ticket("ct:shop:v:k") };
+    /// assert!(cache.get_or_compute("k", policy, load).await?, "while it loads");
+    /// assert!(!tier.holds_ticket("ct:shop:v:k") && tier.holds_value("ct:shop:v:k"));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn holds_ticket(&self, key: &str) -> bool {
         let state = self.hub.lock();
@@ -153,6 +184,15 @@ impl InProcess {
     }
 
     /// Returns what a server would save now: its keys, and the state of every lane.
+    ///
+    /// ```
+    /// # let tier = cachetier::InProcess::new();
+    /// tier.put("k", b"v");
+    /// let saved = tier.save();
+    /// tier.flush_all();
+    /// tier.restore(&saved);
+    /// assert_eq!(tier.len(), 1);
+    /// ```
     #[must_use]
     pub fn save(&self) -> Saved {
         Saved(self.hub.lock().save())
@@ -181,6 +221,15 @@ impl InProcess {
     }
 
     /// Writes `bytes` into `key` for `life`, as a foreign program would; a life of less than a millisecond writes nothing.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let (clock, hand) = cachetier::Clock::manual();
+    /// let tier = cachetier::InProcess::with_clock(clock);
+    /// tier.put_for("k", b"v", Duration::from_secs(1));
+    /// hand.advance(Duration::from_secs(1));
+    /// assert!(tier.is_empty());
+    /// ```
     pub fn put_for(&self, key: &str, bytes: &[u8], life: Duration) {
         let mut state = self.hub.lock();
         let now = state.now();
@@ -190,6 +239,21 @@ impl InProcess {
     }
 
     /// Makes `key` hold a type that is no string, as a foreign program would with `LPUSH`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let tier = InProcess::new();
+    /// # let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// tier.put_other_type("ct:shop:v:k");
+    /// assert_eq!(cache.get_or_compute("k", policy, || async { 1 }).await?, 1);
+    /// assert!(!tier.holds_value("ct:shop:v:k"), "what is foreign is left alone");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn put_other_type(&self, key: &str) {
         let mut state = self.hub.lock();
         let now = state.now();
@@ -197,6 +261,21 @@ impl InProcess {
     }
 
     /// Ends every subscription, as a server does that is restarted or loses its network. Messages sent before still arrive.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tier = InProcess::new();
+    /// let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// tier.break_subscriptions();
+    /// while cache.stats().lane_lost == 0 {
+    ///     tokio::task::yield_now().await;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn break_subscriptions(&self) {
         let fault = Fault::Unanswered(Arc::from("the subscription was broken"));
         for room in self.hub.lock().rooms() {
@@ -211,24 +290,66 @@ impl InProcess {
     /// built. A script that leaves messages alone is better set with [`script_calls`](Self::script_calls).
     ///
     /// A script that holds the tier itself keeps it alive until another script takes its place.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let tier = InProcess::new();
+    /// // The second instance hears of nothing.
+    /// tier.script(|call: &Call<'_>| match call.kind {
+    ///     CallKind::Deliver if call.instance == 1 => Plan::lost(),
+    ///     _ => Plan::go(),
+    /// });
+    /// ```
     pub fn script(&self, faults: impl Faults + 'static) {
         let before = self.hub.lock().faults.set(Arc::new(faults), true);
         drop(before);
     }
 
     /// Like [`script`](Self::script), but `faults` is not asked about messages: all of them arrive, and nothing needs a proof.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let tier = InProcess::new();
+    /// tier.script_calls(|_: &Call<'_>| Plan::delay(Duration::from_millis(5)));
+    /// ```
     pub fn script_calls(&self, faults: impl Faults + 'static) {
         let before = self.hub.lock().faults.set(Arc::new(faults), false);
         drop(before);
     }
 
     /// Takes all faults away. Calls that wait or hang by then go on doing so, and [strays](Self::strays) stay.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let tier = InProcess::new();
+    /// # let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// tier.script_calls(|_: &Call<'_>| Plan::away());
+    /// assert_eq!(cache.invalidate("k").await?, Delivery::Pending);
+    /// tier.clear_script();
+    /// cache.flush(Duration::from_secs(5)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn clear_script(&self) {
         let before = self.hub.lock().faults.clear();
         drop(before);
     }
 
     /// Makes a check prove for `proof` that no message was missed, and nothing else prove it, as over a server.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let tier = InProcess::new();
+    /// tier.prove_for(Duration::from_secs(2));
+    /// // Caches that are built from now on must prove what they serve.
+    /// let builder = TieredCache::builder("test").in_process(&tier);
+    /// ```
     pub fn prove_for(&self, proof: Duration) {
         self.hub.lock().faults.prove_for(proof);
     }
@@ -248,21 +369,65 @@ impl InProcess {
     }
 
     /// Loses the next call of this kind before it runs.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let tier = InProcess::new();
+    /// # let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// tier.lose_next(CallKind::Bump);
+    /// assert_eq!(cache.invalidate("k").await?, Delivery::Pending);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lose_next(&self, kind: CallKind) {
         self.hub.lock().faults.add(kind, Effect::LoseNext);
     }
 
     /// Runs the next call of this kind and loses its answer.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let tier = InProcess::new();
+    /// # let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// tier.lose_reply_next(CallKind::Fill);
+    /// assert_eq!(cache.get_or_compute("k", policy, || async { 1 }).await?, 1);
+    /// assert!(tier.holds_value("ct:shop:v:k"), "it has run");
+    /// assert_eq!(cache.stats().fills_unanswered, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lose_reply_next(&self, kind: CallKind) {
         self.hub.lock().faults.add(kind, Effect::LoseReplyNext);
     }
 
     /// Delays every call of this kind by `by` before it runs, until [`clear_script`](Self::clear_script).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// let tier = InProcess::new();
+    /// // Longer than a read waits: the loader answers.
+    /// tier.delay(CallKind::Probe, Duration::from_millis(80));
+    /// ```
     pub fn delay(&self, kind: CallKind, by: Duration) {
         self.hub.lock().faults.add(kind, Effect::Delay(by));
     }
 
     /// Leaves every call of this kind without an answer, until [`clear_script`](Self::clear_script).
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let tier = InProcess::new();
+    /// tier.hang(CallKind::Scan);
+    /// ```
     pub fn hang(&self, kind: CallKind) {
         self.hub.lock().faults.add(kind, Effect::Hang);
     }
@@ -280,12 +445,45 @@ impl InProcess {
     }
 
     /// Lets the stray arrive and run that has been on its way the longest but `nth`. Says whether there was one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let tier = InProcess::new();
+    /// # let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// tier.script_calls(|call: &Call<'_>| if call.kind == CallKind::Bump { Plan::late() } else { Plan::go() });
+    /// assert_eq!(cache.invalidate("k").await?, Delivery::Pending);
+    /// assert!(tier.land(0));
+    /// assert!(!tier.land(0), "nothing else is on its way");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn land(&self, nth: usize) -> bool {
         self.hub.land(nth)
     }
 
     /// Lets all present strays arrive and run, the oldest first. Returns how many there were.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let tier = InProcess::new();
+    /// # let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// tier.script_calls(|call: &Call<'_>| if call.kind == CallKind::Bump { Plan::twice() } else { Plan::go() });
+    /// cache.invalidate("a").await?;
+    /// cache.invalidate("b").await?;
+    /// assert_eq!(tier.land_all(), 2);
+    /// assert_eq!(tier.strays(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn land_all(&self) -> usize {
         // Landed bumps can send new strays on their way: those are not of this turn.

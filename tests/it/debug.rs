@@ -1,0 +1,203 @@
+//! What `{:?}` and `{}` show of every public type: no user, no password and no cached value, whatever it holds; and a key only where it is
+//! what the type is about.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cachetier::{
+    CacheError, Call, CallKind, Clock, Codec, Delivery, Eviction, InProcess, Invalidator, KeyText, Lag, LoadError, OnRestart,
+    OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress, SharedError, TieredCache, Token, TokenError, WaitError,
+};
+
+/// Every public item: what can be shown is read from it.
+const ITEMS: &str = include_str!("../../docs/api.txt");
+
+/// What is shown of nothing.
+const SECRETS: [&str; 3] = ["adalovelace", "hunter2", "cached-value"];
+
+/// As keys often are: about a person.
+const KEY: &str = "mail:ada@example.org:";
+
+/// Nobody listens there, and the address holds a secret.
+const URL: &str = "redis://adalovelace:hunter2@127.0.0.1:1/";
+
+/// What is about a key, a tag or a prefix, and so shows it: its user has put it there, or must know which it was.
+const ABOUT_KEYS: [&str; 8] = ["CacheError", "Call", "KeyError", "KeyText", "LoadError", "Purge", "PurgeError", "Tagged"];
+
+/// What has been shown, by the name of the type.
+#[derive(Debug, Default)]
+struct Shown(BTreeMap<&'static str, String>);
+
+impl Shown {
+    fn debug(&mut self, name: &'static str, value: &impl Debug) {
+        self.0.entry(name).or_default().extend([format!("{value:?}\n"), format!("{value:#?}\n")]);
+    }
+
+    fn both(&mut self, name: &'static str, value: &(impl Debug + Display)) {
+        self.debug(name, value);
+        self.0.entry(name).or_default().extend([format!("{value}\n")]);
+    }
+}
+
+/// The types of which the list says that they can be shown.
+fn listed() -> Vec<&'static str> {
+    let shown = ITEMS.lines().filter(|line| line.contains(" Debug for ")).filter_map(|line| line.split_once(": "));
+    let mut names: Vec<&str> = shown.map(|(path, _)| path).collect();
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn nothing_that_is_shown_holds_a_secret_or_a_value() {
+    let mut shown = Shown::default();
+    handles(&mut shown).await;
+    answers(&mut shown).await;
+    errors(&mut shown).await;
+    settings(&mut shown);
+
+    let names: Vec<&str> = shown.0.keys().copied().collect();
+    assert_eq!(names, listed(), "each type of docs/api.txt that can be shown is shown here, holding a secret if it can");
+    for (name, text) in &shown.0 {
+        for secret in SECRETS {
+            assert!(!text.contains(secret), "{name} shows {secret:?}: {text}");
+        }
+        if ABOUT_KEYS.contains(name) {
+            assert!(text.contains("ada@example.org"), "{name} is about a key: {text}");
+        } else {
+            assert!(!text.contains("ada@example.org"), "{name} shows a key: {text}");
+        }
+    }
+}
+
+/// What holds connections, copies and keys.
+async fn handles(shown: &mut Shown) {
+    let tier = InProcess::new();
+    let cache = TieredCache::builder("debug").in_process(&tier).build().await.unwrap();
+    let policy = Policy::ttl(Duration::from_secs(60));
+    cache.set(KEY, "cached-value".to_owned(), policy.tags([KEY])).await.unwrap();
+    let guard = cache.guard([KEY]).await.unwrap();
+    shown.debug("WriteGuard", &guard);
+    guard.release().await.unwrap();
+    cache.set(KEY, "cached-value".to_owned(), policy.tags([KEY])).await.unwrap();
+    assert!(tier.holds_value(&format!("ct:debug:v:{KEY}")));
+    shown.debug("InProcess", &tier);
+    shown.debug("Saved", &tier.save());
+    shown.debug("TieredCache", &cache);
+    shown.both("Stats", &cache.stats());
+    shown.both("Lag", &Lag::Proven(Duration::from_millis(340)));
+
+    let limit = Duration::from_millis(10);
+    let builder = TieredCache::builder("debug").redis(URL).connect_limit(limit).command_limit(limit);
+    shown.debug("CacheBuilder", &builder);
+    let away = builder.build().await.unwrap();
+    shown.debug("TieredCache", &away);
+    shown.debug("CacheError", &away.guard([KEY]).await.unwrap_err());
+    let purge = away.purge(Purge::everything()).await.unwrap_err();
+    assert!(matches!(purge, PurgeError::Stopped { .. }));
+    shown.both("PurgeError", &purge);
+    let builder = Invalidator::builder("debug").redis(URL).connect_limit(limit).command_limit(limit);
+    shown.debug("InvalidatorBuilder", &builder);
+    let worker = builder.build().await.unwrap();
+    assert_eq!(worker.invalidate(KEY).await, Ok(Delivery::Pending));
+    shown.debug("Invalidator", &worker);
+    shown.both("InvalidatorStats", &worker.stats());
+}
+
+/// What is told of calls.
+async fn answers(shown: &mut Shown) {
+    let tier = InProcess::new();
+    let seen = Arc::new(Mutex::new(String::new()));
+    let told = Arc::clone(&seen);
+    tier.script_calls(move |call: &Call<'_>| {
+        told.lock().unwrap().extend([format!("{call:?}")]);
+        Plan::go()
+    });
+    let cache = TieredCache::builder("debug").in_process(&tier).build().await.unwrap();
+    let policy = Policy::ttl(Duration::from_secs(60));
+    let delivery = cache.set(KEY, "cached-value".to_owned(), policy).await.unwrap();
+    let calls = seen.lock().unwrap().clone();
+    shown.both("Call", &calls);
+    shown.debug("Delivery", &delivery);
+    let token = delivery.confirmed().unwrap();
+    shown.both("Token", &token);
+    shown.debug("Era", &token.era);
+    shown.debug("Seq", &token.seq);
+    shown.debug("Removed", &cache.remove(KEY).await.unwrap());
+    let progress = PurgeProgress::default();
+    let purge = Purge::prefix(KEY).watched_by(&progress);
+    shown.debug("Purge", &purge);
+    let purged = cache.purge(purge).await.unwrap();
+    shown.debug("Purged", &purged);
+    shown.debug("PurgeCounts", &purged.counts);
+    shown.debug("PurgeProgress", &progress);
+}
+
+/// Everything that can go wrong with a key or an address at hand.
+async fn errors(shown: &mut Shown) {
+    let cache = TieredCache::builder("debug").build().await.unwrap();
+    let inside = format!("{KEY}7");
+    let error = cache.invalidate_prefix(&inside).await.unwrap_err();
+    shown.both("CacheError", &error);
+    shown.both("PurgeError", &PurgeError::from(error.clone()));
+    let CacheError::Key(error) = error else { panic!("expected a fault of the key, found {error:?}") };
+    shown.both("KeyError", &error);
+    let mut guard = cache.guard(["another"]).await.unwrap();
+    let policy = Policy::ttl(Duration::from_secs(60));
+    shown.both("CacheError", &guard.set(KEY, "cached-value".to_owned(), policy).await.unwrap_err());
+    guard.release().await.unwrap();
+    shown.both("LoadError", &LoadError::<std::io::Error>::Recursive(KEY.into()));
+    shown.both("LoadError", &LoadError::Loader(Arc::new(std::io::Error::other("no such table"))));
+    for url in ["http://adalovelace:hunter2@host/", "redis://adalovelace:hunter2@host:port/", "redis://adalovelace:hunter2@host/x"]
+    {
+        let error = TieredCache::builder("debug").redis(url).build().await.unwrap_err();
+        shown.both("ConfigError", &error);
+    }
+    let token: Token = "1-1".parse().unwrap();
+    shown.both("WaitError", &WaitError::Closed);
+    shown.both("TokenError", &"adalovelace".parse::<Token>().unwrap_err());
+    shown.both("TokenError", &TokenError::Era);
+    shown.both("Token", &token);
+    cachetier::install(cache.clone()).unwrap();
+    shown.both("AlreadyInstalled", &cachetier::install(cache).unwrap_err());
+    shared_errors(shown).await;
+}
+
+/// An error that two callers have got: it shows itself as the one that it shares.
+async fn shared_errors(shown: &mut Shown) {
+    #[cachetier::cached(key = "{key}", ttl = "1m", cache = cache)]
+    async fn fails(cache: &TieredCache, key: &str) -> Result<String, anyhow::Error> {
+        tokio::task::yield_now().await;
+        Err(anyhow::anyhow!("no such table"))
+    }
+    let cache = TieredCache::builder("debug").build().await.unwrap();
+    let (first, second) = tokio::join!(fails(&cache, KEY), fails(&cache, KEY));
+    let errors = [first.unwrap_err(), second.unwrap_err()];
+    let shared: Vec<_> = errors.iter().filter_map(|error| error.downcast_ref::<SharedError<anyhow::Error>>()).collect();
+    assert!(!shared.is_empty());
+    for error in shared {
+        shown.both("SharedError", error);
+    }
+}
+
+/// What is said to a cache, and what it is made of.
+fn settings(shown: &mut Shown) {
+    let (clock, hand) = Clock::manual();
+    shown.debug("Clock", &clock);
+    shown.debug("ManualClock", &hand);
+    shown.debug("Codec", &Codec::Postcard);
+    shown.debug("Eviction", &Eviction::Lru);
+    shown.debug("OnRestart", &OnRestart::Trust);
+    shown.debug("OnUnreachable", &OnUnreachable::Fail);
+    let policy = Policy::ttl(Duration::from_secs(60));
+    shown.debug("Policy", &policy);
+    shown.debug("Tagged", &policy.tags([KEY]));
+    shown.debug("Plan", &Plan::error("BUSY").after(async {}));
+    shown.debug("CallKind", &CallKind::Fill);
+    let mut key = KeyText::new();
+    key.literal(KEY);
+    shown.both("KeyText", &key);
+}
