@@ -74,13 +74,13 @@ impl RedisStore {
 
     async fn probe_by_script(
         &self,
-        (link, line): (&Link, Line),
+        (over, line): (&Link, Line),
         key: &str,
         ticket: Stamp,
         lease: Duration,
     ) -> Result<Option<Vec<u8>>, Fault> {
         let (ticket, lease) = (prefix(TICKET, ticket), life(lease).to_string());
-        let reply = link.run_over(line, &self.probe, &[key.as_bytes()], &[&ticket, lease.as_bytes()], self.limits.read).await;
+        let reply = over.run_over(line, &self.probe, &[key.as_bytes()], &[&ticket, lease.as_bytes()], self.limits.read).await;
         match reply {
             Ok(reply) => self.found(key, reply),
             // It has looked first: there was nothing to read.
@@ -113,9 +113,9 @@ impl Store for RedisStore {
     }
 
     async fn probe(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
-        let (link, line) = self.way(key)?;
+        let (over, line) = self.way(key)?;
         if line.form() == Form::Older {
-            return self.probe_by_script((link, line), key, ticket, lease).await;
+            return self.probe_by_script((over, line), key, ticket, lease).await;
         }
         // Sized so that the command is built in two allocations: a hit must cost what a plain GET does.
         let mut command = Cmd::with_capacity(7, key.len() + PREFIX + 32);
@@ -126,7 +126,7 @@ impl Store for RedisStore {
         command.write_arg(b"GET");
         command.write_arg(b"PX");
         command.arg(life(lease));
-        match link.send_over(line, &command, self.limits.read).await {
+        match over.send_over(line, &command, self.limits.read).await {
             Ok(reply) => self.found(key, reply),
             // A full server refuses to plant before it looks whether it would have to: what it holds can still be read.
             Err(Fault::Refused(why)) if why.starts_with("OOM") => match self.read(key).await? {
@@ -141,8 +141,8 @@ impl Store for RedisStore {
         let mut command = Cmd::with_capacity(2, key.len() + 3);
         command.write_arg(b"GET");
         command.write_arg(key.as_bytes());
-        let (link, line) = self.way(key)?;
-        self.found(key, link.send_over(line, &command, self.limits.read).await?)
+        let (over, line) = self.way(key)?;
+        self.found(key, over.send_over(line, &command, self.limits.read).await?)
     }
 
     async fn stamp(&self, key: &str) -> Result<Option<Stamp>, Fault> {
@@ -166,8 +166,8 @@ impl Store for RedisStore {
             let beside = format!("{key}#{}", ending(seen));
             let mut put = Cmd::with_capacity(5, beside.len() + value.len() + 16);
             put.arg("SET").arg(&beside).arg(value).arg("PX").arg(BESIDE);
-            let (link, line) = if value.len() < LARGE { (&*self.link, self.link.line()?) } else { self.large.way(&self.link)? };
-            link.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &[&seen.0, life.as_bytes()], limit)
+            let (over, line) = if value.len() < LARGE { (&*self.link, self.link.line()?) } else { self.large.way(&self.link)? };
+            over.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &[&seen.0, life.as_bytes()], limit)
                 .await?
         };
         // Who stores it is who reads it next.
