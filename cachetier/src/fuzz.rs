@@ -48,8 +48,8 @@ fn check_message(bytes: &[u8]) {
 /// What is decoded is encoded, and then decodes to the same. The first byte chooses codec and type.
 pub fn codec(bytes: &[u8]) {
     let Some((choice, bytes)) = bytes.split_first() else { return };
-    let Some(codec) = Codec::of_id(1 + choice % 2) else { return };
-    match choice / 2 % 8 {
+    let Some(codec) = Codec::of_id(1 + choice % 4) else { return };
+    match choice / 4 % 9 {
         0 => check_codec::<Value>(codec, bytes),
         1 => check_codec::<String>(codec, bytes),
         2 => check_codec::<Vec<u8>>(codec, bytes),
@@ -57,6 +57,7 @@ pub fn codec(bytes: &[u8]) {
         4 => check_codec::<BTreeMap<String, Vec<()>>>(codec, bytes),
         5 => check_codec::<HashMap<(), [u64; 32]>>(codec, bytes),
         6 => check_codec::<(i128, f64, Result<bool, Box<str>>)>(codec, bytes),
+        7 => check_codec::<Untagged>(codec, bytes),
         _ => check_codec::<Vec<Vec<Vec<Vec<()>>>>>(codec, bytes),
     }
 }
@@ -71,6 +72,17 @@ fn check_codec<V: Serialize + DeserializeOwned>(codec: Codec, bytes: &[u8]) {
     let value = codec.decode::<V>(&first);
     assert_eq!(value.and_then(|value| codec.encode(&value, &mut second)), Ok(()));
     assert_eq!(first, second);
+}
+
+/// Asks the bytes what they are.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Flag(bool),
+    Number(f64),
+    Text(String),
+    List(Vec<Untagged>),
+    Map(BTreeMap<String, Untagged>),
 }
 
 /// One of each kind of type, nested at will.

@@ -123,7 +123,8 @@ impl CacheBuilder {
         self
     }
 
-    /// How values are written in the shared tier; what others wrote is read by what it says of itself. Defaults to postcard.
+    /// How values are written in the shared tier; what others wrote is read by what it says of itself. Defaults to postcard; in
+    /// a build without it, to bincode, MessagePack or JSON, the first of these that there is.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.config.codec = Some(codec);
         self
@@ -255,7 +256,11 @@ impl CacheBuilder {
         };
         let tier = over.open(&config, &names)?;
         if tier.is_some() && config.codec.is_none() {
-            return Err(ConfigError::new("codec", "none", "one of the features `postcard` and `bincode` for a shared tier"));
+            return Err(ConfigError::new(
+                "codec",
+                "none",
+                "one of the features `postcard`, `bincode`, `messagepack` and `json` for a shared tier",
+            ));
         }
         let counters = Arc::new(Counters::default());
         let tasks = Tasks::new(runtime.clone());

@@ -12,6 +12,12 @@ use crate::wire::message::{self, Message, Targets};
 
 const POSTCARD_SAMPLE: &str = "ac02 09416461204cc3b67665 000000000000f83f 0201f403 00 01f0a204 020190 03";
 const BINCODE_SAMPLE: &str = "fb2c01 09416461204cc3b67665 000000000000f83f 0201fbf401 00 01fc70110100 0201fb9001";
+const JSON_SAMPLE: &str = "7b226964223a3330302c 226e616d65223a22416461204cc3b67665222c 2273636f7265223a312e352c
+    2273697a6573223a5b312c3530305d2c 226d697373696e67223a6e756c6c2c 2270726573656e74223a37303030302c
+    226b696e64223a7b22506f696e74223a7b2278223a2d312c2279223a3230307d7d7d";
+const MESSAGEPACK_SAMPLE: &str = "87 a26964 cd012c a46e616d65 a9416461204cc3b67665 a573636f7265 cb3ff8000000000000
+    a573697a6573 9201cd01f4 a76d697373696e67 c0 a770726573656e74 ce00011170
+    a46b696e64 81a5506f696e74 82a178ffa179ccc8";
 
 /// Version 1, codec 1, two tags.
 const ENVELOPE_V1_POSTCARD: &str = "f6 00112233445566778899aabbccddeeff 01 00 01 02
@@ -21,6 +27,14 @@ const ENVELOPE_V1_POSTCARD: &str = "f6 00112233445566778899aabbccddeeff 01 00 01
 const ENVELOPE_V1_BINCODE: &str = "f6 00112233445566778899aabbccddeeff 01 00 02 02
     01 018bcfe5687b 000493e0 003b8260 0000afc8 00000007 00060a2418202240
     002a a1b2c3d4e5f6 3f4954a8 0123456789abcdef fedcba9876543210";
+/// Version 1, codec 3, two tags.
+const ENVELOPE_V1_JSON: &str = "f6 00112233445566778899aabbccddeeff 01 00 03 02
+    00 018bcfe5687b 000493e0 003b8260 0000afc8 00000007 00060a2418202240
+    002a a1b2c3d4e5f6 8ebf3ebf 0123456789abcdef fedcba9876543210";
+/// Version 1, codec 4, two tags.
+const ENVELOPE_V1_MESSAGEPACK: &str = "f6 00112233445566778899aabbccddeeff 01 00 04 02
+    00 018bcfe5687b 000493e0 003b8260 0000afc8 00000007 00060a2418202240
+    002a a1b2c3d4e5f6 ebaf80dc 0123456789abcdef fedcba9876543210";
 /// Version 1, negative, no tags, no refresh.
 const ENVELOPE_V1_NEGATIVE: &str = "f6 00112233445566778899aabbccddeeff 01 01 01 00
     00 018bcfe5687b 000493e0 003b8260 00000000 00000007 00060a2418202240
@@ -93,10 +107,15 @@ fn hex(text: &str) -> Vec<u8> {
 
 /// The codecs of this build with their vectors: header and sample.
 fn codecs() -> Vec<(Codec, &'static str, &'static str)> {
-    [(1, ENVELOPE_V1_POSTCARD, POSTCARD_SAMPLE), (2, ENVELOPE_V1_BINCODE, BINCODE_SAMPLE)]
-        .into_iter()
-        .filter_map(|(id, header, sample)| Some((Codec::of_id(id)?, header, sample)))
-        .collect()
+    [
+        (1, ENVELOPE_V1_POSTCARD, POSTCARD_SAMPLE),
+        (2, ENVELOPE_V1_BINCODE, BINCODE_SAMPLE),
+        (3, ENVELOPE_V1_JSON, JSON_SAMPLE),
+        (4, ENVELOPE_V1_MESSAGEPACK, MESSAGEPACK_SAMPLE),
+    ]
+    .into_iter()
+    .filter_map(|(id, header, sample)| Some((Codec::of_id(id)?, header, sample)))
+    .collect()
 }
 
 #[track_caller]
