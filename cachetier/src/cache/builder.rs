@@ -31,6 +31,7 @@ use crate::l2::NotReady;
 use crate::l2::lane::LaneNames;
 use crate::l2::memory::InProcess;
 use crate::l2::tier::Tier;
+use crate::observe::once::OnceByType;
 use crate::observe::stats::Counters;
 use crate::proofs::Proof;
 use crate::rule::habit::Habit;
@@ -316,6 +317,7 @@ impl CacheBuilder {
                 tier,
                 stamps,
                 habit: Habit::default(),
+                read_back: OnceByType::default(),
                 renewal,
                 tasks,
                 background,
