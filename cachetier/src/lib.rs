@@ -200,6 +200,7 @@ pub use observe::stats::{Lag, Stats};
 pub use rule::policy::{OnUnreachable, Policy};
 pub use rule::seq::{Era, Seq, Token};
 pub use wire::codec::Codec;
+pub use wire::compress::Compression;
 
 /// The code in the README, as a test that it compiles.
 #[cfg(all(doctest, feature = "redis", feature = "postcard", feature = "macros"))]

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cachetier::{CacheError, Codec, Policy};
-use cachetier_tests::{Oops, over_each, over_shared};
+use cachetier::{CacheError, Codec, Compression, Policy};
+use cachetier_tests::{Oops, Tier, over_each, over_shared};
 use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -163,4 +163,116 @@ async fn what_json_has_no_word_for_is_returned_and_not_stored() {
         assert!(!tier.holds_value("pairs") && !tier.holds_value("number") && !tier.holds_value("nothing"));
     })
     .await;
+}
+
+const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Zstd, Compression::Lz4];
+
+/// A value as long as that, of which there is much to gain.
+fn page(bytes: usize) -> String {
+    "<li>the quick brown fox</li>".chars().cycle().take(bytes).collect()
+}
+
+#[tokio::test]
+async fn every_instance_reads_what_any_other_has_compressed_and_both_count_the_same() {
+    over_shared(async |tier| {
+        for how in COMPRESSIONS {
+            let writer = tier.builder().compression(how).build().await.expect("built");
+            for other in COMPRESSIONS {
+                let reader = tier.builder().compression(other).build().await.expect("built");
+                let before = writer.stats().l1_weight;
+                for bytes in [10, 1_000, 100_000] {
+                    let key = format!("{how:?}:{other:?}:{bytes}");
+                    writer.get_or_load(&key, POLICY, || async { Ok::<_, Oops>(page(bytes)) }).await.expect("loaded");
+                    assert_eq!(reader.get(&key).await, Some(page(bytes)), "{key}");
+                }
+                assert_eq!((reader.stats().l2_hits, reader.stats().l2_unusable, reader.stats().l2_foreign), (3, 0, 0));
+                // In memory an entry is counted as its encoded value, by who has encoded it and by who has read it.
+                assert_eq!(writer.stats().l1_weight - before, reader.stats().l1_weight, "{how:?} {other:?}");
+                assert!(reader.stats().l1_weight > 101_010);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_longer_than_the_threshold_takes_fewer_bytes_in_redis_and_the_rest_as_many_as_ever() {
+    let tier = Tier::redis();
+    let plain = tier.cache().await;
+    for how in [Compression::Zstd, Compression::Lz4] {
+        for (above, least) in [(None, 1_025), (Some(100), 101), (Some(1 << 20), usize::MAX)] {
+            let builder = tier.builder().compression(how);
+            let cache =
+                above.map_or_else(|| builder.clone(), |above| builder.clone().compress_above(above)).build().await.expect("built");
+            // A text of up to 16,383 bytes takes two more when it is encoded, and one of up to 127 takes one.
+            for bytes in [90, 200, 1_022, 1_023, 10_000] {
+                let length = |key| tier.bytes(key).expect("held").len();
+                plain.set("plain", page(bytes), POLICY).await.expect("put");
+                cache.set("packed", page(bytes), POLICY).await.expect("put");
+                let (plain, packed) = (length("plain"), length("packed"));
+                let encoded = bytes + if bytes < 128 { 1 } else { 2 };
+                assert_eq!(packed < plain, encoded >= least, "{how:?} {above:?} {bytes}: {packed} of {plain}");
+                assert!(encoded < least || packed < plain / 2, "{how:?} {above:?} {bytes}: {packed} of {plain}");
+                assert_eq!(tier.bytes("packed").expect("held")[18], u8::from(packed < plain) * 2);
+            }
+        }
+    }
+}
+
+/// A value in which these bytes are overwritten, with its checksum mended.
+fn forged(value: &[u8], overwritten: &[(usize, &[u8])]) -> Vec<u8> {
+    let mut value = value.to_vec();
+    for (at, bytes) in overwritten {
+        value[*at..*at + bytes.len()].copy_from_slice(bytes);
+    }
+    let covered = value[17..21].iter().chain(&value[52..60]).chain(&value[64..]);
+    let crc = covered.fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
+    });
+    value[60..64].copy_from_slice(&(!crc).to_be_bytes());
+    value
+}
+
+#[tokio::test]
+async fn a_payload_that_claims_more_than_it_may_is_a_counted_miss_and_replaced() {
+    let tier = Tier::redis();
+    for how in [Compression::Zstd, Compression::Lz4] {
+        let cache = tier.builder().compression(how).build().await.expect("built");
+        cache.set("k", page(10_000), POLICY).await.expect("put");
+        let good = tier.bytes("k").expect("held");
+        // As it was, it is read; the length that it claims stands behind flags, header and algorithm.
+        for (length, unusable) in [(10_002_u32, 0), (10_001, 1), (10_003, 1), (9 << 20, 1), (u32::MAX, 1)] {
+            tier.put("k", &forged(&good, &[(65, &length.to_be_bytes())]));
+            let reader = tier.cache().await;
+            let loaded = reader.get_or_load("k", POLICY, || async { Ok::<_, Oops>(page(10)) }).await.expect("loaded");
+            assert_eq!(loaded, page(if unusable == 0 { 10_000 } else { 10 }), "{how:?} {length}");
+            let stats = reader.stats();
+            assert_eq!(
+                (stats.l2_unusable, stats.loads, stats.fills, stats.l2_foreign),
+                (unusable, unusable, unusable, 0),
+                "{length}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_another_release_has_compressed_is_a_miss_and_left_alone() {
+    let tier = Tier::redis();
+    let cache = tier.builder().compression(Compression::Lz4).build().await.expect("built");
+    cache.set("k", page(10_000), POLICY).await.expect("put");
+    let good = tier.bytes("k").expect("held");
+    // Another algorithm, another flag, another codec.
+    for overwritten in [(64, 9), (18, 2 | 4), (19, 9)] {
+        let (at, byte) = overwritten;
+        let newer = forged(&good, &[(at, &[byte])]);
+        tier.put("k", &newer);
+        let reader = tier.cache().await;
+        for _ in 0..2 {
+            let loaded = reader.get_or_load("k", POLICY, || async { Ok::<_, Oops>(page(10)) }).await;
+            assert_eq!(loaded.expect("loaded"), page(10));
+        }
+        assert_eq!((reader.stats().l2_foreign, reader.stats().loads, reader.stats().fills), (1, 1, 0), "{overwritten:?}");
+        assert_eq!(tier.bytes("k"), Some(newer));
+    }
 }

@@ -40,6 +40,7 @@ use crate::rule::stamp::Stamps;
 use crate::tasks::{Background, Tasks};
 use crate::view::View;
 use crate::wire::codec::Codec;
+use crate::wire::compress::Compression;
 
 /// The settings of a [`TieredCache`] to be: begun by [`TieredCache::builder`], ended by [`CacheBuilder::build`].
 ///
@@ -128,6 +129,20 @@ impl CacheBuilder {
     /// a build without it, to bincode, MessagePack or JSON, the first of these that there is.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.config.codec = Some(codec);
+        self
+    }
+
+    /// Whether and how values are made smaller for the shared tier; what others wrote is read by what it says of itself. What L1 counts
+    /// for an entry stays its encoded value, not compressed. Defaults to [`Compression::None`].
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.config.compression = compression;
+        self
+    }
+
+    /// The longest encoded value, in bytes, that is stored as it is where [`compression`](CacheBuilder::compression) is on: below some
+    /// hundred bytes little is gained. Defaults to 1 KiB.
+    pub fn compress_above(mut self, bytes: usize) -> Self {
+        self.config.compress_above = bytes;
         self
     }
 

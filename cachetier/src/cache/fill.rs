@@ -120,6 +120,7 @@ impl TieredCache {
             let head = Head {
                 codec: codec.id(),
                 negative: answer.content() == Content::Nothing,
+                compressed: false,
                 expired: false,
                 created,
                 soft: whole,
@@ -140,6 +141,7 @@ impl TieredCache {
             if answer.value().is_some() {
                 self.check_read_back::<A::Value>(codec, encoded)?;
             }
+            writer.compress(config.compression, config.compress_above);
             parcel.bytes = writer.finish();
         } else if let (Some(value), true) = (answer.value(), self.instance().l1.weighs()) {
             parcel.size = codec.measure(value).map_err(|error| unencodable(&error))?;

@@ -4,6 +4,7 @@
 mod bounded;
 mod bytes;
 pub(crate) mod codec;
+pub(crate) mod compress;
 pub(crate) mod envelope;
 #[cfg(any(feature = "json", feature = "messagepack"))]
 mod faithful;
