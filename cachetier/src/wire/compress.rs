@@ -37,7 +37,7 @@ pub enum Compression {
     /// Values are stored as they are encoded.
     #[default]
     None,
-    /// Zstandard at its third level: the smaller ones. The build compiles libzstd, so it needs a C compiler.
+    /// Zstandard at its first level: the smaller ones. The build compiles libzstd, so it needs a C compiler.
     #[cfg(feature = "zstd")]
     Zstd,
     /// LZ4 blocks: the quicker ones, in safe Rust.
@@ -54,9 +54,9 @@ const MAX_RATIO: usize = 1_000;
 /// .. if it is longer than this: as long as a value may be that nobody compresses, unless a cache is told otherwise.
 const FREE: usize = 8 << 20;
 
-/// The level that zstd takes when it is told none.
+/// The first: the third, its own default, makes some kilobytes of JSON no smaller, and a fill waits for it longer.
 #[cfg(feature = "zstd")]
-const ZSTD_LEVEL: i32 = 3;
+const ZSTD_LEVEL: i32 = 1;
 
 impl Compression {
     /// Returns `plain` compressed; `None` if it is to be stored as it is, because it would not become smaller or would not be read.

@@ -225,7 +225,6 @@ fn every_kind_of_type_is_read_as_it_was_written() {
 
 /// Some of nothing: `None` is written the same by codecs that describe themselves, so these refuse it.
 #[test]
-#[expect(clippy::option_option, reason = "codecs must tell its cases apart, or refuse")]
 fn an_option_within_an_option_is_read_as_it_was_written_or_not_written() {
     #[track_caller]
     fn told_apart<V: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &V, codec: Codec, writes: bool) {
