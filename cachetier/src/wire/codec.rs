@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-#[cfg(any(feature = "postcard", feature = "bincode", feature = "json", feature = "messagepack"))]
+#[cfg(any(feature = "postcard", feature = "json", feature = "messagepack"))]
 use serde::de::DeserializeSeed;
 
 #[cfg(any(feature = "postcard", feature = "bincode", feature = "json", feature = "messagepack"))]
