@@ -13,16 +13,19 @@ use crate::wire::faithful::{Faithful, Format};
 
 /// How values are written as bytes. Each is a feature; every release can read what any of its codecs has written.
 ///
-/// | codec | bytes of a struct | a field added later | untagged enums, `flatten`, `skip_serializing_if` | what it cannot carry |
+/// | codec | bytes of a struct | a field added later | `tag`, `untagged`, `flatten`, `skip_serializing_if` | what it cannot carry |
 /// |---|---|---|---|---|
 /// | `Postcard` | its fields' | needs a new key | no | |
 /// | `Bincode` | its fields' | needs a new key | no | |
 /// | `MessagePack` | its fields' and their names' | is read, if it has a default or is an option | yes | `Some(None)`, `Some(())` |
-/// | `Json` | the same as text, numbers and bytes in digits | is read, if it has a default or is an option | yes | the same, numbers that are not finite, maps whose keys are neither text nor numbers nor enums without fields |
+/// | `Json` | the same as text, numbers and bytes in digits | is read, if it has a default or is an option | yes | the same, numbers that are not finite, maps with keys that are no text, number, `bool` or variant without fields |
 ///
 /// Postcard and bincode do not describe themselves: what was written as one type is not to be read as another, and a type that asks
 /// the bytes what they are is refused. JSON and MessagePack write the names of fields, so that a struct may gain or lose some between
 /// two releases that share a server; serde's `default` says what a missing one is.
+///
+/// A type that is written and not read again is found when the first value of it is to be stored, which is read back first, in each
+/// cache, until that has worked once.
 ///
 /// A value that its codec cannot carry is returned and stored nowhere: counted in [`Stats::not_stored`](crate::Stats::not_stored),
 /// logged once for each type, and an error of [`set`](crate::TieredCache::set).
