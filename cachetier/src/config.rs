@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::ConfigError;
 use crate::rule::policy::{OnUnreachable, Policy};
 use crate::wire::codec::Codec;
+use crate::wire::compress::Compression;
 
 /// How much an instance keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,9 @@ pub(crate) struct Config {
     pub(crate) namespace: String,
     pub(crate) policy: Option<Policy>,
     pub(crate) codec: Option<Codec>,
+    pub(crate) compression: Compression,
+    /// The longest encoded value that is not compressed.
+    pub(crate) compress_above: usize,
     pub(crate) capacity: Capacity,
     pub(crate) eviction: Eviction,
     /// The longest life of any entry.
@@ -116,6 +120,8 @@ impl Config {
             namespace: namespace.to_owned(),
             policy: None,
             codec: Codec::preferred(),
+            compression: Compression::None,
+            compress_above: 1 << 10,
             capacity: Capacity::Bytes(256 << 20),
             eviction: Eviction::TinyLfu,
             max_life: Duration::from_secs(24 * 3_600),

@@ -74,7 +74,7 @@
 //! [prefix](TieredCache::invalidate_prefix). One handle holds values of any type, but a key holds one type: a value of another type
 //! than the one asked for is left alone, counted and logged, and the loader answers. The full path of the type stands for it in the
 //! shared tier, so renaming or moving a type makes its values misses; *changing its fields does not*: put a version into the key when
-//! you do that (`user:v2:42`).
+//! you do that (`user:v2:42`), or take a [codec](Codec) that writes the names of fields, and give new ones a default.
 //!
 //! A hit clones the value. Where that is dear, cache an `Arc`: `get_or_load::<Arc<Report>, ..>`.
 //!
@@ -109,6 +109,10 @@
 //! | `postcard` | yes | [`Codec`]`::Postcard`, the codec that is used unless told otherwise | 4 crates |
 //! | `redis` | yes | the shared tier over a Redis server, 6.2.7 or newer | about 50 crates |
 //! | `bincode` | no | [`Codec`]`::Bincode`, at its last usable release | 2 crates |
+//! | `messagepack` | no | [`Codec`]`::MessagePack`: fields may be added later | 3 crates |
+//! | `json` | no | [`Codec`]`::Json`: the same, for people to read | 4 crates |
+//! | `zstd` | no | [`Compression`]`::Zstd` | 3 crates, and 5 to compile libzstd, for which a C compiler is needed |
+//! | `lz4` | no | [`Compression`]`::Lz4` | 1 crate |
 //! | `chaos` | no | pauses between steps, for this repository's tests: not for use | none |
 //! | `testing` | no | the module `testing`: groups of instances, counted loads, something to load from, for the tests of a service | none |
 //! | `uuid` | no | [`KeyPart`](trait@KeyPart) for `uuid::Uuid` | 1 crate |
@@ -223,6 +227,7 @@ pub use observe::stats::{Lag, Stats};
 pub use rule::policy::{OnUnreachable, Policy};
 pub use rule::seq::{Era, Seq, Token};
 pub use wire::codec::Codec;
+pub use wire::compress::Compression;
 
 /// The code in the README, as a test that it compiles.
 #[cfg(all(doctest, feature = "redis", feature = "postcard", feature = "macros"))]

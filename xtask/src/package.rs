@@ -15,6 +15,10 @@ const PUBLISHED: [&str; 2] = [MACROS, CRATE];
 /// What the package must hold beside the code.
 const HELD: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
+/// Features that are checked together where others are checked alone: neither knows of the other, so a check of both finds what two
+/// would.
+const TOGETHER: [[&str; 2]; 2] = [["json", "zstd"], ["messagepack", "lz4"]];
+
 /// Packs the crates, builds them from their packages, and looks for what these must hold.
 pub(crate) fn package() -> Outcome {
     let workspace = Workspace::load()?;
@@ -54,11 +58,14 @@ pub(crate) fn benches() -> Outcome<Option<String>> {
     run(cargo().args(["bench", "--no-run", "--bench", "*"]).args(packages)).map(|()| None)
 }
 
-/// Checks the crate with no feature, all, the default ones, and each alone; a warning is an error, as dead code shows only here.
+/// Checks the crate with no feature, all, the default ones, and each alone or beside one other; a warning is an error, as dead code shows only here.
 pub(crate) fn features() -> Outcome {
-    let alone = Workspace::load()?.member(CRATE)?.features().filter(|feature| *feature != "default");
+    let workspace = Workspace::load()?;
+    let together = TOGETHER.map(|pair| pair.join(","));
+    let alone = workspace.member(CRATE)?.features().filter(|name| *name != "default" && !TOGETHER.as_flattened().contains(name));
     let mut choices = vec![vec!["--no-default-features"], vec!["--all-features"], vec![]];
-    choices.extend(alone.map(|feature| vec!["--no-default-features", "--features", feature]));
+    let named = alone.chain(together.iter().map(String::as_str));
+    choices.extend(named.map(|features| vec!["--no-default-features", "--features", features]));
     let mut failed = Vec::new();
     for choice in choices {
         if let Err(why) = run(cargo().args(["clippy", "--quiet", "-p", CRATE]).args(choice).args(["--", "-D", "warnings"])) {

@@ -19,6 +19,7 @@ use crate::lease::Ticket;
 use crate::rule::policy::{Content, OnUnreachable, Policy, left};
 use crate::rule::stamp::Stamp;
 use crate::wire::codec::Codec;
+use crate::wire::compress::{self, Payload};
 use crate::wire::envelope::{self, Fingerprint, Unreadable};
 use crate::wire::slot::Slot;
 
@@ -248,6 +249,17 @@ impl TieredCache {
             self.tell_foreign(key);
             return Opened::LeftAlone;
         };
+        let payload = match Payload::of(&opened) {
+            Ok(payload) => payload,
+            Err(compress::Unreadable::Corrupt(_)) => {
+                counters.l2_unusable.one();
+                return Opened::Unusable;
+            }
+            Err(compress::Unreadable::Unknown) => {
+                self.tell_foreign(key);
+                return Opened::LeftAlone;
+            }
+        };
         let now = self.now();
         let tags: Box<[TagHash]> = opened.tags.collect();
         if instance.outbox.covers_tags(&tags) {
@@ -269,7 +281,7 @@ impl TieredCache {
             // Who reads without a policy does not know whether the one that it was stored with allows it.
             excusable: policy.is_some_and(|policy| self.when_unreachable(policy) == OnUnreachable::Serve),
             idle_limit: policy.and_then(Policy::idle_limit),
-            size: opened.payload.len(),
+            size: payload.len(),
             type_name: std::any::type_name::<A::Value>(),
         };
         let unmoved = head.born.era == view.era() && facts.unmoved(view);
@@ -278,8 +290,12 @@ impl TieredCache {
         if !current {
             return Opened::LeftAlone;
         }
-        let decoded = if head.negative { Some(None) } else { codec.decode(opened.payload).ok().map(Some) };
-        let (Some(_), true, Some(value)) = (life, unmoved, decoded) else {
+        let decode = || {
+            if head.negative { Some(None) } else { codec.decode(&payload.plain().ok()?).ok().map(Some) }
+        };
+        // Nothing is taken apart that could not be served.
+        let usable = life.is_some() && unmoved;
+        let Some(value) = usable.then(decode).flatten() else {
             counters.l2_unusable.one();
             return Opened::Unusable;
         };

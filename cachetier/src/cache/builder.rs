@@ -31,6 +31,7 @@ use crate::l2::NotReady;
 use crate::l2::lane::LaneNames;
 use crate::l2::memory::InProcess;
 use crate::l2::tier::Tier;
+use crate::observe::once::OnceByType;
 use crate::observe::stats::Counters;
 use crate::proofs::Proof;
 use crate::rule::habit::Habit;
@@ -39,6 +40,7 @@ use crate::rule::stamp::Stamps;
 use crate::tasks::{Background, Tasks};
 use crate::view::View;
 use crate::wire::codec::Codec;
+use crate::wire::compress::Compression;
 
 /// The settings of a [`TieredCache`] to be: begun by [`TieredCache::builder`], ended by [`CacheBuilder::build`].
 ///
@@ -149,7 +151,8 @@ impl CacheBuilder {
         self
     }
 
-    /// How values are written in the shared tier; what others wrote is read by what it says of itself. Defaults to postcard.
+    /// How values are written in the shared tier; what others wrote is read by what it says of itself. Defaults to postcard; in
+    /// a build without it, to bincode, MessagePack or JSON, the first of these that there is.
     ///
     /// ```
     /// # #[cfg(feature = "postcard")]
@@ -160,6 +163,28 @@ impl CacheBuilder {
     /// ```
     pub fn codec(mut self, codec: Codec) -> Self {
         self.config.codec = Some(codec);
+        self
+    }
+
+    /// Whether and how values are made smaller for the shared tier; what others wrote is read by what it says of itself. What L1 counts
+    /// for an entry stays its encoded value, not compressed. Defaults to [`Compression::None`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "lz4")]
+    /// # {
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").compression(Compression::Lz4).compress_above(4 << 10);
+    /// # }
+    /// ```
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.config.compression = compression;
+        self
+    }
+
+    /// The longest encoded value, in bytes, that is stored as it is where [`compression`](CacheBuilder::compression) is on: below some
+    /// hundred bytes little is gained. Defaults to 1 KiB.
+    pub fn compress_above(mut self, bytes: usize) -> Self {
+        self.config.compress_above = bytes;
         self
     }
 
@@ -365,7 +390,11 @@ impl CacheBuilder {
         };
         let tier = over.open(&config, &names)?;
         if tier.is_some() && config.codec.is_none() {
-            return Err(ConfigError::new("codec", "none", "one of the features `postcard` and `bincode` for a shared tier"));
+            return Err(ConfigError::new(
+                "codec",
+                "none",
+                "one of the features `postcard`, `bincode`, `messagepack` and `json` for a shared tier",
+            ));
         }
         let counters = Arc::new(Counters::default());
         let tasks = Tasks::new(runtime.clone());
@@ -421,6 +450,7 @@ impl CacheBuilder {
                 tier,
                 stamps,
                 habit: Habit::default(),
+                read_back: OnceByType::default(),
                 renewal,
                 tasks,
                 background,

@@ -176,7 +176,7 @@ impl TieredCache {
             return Ok(Turn::Alone);
         }
         if let Err(error) = check_key(key.text) {
-            self.tell_not_stored(key, &CacheError::Key(error));
+            self.tell_not_stored::<A::Value>(key, &CacheError::Key(error));
             return Ok(Turn::Alone);
         }
         if self.closed() {

@@ -1,11 +1,12 @@
 //! Keeping what was loaded: in the shared tier where our ticket still stands, and here with it.
 
+use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::Answer;
 use super::ask::{Flight, Keep, entry};
-use super::{Key, Rules, TieredCache};
+use super::{Key, Rules, TieredCache, Value};
 use crate::clock::millis;
 use crate::error::{CacheError, Fault};
 use crate::flight::outcome::Begun;
@@ -14,6 +15,7 @@ use crate::l1::{Entry, Facts};
 use crate::l2::Filled;
 use crate::rule::policy::{Content, Life, OnUnreachable};
 use crate::rule::stamp::Stamp;
+use crate::wire::codec::Codec;
 use crate::wire::envelope::{Fingerprint, Head, Writer};
 
 /// An entry made of what was loaded.
@@ -51,7 +53,7 @@ impl TieredCache {
             // Not remembered by policy, or not storable.
             Ok(None) => return self.unkept(begun, rules, answer),
             Err(error) => {
-                self.tell_not_stored(key, &error);
+                self.tell_not_stored::<A::Value>(key, &error);
                 return self.unkept(begun, rules, answer);
             }
         };
@@ -110,12 +112,15 @@ impl TieredCache {
         let mut parcel = Parcel { life, tags, size: 0, bytes: Vec::new() };
         let Some(codec) = config.codec else { return Ok(Some(parcel)) };
         let unencodable = |error: &dyn std::fmt::Display| CacheError::Encode(error.to_string().into());
+        let too_large =
+            |bytes| if bytes > config.max_value { Err(CacheError::TooLarge { bytes, limit: config.max_value }) } else { Ok(()) };
         if let Some(stamp) = stamp {
             let created = self.instance().view.server_millis(self.now());
             let whole = u32::try_from(millis(life.shared)).unwrap_or(u32::MAX);
             let head = Head {
                 codec: codec.id(),
                 negative: answer.content() == Content::Nothing,
+                compressed: false,
                 expired: false,
                 created,
                 soft: whole,
@@ -130,15 +135,31 @@ impl TieredCache {
             if let Some(value) = answer.value() {
                 codec.encode(value, writer.payload()).map_err(|error| unencodable(&error))?;
             }
-            parcel.size = writer.payload().len().saturating_sub(before);
+            let encoded = writer.payload().get(before..).unwrap_or_default();
+            parcel.size = encoded.len();
+            too_large(parcel.size)?;
+            if answer.value().is_some() {
+                self.check_read_back::<A::Value>(codec, encoded)?;
+            }
+            writer.compress(config.compression, config.compress_above);
             parcel.bytes = writer.finish();
         } else if let (Some(value), true) = (answer.value(), self.instance().l1.weighs()) {
             parcel.size = codec.measure(value).map_err(|error| unencodable(&error))?;
-        }
-        if parcel.size > config.max_value {
-            return Err(CacheError::TooLarge { bytes: parcel.size, limit: config.max_value });
+            too_large(parcel.size)?;
         }
         Ok(Some(parcel))
+    }
+
+    /// Reads back what was encoded, until that has worked once for the type: one that the codec writes and does not read would be found
+    /// unusable by every instance, loaded and stored again, for ever.
+    fn check_read_back<V: Value>(&self, codec: Codec, encoded: &[u8]) -> Result<(), CacheError> {
+        if !self.shared.read_back.has(TypeId::of::<V>()) {
+            codec
+                .decode::<V>(encoded)
+                .map_err(|error| CacheError::Encode(format!("it is written, and not to be read again: {error}").into()))?;
+            self.shared.read_back.first(TypeId::of::<V>());
+        }
+        Ok(())
     }
 
     /// The entry of a value that is kept nowhere: those who wait still judge it by its tags.
@@ -173,7 +194,7 @@ impl TieredCache {
         }
     }
 
-    pub(super) fn tell_not_stored(&self, key: Key<'_>, error: &CacheError) {
+    pub(super) fn tell_not_stored<V: Value>(&self, key: Key<'_>, error: &CacheError) {
         let counters = &self.instance().counters;
         counters.not_stored.one();
         let told = &counters.told;
@@ -182,11 +203,32 @@ impl TieredCache {
             CacheError::Policy(_) => &told.bad_policy,
             CacheError::TooManyTags { .. } => &told.too_many_tags,
             CacheError::TooLarge { .. } => &told.too_large,
-            _ => &told.not_encodable,
+            _ => return self.tell_not_carried::<V>(key, error),
         };
         if once.first() {
-            let start: String = key.text.chars().take(64).collect();
-            tracing::warn!(key = start, %error, "a loaded value is returned and not stored; further ones are only counted");
+            tracing::warn!(
+                key = start(key),
+                %error,
+                "a loaded value is returned and not stored; further ones are only counted"
+            );
         }
     }
+
+    /// Says it of each type once, for it is the type that is to be changed, or the codec.
+    fn tell_not_carried<V: Value>(&self, key: Key<'_>, error: &CacheError) {
+        if self.instance().counters.told.not_encodable.first(TypeId::of::<V>()) {
+            tracing::warn!(
+                key = start(key),
+                value = std::any::type_name::<V>(),
+                codec = ?self.shared.config.codec,
+                %error,
+                "a loaded value is returned and not stored; further ones of its type are only counted"
+            );
+        }
+    }
+}
+
+/// As much of a key as is logged.
+fn start(key: Key<'_>) -> String {
+    key.text.chars().take(64).collect()
 }

@@ -53,6 +53,7 @@ use crate::config::Config;
 use crate::error::CacheError;
 use crate::key::{KeyHash, TagHash};
 use crate::l2::tier::Tier;
+use crate::observe::once::OnceByType;
 use crate::observe::stats::{Lag, Stats};
 use crate::rule::habit::Habit;
 use crate::rule::policy::Policy;
@@ -96,6 +97,8 @@ struct Shared {
     stamps: Stamps,
     /// Whether the shared tier mostly has what it is asked for.
     habit: Habit,
+    /// Of which types a value has been read back as it was written: the codec carries these.
+    read_back: OnceByType,
     tasks: Tasks,
     renewal: Renewal,
     /// The tasks that end with the cache.

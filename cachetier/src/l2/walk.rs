@@ -175,6 +175,10 @@ mod tests {
             assert_eq!(Doomed::All.judge(&value(era, seq, &[])), Verdict::Goes);
         }
         assert_eq!(Doomed::Tagged(TAG, POINT).judge(&value(7, 1, &[4, 6])), Verdict::OfNoConcern);
+        // Whether the payload is compressed is of no concern: it is not looked at.
+        let mut compressed = value(7, 100, &[5]);
+        compressed[18] = 2;
+        assert_eq!(Doomed::Tagged(TAG, POINT).judge(&compressed), Verdict::Newer);
     }
 
     #[test]
@@ -208,7 +212,7 @@ mod tests {
     fn what_cannot_be_read_goes_by_its_name_and_stays_where_its_tags_decide() {
         let (mut newer, mut flags) = (value(7, 100, &[5]), value(7, 100, &[5]));
         newer[17] = 2;
-        flags[18] = 2;
+        flags[18] = 4;
         for bytes in [newer, flags, value(7, 100, &[5])[..70].to_vec()] {
             assert_eq!(Doomed::Tagged(TAG, POINT).judge(&bytes), Verdict::Unread);
             assert_eq!(Doomed::Before(POINT).judge(&bytes), Verdict::Goes);

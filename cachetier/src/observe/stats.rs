@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::counters::{Counter, Gauge, Striped};
-use super::once::Once;
+use super::once::{Once, OnceByType};
 
 macro_rules! stats {
     ($($(#[doc = $doc:literal])+ $name:ident: $counter:ident, $label:literal;)+) => {
@@ -131,7 +131,7 @@ stats! {
     fills_refused: Counter, "fills refused";
     /// Fills without an answer.
     fills_unanswered: Counter, "fills unanswered";
-    /// Values returned and stored nowhere: an unusable key or policy, too many tags, too large.
+    /// Values returned and stored nowhere: an unusable key or policy, too many tags, too large, not for the codec to carry.
     not_stored: Counter, "values not stored";
     /// L1 entries dropped because the store was full.
     evicted_by_size: Counter, "evicted: size";
@@ -221,7 +221,7 @@ pub(crate) struct Told {
     pub(crate) bad_policy: Once,
     pub(crate) too_many_tags: Once,
     pub(crate) too_large: Once,
-    pub(crate) not_encodable: Once,
+    pub(crate) not_encodable: OnceByType,
     pub(crate) wrong_type: Once,
     pub(crate) foreign: Once,
     pub(crate) recursive: Once,

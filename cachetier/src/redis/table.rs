@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(Layout::of(262_144).places(&targets), expected);
         let all = Targets { all: true, ..targets };
         assert_eq!(Layout::of(262_144).places(&all), [&[16], expected.as_slice()].concat());
-        assert_eq!(Layout::of(256).places(&Targets::default()), []);
+        assert!(Layout::of(256).places(&Targets::default()).is_empty());
     }
 
     // The script takes the first place for one before the cells.

@@ -130,6 +130,16 @@ macro_rules! leaves {
     )* };
 }
 
+/// What may hold as many further values as the bytes say.
+macro_rules! nests {
+    ($($method:ident => $inner:ident)*) => { $(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            let (source, visitor) = self.enter(visitor, Length::Claimed)?;
+            source.$inner(visitor)
+        }
+    )* };
+}
+
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
     type Error = D::Error;
 
@@ -151,12 +161,18 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
         deserialize_str => deserialize_str
         // Written the same way; borrowed, because an owned one may be allocated before its length is checked.
         deserialize_string => deserialize_str
+        deserialize_unit => deserialize_unit
+        deserialize_identifier => deserialize_identifier
+    }
+
+    nests! {
+        // JSON has no bytes: it reads them as a sequence.
         deserialize_bytes => deserialize_bytes
         deserialize_byte_buf => deserialize_bytes
-        deserialize_unit => deserialize_unit
-        // Only formats that describe themselves answer these; our codecs refuse.
+        deserialize_seq => deserialize_seq
+        deserialize_map => deserialize_map
+        // Only codecs that describe themselves answer these; what they find may be anything.
         deserialize_any => deserialize_any
-        deserialize_identifier => deserialize_identifier
         deserialize_ignored_any => deserialize_ignored_any
     }
 
@@ -174,11 +190,6 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
         source.deserialize_newtype_struct(name, visitor)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let (source, visitor) = self.enter(visitor, Length::Claimed)?;
-        source.deserialize_seq(visitor)
-    }
-
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, D::Error> {
         let (source, visitor) = self.enter(visitor, Length::OfType)?;
         source.deserialize_tuple(len, visitor)
@@ -187,11 +198,6 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
     fn deserialize_tuple_struct<V: Visitor<'de>>(self, name: &'static str, len: usize, visitor: V) -> Result<V::Value, D::Error> {
         let (source, visitor) = self.enter(visitor, Length::OfType)?;
         source.deserialize_tuple_struct(name, len, visitor)
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let (source, visitor) = self.enter(visitor, Length::Claimed)?;
-        source.deserialize_map(visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -219,12 +225,48 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
     }
 }
 
-/// Guards what holds further values; leaves never get here.
+/// What was asked for as anything, and holds nothing further.
+macro_rules! plain {
+    ($($method:ident: $kind:ty)*) => { $(
+        fn $method<E: Error>(self, value: $kind) -> Result<V::Value, E> {
+            self.inner.$method(value)
+        }
+    )* };
+}
+
+/// Guards what holds further values, and passes on what does not.
 impl<'de, V: Visitor<'de>> Visitor<'de> for Guard<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.expecting(f)
+    }
+
+    plain! {
+        visit_bool: bool
+        visit_i8: i8
+        visit_i16: i16
+        visit_i32: i32
+        visit_i64: i64
+        visit_i128: i128
+        visit_u8: u8
+        visit_u16: u16
+        visit_u32: u32
+        visit_u64: u64
+        visit_u128: u128
+        visit_f32: f32
+        visit_f64: f64
+        visit_char: char
+        visit_str: &str
+        visit_borrowed_str: &'de str
+        visit_string: String
+        visit_bytes: &[u8]
+        visit_borrowed_bytes: &'de [u8]
+        visit_byte_buf: Vec<u8>
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_unit()
     }
 
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {

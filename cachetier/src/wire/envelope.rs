@@ -8,7 +8,7 @@
 //! | 0 | kind | `0xF6` |
 //! | 1..17 | stamp | |
 //! | 17 | version | 1 |
-//! | 18 | flags | bit 0 negative; bits 1 (compressed) and 2 (sealed) are reserved |
+//! | 18 | flags | bit 0 negative, bit 1 [compressed](super::compress); bit 2 (sealed) is reserved |
 //! | 19 | codec | |
 //! | 20 | number of tags | at most 32 |
 //! | 21 | marks | mutable; bit 0 expired |
@@ -33,6 +33,7 @@ use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::stamp::Stamp;
 use crate::wire::MAX_SEQ;
 use crate::wire::bytes::{Bytes, u48};
+use crate::wire::compress::Compression;
 use crate::wire::slot::{PREFIX, VALUE, prefix};
 
 /// The most tags that an entry can carry.
@@ -44,6 +45,9 @@ pub(crate) const MUTABLE: Range<usize> = 21..52;
 
 const VERSION: u8 = 1;
 const NEGATIVE: u8 = 1;
+const COMPRESSED: u8 = 2;
+/// Where the flags are.
+const FLAGS: usize = 18;
 const EXPIRED: u8 = 1;
 const BEFORE_MUTABLE: Range<usize> = PREFIX..MUTABLE.start;
 const AFTER_MUTABLE: Range<usize> = MUTABLE.end..CHECKSUM.start;
@@ -74,6 +78,8 @@ pub(crate) struct Head {
     pub(crate) codec: u8,
     /// The loader found nothing; there is no payload.
     pub(crate) negative: bool,
+    /// The payload is compressed, and says how.
+    pub(crate) compressed: bool,
     /// The value was made stale before its time.
     pub(crate) expired: bool,
     /// When the value was stored: milliseconds of the server's clock.
@@ -153,6 +159,9 @@ impl Writer {
         if head.created > MAX_U48 {
             return Err(Unwritable::OutOfRange("created does not fit 48 bits"));
         }
+        if head.negative && head.compressed {
+            return Err(Unwritable::OutOfRange("a negative entry is compressed"));
+        }
         if head.fingerprint.0 > MAX_U48 {
             return Err(Unwritable::OutOfRange("the fingerprint does not fit 48 bits"));
         }
@@ -160,7 +169,8 @@ impl Writer {
         let payload_at = HEADER + 8 * tags.len();
         let mut bytes = Vec::with_capacity(payload_at);
         bytes.extend_from_slice(&prefix(VALUE, stamp));
-        bytes.extend_from_slice(&[VERSION, if head.negative { NEGATIVE } else { 0 }, head.codec, count]);
+        let flags = if head.negative { NEGATIVE } else { 0 } | if head.compressed { COMPRESSED } else { 0 };
+        bytes.extend_from_slice(&[VERSION, flags, head.codec, count]);
         bytes.push(if head.expired { EXPIRED } else { 0 });
         bytes.extend_from_slice(&u48(head.created));
         bytes.extend_from_slice(&head.soft.to_be_bytes());
@@ -180,6 +190,20 @@ impl Writer {
     /// What the payload is appended to. It holds the header already.
     pub(crate) fn payload(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
+    }
+
+    /// Compresses the payload if it is longer than `above` and becomes smaller by it.
+    pub(crate) fn compress(&mut self, how: Compression, above: usize) {
+        let plain = self.bytes.get(self.payload_at..).unwrap_or_default();
+        if plain.len() <= above {
+            return;
+        }
+        let Some(packed) = how.pack(plain) else { return };
+        self.bytes.truncate(self.payload_at);
+        self.bytes.extend_from_slice(&packed);
+        if let Some(flags) = self.bytes.get_mut(FLAGS) {
+            *flags |= COMPRESSED;
+        }
     }
 
     /// Returns the whole value. A negative entry has no payload: what was appended to one is dropped.
@@ -229,7 +253,7 @@ pub(crate) struct Envelope<'a> {
     pub(crate) stamp: Stamp,
     pub(crate) head: Head,
     pub(crate) tags: Tags<'a>,
-    /// The encoded value; empty for a negative entry.
+    /// The encoded value, compressed if the head says so; empty for a negative entry.
     pub(crate) payload: &'a [u8],
 }
 
@@ -269,7 +293,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Envelope<'_>, Unreadable> {
         return Err(Unreadable::Corrupt("there is no version 0"));
     }
     let flags = rest.u8().ok_or(SHORT)?;
-    if flags & !NEGATIVE != 0 {
+    if flags & !(NEGATIVE | COMPRESSED) != 0 {
         return Err(Unreadable::Newer { version });
     }
 
@@ -279,6 +303,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Envelope<'_>, Unreadable> {
     let head = Head {
         codec,
         negative: flags & NEGATIVE != 0,
+        compressed: flags & COMPRESSED != 0,
         expired: marks & EXPIRED != 0,
         created: rest.u48().ok_or(SHORT)?,
         soft: rest.u32().ok_or(SHORT)?,
@@ -303,6 +328,9 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Envelope<'_>, Unreadable> {
     }
     check_life(&head).map_err(Unreadable::Corrupt)?;
     let payload = rest.0;
+    if head.negative && head.compressed {
+        return Err(Unreadable::Corrupt("a negative entry is compressed"));
+    }
     if head.negative && !payload.is_empty() {
         return Err(Unreadable::Corrupt("a negative entry has a payload"));
     }
@@ -327,7 +355,7 @@ pub(crate) fn peek(begin: &[u8]) -> Option<Glimpse<'_>> {
     let (header, behind) = begin.split_at_checked(HEADER)?;
     let (mut rest, mut born) = (Bytes(header.get(PREFIX..)?), Bytes(header.get(BORN)?));
     let (version, flags, _codec, count) = (rest.u8()?, rest.u8()?, rest.u8()?, usize::from(rest.u8()?));
-    if version != VERSION || flags & !NEGATIVE != 0 || count > MAX_TAGS {
+    if version != VERSION || flags & !(NEGATIVE | COMPRESSED) != 0 || count > MAX_TAGS {
         return None;
     }
     let (tags, _) = behind.get(..8 * count)?.as_chunks::<8>();

@@ -1,10 +1,13 @@
 //! Every byte that another process may read: what a key holds, how a value looks, what the lane says.
 
-#[cfg(any(feature = "postcard", feature = "bincode"))]
+#[cfg(any(feature = "postcard", feature = "bincode", feature = "json", feature = "messagepack"))]
 mod bounded;
 mod bytes;
 pub(crate) mod codec;
+pub(crate) mod compress;
 pub(crate) mod envelope;
+#[cfg(any(feature = "json", feature = "messagepack"))]
+mod faithful;
 #[cfg(test)]
 mod golden;
 pub(crate) mod hold;

@@ -121,6 +121,8 @@ async fn the_script_deletes_what_the_rule_dooms_and_nothing_else() {
     let many: Vec<TagHash> = (0..31).map(TagHash).chain([TAG]).collect();
     let (mut newer, mut flags, mut crowded) = (value(7, 1, &[TAG]), value(7, 1, &[TAG]), value(7, 1, &[TAG]));
     (newer[17], flags[18], crowded[20]) = (2, 4, 33);
+    let (mut compressed, mut compressed_newer) = (value(7, 1, &[TAG]), value(7, POINT.seq.0, &[TAG]));
+    (compressed[18], compressed_newer[18]) = (2, 2);
     let slots = [
         value(7, POINT.seq.0 - 1, &[TAG]),
         value(7, POINT.seq.0, &[TAG]),
@@ -132,6 +134,8 @@ async fn the_script_deletes_what_the_rule_dooms_and_nothing_else() {
         [value(7, 1, &[TagHash(1)]), TAG.0.to_be_bytes().to_vec()].concat(),
         newer,
         flags,
+        compressed,
+        compressed_newer,
         crowded,
         value(7, 1, &[TAG])[..70].to_vec(),
         value(7, 1, &[])[..17].to_vec(),

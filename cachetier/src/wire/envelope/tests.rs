@@ -50,8 +50,8 @@ fn a_later_version_is_newer_however_it_looks_behind_its_version() {
 }
 
 #[test]
-fn every_flag_but_negative_is_newer_with_or_without_a_checksum_of_ours() {
-    for bit in 1..8 {
+fn every_unknown_flag_is_newer_with_or_without_a_checksum_of_ours() {
+    for bit in 2..8 {
         check_byte(18, 1 << bit, Unreadable::Newer { version: 1 });
         let mut bytes = written(&HEAD, &TAGS, b"payload");
         bytes[18] |= 1 << bit;
@@ -79,6 +79,7 @@ fn tags_that_are_not_there_are_corrupt() {
 #[test]
 fn a_negative_value_with_a_payload_is_corrupt() {
     check_byte(18, NEGATIVE, Unreadable::Corrupt("a negative entry has a payload"));
+    check_byte(18, NEGATIVE | COMPRESSED, Unreadable::Corrupt("a negative entry is compressed"));
 }
 
 #[test]
@@ -121,6 +122,8 @@ fn what_could_not_be_read_is_not_written() {
     check_refused(|head| head.soft = head.hard + 1, 0, Unwritable::OutOfRange("the soft life is longer than the hard one"));
     check_refused(|head| head.born.seq = Seq(1 << 53), 0, Unwritable::OutOfRange("the seq is not below 2^53"));
     check_refused(|head| head.created = 1 << 48, 0, Unwritable::OutOfRange("created does not fit 48 bits"));
+    let both = Unwritable::OutOfRange("a negative entry is compressed");
+    check_refused(|head| (head.negative, head.compressed) = (true, true), 0, both);
     let wide = Unwritable::OutOfRange("the fingerprint does not fit 48 bits");
     check_refused(|head| head.fingerprint = Fingerprint(1 << 48), 0, wide);
 }
@@ -151,13 +154,14 @@ fn types_of_different_names_have_different_fingerprints() {
 
 prop_compose! {
     fn heads()(
-        (codec, negative, expired, created, hard) in (any::<u8>(), any::<bool>(), any::<bool>(), 0..=MAX_U48, 1_u32..),
+        (codec, kind, expired, created, hard) in (any::<u8>(), 0..3, any::<bool>(), 0..=MAX_U48, 1_u32..),
         (life, refresh, era, seq) in (any::<u32>(), any::<u32>(), any::<u32>(), 0..=MAX_SEQ),
         (cost, fingerprint) in (any::<u16>(), 0..=MAX_U48),
     ) -> Head {
         let soft = u32::try_from(u64::from(life) % (u64::from(hard) + 1)).unwrap();
         let born = Token { era: Era(era), seq: Seq(seq) };
-        Head { codec, negative, expired, created, soft, hard, refresh, born, cost, fingerprint: Fingerprint(fingerprint) }
+        let (negative, compressed) = (kind == 1, kind == 2);
+        Head { codec, negative, compressed, expired, created, soft, hard, refresh, born, cost, fingerprint: Fingerprint(fingerprint) }
     }
 }
 
@@ -207,8 +211,8 @@ proptest! {
             let (stamp, head, tags, payload) = value;
             prop_assert_eq!(envelope.stamp == stamp, at >= PREFIX);
             prop_assert_eq!(envelope.head == head, at < PREFIX);
-            let Head { codec, negative, cost, fingerprint, .. } = head;
-            prop_assert_eq!(Head { codec, negative, cost, fingerprint, ..envelope.head }, envelope.head);
+            let Head { codec, negative, compressed, cost, fingerprint, .. } = head;
+            prop_assert_eq!(Head { codec, negative, compressed, cost, fingerprint, ..envelope.head }, envelope.head);
             prop_assert_eq!((envelope.tags.collect::<Vec<_>>(), envelope.payload), (tags, payload.as_slice()));
         }
     }
