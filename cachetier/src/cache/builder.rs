@@ -173,7 +173,7 @@ impl CacheBuilder {
     /// # #[cfg(feature = "lz4")]
     /// # {
     /// # use cachetier::*;
-    /// let builder = TieredCache::builder("shop").compression(Compression::Lz4).compress_above(4 << 10);
+    /// let builder = TieredCache::builder("shop").compression(Compression::Lz4);
     /// # }
     /// ```
     pub fn compression(mut self, compression: Compression) -> Self {
@@ -183,6 +183,11 @@ impl CacheBuilder {
 
     /// The longest encoded value, in bytes, that is stored as it is where [`compression`](CacheBuilder::compression) is on: below some
     /// hundred bytes little is gained. Defaults to 1 KiB.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").compress_above(4 << 10);
+    /// ```
     pub fn compress_above(mut self, bytes: usize) -> Self {
         self.config.compress_above = bytes;
         self

@@ -29,6 +29,7 @@ pub(super) type Configure = Arc<dyn Fn(CacheBuilder) -> CacheBuilder + Send + Sy
 /// let group = Group::builder()
 ///     .instances(3)
 ///     .namespace("shop")
+///     .prove_for(Duration::from_secs(2))
 ///     .configure(|builder| builder.load_limit(Duration::from_secs(2)))
 ///     .build()
 ///     .await;

@@ -55,6 +55,43 @@ const STEPS: u32 = 4_096;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// What goes wrong in a service's life:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use cachetier::{Delivery, Policy, TieredCache, testing::{Group, What}};
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let policy = Policy::ttl(Duration::from_secs(60));
+/// let group = Group::builder().instances(3).build().await;
+/// assert_eq!(group.instances().len(), group.len());
+/// group.instance(0).set("k", 1, policy).await?;
+///
+/// // Nobody can reach the tier: what is known here is served, and what is invalidated is told later.
+/// group.outage().await;
+/// assert!(matches!(group.instance(0).invalidate("k").await?, Delivery::Pending));
+/// group.recover().await;
+/// assert_eq!(group.instance(1).get::<i32>("k").await, None);
+///
+/// // One instance alone is cut off, and comes back.
+/// group.partition(2).await;
+/// group.heal(2).await;
+///
+/// // A deployment: one instance is shut down in order and starts again.
+/// assert!(group.close(1).await);
+/// group.start(1).await;
+///
+/// // A minute later the value is gone from both tiers; what else is built over these goes by the same clock.
+/// let beside = TieredCache::builder("other").in_process(group.tier()).clock(group.clock()).build().await?;
+/// group.instance(0).set("k", 2, policy).await?;
+/// group.jump(Duration::from_secs(60)).await;
+/// assert_eq!(group.instance(0).get::<i32>("k").await, None);
+/// # drop(beside);
+/// assert!(group.events().iter().any(|event| event.what == What::Invalidated));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Group {
     namespace: String,
     tier: InProcess,

@@ -56,6 +56,19 @@ macro_rules! assert_loads {
 pub use assert_loads;
 
 /// Where loads are counted: what [`assert_loads!`](crate::assert_loads) takes.
+///
+/// ```
+/// use cachetier::testing::{Loads, Source};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let users = Source::from([("user:1", "Ada")]);
+/// let (before, mark) = (users.tally(), users.mark());
+/// assert_eq!(users.load("user:1").await, Ok("Ada"));
+/// assert_eq!(users.tally().loads - before.loads, 1);
+/// println!("{:?}", users.since(mark));
+/// # }
+/// ```
 pub trait Loads {
     /// Returns what was counted so far.
     fn tally(&self) -> Tally;

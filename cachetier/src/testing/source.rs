@@ -35,7 +35,32 @@ const KEPT: usize = 1_000;
 /// users.fail_next();
 /// assert!(read().await.is_err());
 /// assert_eq!(read().await?, "Ada");
-/// assert_eq!(users.loads_of("user:1"), 2);
+/// assert_eq!((users.loads(), users.loads_of("user:1")), (2, 2));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What a database may do:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use cachetier::testing::{Source, SourceError};
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let users: Source<String> = Source::new();
+/// users.set("user:1", "Ada".to_owned());
+/// users.takes(Duration::from_secs(2));
+/// assert_eq!(users.find("user:1").await?.as_deref(), Some("Ada"));
+/// users.remove("user:1");
+/// assert_eq!((users.version("user:1"), users.find("user:1").await?), (2, None));
+/// assert_eq!(users.load("user:1").await, Err(SourceError::Missing));
+///
+/// // A load that has read and does not come back, until it is let go.
+/// users.hold();
+/// let slow = tokio::spawn({ let users = users.clone(); async move { users.find("user:1").await } });
+/// users.held(1).await;
+/// users.release();
+/// assert_eq!(slow.await?, Ok(None));
 /// # Ok(())
 /// # }
 /// ```
