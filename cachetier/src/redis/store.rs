@@ -158,16 +158,16 @@ impl Store for RedisStore {
     }
 
     async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life_of: Duration) -> Result<Filled, Fault> {
-        let life = life(life_of).to_string();
+        let lasts = life(life_of).to_string();
         let limit = self.limits.command;
         let reply = if value.len() <= SMALL {
-            self.link.run(&self.fill, &[key.as_bytes()], &[&seen.0, value, life.as_bytes()], limit).await?
+            self.link.run(&self.fill, &[key.as_bytes()], &[&seen.0, value, lasts.as_bytes()], limit).await?
         } else {
             let beside = format!("{key}#{}", ending(seen));
             let mut put = Cmd::with_capacity(5, beside.len() + value.len() + 16);
             put.arg("SET").arg(&beside).arg(value).arg("PX").arg(BESIDE);
             let (over, line) = if value.len() < LARGE { (&*self.link, self.link.line()?) } else { self.large.way(&self.link)? };
-            over.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &[&seen.0, life.as_bytes()], limit)
+            over.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &[&seen.0, lasts.as_bytes()], limit)
                 .await?
         };
         // Who stores it is who reads it next.

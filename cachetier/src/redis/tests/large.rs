@@ -144,9 +144,9 @@ async fn a_connection_that_goes_to_another_server_is_not_used() {
         let expected = if apart { 2 } else { 1 };
         eventually("it is made", async || plain.others().await.len() == expected).await;
         let used = |large: &Large| {
-            let (link, line) = large.way(&shared).unwrap();
+            let (over, line) = large.way(&shared).unwrap();
             assert_eq!(line.run(), run);
-            !std::ptr::eq(link, &raw const shared)
+            !std::ptr::eq(over, &raw const shared)
         };
         if apart {
             eventually("it is used", async || used(&large)).await;
