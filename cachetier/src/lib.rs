@@ -144,6 +144,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod all;
 #[doc(hidden)]
 pub mod attribute;
 mod cache;

@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cache",
         &[
+            "all",
             "coherence",
             "flight",
             "lease",
@@ -34,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "error",
             "sync",
+            "unhashed",
             "pause",
         ],
     ),
@@ -49,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("flight", &["l1", "view", "rule", "key", "error", "sync", "unhashed"]),
     ("lease", &["l2", "rule"]),
     ("l1", &["view", "proofs", "config", "rule", "observe", "key", "clock", "unhashed"]),
-    ("l2", &["tasks", "wire", "rule", "observe", "key", "clock", "error"]),
+    ("l2", &["all", "tasks", "wire", "rule", "observe", "key", "clock", "error"]),
     ("view", &["progress", "proofs", "wire", "rule", "key", "clock", "sync"]),
     ("progress", &["rule"]),
     ("proofs", &["clock"]),
@@ -57,6 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &["rule", "key", "error"]),
     ("rule", &["key", "clock", "error"]),
     ("observe", &[]),
+    ("all", &[]),
     ("tasks", &[]),
     ("key", &["error"]),
     ("key_part", &[]),

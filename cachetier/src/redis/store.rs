@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Cmd, RedisWrite as _, Value};
+use ::redis::{Cmd, Pipeline, RedisWrite as _, Value};
 use async_trait::async_trait;
 
 use crate::clock::millis;
 use crate::error::Fault;
+use crate::l2::many::{Answers, Claim, Fill, Planted};
 use crate::l2::walk::{Selection, Walk};
 use crate::l2::{Claimed, Filled, Limits, NotReady, Store};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot, TICKET, prefix};
 
-use super::connect::{Dial, Line, Link, misread};
-use super::script::Script;
+use super::connect::{Dial, Line, Link, failed, misread};
+use super::script::{Run, Script};
 use super::version::Form;
 use super::walk::RedisWalk;
 
@@ -68,9 +69,37 @@ impl RedisStore {
         }
     }
 
+    /// A run for each, in the form that the server can read.
+    fn runs<'a, T: 'a>(&self, each: impl Iterator<Item = T>, run: impl Fn(Form, T) -> Run<'a>) -> Result<Vec<Run<'a>>, Fault> {
+        let form = self.link.line()?.form();
+        Ok(each.map(|one| run(form, one)).collect())
+    }
+
+    async fn swap_many<T>(
+        &self,
+        count: usize,
+        runs: Result<Vec<Run<'_>>, Fault>,
+        limit: Duration,
+        what: impl Fn(bool) -> T,
+    ) -> Answers<T> {
+        let replies = match runs {
+            Ok(runs) => self.link.run_many(&runs, limit).await,
+            Err(fault) => Err(fault),
+        };
+        each(count, replies, |reply| swapped(&reply).map(&what))
+    }
+
     async fn swap(&self, script: &Script, key: &str, args: &[&[u8]], limit: Duration) -> Result<bool, Fault> {
         swapped(&self.link.run(script, &[key.as_bytes()], args, limit).await?)
     }
+}
+
+/// The name beside the key under which a value lies first, and what puts it there.
+fn lay_beside(key: &str, seen: Stamp, value: &[u8]) -> (String, Cmd) {
+    let beside = format!("{key}#{}", ending(seen));
+    let mut put = Cmd::with_capacity(5, beside.len() + value.len() + 16);
+    put.arg("SET").arg(&beside).arg(value).arg("PX").arg(BESIDE);
+    (beside, put)
 }
 
 /// What the name of a value on its way to its key ends with, behind a `#`.
@@ -85,6 +114,46 @@ fn swapped(reply: &Value) -> Result<bool, Fault> {
     }
 }
 
+/// `SET .. NX GET`: reads a key, or plants a ticket where it holds nothing.
+fn planting(key: &str, ticket: Stamp, lease: Duration) -> Cmd {
+    // Sized so that the command is built in two allocations: a hit must cost what a plain GET does.
+    let mut command = Cmd::with_capacity(7, key.len() + PREFIX + 32);
+    command.write_arg(b"SET");
+    command.write_arg(key.as_bytes());
+    command.write_arg(&prefix(TICKET, ticket));
+    command.write_arg(b"NX");
+    command.write_arg(b"GET");
+    command.write_arg(b"PX");
+    command.arg(life(lease));
+    command
+}
+
+/// What one of many was answered.
+fn each<T>(count: usize, replies: Result<Vec<Value>, Fault>, read: impl Fn(Value) -> Result<T, Fault>) -> Answers<T> {
+    let replies = match replies {
+        Ok(replies) if replies.len() == count => replies,
+        Ok(_) => return vec_of(count, &misread("as many answers")),
+        Err(fault) => return vec_of(count, &fault),
+    };
+    let one = |reply| match reply {
+        Value::ServerError(error) => Err(failed(&error.into())),
+        reply => read(reply),
+    };
+    replies.into_iter().map(one).collect()
+}
+
+fn vec_of<T>(count: usize, fault: &Fault) -> Answers<T> {
+    (0..count).map(|_| Err(fault.clone())).collect()
+}
+
+/// A full server plants nothing, and what was asked held nothing a moment ago.
+fn unless_full<T>(answer: Result<T, Fault>) -> Result<T, Fault> {
+    match answer {
+        Err(Fault::Refused(why)) if why.starts_with("OOM") => Err(Fault::Full(why)),
+        answer => answer,
+    }
+}
+
 #[async_trait]
 impl Store for RedisStore {
     fn line(&self) -> u64 {
@@ -96,16 +165,7 @@ impl Store for RedisStore {
         if line.form() == Form::Older {
             return self.probe_by_script(line, key, ticket, lease).await;
         }
-        // Sized so that the command is built in two allocations: a hit must cost what a plain GET does.
-        let mut command = Cmd::with_capacity(7, key.len() + PREFIX + 32);
-        command.write_arg(b"SET");
-        command.write_arg(key.as_bytes());
-        command.write_arg(&prefix(TICKET, ticket));
-        command.write_arg(b"NX");
-        command.write_arg(b"GET");
-        command.write_arg(b"PX");
-        command.arg(life(lease));
-        match self.link.send_over(line, &command, self.limits.read).await {
+        match self.link.send_over(line, &planting(key, ticket, lease), self.limits.read).await {
             Ok(reply) => bytes(reply),
             // A full server refuses to plant before it looks whether it would have to: what it holds can still be read.
             Err(Fault::Refused(why)) if why.starts_with("OOM") => match self.read(key).await? {
@@ -141,9 +201,7 @@ impl Store for RedisStore {
         let reply = if value.len() <= SMALL {
             self.link.run(&self.fill, &[key.as_bytes()], &[&seen.0, value, life.as_bytes()], limit).await?
         } else {
-            let beside = format!("{key}#{}", ending(seen));
-            let mut put = Cmd::with_capacity(5, beside.len() + value.len() + 16);
-            put.arg("SET").arg(&beside).arg(value).arg("PX").arg(BESIDE);
+            let (beside, put) = lay_beside(key, seen, value);
             self.link.run_behind(put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &[&seen.0, life.as_bytes()], limit).await?
         };
         Ok(if swapped(&reply)? { Filled::Stored } else { Filled::Refused })
@@ -162,6 +220,78 @@ impl Store for RedisStore {
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
         self.swap(&self.abandon, key, &[&ticket.0], self.limits.command).await.map(|_| ())
+    }
+
+    async fn read_many(&self, names: &[String]) -> Answers<Option<Vec<u8>>> {
+        let bytes_of_names: usize = names.iter().map(String::len).sum();
+        let mut command = Cmd::with_capacity(names.len() + 1, bytes_of_names + 4);
+        command.write_arg(b"MGET");
+        names.iter().for_each(|name| command.write_arg(name.as_bytes()));
+        let replies = match self.link.send(&command, self.limits.read).await {
+            Ok(Value::Array(replies)) => Ok(replies),
+            Ok(_) => Err(misread("a list")),
+            Err(fault) => Err(fault),
+        };
+        each(names.len(), replies, bytes)
+    }
+
+    async fn probe_many(&self, tickets: &[Planted<'_>], lease: Duration) -> Answers<Option<Vec<u8>>> {
+        let line = match self.link.line() {
+            Ok(line) => line,
+            Err(fault) => return vec_of(tickets.len(), &fault),
+        };
+        let replies = if line.form() == Form::Older {
+            let lease = life(lease).to_string();
+            let args = |ticket: Stamp| prefix(TICKET, ticket);
+            let run = |one: &Planted<'_>| {
+                Run::new(&self.probe, Form::Older, &[one.name.as_bytes()], &[&args(one.ticket), lease.as_bytes()])
+            };
+            self.link.run_many(&tickets.iter().map(run).collect::<Vec<_>>(), self.limits.read).await
+        } else {
+            let mut commands = Pipeline::with_capacity(tickets.len());
+            for one in tickets {
+                commands.add_command(planting(one.name, one.ticket, lease));
+            }
+            self.link.send_many(line, &commands, self.limits.read).await
+        };
+        each(tickets.len(), replies, bytes).into_iter().map(unless_full).collect()
+    }
+
+    async fn fill_many(&self, fills: &[Fill<'_>]) -> Answers<Filled> {
+        let runs = self.runs(fills.iter(), |form, fill| {
+            let life = life(fill.life).to_string();
+            let (key, seen, life) = (fill.name.as_bytes(), &fill.seen.0, life.as_bytes());
+            if fill.value.len() <= SMALL {
+                return Run::new(&self.fill, form, &[key], &[seen, fill.value, life]);
+            }
+            let (beside, put) = lay_beside(fill.name, fill.seen, fill.value);
+            Run::new(&self.shift, form, &[key, beside.as_bytes()], &[seen, life]).behind(put)
+        });
+        let filled = |swapped| if swapped { Filled::Stored } else { Filled::Refused };
+        self.swap_many(fills.len(), runs, self.limits.command, filled).await
+    }
+
+    async fn claim_many(&self, claims: &[Claim<'_>], lease: Duration) -> Answers<Claimed> {
+        let lease = life(lease).to_string();
+        let runs = self.runs(claims.iter(), |form, claim| {
+            let ticket = prefix(TICKET, claim.ticket);
+            Run::new(&self.claim, form, &[claim.name.as_bytes()], &[&claim.seen.0, &ticket, lease.as_bytes()])
+        });
+        let claimed = |swapped| if swapped { Claimed::Yes } else { Claimed::No };
+        self.swap_many(claims.len(), runs, self.limits.read, claimed).await
+    }
+
+    async fn extend_many(&self, tickets: &[Planted<'_>], lease: Duration) -> Answers<()> {
+        let lease = life(lease).to_string();
+        let runs = self.runs(tickets.iter(), |form, one| {
+            Run::new(&self.extend, form, &[one.name.as_bytes()], &[&one.ticket.0, lease.as_bytes()])
+        });
+        self.swap_many(tickets.len(), runs, self.limits.command, |_| ()).await
+    }
+
+    async fn abandon_many(&self, tickets: &[Planted<'_>]) -> Answers<()> {
+        let runs = self.runs(tickets.iter(), |form, one| Run::new(&self.abandon, form, &[one.name.as_bytes()], &[&one.ticket.0]));
+        self.swap_many(tickets.len(), runs, self.limits.command, |_| ()).await
     }
 
     async fn walks(&self, selection: &Selection) -> Result<Vec<Box<dyn Walk>>, Fault> {
