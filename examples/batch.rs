@@ -26,6 +26,7 @@ impl Db {
     /// `SELECT .. WHERE id IN (..)`: there are ten products.
     async fn products(&self, ids: &[u64]) -> Result<Vec<Product>, std::io::Error> {
         println!("  one query for {ids:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
         Ok(ids.iter().filter(|id| **id < 10).map(|id| Product { id: *id, price: 100 + id }).collect())
     }
 }

@@ -226,7 +226,9 @@ impl Store for RedisStore {
         let bytes_of_names: usize = names.iter().map(String::len).sum();
         let mut command = Cmd::with_capacity(names.len() + 1, bytes_of_names + 4);
         command.write_arg(b"MGET");
-        names.iter().for_each(|name| command.write_arg(name.as_bytes()));
+        for name in names {
+            command.write_arg(name.as_bytes());
+        }
         let replies = match self.link.send(&command, self.limits.read).await {
             Ok(Value::Array(replies)) => Ok(replies),
             Ok(_) => Err(misread("a list")),

@@ -60,9 +60,9 @@ pub(super) struct Open<'a> {
 
 impl TieredCache {
     /// Answers what is open in a batch.
-    pub(super) async fn fetch_many<'a, V, E, L, N, F, Fut>(
+    pub(super) async fn fetch_many<V, E, L, N, F, Fut>(
         &self,
-        batch: &mut Batch<'a, V>,
+        batch: &mut Batch<'_, V>,
         rules: &impl Rules,
         mut load: F,
     ) -> Result<(), LoadError<E>>
