@@ -50,8 +50,8 @@ impl TieredCache {
     }
 
     /// [`TieredCache::get_or_load`] for many keys: one answer for each, in their order. What this instance lacks is asked of the shared tier
-    /// in one round trip, and what that lacks is loaded by one call of `load` and stored in one more: for each thousand keys one of each
-    /// trip, but one load for all.
+    /// in one round trip. For what that lacks the right to load is taken in a second one, `load` is called once, and a third one stores what
+    /// it brings. Of more than a thousand keys each trip is made once for each thousand, and the load is one all the same.
     ///
     /// `load` is given the keys to load, each once, in the order of their first appearance, and returns pairs of a key and its value: a
     /// `HashMap<String, V>`, a `Vec<(&str, V)>`. The last one counts if it names a key twice. A key that it does not name has nothing:
