@@ -94,6 +94,18 @@ async fn answers_come_in_the_order_of_the_keys_and_a_key_given_twice_is_asked_fo
 }
 
 #[tokio::test]
+async fn a_batch_may_be_spawned() {
+    let cache = Tier::alone().cache().await;
+    let keys = vec!["n:1".to_owned()];
+    let call = async move {
+        let set = cache.set_many(keys.iter().map(|key| (key, 1_u64)), POLICY.tags(keys.clone())).await;
+        let loaded = cache.get_or_load_many(&keys, &POLICY, async |_| Ok::<_, Oops>(HashMap::<String, u64>::new())).await;
+        (set.len(), loaded.ok(), cache.get_many::<u64>(keys).await)
+    };
+    assert_eq!(tokio::spawn(call).await.expect("no panic"), (1, Some(vec![Some(1)]), vec![Some(1)]));
+}
+
+#[tokio::test]
 async fn a_batch_of_no_keys_costs_nothing() {
     over_each(async |tier| {
         let (cache, numbers) = (tier.cache().await, Numbers::default());
