@@ -157,6 +157,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod all;
 #[doc(hidden)]
 pub mod attribute;
 mod cache;

@@ -11,13 +11,14 @@ const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 
 /// The commands, those of scripts among them. `HELLO` and `AUTH` need no right. A server before 7.0 is asked `PERSIST` as well.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "del",
     "eval",
     "evalsha",
     "get",
     "getrange",
     "info",
+    "mget",
     "pexpire",
     "ping",
     "publish",
@@ -73,6 +74,10 @@ async fn everything(url: &str) {
             read(cache, key).await;
         }
         assert_eq!(cache.get_or_compute("small", POLICY, async || 1_u8).await.expect("loaded"), 1);
+    }
+    for cache in [&a, &b] {
+        let load = async |keys: Vec<String>| Ok::<_, &str>(keys.into_iter().map(|key| (key, large.clone())).collect::<Vec<_>>());
+        assert_eq!(cache.get_or_load_many(["many:1", "many:2"], tagged, load).await.expect("loaded").len(), 2);
     }
     assert!(a.get_or_load("fails", POLICY, async || Err::<u8, _>("no")).await.is_err());
     let token = a.invalidate_tag("users").await.expect("told").confirmed().expect("applied");

@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cache",
         &[
+            "all",
             "coherence",
             "flight",
             "lease",
@@ -35,6 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "error",
             "sync",
+            "unhashed",
             "pause",
         ],
     ),
@@ -50,7 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("flight", &["l1", "view", "rule", "key", "error", "sync", "unhashed"]),
     ("lease", &["l2", "rule"]),
     ("l1", &["view", "proofs", "config", "rule", "observe", "key", "clock", "unhashed"]),
-    ("l2", &["tasks", "wire", "rule", "observe", "key", "clock", "error"]),
+    ("l2", &["all", "tasks", "wire", "rule", "observe", "key", "clock", "error"]),
     ("view", &["progress", "proofs", "wire", "rule", "key", "clock", "sync"]),
     ("progress", &["rule"]),
     ("proofs", &["clock"]),
@@ -58,6 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &["rule", "key", "error"]),
     ("rule", &["key", "clock", "error"]),
     ("observe", &[]),
+    ("all", &[]),
     ("tasks", &[]),
     ("key", &["error"]),
     ("key_part", &[]),

@@ -48,7 +48,7 @@ pub(super) enum Keep {
 }
 
 /// What one look at a key came to.
-enum Look {
+pub(super) enum Look {
     Held(Vec<u8>),
     Absent,
     Load(Keep),
@@ -64,29 +64,18 @@ pub(super) enum Opened<A> {
 }
 
 /// How often a claim that came too late is followed by another look.
-const MAX_LOOKS: u32 = 8;
+pub(super) const MAX_LOOKS: u32 = 8;
 /// The first and the longest wait before another look at a key whose ticket another instance holds.
-const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+pub(super) const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 impl TieredCache {
     /// Probes the shared tier, which plants our ticket where it holds nothing. While another instance holds the ticket, waits: first
     /// for its value, at the end of the budget no longer.
     pub(super) async fn ask<A: Answer>(&self, flight: &Flight, key: Key<'_>, policy: &Policy, begun: &Begun) -> Asked<A> {
-        // After the flight is registered: a guard that comes later detaches it.
-        if self.instance().holds.covers(key.hash, self.now()) {
-            return Asked::Load(Keep::Nothing);
-        }
-        let Some(tier) = self.readable_tier(key, begun) else {
-            // Who does not look may overlook a guard, of which nobody tells any more if it is lost.
-            let unlooked = if self.shared.tier.is_some() { Keep::Briefly } else { Keep::Local };
-            return Asked::Load(unlooked);
+        let tier = match self.unasked(flight, key, begun) {
+            Ok(tier) => tier,
+            Err(keep) => return Asked::Load(keep),
         };
-        if let Some(ticket) = flight.unstow() {
-            // The leader before us planted it, and it fences our load as well as its own. However many have had it, it lives for ours.
-            ticket.extension()();
-            flight.stow(ticket);
-            return Asked::Load(Keep::Shared);
-        }
         let (mut looks, mut waited, mut pause) = (0, Duration::ZERO, POLL.0);
         let mut plainly = self.shared.habit.expects_a_value();
         loop {
@@ -142,6 +131,25 @@ impl TieredCache {
         }
     }
 
+    /// The shared tier, if it is to be asked; else what may be kept of a load without that.
+    pub(super) fn unasked(&self, flight: &Flight, key: Key<'_>, begun: &Begun) -> Result<&Arc<Tier>, Keep> {
+        // After the flight is registered: a guard that comes later detaches it.
+        if self.instance().holds.covers(key.hash, self.now()) {
+            return Err(Keep::Nothing);
+        }
+        let Some(tier) = self.readable_tier(key, begun) else {
+            // Who does not look may overlook a guard, of which nobody tells any more if it is lost.
+            return Err(if self.shared.tier.is_some() { Keep::Briefly } else { Keep::Local });
+        };
+        if let Some(ticket) = flight.unstow() {
+            // The leader before us planted it, and it fences our load as well as its own. However many have had it, it lives for ours.
+            ticket.extension()();
+            flight.stow(ticket);
+            return Err(Keep::Shared);
+        }
+        Ok(tier)
+    }
+
     /// Reads the key, and plants our ticket where it holds nothing.
     async fn probe(&self, tier: &Arc<Tier>, key: Key<'_>, flight: &Flight) -> Look {
         // A new one each time: a token is sent once. Whatever the way out of here, it is given back unless it is spent.
@@ -173,7 +181,7 @@ impl TieredCache {
     }
 
     /// What an answer that planted nothing comes to.
-    fn looked(&self, key: Key<'_>, answer: Result<Option<Vec<u8>>, Fault>) -> Look {
+    pub(super) fn looked(&self, key: Key<'_>, answer: Result<Option<Vec<u8>>, Fault>) -> Look {
         match answer {
             Ok(Some(held)) => Look::Held(held),
             Ok(None) => Look::Absent,
@@ -221,7 +229,7 @@ impl TieredCache {
         self.instance().view.proven_of(tier.line(), self.now())
     }
 
-    fn ticket(&self, tier: &Arc<Tier>, key: Key<'_>) -> Ticket {
+    pub(super) fn ticket(&self, tier: &Arc<Tier>, key: Key<'_>) -> Ticket {
         Ticket::new(tier, key.text, self.shared.stamps.next())
     }
 

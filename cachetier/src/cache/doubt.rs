@@ -11,13 +11,17 @@ use crate::rule::policy::{OnUnreachable, Policy};
 impl TieredCache {
     /// Where there is no proof, looks for one. Returns what L1 then has: by a new proof, or without one if none is to be had.
     pub(super) async fn prove<A: Answer>(&self, key: Key<'_>) -> Option<A> {
-        let instance = self.instance();
-        let tier = self.shared.tier.as_ref()?;
+        if self.seek_proof().await { self.hit(key.hash) } else { None }
+    }
+
+    /// Where there is no proof, looks for one. Says whether it did: then L1 is worth another look.
+    pub(crate) async fn seek_proof(&self) -> bool {
+        let Some(tier) = self.shared.tier.as_ref() else { return false };
         if self.proven_of(tier) || self.closed() {
-            return None;
+            return false;
         }
-        self.shared.renewal.seek(instance, tier).await;
-        self.hit(key.hash)
+        self.shared.renewal.seek(self.instance(), tier).await;
+        true
     }
 
     /// Says whether a call is to fail now rather than load.

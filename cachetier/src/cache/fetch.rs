@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::ask::{Asked, Flight, Keep};
-use super::load::{Beside, Limits, LoadId, Lost, is_running, run};
+use super::load::{Beside, Limits, LoadId, Lost, Running, is_running, run};
 use super::telling::{AsLoadError, Failed, Heard, Telling};
 use super::{Key, Rules, TieredCache};
 use crate::error::{CacheError, LoadError};
@@ -27,7 +27,7 @@ use crate::view::Noted;
 pub(super) const MAX_WAITS: u32 = 16;
 
 /// How often a look for a value begins anew because an epoch has ended meanwhile.
-const MAX_ANEW: u32 = 2;
+pub(super) const MAX_ANEW: u32 = 2;
 
 /// What was known when a call began to wait for a flight.
 pub(super) struct Called {
@@ -37,7 +37,7 @@ pub(super) struct Called {
 }
 
 /// A caller that waits for somebody else's load.
-type Waiting = Join<Outcome, Ticket, Begun>;
+pub(super) type Waiting = Join<Outcome, Ticket, Begun>;
 
 /// What a caller's wait for its turn came to.
 enum Turn<A> {
@@ -223,7 +223,7 @@ impl TieredCache {
     /// new leader renews it, so the whole wait is bounded by those who lead before it is the caller's turn.
     ///
     /// Cancel safety: the wait is dropped with this future, and passes on the turn to lead.
-    async fn landing_of(&self, mut flight: Waiting) -> Option<Landed<Outcome, Ticket, Begun>> {
+    pub(super) async fn landing_of(&self, mut flight: Waiting) -> Option<Landed<Outcome, Ticket, Begun>> {
         loop {
             let leaders = flight.leaders();
             if let Ok(landed) = timeout(self.patience(), &mut flight).await {
@@ -263,7 +263,7 @@ impl TieredCache {
         let config = &self.shared.config;
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
         let mut watch = Watch { cache: self, telling, flight, of: PhantomData };
-        let loaded = run(self.load_id(key), limits, &mut watch, load).await;
+        let loaded = run(Running::One(self.load_id(key)), limits, &mut watch, load).await;
         let flight = watch.flight;
         self.note_load(key, if loaded.is_ok() { Loading::Ended } else { Loading::Failed });
         match loaded {
@@ -310,7 +310,7 @@ impl TieredCache {
     }
 
     /// An entry that entered L1 just now, of whatever type.
-    fn landed(&self, key: Key<'_>) -> Option<Arc<Entry>> {
+    pub(super) fn landed(&self, key: Key<'_>) -> Option<Arc<Entry>> {
         let instance = self.instance();
         instance.l1.probe_again(key.hash, instance.now(), &instance.view)
     }
@@ -335,7 +335,7 @@ impl TieredCache {
     }
 
     /// What another call has brought, as the answer to one that has missed: counted as that, for it was counted as a miss.
-    fn coalesced<A: Answer>(&self, entry: &Entry) -> Option<A> {
+    pub(super) fn coalesced<A: Answer>(&self, entry: &Entry) -> Option<A> {
         let answer = A::of(entry)?;
         self.instance().counters.coalesced.one();
         Some(answer)
@@ -347,7 +347,7 @@ impl TieredCache {
         Begun { noted: instance.view.note(instance.now()), prefixes: instance.prefixes(key.text), writes: None }
     }
 
-    fn load_id(&self, key: Key<'_>) -> LoadId {
+    pub(super) fn load_id(&self, key: Key<'_>) -> LoadId {
         LoadId { cache: Arc::as_ptr(&self.shared).addr(), key: key.hash }
     }
 
@@ -357,7 +357,7 @@ impl TieredCache {
         }
     }
 
-    fn tell_other_type<A: Answer>(&self, key: Key<'_>, entry: &Entry) {
+    pub(super) fn tell_other_type<A: Answer>(&self, key: Key<'_>, entry: &Entry) {
         if entry.facts.type_name != std::any::type_name::<A::Value>() {
             self.tell_wrong_type::<A::Value>(key, "this instance");
         }

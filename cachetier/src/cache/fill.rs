@@ -13,6 +13,8 @@ use crate::flight::outcome::Begun;
 use crate::key::{TagHash, check_key};
 use crate::l1::{Entry, Facts};
 use crate::l2::Filled;
+use crate::l2::many::Fill;
+use crate::lease::Ticket;
 use crate::rule::policy::{Content, Life, OnUnreachable};
 use crate::rule::stamp::Stamp;
 use crate::wire::codec::Codec;
@@ -34,6 +36,21 @@ pub(super) struct Parcel {
     pub(super) bytes: Vec<u8>,
 }
 
+/// What is ready to be stored.
+pub(super) struct Ready {
+    pub(super) parcel: Parcel,
+    keep: Keep,
+    ticket: Option<Ticket>,
+}
+
+impl Ready {
+    /// What the shared tier is to be told, if anything.
+    pub(super) fn fill(&self) -> Option<Fill<'_>> {
+        let ticket = self.ticket.as_ref().filter(|_| self.keep == Keep::Shared)?;
+        Some(Fill { name: ticket.name(), seen: ticket.stamp(), value: &self.parcel.bytes, life: self.parcel.life.shared })
+    }
+}
+
 impl TieredCache {
     /// Stores what the loader brought, as far as `keep` allows, and returns the entry for those who wait.
     pub(super) async fn fill<A: Answer>(
@@ -45,45 +62,81 @@ impl TieredCache {
         keep: Keep,
         (answer, cost): (&A, Duration),
     ) -> Filling {
-        // Taken out of the flight: dropped on any way out that does not spend it, it is given back.
-        let ticket = if keep == Keep::Shared { flight.unstow() } else { None };
-        let stamp = ticket.as_ref().map(crate::lease::Ticket::stamp);
-        let parcel = match self.pack(key, rules, begun, answer, stamp, cost) {
-            Ok(Some(parcel)) => parcel,
-            // Not remembered by policy, or not storable.
-            Ok(None) => return self.unkept(begun, rules, answer),
-            Err(error) => {
-                self.tell_not_stored::<A::Value>(key, &error);
+        let ready = match self.ready(flight, key, rules, begun, keep, (answer, cost)) {
+            Ok(ready) => ready,
+            Err(ticket) => {
+                drop(ticket);
                 return self.unkept(begun, rules, answer);
             }
         };
-        let keep = if keep == Keep::Shared && self.instance().outbox.covers_tags(&parcel.tags) { Keep::Local } else { keep };
-        let (keep, stamp, end) = match (keep, self.shared.tier.as_ref(), ticket) {
-            (Keep::Shared, Some(tier), Some(ticket)) => {
-                let filled = tier.fill(ticket.name(), ticket.stamp(), &parcel.bytes, parcel.life.shared).await;
-                let counters = &self.instance().counters;
-                match filled {
-                    Ok(Filled::Stored) => {
-                        counters.fills.one();
-                        ticket.spend();
-                        (true, stamp, None)
-                    }
-                    // Something newer came: what was refused is kept nowhere.
-                    Ok(Filled::Refused) => {
-                        counters.fills_refused.one();
-                        ticket.spend();
-                        (false, None, None)
-                    }
-                    // The lost answer may have been a refusal, which no message will repeat.
-                    Err(Fault::Unanswered(_)) => {
-                        counters.fills_unanswered.one();
-                        (true, None, Some(begun.noted.at.after(self.shared.config.max_staleness)))
-                    }
-                    Err(_) => (true, None, None),
-                }
+        let filled = match (self.shared.tier.as_ref(), ready.fill()) {
+            (Some(tier), Some(fill)) => Some(tier.fill(fill.name, fill.seen, fill.value, fill.life).await),
+            _ => None,
+        };
+        self.filled(ready, filled, rules, begun, answer)
+    }
+
+    /// What there is to store of what the loader brought, by `keep`. If there is nothing, the ticket, to be given back.
+    pub(super) fn ready<A: Answer>(
+        &self,
+        flight: &Flight,
+        key: Key<'_>,
+        rules: &impl Rules,
+        begun: &Begun,
+        keep: Keep,
+        (answer, cost): (&A, Duration),
+    ) -> Result<Ready, Option<Ticket>> {
+        // Taken out of the flight: dropped on any way out that does not spend it, it is given back.
+        let ticket = if keep == Keep::Shared { flight.unstow() } else { None };
+        let stamp = ticket.as_ref().map(Ticket::stamp);
+        let parcel = match self.pack(key, rules, begun, answer, stamp, cost) {
+            Ok(Some(parcel)) => parcel,
+            // Not remembered by policy, or not storable.
+            Ok(None) => return Err(ticket),
+            Err(error) => {
+                self.tell_not_stored::<A::Value>(key, &error);
+                return Err(ticket);
             }
+        };
+        let keep = if keep == Keep::Shared && self.instance().outbox.covers_tags(&parcel.tags) { Keep::Local } else { keep };
+        Ok(Ready { parcel, keep, ticket })
+    }
+
+    /// The entry of what was ready, by what its fill came to, if it was sent.
+    pub(super) fn filled<A: Answer>(
+        &self,
+        ready: Ready,
+        filled: Option<Result<Filled, Fault>>,
+        rules: &impl Rules,
+        begun: &Begun,
+        answer: &A,
+    ) -> Filling {
+        let Ready { parcel, keep, ticket } = ready;
+        let briefly = || Some(begun.noted.at.after(self.shared.config.max_staleness));
+        let counters = &self.instance().counters;
+        let (keep, stamp, end) = match (keep, filled, ticket) {
+            (Keep::Shared, Some(filled), Some(ticket)) => match filled {
+                Ok(Filled::Stored) => {
+                    counters.fills.one();
+                    let stamp = ticket.stamp();
+                    ticket.spend();
+                    (true, Some(stamp), None)
+                }
+                // Something newer came: what was refused is kept nowhere.
+                Ok(Filled::Refused) => {
+                    counters.fills_refused.one();
+                    ticket.spend();
+                    (false, None, None)
+                }
+                // The lost answer may have been a refusal, which no message will repeat.
+                Err(Fault::Unanswered(_)) => {
+                    counters.fills_unanswered.one();
+                    (true, None, briefly())
+                }
+                Err(_) => (true, None, None),
+            },
             (Keep::Local, ..) => (true, None, None),
-            (Keep::Briefly, ..) => (true, None, Some(begun.noted.at.after(self.shared.config.max_staleness))),
+            (Keep::Briefly, ..) => (true, None, briefly()),
             (Keep::Shared | Keep::Nothing, ..) => (false, None, None),
         };
         let local = end.map_or(parcel.life.local, |end| parcel.life.local.min(self.now().until(end)));
@@ -163,7 +216,7 @@ impl TieredCache {
     }
 
     /// The entry of a value that is kept nowhere: those who wait still judge it by its tags.
-    fn unkept<A: Answer>(&self, begun: &Begun, rules: &impl Rules, answer: &A) -> Filling {
+    pub(super) fn unkept<A: Answer>(&self, begun: &Begun, rules: &impl Rules, answer: &A) -> Filling {
         let facts = self.facts(begun, rules, &self.tags(rules), answer, None, (Duration::ZERO, 0));
         Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep: false }
     }

@@ -2,9 +2,11 @@
 //! inside of itself.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use tokio::time::timeout;
 
 use super::telling::Failed;
 use crate::key::KeyHash;
+use crate::unhashed::BuildUnhashed;
 
 /// A load, by the cache it is for and its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +23,31 @@ pub(super) struct LoadId {
     pub(super) key: KeyHash,
 }
 
+/// The keys that a load is for.
+#[derive(Clone, Debug)]
+pub(super) enum Running {
+    One(LoadId),
+    /// Those of one cache.
+    Many(usize, Arc<HashSet<KeyHash, BuildUnhashed>>),
+}
+
+impl Running {
+    fn is_of(&self, id: LoadId) -> bool {
+        match self {
+            Self::One(one) => *one == id,
+            Self::Many(cache, keys) => *cache == id.cache && keys.contains(&id.key),
+        }
+    }
+}
+
 thread_local! {
     /// The loads that are being polled on this thread, outermost first.
-    static RUNNING: RefCell<Vec<LoadId>> = const { RefCell::new(Vec::new()) };
+    static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Whether the caller is inside of this very load: it would wait for itself.
 pub(super) fn is_running(id: LoadId) -> bool {
-    RUNNING.with_borrow(|running| running.contains(&id))
+    RUNNING.with_borrow(|running| running.iter().any(|load| load.is_of(id)))
 }
 
 /// What goes on beside a load. `T` is what the caller is told if it is stopped.
@@ -53,13 +73,18 @@ pub(super) enum Lost<E, T> {
 }
 
 /// Runs the loader to its end, or to the limit if it is to stop there.
-pub(super) async fn run<V, E, T, F, Fut>(id: LoadId, limits: Limits, beside: &mut impl Beside<T>, load: F) -> Result<V, Lost<E, T>>
+pub(super) async fn run<V, E, T, F, Fut>(
+    running: Running,
+    limits: Limits,
+    beside: &mut impl Beside<T>,
+    load: F,
+) -> Result<V, Lost<E, T>>
 where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<V, E>>,
 {
     // The closure runs within the guarded poll, too: what it does before its first await is part of the load.
-    let load = Guarded { id, load: async move { load().await } };
+    let load = Guarded { running, load: async move { load().await } };
     tokio::pin!(load);
     let Limits { limit, pace } = limits;
     let mut left = limit;
@@ -79,7 +104,7 @@ where
 
 pin_project_lite::pin_project! {
     struct Guarded<Fut> {
-        id: LoadId,
+        running: Running,
         #[pin]
         load: Fut,
     }
@@ -90,11 +115,11 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Guarded<Fut> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        RUNNING.with_borrow_mut(|running| running.push(*this.id));
+        RUNNING.with_borrow_mut(|running| running.push(this.running.clone()));
         let load = this.load;
         // A loader that has panicked is dropped and not polled again, so nothing it left broken is seen.
         let polled = catch_unwind(AssertUnwindSafe(|| load.poll(context)));
-        RUNNING.with_borrow_mut(Vec::pop);
+        drop(RUNNING.with_borrow_mut(Vec::pop));
         match polled {
             Ok(poll) => poll.map_err(Failed::Loader),
             Err(panic) => Poll::Ready(Err(Failed::Panicked(panic))),

@@ -24,6 +24,11 @@ impl TieredCache {
         if check_key(key.text).is_err() || self.closed() || self.shared.tier.is_none() {
             return None;
         }
+        self.look_up_missed(key).await
+    }
+
+    /// `get` of a key that is known to be missing here, and that an entry can have.
+    pub(super) async fn look_up_missed<A: Answer>(&self, key: Key<'_>) -> Option<A> {
         for _ in 0..MAX_WAITS {
             let begun = self.begin(key);
             let called = self.called(&begun);
@@ -67,8 +72,13 @@ impl TieredCache {
     /// Reads the shared tier and plants nothing.
     async fn read<A: Answer>(&self, key: Key<'_>, begun: &Begun) -> Option<(Arc<Entry>, A)> {
         let tier = self.readable_tier(key, begun)?;
-        let counters = &self.instance().counters;
         let held = tier.read(&tier.name(key.text)).await.ok()?;
+        self.found(key, held, begun)
+    }
+
+    /// What a key holds, if it is a value that can be used.
+    pub(super) fn found<A: Answer>(&self, key: Key<'_>, held: Option<Vec<u8>>, begun: &Begun) -> Option<(Arc<Entry>, A)> {
+        let counters = &self.instance().counters;
         let Some(held) = held else {
             counters.l2_misses.one();
             return None;

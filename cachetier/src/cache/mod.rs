@@ -4,6 +4,7 @@
 mod answer;
 mod ask;
 mod attributed;
+mod batch;
 mod builder;
 mod doubt;
 mod fetch;

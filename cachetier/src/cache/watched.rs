@@ -30,13 +30,6 @@ impl TieredCache {
         !self.instance().view.proven(self.now())
     }
 
-    /// Looks for a proof, as a read does that finds it has run out.
-    pub(crate) async fn seek_proof(&self) {
-        if let Some(tier) = &self.shared.tier {
-            self.shared.renewal.seek(self.instance(), tier).await;
-        }
-    }
-
     /// How many writes are under way, and how many invalidations the shared tier has not confirmed.
     pub(crate) fn under_way(&self) -> (usize, usize) {
         let outbox = &self.instance().outbox;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Flight, Lead, Phase, Shard, Shared, shard};
+use super::{Flight, Lead, Phase, Shard, Shared, State, shard};
 use crate::sync::lock;
 
 /// How waiting ended.
@@ -16,6 +16,29 @@ pub(crate) enum Landed<O: Clone, B, N> {
     Lead(Lead<O, B, N>),
     /// Its leader is gone and an invalidation came: the caller begins anew.
     Anew,
+}
+
+/// As [`Landed`], under the flight's lock.
+enum Taken<O> {
+    Outcome(O),
+    Lead,
+    Anew,
+}
+
+impl<O: Clone, B> State<O, B> {
+    /// Takes what there is to take; `None` while somebody leads.
+    fn take(&mut self) -> Option<Taken<O>> {
+        match &self.phase {
+            Phase::Done(outcome) => Some(Taken::Outcome(outcome.clone())),
+            Phase::Vacant if self.detached => Some(Taken::Anew),
+            Phase::Vacant => {
+                self.phase = Phase::Led;
+                self.leaders += 1;
+                Some(Taken::Lead)
+            }
+            Phase::Led => None,
+        }
+    }
 }
 
 /// A caller that waits. Cancel safety: dropped at any time, it leaves no trace, and passes on a turn to lead it had not taken.
@@ -29,6 +52,22 @@ impl<O: Clone, B, N> Join<O, B, N> {
     /// The caller has been counted in `joined`.
     pub(super) fn new(shards: Arc<[Shard<O, B, N>]>, flight: Shared<O, B, N>) -> Self {
         Self { shards, flight, place: None }
+    }
+
+    /// What the flight has come to by now; a flight that nobody leads is the caller's to lead. Nobody is woken for who only looks, so a
+    /// caller that is busy with something else takes no turn from one that waits.
+    pub(crate) fn look(&self) -> Option<Landed<O, B, N>> {
+        let taken = lock(&self.flight.state).take();
+        taken.map(|taken| self.landed(taken))
+    }
+
+    fn landed(&self, taken: Taken<O>) -> Landed<O, B, N> {
+        let flight = Arc::clone(&self.flight);
+        match taken {
+            Taken::Outcome(outcome) => Landed::Outcome(outcome, flight),
+            Taken::Lead => Landed::Lead(Lead::new(Arc::clone(&self.shards), flight)),
+            Taken::Anew => Landed::Anew,
+        }
     }
 
     /// How many have led the flight so far: as long as it grows, somebody polls those who come to lead.
@@ -50,32 +89,20 @@ impl<O: Clone, B, N> Future for Join<O, B, N> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let flight = Arc::clone(&self.flight);
         let mut state = lock(&flight.state);
-        match &state.phase {
-            Phase::Done(outcome) => {
-                let outcome = outcome.clone();
-                drop(state);
-                Poll::Ready(Landed::Outcome(outcome, flight))
-            }
-            Phase::Vacant if state.detached => Poll::Ready(Landed::Anew),
-            Phase::Vacant => {
-                state.phase = Phase::Led;
-                state.leaders += 1;
-                drop(state);
-                Poll::Ready(Landed::Lead(Lead::new(Arc::clone(&self.shards), flight)))
-            }
-            Phase::Led => {
-                let next = state.next;
-                let place = *self.place.get_or_insert(next);
-                if place == next {
-                    state.next += 1;
-                }
-                let old = state.waiting.insert(place, context.waker().clone());
-                drop(state);
-                // Possibly the last hold on a task that waits here as well.
-                drop(old);
-                Poll::Pending
-            }
+        if let Some(taken) = state.take() {
+            drop(state);
+            return Poll::Ready(self.landed(taken));
         }
+        let next = state.next;
+        let place = *self.place.get_or_insert(next);
+        if place == next {
+            state.next += 1;
+        }
+        let old = state.waiting.insert(place, context.waker().clone());
+        drop(state);
+        // Possibly the last hold on a task that waits here as well.
+        drop(old);
+        Poll::Pending
     }
 }
 

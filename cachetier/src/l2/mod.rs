@@ -2,6 +2,7 @@
 //! What the bytes mean is `wire`'s, who reaches which server `redis`'s.
 
 pub(crate) mod lane;
+pub(crate) mod many;
 pub(crate) mod memory;
 pub(crate) mod tier;
 pub(crate) mod walk;
@@ -11,7 +12,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use self::many::{Answers, Claim, Fill, Planted};
 use self::walk::{Selection, Walk};
+use crate::all::all;
 use crate::error::Fault;
 use crate::rule::stamp::Stamp;
 
@@ -64,6 +67,9 @@ pub(crate) enum Loading {
 /// the tier was opened with.
 ///
 /// `key` is the whole name under which the shared tier knows the entry.
+///
+/// Those of many keys return an answer for each, in their order, and are one call as far as limits go. Unless a tier knows better, they
+/// are as many calls beside each other.
 #[async_trait]
 pub(crate) trait Store: Send + Sync + 'static {
     /// Returns what the key holds, or plants `ticket` where it holds nothing: then `None`, and the ticket is ours.
@@ -86,6 +92,36 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Gives the ticket back: the key is empty again if it still held it.
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault>;
+
+    /// [`Store::read`] of many keys. One that holds another type than a string may be said to hold nothing: a probe finds out.
+    async fn read_many(&self, names: &[String]) -> Answers<Option<Vec<u8>>> {
+        all(names.iter().map(|name| self.read(name))).await
+    }
+
+    /// [`Store::probe`] of many keys that held nothing a moment ago.
+    async fn probe_many(&self, tickets: &[Planted<'_>], lease: Duration) -> Answers<Option<Vec<u8>>> {
+        all(tickets.iter().map(|planted| self.probe(planted.name, planted.ticket, lease))).await
+    }
+
+    /// [`Store::fill`] of many keys.
+    async fn fill_many(&self, fills: &[Fill<'_>]) -> Answers<Filled> {
+        all(fills.iter().map(|fill| self.fill(fill.name, fill.seen, fill.value, fill.life))).await
+    }
+
+    /// [`Store::claim`] of many keys.
+    async fn claim_many(&self, claims: &[Claim<'_>], lease: Duration) -> Answers<Claimed> {
+        all(claims.iter().map(|claim| self.claim(claim.name, claim.seen, claim.ticket, lease))).await
+    }
+
+    /// [`Store::extend`] of many tickets.
+    async fn extend_many(&self, tickets: &[Planted<'_>], lease: Duration) -> Answers<()> {
+        all(tickets.iter().map(|planted| self.extend(planted.name, planted.ticket, lease))).await
+    }
+
+    /// [`Store::abandon`] of many tickets.
+    async fn abandon_many(&self, tickets: &[Planted<'_>]) -> Answers<()> {
+        all(tickets.iter().map(|planted| self.abandon(planted.name, planted.ticket))).await
+    }
 
     /// The number of the connection over which calls go now, or of a later one; they are counted.
     fn line(&self) -> u64 {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized};
+use super::many::{Answers, Claim, Fill, Planted as Standing, fill_up, is_silent, steps};
 use super::walk::{Selection, Walk};
 use super::{Claimed, Filled, NotReady, Store};
 use crate::error::Fault;
@@ -24,6 +25,13 @@ pub(crate) struct Tier {
     lease: Duration,
     counters: Arc<Counters>,
     tasks: Tasks,
+}
+
+/// Whether the next step of a batch is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Going {
+    On,
+    Stop,
 }
 
 impl Tier {
@@ -78,6 +86,76 @@ impl Tier {
             self.counters.l2_faults.one();
         }
         answer
+    }
+
+    /// An answer for each of a batch: calls that failed count as one fault for each step.
+    fn taken<T>(&self, answers: &mut Answers<T>, step: Answers<T>) -> Going {
+        if step.iter().any(Result::is_err) {
+            self.counters.l2_faults.one();
+        }
+        let going = if is_silent(&step) { Going::Stop } else { Going::On };
+        answers.extend(step);
+        going
+    }
+
+    pub(crate) async fn read_many(&self, names: &[String]) -> Answers<Option<Vec<u8>>> {
+        let mut answers = Vec::with_capacity(names.len());
+        for step in steps(names) {
+            if self.taken(&mut answers, self.store.read_many(step).await) == Going::Stop {
+                break;
+            }
+        }
+        fill_up(&mut answers, names.len());
+        answers
+    }
+
+    pub(crate) async fn probe_many(&self, tickets: &[Standing<'_>]) -> Answers<Option<Vec<u8>>> {
+        let mut answers = Vec::with_capacity(tickets.len());
+        for step in steps(tickets) {
+            if self.taken(&mut answers, self.store.probe_many(step, self.lease).await) == Going::Stop {
+                break;
+            }
+        }
+        fill_up(&mut answers, tickets.len());
+        answers
+    }
+
+    pub(crate) async fn fill_many(&self, fills: &[Fill<'_>]) -> Answers<Filled> {
+        let mut answers = Vec::with_capacity(fills.len());
+        for step in steps(fills) {
+            if self.taken(&mut answers, self.tasks.counted(self.store.fill_many(step)).await) == Going::Stop {
+                break;
+            }
+        }
+        fill_up(&mut answers, fills.len());
+        answers
+    }
+
+    pub(crate) async fn claim_many(&self, claims: &[Claim<'_>]) -> Answers<Claimed> {
+        let mut answers = Vec::with_capacity(claims.len());
+        for step in steps(claims) {
+            if self.taken(&mut answers, self.store.claim_many(step, self.lease).await) == Going::Stop {
+                break;
+            }
+        }
+        fill_up(&mut answers, claims.len());
+        answers
+    }
+
+    pub(crate) async fn extend_many(&self, tickets: &[Standing<'_>]) {
+        for step in steps(tickets) {
+            if self.taken(&mut Vec::new(), self.store.extend_many(step, self.lease).await) == Going::Stop {
+                break;
+            }
+        }
+    }
+
+    pub(crate) async fn abandon_many(&self, tickets: &[Standing<'_>]) {
+        for step in steps(tickets) {
+            if self.taken(&mut Vec::new(), self.store.abandon_many(step).await) == Going::Stop {
+                break;
+            }
+        }
     }
 
     pub(crate) async fn probe(&self, name: &str, ticket: Stamp) -> Result<Option<Vec<u8>>, Fault> {

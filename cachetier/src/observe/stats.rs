@@ -103,8 +103,12 @@ stats! {
     wrong_type: Counter, "values of another type";
     /// Calls to the shared tier that failed.
     l2_faults: Counter, "L2 faults";
-    /// Loaders run.
+    /// Loaders run. One for a batch, however many keys it loads.
     loads: Counter, "loads";
+    /// Keys that loaders of batches were asked for.
+    batched: Counter, "loaded in batches";
+    /// Keys that loaders of batches returned and were not asked for: ignored.
+    not_asked_for: Counter, "keys not asked for";
     /// Loaders that failed.
     load_errors: Counter, "load errors";
     /// Loaders that panicked.
@@ -225,6 +229,7 @@ pub(crate) struct Told {
     pub(crate) wrong_type: Once,
     pub(crate) foreign: Once,
     pub(crate) recursive: Once,
+    pub(crate) not_asked_for: Once,
     pub(crate) refused: Once,
     pub(crate) guard_dropped: Once,
 }

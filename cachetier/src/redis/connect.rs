@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use ::redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value};
+use ::redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value,
+};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::error::Elapsed;
@@ -16,7 +18,7 @@ use crate::clock::{Clock, Millis, millis};
 use crate::error::Fault;
 use crate::l2::NotReady;
 
-use super::script::Script;
+use super::script::{self, Run, Script};
 use super::version::{self, Form, OLDEST, TooOld};
 use super::{RedisUrl, Settings};
 
@@ -371,6 +373,28 @@ impl Link {
     ) -> Result<Value, Fault> {
         let reply = tokio::time::timeout(limit, script.run_behind(first, line.form, &mut line.connection, keys, args)).await;
         self.shared.judge(&line, reply, limit)
+    }
+
+    /// Sends commands in one go, and returns their answers, within the limit of one command.
+    /// Cancel safety: as [`Link::send`].
+    pub(super) async fn send_many(&self, mut line: Line, commands: &Pipeline, limit: Duration) -> Result<Vec<Value>, Fault> {
+        let send = line.connection.send_packed_commands(commands, 0, commands.len());
+        let replies = tokio::time::timeout(limit, send).await;
+        self.many(&line, replies, limit)
+    }
+
+    /// Runs scripts in one go over this connection, and returns their answers, within the limit of one command.
+    /// Cancel safety: as [`Link::send`].
+    pub(super) async fn run_many(&self, mut line: Line, runs: &[Run<'_>], limit: Duration) -> Result<Vec<Value>, Fault> {
+        let replies = tokio::time::timeout(limit, script::run_many(&mut line.connection, runs)).await;
+        self.many(&line, replies, limit)
+    }
+
+    fn many(&self, line: &Line, replies: Result<RedisResult<Vec<Value>>, Elapsed>, limit: Duration) -> Result<Vec<Value>, Fault> {
+        match self.shared.judge(line, replies.map(|replies| replies.map(Value::Array)), limit)? {
+            Value::Array(replies) => Ok(replies),
+            _ => Err(misread("as many answers")),
+        }
     }
 
     /// Ends the connection for good. What is under way keeps it for as long as its own limit.

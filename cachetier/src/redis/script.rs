@@ -2,7 +2,7 @@
 //! `scripts/`.
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, Pipeline, RedisResult, RedisWrite as _, ServerErrorKind, Value};
+use ::redis::{Arg, Cmd, Pipeline, RedisResult, RedisWrite as _, ServerErrorKind, Value};
 
 use super::version::Form;
 
@@ -89,6 +89,87 @@ impl Script {
     }
 }
 
+/// One script to run among many.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    /// What is sent right before it, if it needs that.
+    first: Option<Cmd>,
+    text: &'a Text,
+    command: Cmd,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(script: &'a Script, form: Form, keys: &[&[u8]], args: &[&[u8]]) -> Self {
+        let text = script.text(form);
+        Self { first: None, text, command: command("EVALSHA", &text.digest, keys, args) }
+    }
+
+    /// Sends `first` right before it. If that fails, the script finds out.
+    pub(super) fn behind(mut self, first: Cmd) -> Self {
+        self.first = Some(first);
+        self
+    }
+
+    /// The same with the whole script.
+    fn whole(&self) -> Cmd {
+        let mut whole = Cmd::new();
+        whole.arg("EVAL").arg(&self.text.whole);
+        for arg in self.command.args_iter().skip(2) {
+            if let Arg::Simple(arg) = arg {
+                whole.write_arg(arg);
+            }
+        }
+        whole
+    }
+}
+
+/// Runs each script once, all in one go, and those again that the server did not know: the first of each then goes whole, so that it knows
+/// the ones behind it.
+pub(super) async fn run_many(line: &mut MultiplexedConnection, runs: &[Run<'_>]) -> RedisResult<Vec<Value>> {
+    let mut all = Pipeline::with_capacity(runs.len());
+    for run in runs {
+        if let Some(first) = &run.first {
+            all.add_command(first.clone());
+        }
+        all.add_command(run.command.clone());
+    }
+    let mut replies = answers(runs, line.send_packed_commands(&all, 0, all.len()).await?);
+    let unknown: Vec<usize> = (0..runs.len()).filter(|at| replies.get(*at).is_some_and(is_unknown)).collect();
+    if unknown.is_empty() {
+        return Ok(replies);
+    }
+    let (mut again, mut told) = (Pipeline::with_capacity(unknown.len()), Vec::new());
+    for run in unknown.iter().filter_map(|at| runs.get(*at)) {
+        let known = told.contains(&run.text.digest.as_str());
+        again.add_command(if known { run.command.clone() } else { run.whole() });
+        told.push(&run.text.digest);
+    }
+    let retold = line.send_packed_commands(&again, 0, again.len()).await?;
+    for (at, reply) in unknown.into_iter().zip(retold) {
+        if let Some(place) = replies.get_mut(at) {
+            *place = reply;
+        }
+    }
+    Ok(replies)
+}
+
+/// The answers of the scripts, without those of what went before them.
+fn answers(runs: &[Run<'_>], replies: Vec<Value>) -> Vec<Value> {
+    let mut replies = replies.into_iter();
+    runs.iter()
+        .filter_map(|run| {
+            if run.first.is_some() {
+                replies.next();
+            }
+            replies.next()
+        })
+        .collect()
+}
+
+fn is_unknown(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
+}
+
 impl Text {
     /// The answer to the digest, or to the whole script where the server did not know that.
     async fn unless_known(
@@ -98,12 +179,10 @@ impl Text {
         keys: &[&[u8]],
         args: &[&[u8]],
     ) -> RedisResult<Value> {
-        match &reply {
-            Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript) => {
-                line.send_packed_command(&command("EVAL", &self.whole, keys, args)).await
-            }
-            _ => Ok(reply),
+        if is_unknown(&reply) {
+            return line.send_packed_command(&command("EVAL", &self.whole, keys, args)).await;
         }
+        Ok(reply)
     }
 }
 

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Cmd, RedisWrite as _, Value};
+use ::redis::{Cmd, Pipeline, RedisWrite as _, Value};
 use async_trait::async_trait;
 
 use crate::clock::millis;
 use crate::error::Fault;
+use crate::l2::many::{Answers, Claim, Fill, Planted};
 use crate::l2::walk::{Selection, Walk};
 use crate::l2::{Claimed, Filled, Limits, NotReady, Store};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot, TICKET, prefix};
 
-use super::connect::{Dial, Line, Link, misread};
+use super::connect::{Dial, Line, Link, failed, misread};
 use super::large::{LARGE, Large};
-use super::script::Script;
+use super::script::{Run, Script};
 use super::version::Form;
 use super::walk::RedisWalk;
 
@@ -62,7 +63,27 @@ impl RedisStore {
 
     /// The connection that the key's value goes over.
     fn way(&self, key: &str) -> Result<(&Link, Line), Fault> {
-        if self.large.knows(key) { self.large.way(&self.link) } else { Ok((&self.link, self.link.line()?)) }
+        if self.large.knows(key) { self.large.way(&self.link) } else { self.shared() }
+    }
+
+    /// The connection that the values of all of these go over: one for all, so that they are one write.
+    fn way_of_many<'a>(&self, mut keys: impl Iterator<Item = &'a str>) -> Result<(&Link, Line), Fault> {
+        if keys.any(|key| self.large.knows(key)) { self.large.way(&self.link) } else { self.shared() }
+    }
+
+    /// What each of several keys holds.
+    fn found_many<'a>(
+        &self,
+        keys: impl ExactSizeIterator<Item = &'a str>,
+        replies: Result<Vec<Value>, Fault>,
+    ) -> Answers<Option<Vec<u8>>> {
+        let answers = each(keys.len(), replies, bytes);
+        for (key, answer) in keys.zip(&answers) {
+            if let Ok(found) = answer {
+                self.large.saw(key, found.as_ref().map_or(0, Vec::len));
+            }
+        }
+        answers
     }
 
     /// What a key holds.
@@ -89,9 +110,42 @@ impl RedisStore {
         }
     }
 
+    /// A run for each, in the form that the server at the end of this way can read, in one go.
+    async fn swap_many<'a, I: ExactSizeIterator, T>(
+        &self,
+        way: Result<(&Link, Line), Fault>,
+        each_of: I,
+        run: impl Fn(Form, I::Item) -> Run<'a>,
+        (limit, what): (Duration, impl Fn(bool) -> T),
+    ) -> Answers<T> {
+        let count = each_of.len();
+        let replies = match way {
+            Ok((over, line)) => {
+                let form = line.form();
+                let runs: Vec<Run<'_>> = each_of.map(|one| run(form, one)).collect();
+                over.run_many(line, &runs, limit).await
+            }
+            Err(fault) => Err(fault),
+        };
+        each(count, replies, |reply| swapped(&reply).map(&what))
+    }
+
+    /// The connection of all that is not large.
+    fn shared(&self) -> Result<(&Link, Line), Fault> {
+        Ok((&self.link, self.link.line()?))
+    }
+
     async fn swap(&self, script: &Script, key: &str, args: &[&[u8]], limit: Duration) -> Result<bool, Fault> {
         swapped(&self.link.run(script, &[key.as_bytes()], args, limit).await?)
     }
+}
+
+/// The name beside the key under which a value lies first, and what puts it there.
+fn lay_beside(key: &str, seen: Stamp, value: &[u8]) -> (String, Cmd) {
+    let beside = format!("{key}#{}", ending(seen));
+    let mut put = Cmd::with_capacity(5, beside.len() + value.len() + 16);
+    put.arg("SET").arg(&beside).arg(value).arg("PX").arg(BESIDE);
+    (beside, put)
 }
 
 /// What the name of a value on its way to its key ends with, behind a `#`.
@@ -106,6 +160,46 @@ fn swapped(reply: &Value) -> Result<bool, Fault> {
     }
 }
 
+/// `SET .. NX GET`: reads a key, or plants a ticket where it holds nothing.
+fn planting(key: &str, ticket: Stamp, lease: Duration) -> Cmd {
+    // Sized so that the command is built in two allocations: a hit must cost what a plain GET does.
+    let mut command = Cmd::with_capacity(7, key.len() + PREFIX + 32);
+    command.write_arg(b"SET");
+    command.write_arg(key.as_bytes());
+    command.write_arg(&prefix(TICKET, ticket));
+    command.write_arg(b"NX");
+    command.write_arg(b"GET");
+    command.write_arg(b"PX");
+    command.arg(life(lease));
+    command
+}
+
+/// What one of many was answered.
+fn each<T>(count: usize, replies: Result<Vec<Value>, Fault>, read: impl Fn(Value) -> Result<T, Fault>) -> Answers<T> {
+    let replies = match replies {
+        Ok(replies) if replies.len() == count => replies,
+        Ok(_) => return vec_of(count, &misread("as many answers")),
+        Err(fault) => return vec_of(count, &fault),
+    };
+    let one = |reply| match reply {
+        Value::ServerError(error) => Err(failed(&error.into())),
+        reply => read(reply),
+    };
+    replies.into_iter().map(one).collect()
+}
+
+fn vec_of<T>(count: usize, fault: &Fault) -> Answers<T> {
+    (0..count).map(|_| Err(fault.clone())).collect()
+}
+
+/// A full server plants nothing, and what was asked held nothing a moment ago.
+fn unless_full<T>(answer: Result<T, Fault>) -> Result<T, Fault> {
+    match answer {
+        Err(Fault::Refused(why)) if why.starts_with("OOM") => Err(Fault::Full(why)),
+        answer => answer,
+    }
+}
+
 #[async_trait]
 impl Store for RedisStore {
     fn line(&self) -> u64 {
@@ -117,16 +211,7 @@ impl Store for RedisStore {
         if line.form() == Form::Older {
             return self.probe_by_script((over, line), key, ticket, lease).await;
         }
-        // Sized so that the command is built in two allocations: a hit must cost what a plain GET does.
-        let mut command = Cmd::with_capacity(7, key.len() + PREFIX + 32);
-        command.write_arg(b"SET");
-        command.write_arg(key.as_bytes());
-        command.write_arg(&prefix(TICKET, ticket));
-        command.write_arg(b"NX");
-        command.write_arg(b"GET");
-        command.write_arg(b"PX");
-        command.arg(life(lease));
-        match over.send_over(line, &command, self.limits.read).await {
+        match over.send_over(line, &planting(key, ticket, lease), self.limits.read).await {
             Ok(reply) => self.found(key, reply),
             // A full server refuses to plant before it looks whether it would have to: what it holds can still be read.
             Err(Fault::Refused(why)) if why.starts_with("OOM") => match self.read(key).await? {
@@ -163,10 +248,8 @@ impl Store for RedisStore {
         let reply = if value.len() <= SMALL {
             self.link.run(&self.fill, &[key.as_bytes()], &[&seen.0, value, lasts.as_bytes()], limit).await?
         } else {
-            let beside = format!("{key}#{}", ending(seen));
-            let mut put = Cmd::with_capacity(5, beside.len() + value.len() + 16);
-            put.arg("SET").arg(&beside).arg(value).arg("PX").arg(BESIDE);
-            let (over, line) = if value.len() < LARGE { (&*self.link, self.link.line()?) } else { self.large.way(&self.link)? };
+            let (beside, put) = lay_beside(key, seen, value);
+            let (over, line) = if value.len() < LARGE { self.shared()? } else { self.large.way(&self.link)? };
             over.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &[&seen.0, lasts.as_bytes()], limit)
                 .await?
         };
@@ -188,6 +271,92 @@ impl Store for RedisStore {
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
         self.swap(&self.abandon, key, &[&ticket.0], self.limits.command).await.map(|_| ())
+    }
+
+    async fn read_many(&self, names: &[String]) -> Answers<Option<Vec<u8>>> {
+        let bytes_of_names: usize = names.iter().map(String::len).sum();
+        let mut command = Cmd::with_capacity(names.len() + 1, bytes_of_names + 4);
+        command.write_arg(b"MGET");
+        for name in names {
+            command.write_arg(name.as_bytes());
+        }
+        let reply = match self.way_of_many(names.iter().map(String::as_str)) {
+            Ok((over, line)) => over.send_over(line, &command, self.limits.read).await,
+            Err(fault) => Err(fault),
+        };
+        let replies = match reply {
+            Ok(Value::Array(replies)) => Ok(replies),
+            Ok(_) => Err(misread("a list")),
+            Err(fault) => Err(fault),
+        };
+        self.found_many(names.iter().map(String::as_str), replies)
+    }
+
+    async fn probe_many(&self, tickets: &[Planted<'_>], lease: Duration) -> Answers<Option<Vec<u8>>> {
+        let names = || tickets.iter().map(|one| one.name);
+        let (over, line) = match self.way_of_many(names()) {
+            Ok(way) => way,
+            Err(fault) => return vec_of(tickets.len(), &fault),
+        };
+        let replies = if line.form() == Form::Older {
+            let lease = life(lease).to_string();
+            let args = |ticket: Stamp| prefix(TICKET, ticket);
+            let run = |one: &Planted<'_>| {
+                Run::new(&self.probe, Form::Older, &[one.name.as_bytes()], &[&args(one.ticket), lease.as_bytes()])
+            };
+            over.run_many(line, &tickets.iter().map(run).collect::<Vec<_>>(), self.limits.read).await
+        } else {
+            let mut commands = Pipeline::with_capacity(tickets.len());
+            for one in tickets {
+                commands.add_command(planting(one.name, one.ticket, lease));
+            }
+            over.send_many(line, &commands, self.limits.read).await
+        };
+        self.found_many(names(), replies).into_iter().map(unless_full).collect()
+    }
+
+    async fn fill_many(&self, fills: &[Fill<'_>]) -> Answers<Filled> {
+        let way = if fills.iter().all(|fill| fill.value.len() < LARGE) { self.shared() } else { self.large.way(&self.link) };
+        let run = |form, fill: &Fill<'_>| {
+            let life = life(fill.life).to_string();
+            let (key, seen, life) = (fill.name.as_bytes(), &fill.seen.0, life.as_bytes());
+            if fill.value.len() <= SMALL {
+                return Run::new(&self.fill, form, &[key], &[seen, fill.value, life]);
+            }
+            let (beside, put) = lay_beside(fill.name, fill.seen, fill.value);
+            Run::new(&self.shift, form, &[key, beside.as_bytes()], &[seen, life]).behind(put)
+        };
+        let filled = |swapped| if swapped { Filled::Stored } else { Filled::Refused };
+        let answers = self.swap_many(way, fills.iter(), run, (self.limits.command, filled)).await;
+        // As after one fill.
+        for (fill, answer) in fills.iter().zip(&answers) {
+            if answer.is_ok() {
+                self.large.saw(fill.name, fill.value.len());
+            }
+        }
+        answers
+    }
+
+    async fn claim_many(&self, claims: &[Claim<'_>], lease: Duration) -> Answers<Claimed> {
+        let lease = life(lease).to_string();
+        let run = |form, claim: &Claim<'_>| {
+            let ticket = prefix(TICKET, claim.ticket);
+            Run::new(&self.claim, form, &[claim.name.as_bytes()], &[&claim.seen.0, &ticket, lease.as_bytes()])
+        };
+        let claimed = |swapped| if swapped { Claimed::Yes } else { Claimed::No };
+        self.swap_many(self.shared(), claims.iter(), run, (self.limits.read, claimed)).await
+    }
+
+    async fn extend_many(&self, tickets: &[Planted<'_>], lease: Duration) -> Answers<()> {
+        let lease = life(lease).to_string();
+        let run =
+            |form, one: &Planted<'_>| Run::new(&self.extend, form, &[one.name.as_bytes()], &[&one.ticket.0, lease.as_bytes()]);
+        self.swap_many(self.shared(), tickets.iter(), run, (self.limits.command, |_| ())).await
+    }
+
+    async fn abandon_many(&self, tickets: &[Planted<'_>]) -> Answers<()> {
+        let run = |form, one: &Planted<'_>| Run::new(&self.abandon, form, &[one.name.as_bytes()], &[&one.ticket.0]);
+        self.swap_many(self.shared(), tickets.iter(), run, (self.limits.command, |_| ())).await
     }
 
     async fn walks(&self, selection: &Selection) -> Result<Vec<Box<dyn Walk>>, Fault> {

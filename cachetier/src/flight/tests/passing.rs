@@ -48,6 +48,31 @@ fn whoever_polls_first_leads_and_the_one_that_was_woken_in_vain_waits_on() {
 }
 
 #[test]
+fn who_only_looks_takes_what_there_is_and_no_turn_from_those_who_wait() {
+    let flights = registry();
+    let gone = lead(&flights);
+    let (busy, waits) = (join(&flights), wait(&flights));
+    assert!(busy.join.look().is_none(), "somebody leads");
+    drop(gone);
+    assert_eq!((busy.rings(), waits.rings()), (0, 1), "the one that waits is woken");
+    let heir = waits.must_lead();
+    assert!(busy.join.look().is_none());
+    drop(heir);
+    // Nobody waits: it stands there until somebody looks.
+    let Some(Landed::Lead(heir)) = busy.join.look() else { panic!("expected to lead") };
+    let other = join(&flights);
+    finish(heir, "value");
+    let Some(Landed::Outcome(outcome, _)) = other.join.look() else { panic!("expected an outcome") };
+    assert_eq!(*outcome, "value");
+
+    let gone = lead(&flights);
+    let late = join(&flights);
+    invalidate(&flights);
+    drop(gone);
+    assert!(matches!(late.join.look(), Some(Landed::Anew)));
+}
+
+#[test]
 fn a_newcomer_takes_a_lead_that_nobody_has_taken_up_yet() {
     let flights = registry();
     let gone = lead(&flights);

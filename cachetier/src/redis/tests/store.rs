@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::server::{HELD, LEASE, Plain, Server, eventually, stamp, ticket, value};
 use crate::error::Fault;
+use crate::l2::many::{Claim, Fill, Planted};
 use crate::l2::{Claimed, Filled, Store as _};
 
 const KEY: &str = "ct:shop:v:user:7";
@@ -232,4 +233,37 @@ async fn a_refusal_repeats_neither_keys_nor_more_than_a_line() {
     assert!(why.starts_with("ERR unknown command"), "{why}");
     assert!(!why.contains("secret"), "{why}");
     assert!(why.len() <= 200, "{why}");
+}
+
+#[tokio::test]
+async fn calls_for_many_keys_answer_each_for_itself() {
+    let server = Server::start().await;
+    let ((store, _lane), mut plain) = (server.open().await, server.plain().await);
+    let names: Vec<String> = ["a", "b", "c", "d"].map(|end| format!("ct:shop:v:{end}")).into();
+    let [a, b, c, d] = [0, 1, 2, 3].map(|at| names[at].as_str());
+    plain.set(a, &value(1, "one")).await;
+    plain.ask::<()>(&[b"LPUSH", d.as_bytes(), b"x"]).await;
+    // `MGET` does not tell a list from nothing; a probe does.
+    assert_eq!(store.read_many(&names).await, [Ok(Some(value(1, "one"))), Ok(None), Ok(None), Ok(None)]);
+    let planted = |name, at| Planted { name, ticket: stamp(at) };
+    let probed = store.probe_many(&[planted(b, 2), planted(a, 3), planted(d, 4), planted(c, 5)], LEASE).await;
+    assert_eq!(probed, [Ok(None), Ok(Some(value(1, "one"))), Err(Fault::Foreign), Ok(None)]);
+
+    let [small, large] = payloads();
+    let (small, large, none) = (value(2, &small), value(5, &large), value(9, "none"));
+    let fill = |name, at, value| Fill { name, seen: stamp(at), value, life: LIFE };
+    // The server knows none of the scripts: each kind is told once.
+    let filled = store.fill_many(&[fill(b, 2, &small), fill(c, 5, &large), fill(a, 9, &none), fill(d, 4, &none)]).await;
+    assert_eq!(filled, [Ok(Filled::Stored), Ok(Filled::Stored), Ok(Filled::Refused), Err(Fault::Foreign)]);
+    assert_eq!((plain.get(b).await, plain.get(c).await, plain.get(a).await), (Some(small), Some(large), Some(value(1, "one"))));
+    assert!(lasts(plain.life(c).await, LIFE) && beside(&mut plain).await.is_empty());
+
+    let claim = |name, seen, at| Claim { name, seen: stamp(seen), ticket: stamp(at) };
+    let claimed = store.claim_many(&[claim(b, 7, 8), claim(a, 1, 6)], LEASE).await;
+    assert_eq!(claimed, [Ok(Claimed::No), Ok(Claimed::Yes)]);
+    assert_eq!(plain.get(a).await, Some(ticket(6)));
+    assert_eq!(store.extend_many(&[planted(a, 6), planted(b, 6)], 2 * LEASE).await, [Ok(()), Ok(())]);
+    assert!(lasts(plain.life(a).await, 2 * LEASE) && lasts(plain.life(b).await, LIFE));
+    assert_eq!(store.abandon_many(&[planted(b, 6), planted(a, 6)]).await, [Ok(()), Ok(())]);
+    assert_eq!((plain.get(a).await, plain.get(b).await.is_some()), (None, true));
 }

@@ -1,0 +1,189 @@
+//! Asking the shared tier for all keys that a batch leads: one look at all of them, one probe of those that were not there, and one claim of
+//! those whose value is of no use.
+
+use std::sync::Arc;
+
+use super::super::answer::Maybe;
+use super::super::ask::{Keep, Look, MAX_LOOKS, Opened};
+use super::super::{TieredCache, Value};
+use super::fetch::{Led, Open, ToLoad};
+use super::keys::Batch;
+use crate::error::Fault;
+use crate::flight::outcome::Outcome;
+use crate::l2::Claimed;
+use crate::l2::many::{Claim, Planted};
+use crate::l2::tier::Tier;
+use crate::lease::Ticket;
+use crate::rule::policy::Policy;
+use crate::rule::stamp::Stamp;
+use crate::wire::slot::Slot;
+
+/// What one look at the keys of a batch came to, beside the answers.
+struct Looked<'a> {
+    to_load: Vec<ToLoad<'a>>,
+    /// Not there.
+    absent: Vec<Led<'a>>,
+    /// There, and of no use to anybody.
+    unusable: Vec<(Led<'a>, Stamp)>,
+    /// To be looked at again.
+    later: Vec<Led<'a>>,
+}
+
+impl<'a> Looked<'a> {
+    fn load(&mut self, led: Led<'a>, keep: Keep) {
+        self.to_load.push(ToLoad { led, keep });
+    }
+}
+
+impl TieredCache {
+    /// Asks for what this call leads. Answers what was found, leaves those for another look that other instances load, and returns the rest.
+    ///
+    /// What is suspect here is read like what is missing: the value comes with the same trip as its stamp would.
+    pub(super) async fn ask_many<'a, V: Value>(
+        &self,
+        batch: &mut Batch<'a, V>,
+        open: &mut Open<'a>,
+        policy: &Policy,
+    ) -> Vec<ToLoad<'a>> {
+        let mut looked = Looked { to_load: Vec::new(), absent: Vec::new(), unusable: Vec::new(), later: Vec::new() };
+        let (mut asked, mut names) = (Vec::with_capacity(open.led.len()), Vec::with_capacity(open.led.len()));
+        for led in std::mem::take(&mut open.led) {
+            // Another flight may have landed between our look at L1 and our registration.
+            if let Some((entry, answer)) = self.landed_meanwhile(&led) {
+                batch.answer(led.asked.place, answer);
+                led.flight.finish(Outcome::Entry(entry), || {});
+                continue;
+            }
+            match self.unasked(&led.flight, led.asked.key, &led.begun) {
+                Ok(tier) => {
+                    names.push(tier.name(led.asked.key.text));
+                    asked.push(led);
+                }
+                Err(keep) => looked.load(led, keep),
+            }
+        }
+        let Some(tier) = self.shared.tier.as_ref().filter(|_| !asked.is_empty()) else { return looked.to_load };
+        let answers = tier.read_many(&names).await;
+        #[cfg(feature = "chaos")]
+        crate::pause::at(crate::pause::Point::AfterReply).await;
+        for (led, answer) in asked.into_iter().zip(answers) {
+            let look = self.looked(led.asked.key, answer);
+            self.judge(batch, led, look, policy, &mut looked);
+        }
+        self.plant_many(tier, batch, policy, &mut looked).await;
+        self.claim_many(tier, &mut looked).await;
+        open.led = looked.later;
+        looked.to_load
+    }
+
+    /// What one key was found to hold.
+    fn judge<'a, V: Value>(&self, batch: &mut Batch<'a, V>, led: Led<'a>, look: Look, policy: &Policy, looked: &mut Looked<'a>) {
+        let (key, counters) = (led.asked.key, &self.instance().counters);
+        let held = match look {
+            Look::Held(held) => held,
+            Look::Absent => return looked.absent.push(led),
+            Look::Load(keep) => return looked.load(led, keep),
+        };
+        match Slot::of(&held) {
+            Slot::Foreign => {
+                self.tell_foreign(key);
+                looked.load(led, Keep::Local);
+            }
+            Slot::Ticket(_) if led.waited < self.shared.config.wait_budget => {
+                if led.waited.is_zero() {
+                    counters.ticket_waits.one();
+                }
+                counters.ticket_polls.one();
+                looked.later.push(led);
+            }
+            // Counted at the end of the wait: what comes of it may still be a hit.
+            Slot::Ticket(_) | Slot::Hold => {
+                counters.l2_misses.one();
+                looked.load(led, Keep::Nothing);
+            }
+            Slot::Value { stamp, bytes } => match self.open::<Maybe<V>>(key, bytes, Some(policy), &led.begun) {
+                Opened::Usable(entry, answer) => {
+                    counters.l2_hits.one();
+                    self.shared.habit.note(true);
+                    batch.answer(led.asked.place, answer);
+                    self.land(led.flight, key, entry, true);
+                }
+                Opened::LeftAlone => looked.load(led, Keep::Local),
+                Opened::Unusable => looked.unusable.push((led, stamp)),
+            },
+        }
+    }
+
+    /// Plants a ticket in each key that held nothing, unless another instance has come before.
+    async fn plant_many<'a, V: Value>(&self, tier: &Arc<Tier>, batch: &mut Batch<'a, V>, policy: &Policy, looked: &mut Looked<'a>) {
+        let absent = std::mem::take(&mut looked.absent);
+        if absent.is_empty() {
+            return;
+        }
+        // New ones each time: a token is sent once. Whatever the way out of here, each is given back unless it is spent.
+        let tickets: Vec<Ticket> = absent.iter().map(|led| self.ticket(tier, led.asked.key)).collect();
+        let answers = tier.probe_many(&planted(&tickets)).await;
+        let mut silent = Vec::new();
+        for ((led, ticket), answer) in absent.into_iter().zip(tickets).zip(answers) {
+            match answer {
+                Ok(None) => {
+                    self.instance().counters.l2_misses.one();
+                    self.shared.habit.note(false);
+                    led.flight.stow(ticket);
+                    looked.load(led, Keep::Shared);
+                }
+                // The probe may still arrive: it must not count as seen, so the fill is forfeited.
+                Err(Fault::Unanswered(_)) => {
+                    silent.push(ticket);
+                    looked.load(led, Keep::Briefly);
+                }
+                answer => {
+                    ticket.spend();
+                    let look = self.looked(led.asked.key, answer);
+                    self.judge(batch, led, look, policy, looked);
+                }
+            }
+        }
+        Ticket::give_back(silent);
+    }
+
+    /// Swaps unusable values for our tickets, so that one instance loads each and not all.
+    async fn claim_many(&self, tier: &Arc<Tier>, looked: &mut Looked<'_>) {
+        let unusable = std::mem::take(&mut looked.unusable);
+        if unusable.is_empty() {
+            return;
+        }
+        let tickets: Vec<Ticket> = unusable.iter().map(|(led, _)| self.ticket(tier, led.asked.key)).collect();
+        let each = tickets.iter().zip(&unusable);
+        let claims: Vec<Claim<'_>> =
+            each.map(|(ticket, (_, seen))| Claim { name: ticket.name(), seen: *seen, ticket: ticket.stamp() }).collect();
+        let answers = tier.claim_many(&claims).await;
+        let mut silent = Vec::new();
+        for (((mut led, _), ticket), answer) in unusable.into_iter().zip(tickets).zip(answers) {
+            match answer {
+                Ok(Claimed::Yes) => {
+                    led.flight.stow(ticket);
+                    looked.load(led, Keep::Shared);
+                }
+                Ok(Claimed::No) => {
+                    ticket.spend();
+                    led.looks += 1;
+                    if led.looks >= MAX_LOOKS { looked.load(led, Keep::Nothing) } else { looked.later.push(led) }
+                }
+                Err(Fault::Unanswered(_)) => {
+                    silent.push(ticket);
+                    looked.load(led, Keep::Briefly);
+                }
+                Err(_) => {
+                    ticket.spend();
+                    looked.load(led, Keep::Local);
+                }
+            }
+        }
+        Ticket::give_back(silent);
+    }
+}
+
+fn planted(tickets: &[Ticket]) -> Vec<Planted<'_>> {
+    tickets.iter().map(|ticket| Planted { name: ticket.name(), ticket: ticket.stamp() }).collect()
+}

@@ -1,0 +1,226 @@
+//! Loading the keys of a batch with one call of its loader, and keeping what that brings.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::answer::Maybe;
+use super::super::fill::{Filling, Ready};
+use super::super::load::{Beside, Limits, Lost, Running, run};
+use super::super::telling::{AsLoadError, Failed, Telling as _};
+use super::super::{Rules, TieredCache, Value};
+use super::fetch::{Open, ToLoad};
+use super::keys::{Asked, Batch};
+use crate::error::LoadError;
+use crate::flight::outcome::{Failure, Outcome};
+use crate::key::KeyHash;
+use crate::l2::Loading;
+use crate::l2::many::{Fill, MOST, MOST_BYTES, fill_up, is_silent};
+use crate::lease::{Ticket, extend_all};
+use crate::unhashed::BuildUnhashed;
+
+/// What a loader has brought, by key: nothing where it has named none.
+type Brought<V> = HashMap<KeyHash, Option<V>, BuildUnhashed>;
+
+/// One that is to be stored, and its answer.
+struct Stored<'a, V> {
+    one: ToLoad<'a>,
+    answer: Maybe<V>,
+    ready: Ready,
+}
+
+impl TieredCache {
+    /// Loads those keys, and those that this caller loads alone, by one call; keeps what may be kept, and answers all of them.
+    pub(super) async fn load_many<'a, V, E, L, N, F, Fut>(
+        &self,
+        batch: &mut Batch<'a, V>,
+        open: &mut Open<'a>,
+        mut to_load: Vec<ToLoad<'a>>,
+        rules: &impl Rules,
+        load: &mut F,
+    ) -> Result<(), LoadError<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        L: IntoIterator<Item = (N, V)>,
+        N: AsRef<str>,
+        F: FnMut(Vec<String>) -> Fut,
+        Fut: Future<Output = Result<L, E>>,
+    {
+        let alone = std::mem::take(&mut open.alone);
+        to_load.sort_unstable_by_key(|one| one.led.asked.place);
+        let mut wanted: Vec<Asked<'a>> = to_load.iter().map(|one| one.led.asked).chain(alone.iter().copied()).collect();
+        wanted.sort_unstable_by_key(|asked| asked.place);
+
+        let counters = &self.instance().counters;
+        counters.loads.one();
+        counters.batched.add(u64::try_from(wanted.len()).unwrap_or_default());
+        if !alone.is_empty() {
+            counters.loads_alone.one();
+        }
+        let config = &self.shared.config;
+        let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
+        // Those as well that wait for another instance: asked for by the loader they would wait for this very call.
+        let led = open.led.iter().map(|led| led.asked.key.hash);
+        let running: HashSet<_, BuildUnhashed> = wanted.iter().map(|asked| asked.key.hash).chain(led).collect();
+        let running = Running::Many(Arc::as_ptr(&self.shared).addr(), Arc::new(running));
+        let asked = self.now();
+        let mut watch = Watch { cache: self, to_load };
+        let names = wanted.iter().map(|asked| asked.key.text.to_owned()).collect();
+        let empty: Brought<V> = wanted.iter().map(|asked| (asked.key.hash, None)).collect();
+        wanted.iter().for_each(|asked| self.note_load(asked.key, Loading::Begun));
+        // What it returns is taken apart within the guarded load: to iterate over it may run the caller's code, too.
+        let loaded = run(running, limits, &mut watch, async || load(names).await.map(|loaded| self.sorted(loaded, empty))).await;
+        let to_load = watch.to_load;
+        let came = if loaded.is_ok() { Loading::Ended } else { Loading::Failed };
+        wanted.iter().for_each(|asked| self.note_load(asked.key, came));
+        let mut brought = match loaded {
+            Ok(brought) => brought,
+            Err(Lost::Stopped(told)) => {
+                fail_many(to_load, &Failure::TimedOut(config.load_limit));
+                return Err(told);
+            }
+            Err(Lost::Failed(failed)) => {
+                match failed {
+                    Failed::Loader(_) => counters.load_errors.one(),
+                    Failed::Panicked(_) => counters.load_panics.one(),
+                }
+                return Err(AsLoadError.failed(failed, |failure| {
+                    if let Some(failure) = failure {
+                        fail_many(to_load, &failure);
+                    }
+                }));
+            }
+        };
+        for asked in alone {
+            batch.answer(asked.place, Maybe(brought.remove(&asked.key.hash).flatten()));
+        }
+        self.keep_many(batch, to_load, &mut brought, rules, asked.until(self.now())).await;
+        Ok(())
+    }
+
+    /// What a loader returned, by the keys it was asked for.
+    fn sorted<V, N: AsRef<str>>(&self, loaded: impl IntoIterator<Item = (N, V)>, mut brought: Brought<V>) -> Brought<V> {
+        for (name, value) in loaded {
+            match brought.get_mut(&self.instance().hash(name.as_ref())) {
+                Some(place) => *place = Some(value),
+                None => self.tell_not_asked_for(name.as_ref()),
+            }
+        }
+        brought
+    }
+
+    /// Keeps what was loaded, as much in one step as goes in one, and answers with it.
+    async fn keep_many<'a, V: Value>(
+        &self,
+        batch: &mut Batch<'a, V>,
+        to_load: Vec<ToLoad<'a>>,
+        brought: &mut Brought<V>,
+        rules: &impl Rules,
+        cost: Duration,
+    ) {
+        let (mut step, mut bytes, mut silent) = (Vec::new(), 0_usize, false);
+        let (mut given_back, mut unkept) = (Vec::new(), Vec::new());
+        let mut to_load = to_load.into_iter().peekable();
+        while let Some(one) = to_load.next() {
+            let key = one.led.asked.key;
+            let answer = Maybe(brought.remove(&key.hash).flatten());
+            match self.ready(&one.led.flight, key, rules, &one.led.begun, one.keep, (&answer, cost)) {
+                Ok(ready) => {
+                    bytes = bytes.saturating_add(ready.parcel.bytes.len());
+                    step.push(Stored { one, answer, ready });
+                }
+                Err(ticket) => {
+                    given_back.extend(ticket);
+                    unkept.push((one, answer));
+                }
+            }
+            if step.len() < MOST && bytes < MOST_BYTES && to_load.peek().is_some() {
+                continue;
+            }
+            // First: who comes next finds the keys free.
+            Ticket::give_back(std::mem::take(&mut given_back));
+            for (one, answer) in unkept.drain(..) {
+                let filling = self.unkept(&one.led.begun, rules, &answer);
+                self.answer_with(batch, one, answer, filling);
+            }
+            bytes = 0;
+            silent = self.store_step(batch, std::mem::take(&mut step), rules, silent).await;
+        }
+    }
+
+    /// Stores one step of what was loaded. Says whether the shared tier is silent: then nothing more is sent.
+    async fn store_step<'a, V: Value>(
+        &self,
+        batch: &mut Batch<'a, V>,
+        step: Vec<Stored<'a, V>>,
+        rules: &impl Rules,
+        silent: bool,
+    ) -> bool {
+        let fills: Vec<Fill<'_>> = step.iter().filter_map(|stored| stored.ready.fill()).collect();
+        let count = fills.len();
+        let mut answers = match self.shared.tier.as_ref() {
+            Some(tier) if count > 0 && !silent => tier.fill_many(&fills).await,
+            _ => Vec::new(),
+        };
+        let silent = silent || (count > 0 && is_silent(&answers));
+        fill_up(&mut answers, count);
+        #[cfg(feature = "chaos")]
+        crate::pause::at(crate::pause::Point::BeforeInsertion).await;
+        let mut answers = answers.into_iter();
+        for Stored { one, answer, ready } in step {
+            let filled = if ready.fill().is_some() { answers.next() } else { None };
+            let filling = self.filled(ready, filled, rules, &one.led.begun, &answer);
+            self.answer_with(batch, one, answer, filling);
+        }
+        silent
+    }
+
+    fn answer_with<'a, V: Value>(&self, batch: &mut Batch<'a, V>, one: ToLoad<'a>, answer: Maybe<V>, filling: Filling) {
+        batch.answer(one.led.asked.place, answer);
+        self.land(one.led.flight, one.led.asked.key, filling.entry, filling.keep);
+    }
+
+    fn tell_not_asked_for(&self, name: &str) {
+        let counters = &self.instance().counters;
+        counters.not_asked_for.one();
+        if counters.told.not_asked_for.first() {
+            let start: String = name.chars().take(64).collect();
+            tracing::warn!(
+                key = start,
+                "a loader of many keys returned one that it was not asked for: ignored; further ones are only counted"
+            );
+        }
+    }
+}
+
+/// Ends the flights of a load that failed.
+fn fail_many(to_load: Vec<ToLoad<'_>>, failure: &Failure) {
+    // First: who comes next finds the keys free.
+    Ticket::give_back(to_load.iter().filter_map(|one| one.led.flight.unstow()).collect());
+    for one in to_load {
+        one.led.flight.finish(Outcome::Failed(failure.clone()), || {});
+    }
+}
+
+/// What a load does beside loading: it keeps the tickets of its flights alive, and minds the limit.
+struct Watch<'a, 'k> {
+    cache: &'a TieredCache,
+    to_load: Vec<ToLoad<'k>>,
+}
+
+impl<E> Beside<LoadError<E>> for Watch<'_, '_> {
+    fn beat(&self) {
+        if let Some(tier) = &self.cache.shared.tier {
+            let standing = self.to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::standing));
+            extend_all(tier, standing.collect());
+        }
+    }
+
+    fn over_limit(&mut self) -> Option<LoadError<E>> {
+        self.cache.instance().counters.load_timeouts.one();
+        // A loader that stops is dropped first, and then its flights end.
+        Some(LoadError::TimedOut(self.cache.shared.config.load_limit))
+    }
+}

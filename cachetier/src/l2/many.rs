@@ -1,0 +1,110 @@
+//! Calls for many keys: what each names, and into which steps a batch of them is cut. How they are sent is the tier's.
+
+use std::time::Duration;
+
+use crate::error::Fault;
+use crate::rule::stamp::Stamp;
+
+/// How many keys go in one step.
+pub(crate) const MOST: usize = 1_000;
+
+/// How many bytes of names and values go in one step; one key goes whatever it has.
+pub(crate) const MOST_BYTES: usize = 4 << 20;
+
+/// A ticket of a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planted<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) ticket: Stamp,
+}
+
+/// A fill.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fill<'a> {
+    pub(crate) name: &'a str,
+    /// The ticket that is swapped for the value.
+    pub(crate) seen: Stamp,
+    pub(crate) value: &'a [u8],
+    pub(crate) life: Duration,
+}
+
+/// A claim.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) name: &'a str,
+    /// The value that is swapped for the ticket.
+    pub(crate) seen: Stamp,
+    pub(crate) ticket: Stamp,
+}
+
+/// What takes up so many bytes on its way.
+pub(crate) trait Weighs {
+    fn bytes(&self) -> usize;
+}
+
+impl Weighs for String {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Weighs for Planted<'_> {
+    fn bytes(&self) -> usize {
+        self.name.len()
+    }
+}
+
+impl Weighs for Fill<'_> {
+    fn bytes(&self) -> usize {
+        self.name.len().saturating_add(self.value.len())
+    }
+}
+
+impl Weighs for Claim<'_> {
+    fn bytes(&self) -> usize {
+        self.name.len()
+    }
+}
+
+/// Cuts a batch into steps.
+pub(crate) fn steps<T: Weighs>(batch: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut rest = batch;
+    std::iter::from_fn(move || {
+        let mut bytes = 0_usize;
+        let fits = |item: &&T| {
+            bytes = bytes.saturating_add(item.bytes());
+            bytes <= MOST_BYTES
+        };
+        let count = rest.iter().take(MOST).take_while(fits).count().max(1);
+        let (step, left) = rest.split_at_checked(count)?;
+        rest = left;
+        Some(step)
+    })
+}
+
+/// An answer for each of a batch, in its order.
+pub(crate) type Answers<T> = Vec<Result<T, Fault>>;
+
+/// Whether the tier has not answered: then the rest of a batch is not sent, so that a silent one is waited for once.
+pub(crate) fn is_silent<T>(answers: &[Result<T, Fault>]) -> bool {
+    answers.iter().all(|answer| matches!(answer, Err(Fault::Unanswered(_) | Fault::Away(_))))
+}
+
+/// Answers for those that were not sent.
+pub(crate) fn fill_up<T>(answers: &mut Answers<T>, count: usize) {
+    answers.resize_with(count, || Err(Fault::Away("not sent: the keys before it had no answer".into())));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_by_keys_and_by_bytes_and_nothing_is_left_out() {
+        let small = vec!["k".to_owned(); 2 * MOST + 1];
+        assert_eq!(steps(&small).map(<[_]>::len).collect::<Vec<_>>(), [MOST, MOST, 1]);
+        let large = ["x".repeat(MOST_BYTES + 1), "k".to_owned(), "x".repeat(MOST_BYTES - 1), "k".to_owned()];
+        assert_eq!(steps(&large).map(<[_]>::len).collect::<Vec<_>>(), [1, 2, 1]);
+        assert_eq!(steps::<String>(&[]).count(), 0);
+    }
+}
