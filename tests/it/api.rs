@@ -99,6 +99,12 @@ async fn what_async_functions_return_can_be_spawned() {
     assert_eq!(sent(cache.get_or_load("a", policy.tags(["t"]), || async { Ok::<_, Infallible>(1_u32) })).await.unwrap(), 1);
     assert_eq!(sent(cache.get_or_load_optional("b", policy, || async { Ok::<_, Infallible>(None::<u32>) })).await.unwrap(), None);
     assert_eq!(sent(cache.get_or_compute("c", policy, || async { 2_u32 })).await.unwrap(), 2);
+    let many = sent(cache.get_or_load_many(["a", "c"], policy, async |keys: Vec<String>| {
+        Ok::<_, Infallible>(keys.into_iter().map(|key| (key, 2_u32)).collect::<Vec<_>>())
+    }));
+    assert_eq!(many.await.unwrap(), [Some(1), Some(2)]);
+    assert_eq!(sent(cache.get_many::<u32>(["a", "none"])).await, [Some(1), None]);
+    assert!(sent(cache.set_many([("d", 5_u32)], policy)).await.iter().all(Result::is_ok));
     let token = sent(cache.set("a", 3_u32, policy)).await.unwrap().confirmed().unwrap();
     sent(cache.wait_for(token, LIMIT)).await.unwrap();
     assert!(sent(cache.remove("a")).await.unwrap().held);

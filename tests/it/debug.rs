@@ -8,9 +8,11 @@ use std::fmt::{Debug, Display};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cachetier::testing::{Counted, Group, Loads as _, Source};
 use cachetier::{
-    CacheError, Call, CallKind, Clock, Codec, Delivery, Eviction, InProcess, Invalidator, KeyText, Lag, LoadError, OnRestart,
-    OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress, SharedError, TieredCache, Token, TokenError, WaitError,
+    CacheError, Call, CallKind, Clock, Codec, Compression, Delivery, Eviction, InProcess, Invalidator, KeyText, Lag, LoadError,
+    OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress, SharedError, TieredCache, Token, TokenError,
+    WaitError,
 };
 
 /// Every public item: what can be shown is read from it.
@@ -26,7 +28,8 @@ const KEY: &str = "mail:ada@example.org:";
 const URL: &str = "redis://adalovelace:hunter2@127.0.0.1:1/";
 
 /// What is about a key, a tag or a prefix, and so shows it: its user has put it there, or must know which it was.
-const ABOUT_KEYS: [&str; 8] = ["CacheError", "Call", "KeyError", "KeyText", "LoadError", "Purge", "PurgeError", "Tagged"];
+const ABOUT_KEYS: [&str; 9] =
+    ["CacheError", "Call", "KeyError", "KeyText", "LoadError", "Purge", "PurgeError", "Tagged", "testing::Event"];
 
 /// What has been shown, by the name of the type.
 #[derive(Debug, Default)]
@@ -58,6 +61,7 @@ async fn nothing_that_is_shown_holds_a_secret_or_a_value() {
     answers(&mut shown).await;
     errors(&mut shown).await;
     settings(&mut shown);
+    testing(&mut shown).await;
 
     let names: Vec<&str> = shown.0.keys().copied().collect();
     assert_eq!(names, listed(), "each type of docs/api.txt that can be shown is shown here, holding a secret if it can");
@@ -184,11 +188,32 @@ async fn shared_errors(shown: &mut Shown) {
 }
 
 /// What is said to a cache, and what it is made of.
+/// What tests of a service hold.
+async fn testing(shown: &mut Shown) {
+    let builder = Group::builder().instances(1).configure(|builder| builder.redis(URL));
+    shown.debug("testing::GroupBuilder", &builder);
+    let (group, source) = (Group::new(1).await, Source::from([(KEY, "cached-value".to_owned())]));
+    let policy = Policy::ttl(Duration::from_secs(60));
+    let counted = Counted::begin(&source);
+    assert_eq!(group.instance(0).get_or_load(KEY, policy, || source.load(KEY)).await.unwrap(), "cached-value");
+    shown.debug("testing::Counted", &counted);
+    shown.debug("testing::Source", &source);
+    shown.debug("testing::Tally", &source.tally());
+    shown.debug("testing::Group", &group);
+    for event in group.events() {
+        shown.both("testing::Event", &event);
+        shown.both("testing::What", &event.what);
+    }
+    source.fail_next();
+    shown.both("testing::SourceError", &source.load(KEY).await.unwrap_err());
+}
+
 fn settings(shown: &mut Shown) {
     let (clock, hand) = Clock::manual();
     shown.debug("Clock", &clock);
     shown.debug("ManualClock", &hand);
     shown.debug("Codec", &Codec::Postcard);
+    shown.debug("Compression", &Compression::Lz4);
     shown.debug("Eviction", &Eviction::Lru);
     shown.debug("OnRestart", &OnRestart::Trust);
     shown.debug("OnUnreachable", &OnUnreachable::Fail);

@@ -64,18 +64,15 @@ const KEPT: usize = 1_000;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Source<V> {
     shared: Arc<Shared<V>>,
 }
 
-#[derive(Debug)]
 struct Shared<V> {
     rows: Mutex<Rows<V>>,
     gate: watch::Sender<Gate>,
 }
 
-#[derive(Debug)]
 struct Rows<V> {
     by_key: BTreeMap<String, Row<V>>,
     /// How many of the loads to come fail.
@@ -85,7 +82,6 @@ struct Rows<V> {
     latest: VecDeque<String>,
 }
 
-#[derive(Debug)]
 struct Row<V> {
     value: Option<V>,
     version: u64,
@@ -129,6 +125,14 @@ impl fmt::Display for SourceError {
 }
 
 impl std::error::Error for SourceError {}
+
+/// How much there is, and neither keys nor values.
+impl<V> fmt::Debug for Source<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.rows();
+        f.debug_struct("Source").field("keys", &rows.by_key.len()).field("loads", &rows.tally.loads).finish_non_exhaustive()
+    }
+}
 
 impl<V> Source<V> {
     /// Returns a source without values.

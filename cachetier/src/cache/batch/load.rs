@@ -69,12 +69,16 @@ impl TieredCache {
         let mut watch = Watch { cache: self, to_load };
         let names = wanted.iter().map(|asked| asked.key.text.to_owned()).collect();
         let empty: Brought<V> = wanted.iter().map(|asked| (asked.key.hash, None)).collect();
-        wanted.iter().for_each(|asked| self.note_load(asked.key, Loading::Begun));
+        for asked in &wanted {
+            self.note_load(asked.key, Loading::Begun);
+        }
         // What it returns is taken apart within the guarded load: to iterate over it may run the caller's code, too.
         let loaded = run(running, limits, &mut watch, async || load(names).await.map(|loaded| self.sorted(loaded, empty))).await;
         let to_load = watch.to_load;
         let came = if loaded.is_ok() { Loading::Ended } else { Loading::Failed };
-        wanted.iter().for_each(|asked| self.note_load(asked.key, came));
+        for asked in &wanted {
+            self.note_load(asked.key, came);
+        }
         let mut brought = match loaded {
             Ok(brought) => brought,
             Err(Lost::Stopped(told)) => {
