@@ -6,11 +6,12 @@ use std::convert::Infallible;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
+use cachetier::testing::{Event, Group, GroupBuilder, Source, SourceError, Tally, What};
 use cachetier::{
-    AlreadyInstalled, CacheBuilder, CacheError, Call, CallKind, Clock, Codec, ConfigError, Delivery, Era, Eviction, InProcess,
-    Invalidator, InvalidatorBuilder, InvalidatorStats, KeyError, KeyText, Lag, LoadError, ManualClock, OnRestart, OnUnreachable,
-    Plan, Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Seq, SharedError, Stats, Tagged,
-    TieredCache, Token, TokenError, WaitError, WriteGuard,
+    AlreadyInstalled, CacheBuilder, CacheError, Call, CallKind, Clock, Codec, Compression, ConfigError, Delivery, Era, Eviction,
+    InProcess, Invalidator, InvalidatorBuilder, InvalidatorStats, KeyError, KeyText, Lag, LoadError, ManualClock, OnRestart,
+    OnUnreachable, Plan, Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Seq, SharedError, Stats,
+    Tagged, TieredCache, Token, TokenError, WaitError, WriteGuard,
 };
 
 /// Goes to any thread, and is used by several at once.
@@ -40,6 +41,13 @@ fn public_types_are_sent_shared_and_cloned() {
     data::<Clock>();
     data::<ManualClock>();
     data::<Codec>();
+    data::<Compression>();
+    shared::<Group>();
+    shared::<GroupBuilder>();
+    handle::<Source<String>>();
+    data::<Event>();
+    data::<What>();
+    data::<Tally>();
     data::<Eviction>();
     data::<OnRestart>();
     data::<OnUnreachable>();
@@ -73,6 +81,7 @@ fn errors_go_into_whatever_holds_any_error() {
     error::<LoadError<Infallible>>();
     error::<PurgeError>();
     error::<TokenError>();
+    error::<SourceError>();
     error::<WaitError>();
     error::<AlreadyInstalled>();
     around::<SharedError<Box<dyn std::error::Error + Send + Sync>>>();

@@ -187,7 +187,6 @@ async fn shared_errors(shown: &mut Shown) {
     }
 }
 
-/// What is said to a cache, and what it is made of.
 /// What tests of a service hold.
 async fn testing(shown: &mut Shown) {
     let builder = Group::builder().instances(1).configure(|builder| builder.redis(URL));
@@ -208,6 +207,7 @@ async fn testing(shown: &mut Shown) {
     shown.both("testing::SourceError", &source.load(KEY).await.unwrap_err());
 }
 
+/// What is said to a cache, and what it is made of.
 fn settings(shown: &mut Shown) {
     let (clock, hand) = Clock::manual();
     shown.debug("Clock", &clock);

@@ -104,9 +104,10 @@ fn difference(held: &str, lines: &BTreeSet<String>) -> Option<String> {
 fn fixed(lines: &BTreeSet<String>) -> Vec<&str> {
     let is_fixed = |line: &&str| {
         // All its fields are public, or there are none: others may make it.
-        let whole = line.contains(": pub struct ") && [" {}", "()", ";"].iter().any(|end| line.ends_with(end));
-        // The attribute would stand between the colon and the item.
-        whole || line.contains(": pub enum ") || (line.contains("] pub enum ") && !line.contains("#[non_exhaustive]"))
+        let is_whole = [" {}", "()", ";"].iter().any(|end| line.ends_with(end));
+        // The attributes stand between the colon and the item.
+        let is = |what: &str| [": ", "] "].iter().any(|before| line.contains(&format!("{before}pub {what} ")));
+        !line.contains("#[non_exhaustive]") && (is("enum") || (is("struct") && is_whole))
     };
     lines.iter().map(String::as_str).filter(is_fixed).collect()
 }
@@ -122,6 +123,8 @@ mod tests {
             "B: #[must_use] pub enum B",
             "C: pub enum C",
             "D: pub struct D {}",
+            "G: #[must_use] pub struct G {}",
+            "H: #[cfg(feature = \"h\")] #[non_exhaustive] pub struct H {}",
             "E: pub struct E { .. }",
             "F: pub struct F;",
             "G: #[non_exhaustive] pub struct G {}",

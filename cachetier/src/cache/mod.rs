@@ -265,7 +265,7 @@ impl TieredCache {
         if self.closed() { Err(CacheError::Closed) } else { Ok(()) }
     }
 
-    fn closed(&self) -> bool {
+    pub(crate) fn closed(&self) -> bool {
         self.shared.closed.load(Ordering::Acquire)
     }
 }

@@ -290,6 +290,11 @@ impl Link {
         self.shared.line()
     }
 
+    /// Gives up a line, if it is still the present one.
+    pub(super) fn lose(&self, line: &Line, why: &str) {
+        self.shared.lose(line, &bounded(why));
+    }
+
     /// The number of the present line, or of a later one.
     pub(super) fn lines(&self) -> u64 {
         self.shared.lines.load(Ordering::Acquire)

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::Fault;
+use crate::wire::slot::Slot;
 
 use super::connect::{Dial, Heard, Line, Link};
 
@@ -34,8 +35,15 @@ impl Large {
         Self { dial, link: OnceLock::new(), keys, any: AtomicBool::new(false) }
     }
 
-    /// A value of that key has been seen. What was large and is not any longer goes over the shared connection again.
-    pub(super) fn saw(&self, key: &str, bytes: usize) {
+    /// What a key holds has been read. A ticket or nothing tells no more than that what was there has gone.
+    pub(super) fn saw(&self, key: &str, slot: &[u8]) {
+        if slot.len() >= LARGE || (self.any.load(Ordering::Relaxed) && matches!(Slot::of(slot), Slot::Value { .. })) {
+            self.note(key, slot.len());
+        }
+    }
+
+    /// A value of so many bytes stands there. What was large and is not any longer goes over the shared connection again.
+    pub(super) fn note(&self, key: &str, bytes: usize) {
         if bytes < LARGE && !self.any.load(Ordering::Relaxed) {
             return;
         }
@@ -62,9 +70,17 @@ impl Large {
     /// proven is proven of that one. Else the shared one.
     pub(super) fn way<'a>(&'a self, shared: &'a Link) -> Result<(&'a Link, Line), Fault> {
         let line = shared.line()?;
+        if line.run() == 0 {
+            // Nothing tells whether another one would go to the same process.
+            return Ok((shared, line));
+        }
         let own = self.link.get_or_init(|| Link::open(self.dial.clone(), Heard::No).ok()).as_ref();
-        let apart = own.and_then(|own| Some((own, own.line().ok()?)));
-        Ok(apart.filter(|(_, apart)| apart.run() != 0 && apart.run() == line.run()).unwrap_or((shared, line)))
+        Ok(own.and_then(|own| beside(own, &line)).unwrap_or((shared, line)))
+    }
+
+    /// The connection of its own, if there is one that could be used: a question may be under way over it.
+    pub(super) fn own(&self, shared: &Link) -> Option<(&Link, Line)> {
+        beside(self.link.get()?.as_ref()?, &shared.line().ok()?)
     }
 
     pub(super) fn close(&self) {
@@ -74,8 +90,20 @@ impl Large {
     }
 
     fn place(&self, hash: u64) -> Option<&AtomicU64> {
-        self.keys.get(usize::try_from(hash).unwrap_or_default() & (PLACES - 1))
+        self.keys.get(usize::try_from(hash & (PLACES as u64 - 1)).unwrap_or_default())
     }
+}
+
+/// The present line of `own`, if it goes where `shared` does. One that goes to another process is given up, to be made anew.
+fn beside<'a>(own: &'a Link, shared: &Line) -> Option<(&'a Link, Line)> {
+    let line = own.line().ok()?;
+    if line.run() != 0 && line.run() == shared.run() {
+        return Some((own, line));
+    }
+    if line.run() != 0 && shared.run() != 0 {
+        own.lose(&line, "connected to another server than the other connection");
+    }
+    None
 }
 
 /// Never zero, which is an empty place.

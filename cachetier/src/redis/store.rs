@@ -79,8 +79,8 @@ impl RedisStore {
     ) -> Answers<Option<Vec<u8>>> {
         let answers = each(keys.len(), replies, bytes);
         for (key, answer) in keys.zip(&answers) {
-            if let Ok(found) = answer {
-                self.large.saw(key, found.as_ref().map_or(0, Vec::len));
+            if let Ok(Some(found)) = answer {
+                self.large.saw(key, found);
             }
         }
         answers
@@ -89,7 +89,9 @@ impl RedisStore {
     /// What a key holds.
     fn found(&self, key: &str, reply: Value) -> Result<Option<Vec<u8>>, Fault> {
         let found = bytes(reply)?;
-        self.large.saw(key, found.as_ref().map_or(0, Vec::len));
+        if let Some(found) = &found {
+            self.large.saw(key, found);
+        }
         Ok(found)
     }
 
@@ -254,7 +256,7 @@ impl Store for RedisStore {
                 .await?
         };
         // Who stores it is who reads it next.
-        self.large.saw(key, value.len());
+        self.large.note(key, value.len());
         Ok(if swapped(&reply)? { Filled::Stored } else { Filled::Refused })
     }
 
@@ -270,7 +272,11 @@ impl Store for RedisStore {
     }
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
-        self.swap(&self.abandon, key, &[&ticket.0], self.limits.command).await.map(|_| ())
+        let shared = self.swap(&self.abandon, key, &[&ticket.0], self.limits.command).await;
+        // What planted it may be under way over the other connection still: what gives it back must come behind it there.
+        let Some((own, line)) = self.large.own(&self.link) else { return shared.map(|_| ()) };
+        own.run_over(line, &self.abandon, &[key.as_bytes()], &[&ticket.0], self.limits.command).await?;
+        shared.map(|_| ())
     }
 
     async fn read_many(&self, names: &[String]) -> Answers<Option<Vec<u8>>> {
@@ -331,7 +337,7 @@ impl Store for RedisStore {
         // As after one fill.
         for (fill, answer) in fills.iter().zip(&answers) {
             if answer.is_ok() {
-                self.large.saw(fill.name, fill.value.len());
+                self.large.note(fill.name, fill.value.len());
             }
         }
         answers
@@ -356,7 +362,11 @@ impl Store for RedisStore {
 
     async fn abandon_many(&self, tickets: &[Planted<'_>]) -> Answers<()> {
         let run = |form, one: &Planted<'_>| Run::new(&self.abandon, form, &[one.name.as_bytes()], &[&one.ticket.0]);
-        self.swap_many(self.shared(), tickets.iter(), run, (self.limits.command, |_| ())).await
+        let shared = self.swap_many(self.shared(), tickets.iter(), run, (self.limits.command, |_| ())).await;
+        // As after one.
+        let Some(way) = self.large.own(&self.link) else { return shared };
+        let own = self.swap_many(Ok(way), tickets.iter(), run, (self.limits.command, |_| ())).await;
+        shared.into_iter().zip(own).map(|(shared, own)| shared.and(own)).collect()
     }
 
     async fn walks(&self, selection: &Selection) -> Result<Vec<Box<dyn Walk>>, Fault> {

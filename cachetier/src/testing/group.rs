@@ -199,7 +199,8 @@ impl Group {
     /// Lets `by` pass, for the clock and for tokio's timers together: checks, sweeps, the service's own timers and what waits for
     /// them take place in their order. Then settles.
     ///
-    /// The clock is ahead of the timers by 250 ms at most; where more than 17 minutes pass, by a 4,096th of them.
+    /// The clock is ahead of the timers by 250 ms at most; where more than 17 minutes pass, by a 4,096th of them: in steps of seconds, that is
+    /// from two hours on, proofs and tickets may end within a step.
     ///
     /// ```
     /// use std::time::Duration;
@@ -405,12 +406,17 @@ impl Group {
     async fn unsettled(&self) -> Option<String> {
         // Without the lock: a look may ask the tier for a proof.
         let members: Vec<Member> = self.members().clone();
+        let mut applied = Vec::with_capacity(members.len());
         for (instance, member) in members.iter().enumerate() {
-            if let Some(why) = member.unsettled(&self.tier, &self.namespace).await {
-                return Some(format!("instance {instance} {why}"));
+            match member.at_rest(&self.tier, &self.namespace).await {
+                Ok(upto) => applied.push(upto),
+                Err(why) => return Some(format!("instance {instance} {why}")),
             }
         }
-        None
+        // One that came to rest late may have told something that those before it have not applied.
+        let told = members.iter().map(|member| member.told(&self.tier, &self.namespace));
+        let moved = told.zip(applied).position(|(told, applied)| told != applied);
+        moved.map(|instance| format!("instance {instance} has been told more meanwhile"))
     }
 
     /// Which instance of the tier it is.

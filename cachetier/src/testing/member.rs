@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Tally;
 use crate::cache::TieredCache;
 use crate::l2::memory::InProcess;
+use crate::rule::seq::Token;
 
 #[derive(Clone)]
 pub(super) struct Member {
@@ -19,9 +20,9 @@ impl Member {
         Self { cache, past: Vec::new(), ended: false }
     }
 
-    /// Which instance of the tier it is, while it lives.
+    /// Which instance of the tier it is, while it lives: the service itself may have closed its cache.
     pub(super) fn number(&self) -> Option<usize> {
-        self.cache.number().filter(|_| !self.ended)
+        self.cache.number().filter(|_| !self.ended && !self.cache.closed())
     }
 
     /// Whether it is this instance of the tier, or was.
@@ -50,31 +51,36 @@ impl Member {
         self.past.iter().chain([&self.cache])
     }
 
-    /// Why it is not at rest, if it is not.
-    pub(super) async fn unsettled(&self, tier: &InProcess, namespace: &str) -> Option<String> {
-        let number = self.number()?;
+    /// Up to where it has been told of the lane, if it can be.
+    pub(super) fn told(&self, tier: &InProcess, namespace: &str) -> Option<Token> {
+        self.number().filter(|number| !tier.is_cut_off(*number)).and_then(|number| tier.heard_by(namespace, number))
+    }
+
+    /// Up to where it has applied the lane, if it can hear it; or why it is not at rest.
+    pub(super) async fn at_rest(&self, tier: &InProcess, namespace: &str) -> Result<Option<Token>, String> {
+        let Some(number) = self.number() else { return Ok(None) };
         let cache = &self.cache;
         if tier.is_cut_off(number) {
-            return (!cache.is_unproven()).then(|| "has not noticed that it is cut off".to_owned());
+            return if cache.is_unproven() { Ok(None) } else { Err("has not noticed that it is cut off".to_owned()) };
         }
         if tier.heard_by(namespace, number).is_none() {
-            return Some("does not listen to the lane yet".to_owned());
+            return Err("does not listen to the lane yet".to_owned());
         }
         let (writes, invalidations) = cache.under_way();
         if writes + invalidations > 0 {
-            return Some(format!("has {writes} writes under way, and {invalidations} invalidations to tell"));
+            return Err(format!("has {writes} writes under way, and {invalidations} invalidations to tell"));
         }
         // The clock may have moved since the last check: what a read does that finds no proof is done before it.
         if cache.is_unproven() {
             let _looked = cache.seek_proof().await;
         }
         if cache.is_unproven() {
-            return Some("cannot prove that it has missed nothing".to_owned());
+            return Err("cannot prove that it has missed nothing".to_owned());
         }
         // As somebody waits who was told: nothing older is served from then on, however lately it was loaded. Last, since the proof
         // may have brought something to light.
-        let stands = tier.heard_by(namespace, number)?;
+        let Some(stands) = tier.heard_by(namespace, number) else { return Err("does not listen to the lane any more".to_owned()) };
         let waited = cache.wait_for(stands, Duration::ZERO).await;
-        waited.err().map(|why| format!("has not applied all that was told: {why}"))
+        waited.map(|()| Some(stands)).map_err(|why| format!("has not applied all that was told: {why}"))
     }
 }

@@ -24,8 +24,11 @@ use crate::wire::faithful::{Faithful, Format};
 /// the bytes what they are is refused. JSON and MessagePack write the names of fields, so that a struct may gain or lose some between
 /// two releases that share a server; serde's `default` says what a missing one is.
 ///
-/// A type that is written and not read again is found when the first value of it is to be stored, which is read back first, in each
-/// cache, until that has worked once.
+/// A type that is written and not read again is mostly found when the first value of it is to be stored, which is read back first, in each
+/// cache, until that has worked once. It is the first value alone: where others differ from it in what they are made of, as with
+/// `skip_serializing_if`, or are nested deeper than is read, each instance finds them unusable and loads for itself, which
+/// [`Stats::l2_unusable`](crate::Stats::l2_unusable) counts. And it is not compared: JSON writes the number `1` as a map's key like the text `1`,
+/// so with keys of an untagged enum of both one is read as the other.
 ///
 /// A value that its codec cannot carry is returned and stored nowhere: counted in [`Stats::not_stored`](crate::Stats::not_stored),
 /// logged once for each type, and an error of [`set`](crate::TieredCache::set).

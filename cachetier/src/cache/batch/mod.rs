@@ -24,7 +24,8 @@ const AT_A_TIME: usize = 64;
 
 impl TieredCache {
     /// [`TieredCache::get`] for many keys: one answer for each, in their order. What this instance has no copy of is asked for in one round
-    /// trip for each thousand keys. A key that is given twice is asked for once; one that no entry can have is answered with `None`.
+    /// trip for each thousand keys, or 4 MiB of them. Where another call's load or look of a key ends without a value for this one, that key is
+    /// asked for by itself. A key that is given twice is asked for once; one that no entry can have is answered with `None`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -51,7 +52,8 @@ impl TieredCache {
 
     /// [`TieredCache::get_or_load`] for many keys: one answer for each, in their order. What this instance lacks is asked of the shared tier
     /// in one round trip. For what that lacks the right to load is taken in a second one, `load` is called once, and a third one stores what
-    /// it brings. Of more than a thousand keys each trip is made once for each thousand, and the load is one all the same.
+    /// it brings. Of more than a thousand keys, or 4 MiB of names and values, each trip is made once for each thousand or 4 MiB, and the load is one
+    /// all the same. What is found and cannot be used is taken over in one trip more.
     ///
     /// `load` is given the keys to load, each once, in the order of their first appearance, and returns pairs of a key and its value: a
     /// `HashMap<String, V>`, a `Vec<(&str, V)>`. The last one counts if it names a key twice. A key that it does not name has nothing:
@@ -88,7 +90,8 @@ impl TieredCache {
     ///
     /// The first failure, for the call as a whole: of `load`, as it is told to all who waited for one of its keys; or of another caller's
     /// load of a key that was waited for. What was found or loaded by then stays cached: [`TieredCache::get_many`] returns it, and a second
-    /// try asks only for the rest. [`LoadError::Recursive`] if `load` asks for a key of its own call.
+    /// try asks only for the rest. [`LoadError::TimedOut`] and [`LoadError::Panicked`] as of one key, [`LoadError::Unproven`] where the policy
+    /// would rather fail, [`LoadError::Recursive`] if `load` asks for a key of its own call.
     pub async fn get_or_load_many<V, E, L, N, F, Fut>(
         &self,
         keys: impl IntoIterator<Item = impl AsRef<str>>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::server::{LEASE, Plain, SETTINGS, Server, eventually, stamp, value};
+use super::server::{LEASE, Plain, SETTINGS, Server, eventually, stamp, ticket, value};
 use crate::l2::{Filled, Store as _};
 use crate::redis::RedisStore;
 use crate::redis::connect::{Dial, Heard, Link};
@@ -26,21 +26,25 @@ async fn put(store: &RedisStore, key: &str, number: u8, bytes: usize) -> Vec<u8>
     whole
 }
 
-/// The ids of the connections whose last command was a `SET` with `NX` and `GET`, or a `GET`: what reads.
-async fn readers(plain: &mut Plain) -> Vec<u64> {
+/// The ids of the connections that have read, the shared one first, after each key was read once more.
+async fn readers(store: &RedisStore, plain: &mut Plain) -> Vec<u64> {
+    for key in ["small", "large"] {
+        store.read(key).await.unwrap();
+    }
     let list: String = plain.say("CLIENT LIST").await;
-    let reads = list.lines().filter(|line| line.contains(" cmd=set ") || line.contains(" cmd=get "));
+    let reads = list.lines().filter(|line| line.contains(" cmd=get "));
     reads.filter_map(|line| line.strip_prefix("id=")?.split(' ').next()?.parse().ok()).collect()
 }
 
-async fn reads_over(store: &RedisStore, plain: &mut Plain, key: &str, other: &str) -> (u64, u64) {
-    // Both connections have read last, or the one has read both.
-    store.read(other).await.unwrap();
-    let before = readers(plain).await;
-    store.read(key).await.unwrap();
-    let after = readers(plain).await;
-    let own = after.iter().copied().find(|id| !before.contains(id));
-    (before[0], own.unwrap_or(before[0]))
+/// Waits until the large one is read over another connection, and returns that one's id.
+async fn own(store: &RedisStore, plain: &mut Plain) -> u64 {
+    let mut own = None;
+    eventually("it goes over another connection", async || {
+        own = readers(store, plain).await.get(1).copied();
+        own.is_some()
+    })
+    .await;
+    own.unwrap()
 }
 
 #[tokio::test]
@@ -49,19 +53,17 @@ async fn the_first_large_value_makes_a_connection_and_what_is_read_of_such_keys_
     let (store, mut plain) = (store_of(&server).await, server.plain().await);
     put(&store, "small", 1, LARGE - 1).await;
     store.read("small").await.unwrap();
-    let alone = plain.others().await.len();
+    assert_eq!(plain.others().await.len(), 1);
     let large = put(&store, "large", 2, LARGE).await;
-    eventually("a connection more", async || plain.others().await.len() == alone + 1).await;
-    // The one that has just been made has not read anything yet.
-    let (shared, own) = reads_over(&store, &mut plain, "large", "small").await;
-    assert_ne!(shared, own);
+    let own = own(&store, &mut plain).await;
+    assert_eq!(plain.others().await.len(), 2);
     assert_eq!(store.read("large").await, Ok(Some(large.clone())));
     assert_eq!(store.probe("large", stamp(3), LEASE).await, Ok(Some(large)));
     // Broken, it is made again, and meanwhile the shared one does.
     plain.ask::<()>(&[b"CLIENT", b"KILL", b"ID", own.to_string().as_bytes()]).await;
     assert!(store.read("small").await.unwrap().is_some());
     eventually("the value is read", async || store.read("large").await.is_ok()).await;
-    eventually("a connection more", async || plain.others().await.len() == alone + 1).await;
+    eventually("a connection more", async || plain.others().await.len() == 2).await;
     store.close();
     eventually("none is left", async || plain.others().await.is_empty()).await;
 }
@@ -70,19 +72,27 @@ async fn the_first_large_value_makes_a_connection_and_what_is_read_of_such_keys_
 async fn what_is_not_large_any_longer_goes_over_the_shared_connection_again() {
     let server = Server::start().await;
     let (store, mut plain) = (store_of(&server).await, server.plain().await);
-    put(&store, "k", 1, LARGE).await;
-    eventually("a connection more", async || plain.others().await.len() == 2).await;
-    store.read("k").await.unwrap();
-    plain.say::<()>("DEL k").await;
-    // It is looked for where it was, once.
-    assert_eq!(store.read("k").await, Ok(None));
-    put(&store, "k", 2, 1_000).await;
-    store.read("k").await.unwrap();
-    let readers = readers(&mut plain).await;
-    put(&store, "other", 3, 1_000).await;
-    store.read("other").await.unwrap();
-    let (shared, own) = reads_over(&store, &mut plain, "k", "other").await;
-    assert_eq!(shared, own, "{readers:?}");
+    put(&store, "small", 1, 1_000).await;
+    put(&store, "large", 2, LARGE).await;
+    let own = own(&store, &mut plain).await;
+    plain.say::<()>("DEL large").await;
+    assert_eq!(store.read("large").await, Ok(None));
+    put(&store, "large", 3, 1_000).await;
+    stays_shared(&store, &mut plain, own).await;
+}
+
+/// After a connection in the place of that one has been made, nothing is read over it.
+async fn stays_shared(store: &RedisStore, plain: &mut Plain, own: u64) {
+    plain.say::<()>(&format!("CLIENT KILL ID {own}")).await;
+    eventually("another is there", async || {
+        let others = plain.others().await;
+        others.len() == 2 && !others.contains(&own)
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(readers(store, plain).await.len(), 1);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -95,21 +105,11 @@ async fn who_has_read_a_large_value_reads_it_over_the_other_connection_from_then
     plain.set("small", &value(2, "small")).await;
     assert_eq!(store.read("large").await, Ok(Some(whole)), "nobody could know");
     assert_eq!(plain.others().await.len(), 1);
-    store.read("large").await.unwrap();
-    eventually("a connection more", async || plain.others().await.len() == 2).await;
-    let (shared, own) = reads_over(&store, &mut plain, "large", "small").await;
-    assert_ne!(shared, own);
+    let own = own(&store, &mut plain).await;
     // Another instance has put a small one there.
     plain.set("large", &value(3, "small")).await;
     store.read("large").await.unwrap();
-    plain.say::<()>(&format!("CLIENT KILL ID {own}")).await;
-    eventually("it is back", async || {
-        let others = plain.others().await;
-        others.len() == 2 && !others.contains(&own)
-    })
-    .await;
-    let (shared, own) = reads_over(&store, &mut plain, "large", "small").await;
-    assert_eq!(shared, own);
+    stays_shared(&store, &mut plain, own).await;
 }
 
 #[tokio::test]
@@ -117,14 +117,19 @@ async fn keys_are_remembered_in_a_fixed_number_of_places() {
     let server = Server::later(&[]);
     let large = Large::new(Dial::new(RedisUrl::parse(&server.url()).unwrap(), SETTINGS));
     assert!(!large.knows("k"));
-    large.saw("k", LARGE);
+    large.note("k", LARGE);
     assert!(large.knows("k") && !large.knows("j"));
-    large.saw("j", 10);
+    large.note("j", 10);
     assert!(large.knows("k"));
-    large.saw("k", LARGE - 1);
+    large.saw("k", &ticket(1));
+    assert!(large.knows("k"), "what comes next may be as large");
+    large.saw("k", &value(1, "small"));
+    assert!(!large.knows("k"));
+    large.note("k", LARGE);
+    large.note("k", LARGE - 1);
     assert!(!large.knows("k"));
     for number in 0..100_000 {
-        large.saw(&format!("k{number}"), LARGE);
+        large.note(&format!("k{number}"), LARGE);
     }
     let known = (0..100_000).filter(|number| large.knows(&format!("k{number}"))).count();
     assert!((1_000..=1_024).contains(&known), "{known}");
@@ -157,4 +162,20 @@ async fn a_connection_that_goes_to_another_server_is_not_used() {
             }
         }
     }
+}
+
+// Over the shared connection alone it would come before what plants the ticket, which stands for its whole lease then.
+#[tokio::test]
+async fn a_ticket_is_given_back_behind_what_may_plant_it() {
+    let server = Server::start().await;
+    let (store, mut plain) = (store_of(&server).await, server.plain().await);
+    put(&store, "large", 1, LARGE).await;
+    put(&store, "small", 2, 1_000).await;
+    let own = own(&store, &mut plain).await;
+    plain.say::<()>("CONFIG RESETSTAT").await;
+    store.abandon("large", stamp(7)).await.unwrap();
+    assert_eq!(plain.calls("evalsha").await, 2);
+    let list: String = plain.say("CLIENT LIST").await;
+    let line = list.lines().find(|line| line.starts_with(&format!("id={own} "))).expect("it is there");
+    assert!(line.contains(" cmd=evalsha ") || line.contains(" cmd=eval "), "{line}");
 }
