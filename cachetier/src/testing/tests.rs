@@ -103,6 +103,35 @@ async fn a_group_settles_on_several_threads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_instance_tells_late_those_before_it_have_heard_of_when_the_group_is_settled() {
+    let group = Group::new(3).await;
+    let source = Source::from([("k", 1)]);
+    for instance in 0..3 {
+        read(&group, instance, &source).await;
+    }
+    source.set("k", 2);
+    group.tier().fail_next(CallKind::Bump);
+    assert_eq!(group.instance(2).invalidate("k").await, Ok(Delivery::Pending));
+    group.settle().await;
+    for instance in 0..3 {
+        assert_eq!(read(&group, instance, &source).await, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_may_close_its_cache_itself() {
+    let group = Group::new(2).await;
+    group.instance(0).close(MINUTE).await.unwrap();
+    group.settle().await;
+    group.start(0).await;
+    let source = Source::from([("k", 1)]);
+    assert_eq!(read(&group, 0, &source).await, 1);
+    group.instance(1).invalidate("k").await.unwrap();
+    group.settle().await;
+    assert_eq!(group.instance(0).get::<u32>("k").await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_instance_that_is_cut_off_hears_nothing_and_what_it_invalidates_is_told_when_it_is_back() {
     let group = Group::new(2).await;
     let source = Source::from([("k", 1)]);
