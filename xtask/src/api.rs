@@ -123,8 +123,8 @@ mod tests {
             "B: #[must_use] pub enum B",
             "C: pub enum C",
             "D: pub struct D {}",
-            "G: #[must_use] pub struct G {}",
-            "H: #[cfg(feature = \"h\")] #[non_exhaustive] pub struct H {}",
+            "I: #[must_use] pub struct I {}",
+            "J: #[cfg(feature = \"j\")] #[non_exhaustive] pub struct J {}",
             "E: pub struct E { .. }",
             "F: pub struct F;",
             "G: #[non_exhaustive] pub struct G {}",
@@ -132,7 +132,13 @@ mod tests {
         ];
         assert_eq!(
             fixed(&lines.map(str::to_owned).into()),
-            ["B: #[must_use] pub enum B", "C: pub enum C", "D: pub struct D {}", "F: pub struct F;"]
+            [
+                "B: #[must_use] pub enum B",
+                "C: pub enum C",
+                "D: pub struct D {}",
+                "F: pub struct F;",
+                "I: #[must_use] pub struct I {}"
+            ]
         );
     }
 

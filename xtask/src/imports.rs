@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fuzz", &["wire"]),
     // What the attributes expand into stands above everything they could be written with by hand.
     ("attribute", &["installed", "cache", "rule", "observe", "key_part", "error"]),
-    ("testing", &["installed", "cache", "l2", "observe", "clock", "sync"]),
+    ("testing", &["installed", "cache", "l2", "rule", "observe", "clock", "sync"]),
     ("installed", &["cache"]),
     ("invalidator", &["cache", "coherence", "l2", "tasks", "config", "wire", "rule", "observe", "clock", "error", "sync"]),
     (
