@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::l2::many::Planted;
+use crate::l2::many::Standing;
 use crate::l2::tier::Tier;
 use crate::rule::stamp::Stamp;
 
@@ -44,23 +44,23 @@ impl Ticket {
     }
 
     /// The key and the ticket in it, for [`extend_all`].
-    pub(crate) fn standing(&self) -> Standing {
-        Standing { name: self.name.clone(), stamp: self.stamp }
+    pub(crate) fn named(&self) -> Named {
+        Named { name: self.name.clone(), stamp: self.stamp }
     }
 
     /// Gives all of them back, in one go.
     pub(crate) fn give_back(tickets: Vec<Self>) {
         let Some(tier) = tickets.first().map(|ticket| Arc::clone(&ticket.tier)) else { return };
-        let standing: Vec<Standing> = tickets
+        let named: Vec<Named> = tickets
             .into_iter()
             .map(|mut ticket| {
                 ticket.spent = true;
-                Standing { name: std::mem::take(&mut ticket.name), stamp: ticket.stamp }
+                Named { name: std::mem::take(&mut ticket.name), stamp: ticket.stamp }
             })
             .collect();
         tier.tasks().clone().begin(async move {
             // Without an answer the lease ends them.
-            tier.abandon_many(&planted(&standing)).await;
+            tier.abandon_many(&standing(&named)).await;
         });
     }
 
@@ -72,24 +72,24 @@ impl Ticket {
 
 /// What a ticket is to the tier: who has it in the hand is somebody else.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct Named {
     name: String,
     stamp: Stamp,
 }
 
-fn planted(standing: &[Standing]) -> Vec<Planted<'_>> {
-    standing.iter().map(|standing| Planted { name: &standing.name, ticket: standing.stamp }).collect()
+fn standing(named: &[Named]) -> Vec<Standing<'_>> {
+    named.iter().map(|named| Standing { name: &named.name, ticket: named.stamp }).collect()
 }
 
 /// Lets tickets live for another lease, in the background and in one go.
-pub(crate) fn extend_all(tier: &Arc<Tier>, standing: Vec<Standing>) {
-    if standing.is_empty() {
+pub(crate) fn extend_all(tier: &Arc<Tier>, named: Vec<Named>) {
+    if named.is_empty() {
         return;
     }
     let tier = Arc::clone(tier);
     tier.tasks().clone().begin(async move {
         // Without an answer they may end: then the fills are refused.
-        tier.extend_many(&planted(&standing)).await;
+        tier.extend_many(&standing(&named)).await;
     });
 }
 

@@ -13,11 +13,8 @@ use std::time::Duration;
 
 use cachetier::attribute::{self, AsCache, DoneProbe, ErrorProbe, Handle, Probe, Targets, given};
 use cachetier::{CacheError, Delivery, InProcess, Policy, TieredCache, Value, scope};
-use cachetier_tests::{Gate, Oops, Tier, eventually_async, over_each};
+use cachetier_tests::{Gate, Log, Oops, Tier, eventually_async, over_each};
 use serde::{Deserialize, Serialize};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -218,51 +215,25 @@ async fn a_cache_is_named_directly_or_through_what_points_to_one() {
     assert_eq!(table.reads(), 2, "without a cache it just runs");
 }
 
-/// Counts the warnings of one thread.
-struct Warnings(Arc<AtomicUsize>);
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::WARN && metadata.target().starts_with("cachetier")
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        struct Said(bool);
-        impl Visit for Said {
-            fn record_debug(&mut self, _: &Field, value: &dyn std::fmt::Debug) {
-                self.0 |= format!("{value:?}").contains("no cache is installed");
-            }
-        }
-        let mut said = Said(false);
-        event.record(&mut said);
-        self.0.fetch_add(usize::from(said.0), Ordering::SeqCst);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
 static NOT_YET: OnceLock<TieredCache> = OnceLock::new();
 
 // The one test here that calls without a cache: what is said once in a process is said here.
 #[tokio::test]
 async fn without_a_cache_a_function_just_runs_and_one_warning_says_so() {
-    let warnings = Arc::new(AtomicUsize::new(0));
-    let _listening = tracing::subscriber::set_default(Warnings(Arc::clone(&warnings)));
+    let log = Log::default();
+    let _listening = log.listen();
+    let warnings = || log.with("no cache is installed").len();
     let table = Table::of(Arc::new(User { name: "Ada".to_owned() }));
     for _ in 0..3 {
         assert_eq!(user(attribute::installed(), &table).await.name, "Ada");
         assert_eq!(user(given(&NOT_YET), &table).await.name, "Ada");
     }
-    assert_eq!((table.reads(), warnings.load(Ordering::SeqCst)), (6, 1));
+    assert_eq!((table.reads(), warnings()), (6, 1));
     assert!(cachetier::installed().is_none());
 
     assert_eq!(attribute::invalidate(&attribute::installed(), "user:7").await, Err(CacheError::NoCache));
     attribute::invalidate_after(attribute::installed(), Targets { keys: vec!["user:7".to_owned()], ..Targets::default() }).await;
-    assert_eq!(warnings.load(Ordering::SeqCst), 1);
+    assert_eq!(warnings(), 1);
 }
 
 #[tokio::test]

@@ -3,11 +3,15 @@
 #![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use cachetier::{Call, CallKind, Delivery, InProcess, LoadError, Plan, Policy, TieredCache};
 use cachetier_tests::{Gate, Oops, RedisServer, Tier, eventually_async, over_each, over_shared};
+use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -57,7 +61,7 @@ fn owned(keys: &[&str]) -> Vec<String> {
     keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
-/// The first time a server is told what to run, which takes it one more turn.
+/// Waits until none of the keys holds a ticket.
 async fn given_back(tier: &Tier, keys: &[&str]) {
     eventually_async(LONG, "the tickets are given back", async || !keys.iter().any(|key| tier.holds_ticket(key))).await;
 }
@@ -429,6 +433,106 @@ async fn what_a_dropped_batch_led_is_loaded_by_one_call_of_a_batch_that_waits() 
         assert_eq!(cache.stats().flights, 0);
     })
     .await;
+}
+
+/// Polls a call once: it is under way, and nobody polls it any more.
+async fn left<F: Future>(call: F) -> Pin<Box<F>> {
+    let mut call = Box::pin(call);
+    assert!(poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending())).await, "it waits");
+    call
+}
+
+const FIVE: [&str; 5] = ["n:1", "n:2", "n:3", "n:4", "n:5"];
+
+#[tokio::test(start_paused = true)]
+async fn keys_whose_leaders_nobody_polls_cost_one_patience_and_one_load() {
+    let limit = Duration::from_secs(1);
+    let builder = Tier::alone().builder().load_limit(limit).wait_budget(limit).command_limit(limit).read_limit(limit);
+    let cache = builder.build().await.expect("built");
+    let mut leaders = Vec::new();
+    for key in FIVE {
+        leaders.push(left(cache.get_or_load(key, POLICY, std::future::pending::<Result<u64, Oops>>)).await);
+    }
+    let (numbers, begun) = (Numbers::default(), Instant::now());
+    let read = cache.get_or_load_many(FIVE, POLICY, |missing| numbers.load(missing)).await.expect("loaded");
+    assert_eq!(read, [1, 2, 3, 4, 5].map(Some));
+    assert_eq!(numbers.asked(), [owned(&FIVE)]);
+    // Twice what a load may take, with what goes before it and after it.
+    assert!((8 * limit..9 * limit).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_whose_readers_nobody_polls_cost_a_read_of_many_one_limit() {
+    let inside = InProcess::new();
+    let tier = Tier::in_process(&inside);
+    let limit = Duration::from_millis(50);
+    let cache = tier.builder().read_limit(limit).build().await.expect("built");
+    inside.hang(CallKind::Read);
+    let mut readers = Vec::new();
+    for key in FIVE {
+        readers.push(left(cache.get::<u64>(key)).await);
+    }
+    let begun = Instant::now();
+    assert_eq!(cache.get_many::<u64>(FIVE).await, [None; 5]);
+    assert!((2 * limit..3 * limit).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_a_dropped_read_of_many_was_reading_is_read_by_who_waits() {
+    let inside = InProcess::new();
+    let tier = Tier::in_process(&inside);
+    let (one, other) = tier.pair().await;
+    for key in ["n:1", "n:2"] {
+        set(&one, key).await;
+    }
+    let gate = Gate::new();
+    let shut = gate.clone();
+    inside.script_calls(move |call: &Call<'_>| {
+        let gate = shut.clone();
+        if call.kind == CallKind::Read { Plan::go().after(async move { gate.wait().await }) } else { Plan::go() }
+    });
+    let read = |keys: &'static [&'static str]| {
+        let cache = other.clone();
+        tokio::spawn(async move { cache.get_many::<u64>(keys).await })
+    };
+    let dropped = read(&["n:1", "n:2"]);
+    gate.arrived(1).await;
+    let waits = read(&["n:2", "n:1"]);
+    eventually_async(LONG, "it waits", async || other.stats().l1_misses == 4).await;
+    dropped.abort();
+    gate.open();
+    assert_eq!(tokio::time::timeout(LONG, waits).await.expect("in time").expect("no panic"), [Some(2), Some(1)]);
+    assert_eq!(other.stats().flights, 0);
+}
+
+#[tokio::test]
+async fn sets_of_many_that_are_dropped_invalidate_what_they_had_begun() {
+    let inside = InProcess::new();
+    let tier = Tier::in_process(&inside);
+    let (one, other) = tier.pair().await;
+    for key in ["n:1", "n:2"] {
+        set(&other, key).await;
+    }
+    let gate = Gate::new();
+    let shut = gate.clone();
+    inside.script_calls(move |call: &Call<'_>| {
+        let gate = shut.clone();
+        if call.kind == CallKind::Fill { Plan::go().after(async move { gate.wait().await }) } else { Plan::go() }
+    });
+    let cache = one.clone();
+    let dropped = tokio::spawn(async move { cache.set_many([("n:1", 7_u64), ("n:2", 8)], POLICY).await });
+    gate.arrived(2).await;
+    dropped.abort();
+    assert!(dropped.await.is_err_and(|error| error.is_cancelled()));
+    gate.open();
+    one.flush(LONG).await.expect("told");
+    inside.clear_script();
+    for cache in [&one, &other] {
+        eventually_async(LONG, "nothing old is left", async || {
+            cache.get_many::<u64>(["n:1", "n:2"]).await.into_iter().flatten().all(|value| value > 2)
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -4,60 +4,14 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a helper of a test fails the test")]
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cachetier::{CacheError, Codec, Compression, Policy};
-use cachetier_tests::{Oops, Tier, over_each, over_shared};
+use cachetier_tests::{Log, Oops, Tier, over_each, over_shared};
 use serde::{Deserialize, Serialize};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Metadata, Subscriber};
 
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 const CODECS: [Codec; 4] = [Codec::Postcard, Codec::Bincode, Codec::Json, Codec::MessagePack];
-
-/// What was logged on this thread, above all that is only told.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn listen(&self) -> DefaultGuard {
-        tracing::subscriber::set_default(self.clone())
-    }
-
-    /// Takes what says that something was not stored.
-    fn not_stored(&self) -> Vec<String> {
-        let lines = std::mem::take(&mut *self.0.lock().expect("nobody panicked"));
-        lines.into_iter().filter(|line| line.contains("is returned and not stored")).collect()
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN && metadata.target().starts_with("cachetier")
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        struct Line(String);
-        impl Visit for Line {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                let _ = write!(self.0, "{field}={value:?} ");
-            }
-        }
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().expect("nobody panicked").push(line.0);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct User {
@@ -115,7 +69,7 @@ async fn a_type_that_is_written_and_not_read_again_is_found_at_its_first_store_a
             assert!(!tier.holds_value("untagged"));
             let put = cache.set("untagged", Untagged::Text("a".to_owned()), POLICY).await;
             assert!(matches!(&put, Err(CacheError::Encode(why)) if why.contains("not to be read again")), "{put:?}");
-            let told = log.not_stored();
+            let told = log.take_with("is returned and not stored");
             assert_eq!(told.len(), 1, "{told:?}");
             assert!(told[0].contains("Untagged") && told[0].contains(&format!("{codec:?}")), "{told:?}");
 
@@ -125,7 +79,7 @@ async fn a_type_that_is_written_and_not_read_again_is_found_at_its_first_store_a
             for _ in 0..2 {
                 cache.get_or_load("skipping", POLICY, || async { Ok::<_, Oops>(without.clone()) }).await.expect("loaded");
             }
-            let told = log.not_stored();
+            let told = log.take_with("is returned and not stored");
             assert!(told.len() == 1 && told[0].contains("Skipping"), "{told:?}");
             cache.set("skipping", with.clone(), POLICY).await.expect("put");
             assert_eq!(tier.cache().await.get("skipping").await, Some(with));
@@ -139,7 +93,7 @@ async fn a_type_that_is_written_and_not_read_again_is_found_at_its_first_store_a
             cache.set("skipping", without.clone(), POLICY).await.expect("put");
             assert_eq!(tier.cache().await.get("skipping").await, Some(without));
         }
-        assert_eq!(log.not_stored(), Vec::<String>::new());
+        assert_eq!(log.take_with("is returned and not stored"), Vec::<String>::new());
     })
     .await;
 }

@@ -2,61 +2,17 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
-use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cachetier::{Clock, InProcess, ManualClock, Policy, Stats, TieredCache};
-use cachetier_tests::Origin;
+use cachetier_tests::{Log, Origin};
 use tokio::time::sleep;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Metadata, Subscriber};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const POLICY: Policy = Policy::ttl(HOUR.saturating_mul(2));
 /// The walk that estimates comes once a minute.
 const WALK: Duration = Duration::from_secs(61);
 const COPIES: u32 = 4_000;
-
-/// What was logged on this thread, above all that is only told.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn listen(&self) -> DefaultGuard {
-        tracing::subscriber::set_default(self.clone())
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        self.0.lock().expect("nobody panicked").clone()
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN && metadata.target().starts_with("cachetier")
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        struct Line(String);
-        impl Visit for Line {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                let _ = write!(self.0, "{field}={value:?} ");
-            }
-        }
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().expect("nobody panicked").push(line.0);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
 
 /// A cache whose copies and invalidations go by a clock in the hand.
 struct World {
@@ -133,7 +89,7 @@ async fn shares(cells: u32, in_a_second: u32) -> Shares {
         measured: f64::from(missed) / f64::from(COPIES),
         estimated,
         tenths: stats.table_needless_ppm / 1_000,
-        warnings: log.warnings(),
+        warnings: log.with(""),
     };
     println!(
         "{cells} cells, {in_a_second} bumps/s for 1 h: formula {formula:.4}, measured {:.4}, estimated {estimated:.4}",
@@ -201,7 +157,7 @@ async fn a_table_that_has_become_too_small_again_is_spoken_of_again() {
         world.an_hour(20).await;
         assert!(world.walked().await.table_needless_ppm > 100_000);
         world.walked().await;
-        assert_eq!(log.warnings().len(), told, "{:?}", log.warnings());
+        assert_eq!(log.with("").len(), told, "{:?}", log.with(""));
         // All of them, so that none is left of the age of those before.
         world.cache.clear().await.expect("told");
     }

@@ -13,7 +13,7 @@ pub(crate) const MOST_BYTES: usize = 4 << 20;
 
 /// A ticket of a key.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Planted<'a> {
+pub(crate) struct Standing<'a> {
     pub(crate) name: &'a str,
     pub(crate) ticket: Stamp,
 }
@@ -48,7 +48,7 @@ impl Weighs for String {
     }
 }
 
-impl Weighs for Planted<'_> {
+impl Weighs for Standing<'_> {
     fn bytes(&self) -> usize {
         self.name.len()
     }

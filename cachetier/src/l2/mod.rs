@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::many::{Answers, Claim, Fill, Planted};
+use self::many::{Answers, Claim, Fill, Standing};
 use self::walk::{Selection, Walk};
 use crate::all::all;
 use crate::error::Fault;
@@ -99,7 +99,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     }
 
     /// [`Store::probe`] of many keys that held nothing a moment ago.
-    async fn probe_many(&self, tickets: &[Planted<'_>], lease: Duration) -> Answers<Option<Vec<u8>>> {
+    async fn probe_many(&self, tickets: &[Standing<'_>], lease: Duration) -> Answers<Option<Vec<u8>>> {
         all(tickets.iter().map(|planted| self.probe(planted.name, planted.ticket, lease))).await
     }
 
@@ -114,12 +114,12 @@ pub(crate) trait Store: Send + Sync + 'static {
     }
 
     /// [`Store::extend`] of many tickets.
-    async fn extend_many(&self, tickets: &[Planted<'_>], lease: Duration) -> Answers<()> {
+    async fn extend_many(&self, tickets: &[Standing<'_>], lease: Duration) -> Answers<()> {
         all(tickets.iter().map(|planted| self.extend(planted.name, planted.ticket, lease))).await
     }
 
     /// [`Store::abandon`] of many tickets.
-    async fn abandon_many(&self, tickets: &[Planted<'_>]) -> Answers<()> {
+    async fn abandon_many(&self, tickets: &[Standing<'_>]) -> Answers<()> {
         all(tickets.iter().map(|planted| self.abandon(planted.name, planted.ticket))).await
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized};
-use super::many::{Answers, Claim, Fill, Planted as Standing, fill_up, is_silent, steps};
+use super::many::{Answers, Claim, Fill, Standing, fill_up, is_silent, steps};
 use super::walk::{Selection, Walk};
 use super::{Claimed, Filled, NotReady, Store};
 use crate::error::Fault;

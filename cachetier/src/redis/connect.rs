@@ -390,7 +390,7 @@ impl Link {
 
     /// Runs scripts in one go over this connection, and returns their answers, within the limit of one command.
     /// Cancel safety: as [`Link::send`].
-    pub(super) async fn run_many(&self, mut line: Line, runs: &[Run<'_>], limit: Duration) -> Result<Vec<Value>, Fault> {
+    pub(super) async fn run_many(&self, mut line: Line, runs: Vec<Run<'_>>, limit: Duration) -> Result<Vec<Value>, Fault> {
         let replies = tokio::time::timeout(limit, script::run_many(&mut line.connection, runs)).await;
         self.many(&line, replies, limit)
     }

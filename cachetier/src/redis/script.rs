@@ -109,61 +109,55 @@ impl<'a> Run<'a> {
         self.first = Some(first);
         self
     }
-
-    /// The same with the whole script.
-    fn whole(&self) -> Cmd {
-        let mut whole = Cmd::new();
-        whole.arg("EVAL").arg(&self.text.whole);
-        for arg in self.command.args_iter().skip(2) {
-            if let Arg::Simple(arg) = arg {
-                whole.write_arg(arg);
-            }
-        }
-        whole
-    }
 }
 
 /// Runs each script once, all in one go, and those again that the server did not know: the first of each then goes whole, so that it knows
 /// the ones behind it.
-pub(super) async fn run_many(line: &mut MultiplexedConnection, runs: &[Run<'_>]) -> RedisResult<Vec<Value>> {
+pub(super) async fn run_many(line: &mut MultiplexedConnection, runs: Vec<Run<'_>>) -> RedisResult<Vec<Value>> {
     let mut all = Pipeline::with_capacity(runs.len());
-    for run in runs {
-        if let Some(first) = &run.first {
-            all.add_command(first.clone());
+    let mut texts = Vec::with_capacity(runs.len());
+    for Run { first, text, command } in runs {
+        if let Some(first) = first {
+            all.add_command(first);
         }
-        all.add_command(run.command.clone());
+        // Where it stands among the commands, and its answer among theirs.
+        texts.push((all.len(), text));
+        all.add_command(command);
     }
-    let mut replies = answers(runs, line.send_packed_commands(&all, 0, all.len()).await?);
-    let unknown: Vec<usize> = (0..runs.len()).filter(|at| replies.get(*at).is_some_and(is_unknown)).collect();
-    if unknown.is_empty() {
-        return Ok(replies);
-    }
-    let (mut again, mut told) = (Pipeline::with_capacity(unknown.len()), Vec::new());
-    for run in unknown.iter().filter_map(|at| runs.get(*at)) {
-        let known = told.contains(&run.text.digest.as_str());
-        again.add_command(if known { run.command.clone() } else { run.whole() });
-        told.push(&run.text.digest);
-    }
-    let retold = line.send_packed_commands(&again, 0, again.len()).await?;
-    for (at, reply) in unknown.into_iter().zip(retold) {
-        if let Some(place) = replies.get_mut(at) {
-            *place = reply;
+    let mut replies = line.send_packed_commands(&all, 0, all.len()).await?;
+    let is_missing = |at: usize| replies.get(at).is_some_and(is_unknown);
+    let unknown: Vec<(usize, &Text)> = texts.iter().copied().filter(|(at, _)| is_missing(*at)).collect();
+    if !unknown.is_empty() {
+        let sent: Vec<&Cmd> = all.cmd_iter().collect();
+        let (mut again, mut told) = (Pipeline::with_capacity(unknown.len()), Vec::new());
+        for (sent, text) in unknown.iter().filter_map(|(at, text)| Some((sent.get(*at)?, *text))) {
+            if told.contains(&text.digest.as_str()) {
+                again.add_command(Cmd::clone(sent));
+            } else {
+                again.add_command(whole(text, sent));
+                told.push(&text.digest);
+            }
+        }
+        let retold = line.send_packed_commands(&again, 0, again.len()).await?;
+        for ((at, _), reply) in unknown.into_iter().zip(retold) {
+            if let Some(place) = replies.get_mut(at) {
+                *place = reply;
+            }
         }
     }
-    Ok(replies)
+    Ok(texts.iter().filter_map(|(at, _)| Some(std::mem::replace(replies.get_mut(*at)?, Value::Nil))).collect())
 }
 
-/// The answers of the scripts, without those of what went before them.
-fn answers(runs: &[Run<'_>], replies: Vec<Value>) -> Vec<Value> {
-    let mut replies = replies.into_iter();
-    runs.iter()
-        .filter_map(|run| {
-            if run.first.is_some() {
-                replies.next();
-            }
-            replies.next()
-        })
-        .collect()
+/// The same call with the whole script in the place of its digest.
+fn whole(text: &Text, sent: &Cmd) -> Cmd {
+    let mut whole = Cmd::new();
+    whole.arg("EVAL").arg(&text.whole);
+    for arg in sent.args_iter().skip(2) {
+        if let Arg::Simple(arg) = arg {
+            whole.write_arg(arg);
+        }
+    }
+    whole
 }
 
 fn is_unknown(reply: &Value) -> bool {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::clock::millis;
 use crate::error::Fault;
-use crate::l2::many::{Answers, Claim, Fill, Planted};
+use crate::l2::many::{Answers, Claim, Fill, Standing};
 use crate::l2::walk::{Selection, Walk};
 use crate::l2::{Claimed, Filled, Limits, NotReady, Store};
 use crate::rule::stamp::Stamp;
@@ -125,7 +125,7 @@ impl RedisStore {
             Ok((over, line)) => {
                 let form = line.form();
                 let runs: Vec<Run<'_>> = each_of.map(|one| run(form, one)).collect();
-                over.run_many(line, &runs, limit).await
+                over.run_many(line, runs, limit).await
             }
             Err(fault) => Err(fault),
         };
@@ -298,7 +298,7 @@ impl Store for RedisStore {
         self.found_many(names.iter().map(String::as_str), replies)
     }
 
-    async fn probe_many(&self, tickets: &[Planted<'_>], lease: Duration) -> Answers<Option<Vec<u8>>> {
+    async fn probe_many(&self, tickets: &[Standing<'_>], lease: Duration) -> Answers<Option<Vec<u8>>> {
         let names = || tickets.iter().map(|one| one.name);
         let (over, line) = match self.way_of_many(names()) {
             Ok(way) => way,
@@ -307,10 +307,10 @@ impl Store for RedisStore {
         let replies = if line.form() == Form::Older {
             let lease = life(lease).to_string();
             let args = |ticket: Stamp| prefix(TICKET, ticket);
-            let run = |one: &Planted<'_>| {
+            let run = |one: &Standing<'_>| {
                 Run::new(&self.probe, Form::Older, &[one.name.as_bytes()], &[&args(one.ticket), lease.as_bytes()])
             };
-            over.run_many(line, &tickets.iter().map(run).collect::<Vec<_>>(), self.limits.read).await
+            over.run_many(line, tickets.iter().map(run).collect(), self.limits.read).await
         } else {
             let mut commands = Pipeline::with_capacity(tickets.len());
             for one in tickets {
@@ -353,15 +353,15 @@ impl Store for RedisStore {
         self.swap_many(self.shared(), claims.iter(), run, (self.limits.read, claimed)).await
     }
 
-    async fn extend_many(&self, tickets: &[Planted<'_>], lease: Duration) -> Answers<()> {
+    async fn extend_many(&self, tickets: &[Standing<'_>], lease: Duration) -> Answers<()> {
         let lease = life(lease).to_string();
         let run =
-            |form, one: &Planted<'_>| Run::new(&self.extend, form, &[one.name.as_bytes()], &[&one.ticket.0, lease.as_bytes()]);
+            |form, one: &Standing<'_>| Run::new(&self.extend, form, &[one.name.as_bytes()], &[&one.ticket.0, lease.as_bytes()]);
         self.swap_many(self.shared(), tickets.iter(), run, (self.limits.command, |_| ())).await
     }
 
-    async fn abandon_many(&self, tickets: &[Planted<'_>]) -> Answers<()> {
-        let run = |form, one: &Planted<'_>| Run::new(&self.abandon, form, &[one.name.as_bytes()], &[&one.ticket.0]);
+    async fn abandon_many(&self, tickets: &[Standing<'_>]) -> Answers<()> {
+        let run = |form, one: &Standing<'_>| Run::new(&self.abandon, form, &[one.name.as_bytes()], &[&one.ticket.0]);
         let shared = self.swap_many(self.shared(), tickets.iter(), run, (self.limits.command, |_| ())).await;
         // As after one.
         let Some(way) = self.large.own(&self.link) else { return shared };

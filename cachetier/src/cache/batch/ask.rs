@@ -11,7 +11,7 @@ use super::keys::Batch;
 use crate::error::Fault;
 use crate::flight::outcome::Outcome;
 use crate::l2::Claimed;
-use crate::l2::many::{Claim, Planted};
+use crate::l2::many::{Claim, Standing};
 use crate::l2::tier::Tier;
 use crate::lease::Ticket;
 use crate::rule::policy::Policy;
@@ -184,6 +184,6 @@ impl TieredCache {
     }
 }
 
-fn planted(tickets: &[Ticket]) -> Vec<Planted<'_>> {
-    tickets.iter().map(|ticket| Planted { name: ticket.name(), ticket: ticket.stamp() }).collect()
+fn planted(tickets: &[Ticket]) -> Vec<Standing<'_>> {
+    tickets.iter().map(|ticket| Standing { name: ticket.name(), ticket: ticket.stamp() }).collect()
 }

@@ -48,6 +48,8 @@ struct Awaited<'a> {
     asked: Asked<'a>,
     flight: Waiting,
     called: Called,
+    /// How many had led it when this call last began to wait.
+    leaders: u64,
 }
 
 /// What is open, by what it needs next. Those without a turn stand in the batch.
@@ -138,7 +140,7 @@ impl TieredCache {
             let begun = Begun { noted, prefixes: instance.prefixes(asked.key.text), writes: None };
             match instance.flights.enter(asked.key.hash, plan::<Maybe<V>>(Purpose::Load, begun)) {
                 Entered::Lead(flight) => open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, looks: 0 }),
-                Entered::Join(flight) => open.awaited.push_back(Awaited { asked, flight, called: self.called(&begun) }),
+                Entered::Join(flight) => open.awaited.push_back(Awaited { asked, flight, called: self.called(&begun), leaders: 0 }),
                 Entered::Apart => open.alone.push(asked),
             }
         }
@@ -157,20 +159,26 @@ impl TieredCache {
         !batch.open.is_empty()
     }
 
-    /// Waits for one of those that others lead, and takes with it what the rest have come to by then.
+    /// Waits for one of those that others lead, and takes with it what the rest have come to by then. Who has led one of them for as long as
+    /// there was patience for the first, without an end, is not waited for either: many that one caller leads and polls no more cost one
+    /// patience, and not one each.
     async fn wait_many<'a, V: Value, E: Send + Sync + 'static>(
         &self,
         batch: &mut Batch<'a, V>,
         open: &mut Open<'a>,
     ) -> Result<(), LoadError<E>> {
-        let Some(Awaited { asked, flight, called }) = open.awaited.pop_front() else { return Ok(()) };
-        match self.landing_of(flight).await {
+        let Some(Awaited { asked, flight, called, .. }) = open.awaited.pop_front() else { return Ok(()) };
+        open.awaited.iter_mut().for_each(|awaited| awaited.leaders = awaited.flight.leaders());
+        let landed = self.landing_of(flight).await;
+        let in_vain = landed.is_none();
+        match landed {
             Some(landed) => self.take_landed(batch, open, (asked, &called), landed)?,
             None => open.alone.push(asked),
         }
         for awaited in std::mem::take(&mut open.awaited) {
             match awaited.flight.look() {
                 Some(landed) => self.take_landed(batch, open, (awaited.asked, &awaited.called), landed)?,
+                None if in_vain && awaited.flight.leaders() == awaited.leaders => open.alone.push(awaited.asked),
                 None => open.awaited.push_back(awaited),
             }
         }

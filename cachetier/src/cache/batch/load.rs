@@ -217,8 +217,8 @@ struct Watch<'a, 'k> {
 impl<E> Beside<LoadError<E>> for Watch<'_, '_> {
     fn beat(&self) {
         if let Some(tier) = &self.cache.shared.tier {
-            let standing = self.to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::standing));
-            extend_all(tier, standing.collect());
+            let named = self.to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::named));
+            extend_all(tier, named.collect());
         }
     }
 

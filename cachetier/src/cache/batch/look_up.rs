@@ -1,6 +1,8 @@
 //! `get_many`: a read of many keys that loads nothing, from a miss in L1 on.
 
-use tokio::time::timeout;
+use std::pin::{Pin, pin};
+
+use tokio::time::{Sleep, sleep};
 
 use super::super::answer::Maybe;
 use super::super::ask::Flight;
@@ -42,9 +44,11 @@ impl TieredCache {
             }
         }
         self.read_many(batch, readings).await;
-        // Only now: two that read what the other wants do not wait for each other.
+        // Only now: two that read what the other wants do not wait for each other. Twice what a leader can take, who comes to no limit of its
+        // own when nobody polls it; for all of them together.
+        let mut over = pin!(sleep(self.shared.config.read_limit.saturating_mul(2)));
         for (asked, flight, called) in awaited {
-            let answer = match self.overheard(flight, &called).await {
+            let answer = match self.overheard(flight, &called, over.as_mut()).await {
                 Some(answer) => answer,
                 // What became of it is of no use to this call, which does what a single one would.
                 None => Box::pin(self.look_up_missed::<Maybe<V>>(asked.key)).await,
@@ -56,9 +60,13 @@ impl TieredCache {
     }
 
     /// What somebody else's read brings: an answer, that there is none, or nothing of use.
-    async fn overheard<V: Value>(&self, flight: Waiting, called: &Called) -> Option<Option<Maybe<V>>> {
-        // Twice what its leader can take, who comes to no limit of its own when nobody polls it.
-        let Ok(landed) = timeout(self.shared.config.read_limit.saturating_mul(2), flight).await else { return Some(None) };
+    async fn overheard<V: Value>(&self, flight: Waiting, called: &Called, over: Pin<&mut Sleep>) -> Option<Option<Maybe<V>>> {
+        let landed = tokio::select! {
+            // In this order: what has landed is taken also when it is over.
+            biased;
+            landed = flight => landed,
+            () = over => return Some(None),
+        };
         match landed {
             Landed::Outcome(Outcome::Entry(entry), flight) => self.take(&entry, flight.noted(), called).map(Some),
             Landed::Outcome(..) => Some(None),

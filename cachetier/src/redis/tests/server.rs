@@ -203,6 +203,13 @@ impl Plain {
         line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or_default()
     }
 
+    /// How many connections were ever made to the server.
+    pub(super) async fn connected(&mut self) -> u64 {
+        let stats: String = self.say("INFO stats").await;
+        let count = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        count.and_then(|count| count.trim().parse().ok()).expect("the server counts them")
+    }
+
     pub(super) async fn ask<T: FromRedisValue>(&mut self, words: &[&[u8]]) -> T {
         let mut command = Cmd::new();
         for word in words {

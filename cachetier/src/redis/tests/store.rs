@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::server::{HELD, LEASE, Plain, Server, eventually, stamp, ticket, value};
 use crate::error::Fault;
-use crate::l2::many::{Claim, Fill, Planted};
+use crate::l2::many::{Claim, Fill, Standing};
 use crate::l2::{Claimed, Filled, Store as _};
 
 const KEY: &str = "ct:shop:v:user:7";
@@ -245,7 +245,7 @@ async fn calls_for_many_keys_answer_each_for_itself() {
     plain.ask::<()>(&[b"LPUSH", d.as_bytes(), b"x"]).await;
     // `MGET` does not tell a list from nothing; a probe does.
     assert_eq!(store.read_many(&names).await, [Ok(Some(value(1, "one"))), Ok(None), Ok(None), Ok(None)]);
-    let planted = |name, at| Planted { name, ticket: stamp(at) };
+    let planted = |name, at| Standing { name, ticket: stamp(at) };
     let probed = store.probe_many(&[planted(b, 2), planted(a, 3), planted(d, 4), planted(c, 5)], LEASE).await;
     assert_eq!(probed, [Ok(None), Ok(Some(value(1, "one"))), Err(Fault::Foreign), Ok(None)]);
 

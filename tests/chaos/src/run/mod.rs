@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachetier_tests::{Owned, Proxy, RedisServer, Reply};
+use cachetier_tests::{Owned, Proxy, RedisServer, Reply, eventually};
 use tokio::runtime::Runtime;
 
 use crate::clock::Nanos;
@@ -101,7 +101,7 @@ pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
     let record = Arc::new(Record::create(&folder.0.join("leader")).map_err(|error| format!("no history: {error}"))?);
 
     let mut fleet = Fleet::start(asked, program, &folder, &runtime, &proxies, &record)?;
-    check_kind(&server)?;
+    check_kind(&server);
     let hands = make_faults(asked, &mut server, &proxies, &mut fleet, &runtime, &record);
     proxies.iter().for_each(Proxy::restore);
     hands?;
@@ -124,15 +124,10 @@ fn lane() -> String {
 }
 
 /// Else the run would see nothing of the shorter way that bumps of keys go in such a lane.
-fn check_kind(server: &RedisServer) -> Result<(), String> {
-    let end = Nanos::now().plus(PLAIN_WITHIN);
-    loop {
-        match server.command(&["GETRANGE", &lane(), "0", "3"]) {
-            Reply::Bulk(kind) if kind == b"ctl\x02" => return Ok(()),
-            other if Nanos::now() > end => return Err(format!("expected a lane of the second kind, found {other:?}")),
-            _ => std::thread::sleep(Duration::from_millis(10)),
-        }
-    }
+fn check_kind(server: &RedisServer) {
+    eventually(PLAIN_WITHIN, "a lane of the second kind", || {
+        matches!(server.command(&["GETRANGE", &lane(), "0", "3"]), Reply::Bulk(kind) if kind == b"ctl\x02")
+    });
 }
 
 /// The state of a lane that was begun long ago, as docs/wire.md has it: no hold of before can stand, which is not known of one that begins.
