@@ -194,8 +194,8 @@ mod view;
 mod wire;
 
 pub use cache::{
-    CacheBuilder, Delivery, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Rules, Tagged, Tags, TieredCache,
-    Value, WaitError, WriteGuard,
+    ByValue, CacheBuilder, Delivery, LoadContext, Loaded, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Rules,
+    RulesFor, Tagged, Tags, Terms, TieredCache, Value, WaitError, WriteGuard,
 };
 /// ```
 /// use cachetier::{KeyPart, KeyText};

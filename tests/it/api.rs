@@ -9,9 +9,9 @@ use std::time::Duration;
 use cachetier::testing::{Event, Group, GroupBuilder, Source, SourceError, Tally, What};
 use cachetier::{
     AlreadyInstalled, CacheBuilder, CacheError, Call, CallKind, Clock, Codec, Compression, ConfigError, Delivery, Era, Eviction,
-    InProcess, Invalidator, InvalidatorBuilder, InvalidatorStats, KeyError, KeyText, Lag, LoadError, ManualClock, OnRestart,
-    OnUnreachable, Plan, Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Seq, SharedError, Stats,
-    Tagged, TieredCache, Token, TokenError, WaitError, WriteGuard,
+    InProcess, Invalidator, InvalidatorBuilder, InvalidatorStats, KeyError, KeyText, Lag, LoadContext, LoadError, Loaded,
+    ManualClock, OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved,
+    Seq, SharedError, Stats, Tagged, Terms, TieredCache, Token, TokenError, WaitError, WriteGuard,
 };
 
 /// Goes to any thread, and is used by several at once.
@@ -54,6 +54,9 @@ fn public_types_are_sent_shared_and_cloned() {
     data::<Policy>();
     data::<Tagged<[&'static str; 2]>>();
     data::<Tagged<Vec<String>>>();
+    data::<Loaded<String>>();
+    data::<LoadContext<'static>>();
+    shared::<Terms<'static>>();
     handle::<Purge<'static>>();
     handle::<PurgeProgress>();
     data::<PurgeCounts>();
@@ -108,6 +111,9 @@ async fn what_async_functions_return_can_be_spawned() {
     assert_eq!(sent(cache.get_or_load("a", policy.tags(["t"]), || async { Ok::<_, Infallible>(1_u32) })).await.unwrap(), 1);
     assert_eq!(sent(cache.get_or_load_optional("b", policy, || async { Ok::<_, Infallible>(None::<u32>) })).await.unwrap(), None);
     assert_eq!(sent(cache.get_or_compute("c", policy, || async { 2_u32 })).await.unwrap(), 2);
+    let rules = policy.tags(["t"]).ttl_with(|_: &u32| LIMIT).tags_with(|_: &u32| ["u"]).cache_if(|_: &u32| true);
+    let loaded = async |_: LoadContext<'_>| Ok::<_, Infallible>(Loaded::new(6_u32));
+    assert_eq!(sent(cache.get_or_load_with("e", rules, loaded)).await.unwrap(), Some(6));
     let many = sent(cache.get_or_load_many(["a", "c"], policy, async |keys: Vec<String>| {
         Ok::<_, Infallible>(keys.into_iter().map(|key| (key, 2_u32)).collect::<Vec<_>>())
     }));

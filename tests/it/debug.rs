@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use cachetier::testing::{Counted, Group, Loads as _, Source};
 use cachetier::{
-    CacheError, Call, CallKind, Clock, Codec, Compression, Delivery, Eviction, InProcess, Invalidator, KeyText, Lag, LoadError,
-    OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress, SharedError, TieredCache, Token, TokenError,
-    WaitError,
+    CacheError, Call, CallKind, Clock, Codec, Compression, Delivery, Eviction, InProcess, Invalidator, KeyText, Lag, LoadContext,
+    LoadError, Loaded, OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress, RulesFor, SharedError, Terms,
+    TieredCache, Token, TokenError, WaitError,
 };
 
 /// Every public item: what can be shown is read from it.
@@ -28,8 +28,8 @@ const KEY: &str = "mail:ada@example.org:";
 const URL: &str = "redis://adalovelace:hunter2@127.0.0.1:1/";
 
 /// What is about a key, a tag or a prefix, and so shows it: its user has put it there, or must know which it was.
-const ABOUT_KEYS: [&str; 9] =
-    ["CacheError", "Call", "KeyError", "KeyText", "LoadError", "Purge", "PurgeError", "Tagged", "testing::Event"];
+const ABOUT_KEYS: [&str; 10] =
+    ["CacheError", "Call", "KeyError", "KeyText", "LoadContext", "LoadError", "Purge", "PurgeError", "Tagged", "testing::Event"];
 
 /// What has been shown, by the name of the type.
 #[derive(Debug, Default)]
@@ -52,6 +52,20 @@ fn listed() -> Vec<&'static str> {
     let mut names: Vec<&str> = shown.map(|(path, _)| path).collect();
     names.sort_unstable();
     names
+}
+
+/// Rules that have their terms shown.
+struct Showing<'a>(Policy, Mutex<&'a mut Shown>);
+
+impl<V> RulesFor<V> for Showing<'_> {
+    fn base(&self) -> &Policy {
+        &self.0
+    }
+
+    fn adapt(&self, _: Option<&V>, terms: &mut Terms<'_>) {
+        terms.tag(KEY);
+        self.1.lock().unwrap().debug("Terms", terms);
+    }
 }
 
 #[tokio::test]
@@ -82,9 +96,16 @@ async fn handles(shown: &mut Shown) {
     let tier = InProcess::new();
     let cache = TieredCache::builder("debug").in_process(&tier).build().await.unwrap();
     let policy = Policy::ttl(Duration::from_secs(60));
-    cache.set(KEY, "cached-value".to_owned(), policy.tags([KEY])).await.unwrap();
+    cache.set(KEY, "cached-value".to_owned(), Showing(policy, Mutex::new(shown))).await.unwrap();
     let guard = cache.guard([KEY]).await.unwrap();
     shown.debug("WriteGuard", &guard);
+    let load = |context: LoadContext<'_>| {
+        shown.debug("LoadContext", &context);
+        let loaded = Loaded::new("cached-value".to_owned()).tags([KEY]);
+        shown.debug("Loaded", &loaded);
+        async { Ok::<_, PurgeError>(loaded) }
+    };
+    assert!(cache.get_or_load_with(KEY, policy, load).await.unwrap().is_some());
     guard.release().await.unwrap();
     cache.set(KEY, "cached-value".to_owned(), policy.tags([KEY])).await.unwrap();
     assert!(tier.holds_value(&format!("ct:debug:v:{KEY}")));
@@ -220,6 +241,7 @@ fn settings(shown: &mut Shown) {
     let policy = Policy::ttl(Duration::from_secs(60));
     shown.debug("Policy", &policy);
     shown.debug("Tagged", &policy.tags([KEY]));
+    shown.debug("ByValue", &policy.cache_if(|_: &u8| true));
     shown.debug("Plan", &Plan::error("BUSY").after(async {}));
     shown.debug("CallKind", &CallKind::Fill);
     let mut key = KeyText::new();

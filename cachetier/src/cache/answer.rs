@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::terms::Terms;
 use crate::l1::Entry;
 use crate::rule::policy::Content;
 
@@ -44,6 +45,9 @@ pub(crate) trait Answer: Sized {
     fn from(value: Option<Self::Value>) -> Option<Self>;
 
     fn value(&self) -> Option<&Self::Value>;
+
+    /// What it says itself of how it is stored.
+    fn adapt(&self, _: &mut Terms<'_>) {}
 
     fn content(&self) -> Content {
         if self.value().is_some() { Content::Value } else { Content::Nothing }

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::answer::Answer;
 use super::telling::Telling;
-use super::{Rules, TieredCache};
+use super::{RulesFor, TieredCache};
 use crate::error::KeyError;
 use crate::key::{TagHash, check_key, check_prefix};
 use crate::wire::message::Targets;
@@ -20,7 +20,7 @@ impl TieredCache {
         &self,
         telling: impl Telling<E, T>,
         key: &str,
-        rules: impl Rules,
+        rules: impl RulesFor<A::Value>,
         load: F,
     ) -> impl Future<Output = Result<A, T>>
     where

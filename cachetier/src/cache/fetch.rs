@@ -12,7 +12,8 @@ use super::answer::Answer;
 use super::ask::{Asked, Flight, Keep};
 use super::load::{Beside, Limits, LoadId, Lost, Running, is_running, run};
 use super::telling::{AsLoadError, Failed, Heard, Telling};
-use super::{Key, Rules, TieredCache};
+use super::terms::RulesFor;
+use super::{Key, TieredCache};
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Failure, Outcome};
 use crate::flight::{Entered, Join, Landed, Plan, Purpose};
@@ -63,7 +64,7 @@ impl TieredCache {
     pub(super) fn fetch<A, E, F, Fut>(
         &self,
         key: Key<'_>,
-        rules: impl Rules,
+        rules: impl RulesFor<A::Value>,
         load: F,
     ) -> impl Future<Output = Result<A, LoadError<E>>>
     where
@@ -80,7 +81,7 @@ impl TieredCache {
         &self,
         telling: impl Telling<E, T>,
         key: Key<'_>,
-        rules: impl Rules,
+        rules: impl RulesFor<A::Value>,
         load: F,
     ) -> Result<A, T>
     where
@@ -89,7 +90,7 @@ impl TieredCache {
         Fut: Future<Output = Result<A, E>>,
     {
         // In a statement of its own: what is told may not go from thread to thread, and would otherwise live through the load.
-        let found = self.find(key, rules.policy(), &telling).await?;
+        let found = self.find(key, rules.base(), &telling).await?;
         let (flight, begun, keep) = match found {
             Found::Answer(answer) => return Ok(answer),
             Found::Alone => {
@@ -103,7 +104,7 @@ impl TieredCache {
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(answer) };
         let cost = asked.until(self.now());
-        let filling = self.fill(&flight, key, &rules, &begun, keep, (&answer, cost)).await;
+        let filling = self.fill(&flight, key, &self.terms(&rules, &answer), &begun, keep, (&answer, cost)).await;
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::BeforeInsertion).await;
         self.land(flight, key, filling.entry, filling.keep);

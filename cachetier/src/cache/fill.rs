@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::answer::Answer;
 use super::ask::{Flight, Keep, entry};
-use super::{Key, Rules, TieredCache, Value};
+use super::terms::Terms;
+use super::{Key, TieredCache, Value};
 use crate::clock::millis;
 use crate::error::{CacheError, Fault};
 use crate::flight::outcome::Begun;
-use crate::key::{TagHash, check_key};
+use crate::key::check_key;
 use crate::l1::{Entry, Facts};
 use crate::l2::Filled;
 use crate::l2::many::Fill;
@@ -30,7 +31,6 @@ pub(super) struct Filling {
 /// What can be stored: looked at before anything is, so that a mutation errs before it has done half.
 pub(super) struct Parcel {
     pub(super) life: Life,
-    pub(super) tags: Vec<TagHash>,
     pub(super) size: usize,
     /// The whole envelope, where the shared tier is to have it.
     pub(super) bytes: Vec<u8>,
@@ -57,23 +57,23 @@ impl TieredCache {
         &self,
         flight: &Flight,
         key: Key<'_>,
-        rules: &impl Rules,
+        terms: &Terms<'_>,
         begun: &Begun,
         keep: Keep,
         (answer, cost): (&A, Duration),
     ) -> Filling {
-        let ready = match self.ready(flight, key, rules, begun, keep, (answer, cost)) {
+        let ready = match self.ready(flight, key, terms, begun, keep, (answer, cost)) {
             Ok(ready) => ready,
             Err(ticket) => {
                 drop(ticket);
-                return self.unkept(begun, rules, answer);
+                return self.unkept(begun, terms, answer);
             }
         };
         let filled = match (self.shared.tier.as_ref(), ready.fill()) {
             (Some(tier), Some(fill)) => Some(tier.fill(fill.name, fill.seen, fill.value, fill.life).await),
             _ => None,
         };
-        self.filled(ready, filled, rules, begun, answer)
+        self.filled(ready, filled, terms, begun, answer)
     }
 
     /// What there is to store of what the loader brought, by `keep`. If there is nothing, the ticket, to be given back.
@@ -81,7 +81,7 @@ impl TieredCache {
         &self,
         flight: &Flight,
         key: Key<'_>,
-        rules: &impl Rules,
+        terms: &Terms<'_>,
         begun: &Begun,
         keep: Keep,
         (answer, cost): (&A, Duration),
@@ -89,7 +89,7 @@ impl TieredCache {
         // Taken out of the flight: dropped on any way out that does not spend it, it is given back.
         let ticket = if keep == Keep::Shared { flight.unstow() } else { None };
         let stamp = ticket.as_ref().map(Ticket::stamp);
-        let parcel = match self.pack(key, rules, begun, answer, stamp, cost) {
+        let parcel = match self.pack(key, terms, begun, answer, stamp, cost) {
             Ok(Some(parcel)) => parcel,
             // Not remembered by policy, or not storable.
             Ok(None) => return Err(ticket),
@@ -98,7 +98,7 @@ impl TieredCache {
                 return Err(ticket);
             }
         };
-        let keep = if keep == Keep::Shared && self.instance().outbox.covers_tags(&parcel.tags) { Keep::Local } else { keep };
+        let keep = if keep == Keep::Shared && self.instance().outbox.covers_tags(&terms.tags) { Keep::Local } else { keep };
         Ok(Ready { parcel, keep, ticket })
     }
 
@@ -107,7 +107,7 @@ impl TieredCache {
         &self,
         ready: Ready,
         filled: Option<Result<Filled, Fault>>,
-        rules: &impl Rules,
+        terms: &Terms<'_>,
         begun: &Begun,
         answer: &A,
     ) -> Filling {
@@ -140,15 +140,15 @@ impl TieredCache {
             (Keep::Shared | Keep::Nothing, ..) => (false, None, None),
         };
         let local = end.map_or(parcel.life.local, |end| parcel.life.local.min(self.now().until(end)));
-        let facts = self.facts(begun, rules, &parcel.tags, answer, stamp, (local, parcel.size));
+        let facts = self.facts(begun, terms, answer, stamp, (local, parcel.size));
         Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep }
     }
 
-    /// Encodes a value and says how long it lives; `Ok(None)` if by its policy it is not remembered at all.
+    /// Encodes a value and says how long it lives; `Ok(None)` if it is not to be stored at all.
     pub(super) fn pack<A: Answer>(
         &self,
         key: Key<'_>,
-        rules: &impl Rules,
+        terms: &Terms<'_>,
         begun: &Begun,
         answer: &A,
         stamp: Option<Stamp>,
@@ -156,13 +156,15 @@ impl TieredCache {
     ) -> Result<Option<Parcel>, CacheError> {
         let config = &self.shared.config;
         check_key(key.text)?;
-        rules.policy().check().map_err(CacheError::Policy)?;
-        let Some(life) = rules.policy().life(answer.content(), config.max_life, fastrand::u32(..)) else { return Ok(None) };
-        let tags = self.tags(rules);
-        if tags.len() > config.max_tags {
-            return Err(CacheError::TooManyTags { tags: tags.len(), limit: config.max_tags });
+        if !terms.stored {
+            return Ok(None);
         }
-        let mut parcel = Parcel { life, tags, size: 0, bytes: Vec::new() };
+        terms.policy.check().map_err(CacheError::Policy)?;
+        let Some(life) = terms.policy.life(answer.content(), config.max_life, fastrand::u32(..)) else { return Ok(None) };
+        if terms.tags.len() > config.max_tags {
+            return Err(CacheError::TooManyTags { tags: terms.tags.len(), limit: config.max_tags });
+        }
+        let mut parcel = Parcel { life, size: 0, bytes: Vec::new() };
         let Some(codec) = config.codec else { return Ok(Some(parcel)) };
         let unencodable = |error: &dyn std::fmt::Display| CacheError::Encode(error.to_string().into());
         let too_large =
@@ -183,7 +185,7 @@ impl TieredCache {
                 cost: u16::try_from(millis(cost)).unwrap_or(u16::MAX),
                 fingerprint: Fingerprint::of::<A::Value>(),
             };
-            let mut writer = Writer::begin(stamp, &head, &parcel.tags).map_err(|error| unencodable(&error))?;
+            let mut writer = Writer::begin(stamp, &head, &terms.tags).map_err(|error| unencodable(&error))?;
             let before = writer.payload().len();
             if let Some(value) = answer.value() {
                 codec.encode(value, writer.payload()).map_err(|error| unencodable(&error))?;
@@ -216,16 +218,15 @@ impl TieredCache {
     }
 
     /// The entry of a value that is kept nowhere: those who wait still judge it by its tags.
-    pub(super) fn unkept<A: Answer>(&self, begun: &Begun, rules: &impl Rules, answer: &A) -> Filling {
-        let facts = self.facts(begun, rules, &self.tags(rules), answer, None, (Duration::ZERO, 0));
+    pub(super) fn unkept<A: Answer>(&self, begun: &Begun, terms: &Terms<'_>, answer: &A) -> Filling {
+        let facts = self.facts(begun, terms, answer, None, (Duration::ZERO, 0));
         Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep: false }
     }
 
     pub(super) fn facts<A: Answer>(
         &self,
         begun: &Begun,
-        rules: &impl Rules,
-        tags: &[TagHash],
+        terms: &Terms<'_>,
         answer: &A,
         stamp: Option<Stamp>,
         (life, size): (Duration, usize),
@@ -235,13 +236,13 @@ impl TieredCache {
             epoch: begun.noted.epoch,
             born: begun.noted.born,
             tick: begun.noted.tick,
-            tags: tags.into(),
+            tags: terms.tags.as_slice().into(),
             prefixes: begun.prefixes,
             stamp,
             deadline: self.now().after(life),
             self_evident_until: begun.noted.at.after(self.shared.config.max_staleness),
-            excusable: self.when_unreachable(rules.policy()) == OnUnreachable::Serve,
-            idle_limit: rules.policy().idle_limit(),
+            excusable: self.when_unreachable(&terms.policy) == OnUnreachable::Serve,
+            idle_limit: terms.policy.idle_limit(),
             size,
             type_name: std::any::type_name::<A::Value>(),
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::answer::Just;
 use super::put::Putter;
 use super::write::Delivery;
-use super::{Rules, TieredCache, Value};
+use super::{RulesFor, TieredCache, Value};
 use crate::clock::{Millis, millis};
 use crate::coherence::instance::Instance;
 use crate::coherence::own::{OwnBump, Teller};
@@ -301,6 +301,8 @@ impl WriteGuard {
     /// # }
     /// ```
     ///
+    /// A value that its rules would [not have stored](crate::Policy::cache_if) leaves the key held until the guard is released.
+    ///
     /// A tag of the value that is invalidated while the guard stands invalidates the value, too.
     ///
     /// With [`Delivery::Pending`] nobody knows whether the hold is gone, and [`WriteGuard::release`] no longer covers this key: it is
@@ -312,18 +314,19 @@ impl WriteGuard {
     ///
     /// [`CacheError::NotHeld`] for a key that the guard does not hold, or no longer; else as [`TieredCache::set`], before anything is
     /// done: the key then stays held.
-    pub async fn set<V: Value>(&mut self, key: &str, value: V, rules: impl Rules) -> Result<Delivery, CacheError> {
+    pub async fn set<V: Value>(&mut self, key: &str, value: V, rules: impl RulesFor<V>) -> Result<Delivery, CacheError> {
         let Some(at) = self.keys.iter().position(|held| held == key) else {
             return Err(CacheError::NotHeld { key: key.to_owned() });
         };
         // Cancel safety: from its first await on, the put answers for the key.
         let key = self.keys.swap_remove(at);
         let putter = Putter::Guard(self.name, self.noted);
-        let put = Box::pin(self.cache.put(self.cache.key(&key), Just(value), rules, putter)).await;
-        if put.is_err() {
+        let put = Box::pin(self.cache.put(self.cache.key(&key), Just(value), &rules, putter)).await;
+        if !matches!(put, Ok(Some(_))) {
             self.keys.push(key);
         }
-        put
+        // What is held is served by nobody.
+        Ok(put?.unwrap_or(Delivery::Applied(self.noted.born)))
     }
 
     /// Ends the guard in this instance, but for the lag.

@@ -6,11 +6,13 @@ mod ask;
 mod attributed;
 mod batch;
 mod builder;
+mod by_value;
 mod doubt;
 mod fetch;
 mod fill;
 mod guard;
 mod load;
+mod loaded;
 mod look_up;
 mod over;
 mod purge;
@@ -19,6 +21,7 @@ mod read;
 mod rules;
 mod sweep;
 mod telling;
+mod terms;
 mod wait;
 mod walk;
 mod watched;
@@ -30,9 +33,12 @@ use std::time::Duration;
 
 pub use answer::Value;
 pub use builder::CacheBuilder;
+pub use by_value::ByValue;
 pub use guard::WriteGuard;
+pub use loaded::{LoadContext, Loaded};
 pub use purge::{Purge, PurgeCounts, PurgeError, PurgeProgress, Purged};
 pub use rules::{Rules, Tagged, Tags};
+pub use terms::{RulesFor, Terms};
 pub use wait::WaitError;
 pub use write::{Delivery, Removed};
 
@@ -52,7 +58,7 @@ use crate::coherence::instance::Instance;
 use crate::coherence::renewal::Renewal;
 use crate::config::Config;
 use crate::error::CacheError;
-use crate::key::{KeyHash, TagHash};
+use crate::key::KeyHash;
 use crate::l2::tier::Tier;
 use crate::observe::once::OnceByType;
 use crate::observe::stats::{Lag, Stats};
@@ -252,13 +258,11 @@ impl TieredCache {
         self.instance().now()
     }
 
-    /// The tags that `rules` name, as hashes.
-    fn tags(&self, rules: &impl Rules) -> Vec<TagHash> {
-        let mut tags = Vec::new();
-        rules.each_tag(&mut |tag| tags.push(TagHash::of(&self.shared.config.namespace, tag)));
-        tags.sort_unstable();
-        tags.dedup();
-        tags
+    /// What rules say of an answer.
+    fn terms<A: Answer>(&self, rules: &impl RulesFor<A::Value>, answer: &A) -> Terms<'_> {
+        let mut terms = Terms::of(&self.shared.config.namespace, rules, answer.value());
+        answer.adapt(&mut terms);
+        terms.in_order()
     }
 
     fn check_open(&self) -> Result<(), CacheError> {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::answer::Just;
 use super::ask::{Flight, entry};
 use super::fill::Parcel;
+use super::terms::{RulesFor, Terms};
 use super::write::Delivery;
-use super::{Key, Rules, TieredCache, Value};
+use super::{Key, TieredCache, Value};
 use crate::coherence::own::OwnBump;
 use crate::error::CacheError;
 use crate::flight::outcome::{Begun, Outcome};
@@ -31,13 +32,27 @@ pub(super) enum Putter {
 }
 
 impl TieredCache {
+    /// `set`: a value that its rules would not have stored still says that what is there is outdated.
+    pub(super) async fn put_or_drop<V: Value>(
+        &self,
+        key: &str,
+        value: V,
+        rules: &impl RulesFor<V>,
+    ) -> Result<Delivery, CacheError> {
+        match self.put(self.key(key), Just(value), rules, Putter::Anybody).await? {
+            Some(delivery) => Ok(delivery),
+            None => self.bump(Targets::of_keys([key])?).await,
+        }
+    }
+
+    /// Puts the value. `None` if its rules would not have it stored: then nothing has been done.
     pub(super) async fn put<V: Value>(
         &self,
         key: Key<'_>,
         value: Just<V>,
-        rules: impl Rules,
+        rules: &impl RulesFor<V>,
         putter: Putter,
-    ) -> Result<Delivery, CacheError> {
+    ) -> Result<Option<Delivery>, CacheError> {
         self.check_open()?;
         let stamp = self.shared.stamps.next();
         let mut begun = Begun { writes: Some(stamp), ..self.begin(key) };
@@ -46,9 +61,9 @@ impl TieredCache {
             begun.noted = noted;
         }
         let tier = self.shared.tier.as_ref();
-        let parcel = self.pack(key, &rules, &begun, &value, tier.map(|_| stamp), Duration::ZERO)?;
-        // A value always lives: only the knowledge that there is none may not be remembered.
-        let Some(parcel) = parcel else { return Ok(Delivery::Pending) };
+        let terms = self.terms(rules, &value);
+        let parcel = self.pack(key, &terms, &begun, &value, tier.map(|_| stamp), Duration::ZERO)?;
+        let Some(parcel) = parcel else { return Ok(None) };
 
         let plan = Plan { purpose: Purpose::Write, kind: TypeId::of::<V>(), noted: begun };
         let instance = self.instance();
@@ -63,10 +78,10 @@ impl TieredCache {
             instance.counters.invalidations.one();
             if !free {
                 flight.finish(Outcome::Nothing, || {});
-                return Ok(Delivery::Applied(instance.view.next_alone()));
+                return Ok(Some(Delivery::Applied(instance.view.next_alone())));
             }
-            self.settle(flight, key, &rules, &begun, (value, parcel), None);
-            return Ok(Delivery::Applied(instance.view.known().0));
+            self.settle(flight, key, &terms, &begun, (value, parcel), None);
+            return Ok(Some(Delivery::Applied(instance.view.known().0)));
         };
 
         let targets = Targets { keys: vec![key.text.to_owned()], ..Targets::default() };
@@ -85,33 +100,33 @@ impl TieredCache {
                 ticket.spend();
                 own.settle(token, None);
                 flight.finish(Outcome::Nothing, || {});
-                return Ok(Delivery::Applied(token));
+                return Ok(Some(Delivery::Applied(token)));
             }
             Err(_) => {
                 drop(own);
                 flight.finish(Outcome::Nothing, || {});
-                return Ok(Delivery::Pending);
+                return Ok(Some(Delivery::Pending));
             }
         };
         match second_half(tier, ticket, &parcel).await {
             Some(Filled::Stored) => {
                 own.settle(token, Some(stamp));
-                self.settle(flight, key, &rules, &begun, (value, parcel), Some(stamp));
+                self.settle(flight, key, &terms, &begun, (value, parcel), Some(stamp));
                 instance.counters.fills.one();
-                Ok(Delivery::Applied(token))
+                Ok(Some(Delivery::Applied(token)))
             }
             // Something newer came: this one counts as an invalidation.
             Some(Filled::Refused) => {
                 own.settle(token, None);
                 flight.finish(Outcome::Nothing, || {});
                 instance.counters.fills_refused.one();
-                Ok(Delivery::Applied(token))
+                Ok(Some(Delivery::Applied(token)))
             }
             None => {
                 drop(own);
                 flight.finish(Outcome::Nothing, || {});
                 instance.counters.fills_unanswered.one();
-                Ok(Delivery::Pending)
+                Ok(Some(Delivery::Pending))
             }
         }
     }
@@ -121,12 +136,12 @@ impl TieredCache {
         &self,
         flight: Flight,
         key: Key<'_>,
-        rules: &impl Rules,
+        terms: &Terms<'_>,
         begun: &Begun,
         (value, parcel): (Just<V>, Parcel),
         stamp: Option<Stamp>,
     ) {
-        let facts = self.facts(begun, rules, &parcel.tags, &value, stamp, (parcel.life.local, parcel.size));
+        let facts = self.facts(begun, terms, &value, stamp, (parcel.life.local, parcel.size));
         let entry = entry(facts, self.now(), Some(value.0));
         self.land(flight, key, entry, true);
     }

@@ -1,9 +1,7 @@
 //! Mutations: invalidations of every kind, and `set`, whose story is in `put.rs`. How a bump comes to its outcome, also when its caller is
 //! dropped, is `coherence/own.rs`'s.
 
-use super::answer::Just;
-use super::put::Putter;
-use super::{Rules, TieredCache, Value};
+use super::{RulesFor, TieredCache, Value};
 use crate::coherence::own::{Teller, bump, bump_counting};
 use crate::error::CacheError;
 use crate::rule::seq::Token;
@@ -282,6 +280,8 @@ impl TieredCache {
     /// acknowledged last stays. [`Delivery::Applied`] means that nothing older is served any more; should something newer have come in
     /// between, this value is not stored either.
     ///
+    /// A value that its rules would [not have stored](crate::Policy::cache_if) invalidates the key and nothing else.
+    ///
     /// Prefer [`TieredCache::invalidate`] after a write, and let the next read load what is true then.
     ///
     /// ```
@@ -303,8 +303,8 @@ impl TieredCache {
     ///
     /// Before anything is done: an unusable key or policy, too many tags, a value too large or one that the codec cannot carry,
     /// [`CacheError::Closed`] after a close.
-    pub async fn set<V: Value>(&self, key: &str, value: V, rules: impl Rules) -> Result<Delivery, CacheError> {
-        Box::pin(self.put(self.key(key), Just(value), rules, Putter::Anybody)).await
+    pub async fn set<V: Value>(&self, key: &str, value: V, rules: impl RulesFor<V>) -> Result<Delivery, CacheError> {
+        Box::pin(self.put_or_drop(key, value, &rules)).await
     }
 
     /// One bump, from its begin to its outcome.

@@ -154,6 +154,14 @@ impl Policy {
         Ok(())
     }
 
+    /// The same for an entry that lives for so long, whatever it says.
+    pub(crate) fn living(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self.negative_ttl = Some(ttl);
+        self.l1_ttl = self.l1_ttl.map(|l1_ttl| l1_ttl.min(ttl));
+        self
+    }
+
     /// The life of an entry stored now; `dice` shortens it. `None` if an absent value is not to be remembered.
     pub(crate) fn life(&self, what: Content, longest: Duration, dice: u32) -> Option<Life> {
         let ttl = match what {

@@ -9,7 +9,8 @@ use super::super::answer::Maybe;
 use super::super::fill::{Filling, Ready};
 use super::super::load::{Beside, Limits, Lost, Running, run};
 use super::super::telling::{AsLoadError, Failed, Telling as _};
-use super::super::{Rules, TieredCache, Value};
+use super::super::terms::Terms;
+use super::super::{RulesFor, TieredCache, Value};
 use super::fetch::{Open, ToLoad};
 use super::keys::{Asked, Batch};
 use crate::error::LoadError;
@@ -24,9 +25,10 @@ use crate::unhashed::BuildUnhashed;
 type Brought<V> = HashMap<KeyHash, Option<V>, BuildUnhashed>;
 
 /// One that is to be stored, and its answer.
-struct Stored<'a, V> {
+struct Stored<'a, 'c, V> {
     one: ToLoad<'a>,
     answer: Maybe<V>,
+    terms: Terms<'c>,
     ready: Ready,
 }
 
@@ -37,7 +39,7 @@ impl TieredCache {
         batch: &mut Batch<'a, V>,
         open: &mut Open<'a>,
         mut to_load: Vec<ToLoad<'a>>,
-        rules: &impl Rules,
+        rules: &impl RulesFor<V>,
         load: &mut F,
     ) -> Result<(), LoadError<E>>
     where
@@ -121,7 +123,7 @@ impl TieredCache {
         batch: &mut Batch<'a, V>,
         to_load: Vec<ToLoad<'a>>,
         brought: &mut Brought<V>,
-        rules: &impl Rules,
+        rules: &impl RulesFor<V>,
         cost: Duration,
     ) {
         let (mut step, mut bytes, mut silent) = (Vec::new(), 0_usize, false);
@@ -130,14 +132,15 @@ impl TieredCache {
         while let Some(one) = to_load.next() {
             let key = one.led.asked.key;
             let answer = Maybe(brought.remove(&key.hash).flatten());
-            match self.ready(&one.led.flight, key, rules, &one.led.begun, one.keep, (&answer, cost)) {
+            let terms = self.terms(rules, &answer);
+            match self.ready(&one.led.flight, key, &terms, &one.led.begun, one.keep, (&answer, cost)) {
                 Ok(ready) => {
                     bytes = bytes.saturating_add(ready.parcel.bytes.len());
-                    step.push(Stored { one, answer, ready });
+                    step.push(Stored { one, answer, terms, ready });
                 }
                 Err(ticket) => {
                     given_back.extend(ticket);
-                    unkept.push((one, answer));
+                    unkept.push((one, answer, terms));
                 }
             }
             if step.len() < MOST && bytes < MOST_BYTES && to_load.peek().is_some() {
@@ -145,23 +148,17 @@ impl TieredCache {
             }
             // First: who comes next finds the keys free.
             Ticket::give_back(std::mem::take(&mut given_back));
-            for (one, answer) in unkept.drain(..) {
-                let filling = self.unkept(&one.led.begun, rules, &answer);
+            for (one, answer, terms) in unkept.drain(..) {
+                let filling = self.unkept(&one.led.begun, &terms, &answer);
                 self.answer_with(batch, one, answer, filling);
             }
             bytes = 0;
-            silent = self.store_step(batch, std::mem::take(&mut step), rules, silent).await;
+            silent = self.store_step(batch, std::mem::take(&mut step), silent).await;
         }
     }
 
     /// Stores one step of what was loaded. Says whether the shared tier is silent: then nothing more is sent.
-    async fn store_step<'a, V: Value>(
-        &self,
-        batch: &mut Batch<'a, V>,
-        step: Vec<Stored<'a, V>>,
-        rules: &impl Rules,
-        silent: bool,
-    ) -> bool {
+    async fn store_step<'a, V: Value>(&self, batch: &mut Batch<'a, V>, step: Vec<Stored<'a, '_, V>>, silent: bool) -> bool {
         let fills: Vec<Fill<'_>> = step.iter().filter_map(|stored| stored.ready.fill()).collect();
         let count = fills.len();
         let mut answers = match self.shared.tier.as_ref() {
@@ -173,9 +170,9 @@ impl TieredCache {
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::BeforeInsertion).await;
         let mut answers = answers.into_iter();
-        for Stored { one, answer, ready } in step {
+        for Stored { one, answer, terms, ready } in step {
             let filled = if ready.fill().is_some() { answers.next() } else { None };
-            let filling = self.filled(ready, filled, rules, &one.led.begun, &answer);
+            let filling = self.filled(ready, filled, &terms, &one.led.begun, &answer);
             self.answer_with(batch, one, answer, filling);
         }
         silent

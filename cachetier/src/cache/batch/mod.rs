@@ -10,10 +10,8 @@ use std::collections::HashSet;
 use std::future::Future;
 
 use self::keys::Batch;
-use super::answer::Just;
-use super::put::Putter;
 use super::write::Delivery;
-use super::{Rules, TieredCache, Value};
+use super::{RulesFor, TieredCache, Value};
 use crate::all::all;
 use crate::error::{CacheError, LoadError};
 use crate::key::KeyHash;
@@ -95,7 +93,7 @@ impl TieredCache {
     pub async fn get_or_load_many<V, E, L, N, F, Fut>(
         &self,
         keys: impl IntoIterator<Item = impl AsRef<str>>,
-        rules: impl Rules,
+        rules: impl RulesFor<V>,
         load: F,
     ) -> Result<Vec<Option<V>>, LoadError<E>>
     where
@@ -140,7 +138,7 @@ impl TieredCache {
     pub async fn set_many<K: AsRef<str>, V: Value>(
         &self,
         entries: impl IntoIterator<Item = (K, V)>,
-        rules: impl Rules,
+        rules: impl RulesFor<V>,
     ) -> Vec<Result<Delivery, CacheError>> {
         let entries: Vec<(K, V)> = entries.into_iter().collect();
         let mut deliveries = Vec::with_capacity(entries.len());
@@ -153,8 +151,7 @@ impl TieredCache {
                 step.push(entry);
             }
             let rules = &rules;
-            let set =
-                |(key, value): (K, V)| async move { self.put(self.key(key.as_ref()), Just(value), rules, Putter::Anybody).await };
+            let set = |(key, value): (K, V)| async move { self.put_or_drop(key.as_ref(), value, rules).await };
             deliveries.extend(Box::pin(all(step.into_iter().map(set))).await);
         }
         deliveries

@@ -125,9 +125,11 @@ fn lane() -> String {
 
 /// Else the run would see nothing of the shorter way that bumps of keys go in such a lane.
 fn check_kind(server: &RedisServer) {
-    eventually(PLAIN_WITHIN, "a lane of the second kind", || {
-        matches!(server.command(&["GETRANGE", &lane(), "0", "3"]), Reply::Bulk(kind) if kind == b"ctl\x02")
-    });
+    eventually(
+        PLAIN_WITHIN,
+        "a lane of the second kind",
+        || matches!(server.command(&["GETRANGE", &lane(), "0", "3"]), Reply::Bulk(kind) if kind == b"ctl\x02"),
+    );
 }
 
 /// The state of a lane that was begun long ago, as docs/wire.md has it: no hold of before can stand, which is not known of one that begins.
