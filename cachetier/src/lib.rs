@@ -194,8 +194,8 @@ mod view;
 mod wire;
 
 pub use cache::{
-    ByValue, CacheBuilder, Delivery, LoadContext, Loaded, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Rules,
-    RulesFor, Tagged, Tags, Terms, TieredCache, Value, WaitError, WriteGuard,
+    ByValue, CacheBuilder, CallOptions, Delivery, LoadContext, Loaded, Origin, Purge, PurgeCounts, PurgeError, PurgeProgress,
+    Purged, Removed, Rules, RulesFor, Served, Stale, Tagged, Tags, Terms, TieredCache, Tiers, Value, Verbs, WaitError, WriteGuard,
 };
 /// ```
 /// use cachetier::{KeyPart, KeyText};

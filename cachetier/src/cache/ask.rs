@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::answer::Answer;
+use super::call::CallOptions;
 use super::{Key, TieredCache, Value};
 use crate::clock::Millis;
 use crate::error::Fault;
@@ -71,19 +72,36 @@ pub(super) const POLL: (Duration, Duration) = (Duration::from_millis(10), Durati
 impl TieredCache {
     /// Probes the shared tier, which plants our ticket where it holds nothing. While another instance holds the ticket, waits: first
     /// for its value, at the end of the budget no longer.
-    pub(super) async fn ask<A: Answer>(&self, flight: &Flight, key: Key<'_>, policy: &Policy, begun: &Begun) -> Asked<A> {
+    pub(super) async fn ask<A: Answer>(
+        &self,
+        flight: &Flight,
+        key: Key<'_>,
+        policy: &Policy,
+        options: CallOptions,
+        begun: &Begun,
+    ) -> Asked<A> {
+        if !options.writes.l2() {
+            // A leader before us may have planted it.
+            drop(flight.unstow());
+        }
         let tier = match self.unasked(flight, key, begun) {
-            Ok(tier) => tier,
+            Ok(tier) if options.asks() => tier,
+            // As where it cannot be asked.
+            Ok(_) => return Asked::Load(Keep::Briefly),
             Err(keep) => return Asked::Load(keep),
         };
         let (mut looks, mut waited, mut pause) = (0, Duration::ZERO, POLL.0);
-        let mut plainly = self.shared.habit.expects_a_value();
+        let mut plainly = !options.writes.l2() || (self.shared.habit.expects_a_value() && !options.fresh);
         loop {
             let look = if plainly { self.read_first(tier, key).await } else { self.probe(tier, key, flight).await };
             #[cfg(feature = "chaos")]
             crate::pause::at(crate::pause::Point::AfterReply).await;
             let held = match look {
                 Look::Held(held) => held,
+                Look::Absent if !options.writes.l2() => {
+                    self.instance().counters.l2_misses.one();
+                    return Asked::Load(Keep::Local);
+                }
                 // Only absent: it takes a probe to plant a ticket.
                 Look::Absent => {
                     plainly = false;
@@ -96,7 +114,7 @@ impl TieredCache {
                     self.tell_foreign(key);
                     return Asked::Load(Keep::Local);
                 }
-                Slot::Ticket(_) if waited < self.shared.config.wait_budget => {
+                Slot::Ticket(_) if waited < self.shared.config.wait_budget && !options.fresh => {
                     if waited.is_zero() {
                         self.instance().counters.ticket_waits.one();
                     }
@@ -112,13 +130,14 @@ impl TieredCache {
                     return Asked::Load(Keep::Nothing);
                 }
                 Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun) {
-                    Opened::Usable(entry, answer) => {
+                    Opened::Usable(entry, answer) if !options.fresh => {
                         self.instance().counters.l2_hits.one();
                         self.shared.habit.note(true);
                         return Asked::Answer(entry, answer);
                     }
                     Opened::LeftAlone => return Asked::Load(Keep::Local),
-                    Opened::Unusable => {
+                    Opened::Usable(..) | Opened::Unusable if !options.writes.l2() => return Asked::Load(Keep::Local),
+                    Opened::Usable(..) | Opened::Unusable => {
                         looks += 1;
                         match self.claim(tier, key, stamp, flight).await {
                             Some(keep) => return Asked::Load(keep),
@@ -285,6 +304,7 @@ impl TieredCache {
             prefixes: begun.prefixes,
             stamp: Some(opened.stamp),
             deadline: now.after(local),
+            loaded_at: Millis(now.0.saturating_sub(view.server_millis(now).saturating_sub(head.created))),
             self_evident_until: Millis::default(),
             // Who reads without a policy does not know whether the one that it was stored with allows it.
             excusable: policy.is_some_and(|policy| self.when_unreachable(policy) == OnUnreachable::Serve),

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::answer::Answer;
+use super::call::CallOptions;
 use super::telling::Telling;
 use super::{RulesFor, TieredCache};
 use crate::error::KeyError;
@@ -28,7 +29,8 @@ impl TieredCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
-        self.fetch_as(telling, self.key(key), rules, load)
+        let found = self.fetch_as(telling, CallOptions::new(), self.key(key), rules, load);
+        async move { found.await.map(|found| found.answer) }
     }
 
     /// Invalidates keys, tags and prefixes in one step, also if some of them cannot be used; those are counted, and the first is logged.

@@ -10,7 +10,9 @@ use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::ask::{Asked, Flight, Keep};
+use super::call::CallOptions;
 use super::load::{Beside, Limits, LoadId, Lost, Running, is_running, run};
+use super::served::{Answered, Origin};
 use super::telling::{AsLoadError, Failed, Heard, Telling};
 use super::terms::RulesFor;
 use super::{Key, TieredCache};
@@ -43,7 +45,7 @@ pub(super) type Waiting = Join<Outcome, Ticket, Begun>;
 /// What a caller's wait for its turn came to.
 enum Turn<A> {
     /// Somebody else's load, or L1, has the answer.
-    Answer(A),
+    Answer(Answered<A>),
     /// The caller loads, for all who wait.
     Lead(Flight),
     /// The caller loads for itself, and keeps nothing.
@@ -52,7 +54,7 @@ enum Turn<A> {
 
 /// What looking for a value came to.
 enum Found<A> {
-    Answer(A),
+    Answer(Answered<A>),
     /// There is none: the caller loads, for all who wait, and this much may be kept.
     Nothing(Flight, Begun, Keep),
     /// The caller loads for itself, and keeps nothing.
@@ -73,48 +75,56 @@ impl TieredCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
-        self.fetch_as(AsLoadError, key, rules, load)
+        let found = self.fetch_as(AsLoadError, CallOptions::new(), key, rules, load);
+        async move { found.await.map(|found| found.answer) }
     }
 
     /// The way of a read from a miss in L1 on, with failures told as `telling` says.
     pub(super) async fn fetch_as<A, E, T, F, Fut>(
         &self,
         telling: impl Telling<E, T>,
+        options: CallOptions,
         key: Key<'_>,
         rules: impl RulesFor<A::Value>,
         load: F,
-    ) -> Result<A, T>
+    ) -> Result<Answered<A>, T>
     where
         A: Answer,
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
         // In a statement of its own: what is told may not go from thread to thread, and would otherwise live through the load.
-        let found = self.find(key, rules.base(), &telling).await?;
+        let found = self.find(key, rules.base(), options, &telling).await?;
         let (flight, begun, keep) = match found {
             Found::Answer(answer) => return Ok(answer),
             Found::Alone => {
                 self.instance().counters.loads_alone.one();
-                return self.load(key, &telling, None, load).await.map(|(answer, _)| answer);
+                return self.load(key, &telling, None, load).await.map(|(answer, _)| Answered::loaded(answer));
             }
             Found::Nothing(flight, begun, keep) => (flight, begun, keep),
         };
         let asked = self.now();
         let (answer, flight) = self.load(key, &telling, Some(flight), load).await?;
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
-        let Some(flight) = flight else { return Ok(answer) };
+        let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };
         let cost = asked.until(self.now());
         let filling = self.fill(&flight, key, &self.terms(&rules, &answer), &begun, keep, (&answer, cost)).await;
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::BeforeInsertion).await;
-        self.land(flight, key, filling.entry, filling.keep);
-        Ok(answer)
+        self.land(flight, key, filling.entry, filling.keep && options.writes.l1());
+        Ok(Answered::loaded(answer))
     }
 
     /// Looks for the value, in both tiers and in the loads of others.
-    async fn find<A: Answer, E, T>(&self, key: Key<'_>, policy: &Policy, telling: &impl Telling<E, T>) -> Result<Found<A>, T> {
-        if let Some(answer) = self.prove(key).await {
-            return Ok(Found::Answer(answer));
+    async fn find<A: Answer, E, T>(
+        &self,
+        key: Key<'_>,
+        policy: &Policy,
+        options: CallOptions,
+        telling: &impl Telling<E, T>,
+    ) -> Result<Found<A>, T> {
+        if let Some(found) = self.prove(key, options).await {
+            return Ok(Found::Answer(found));
         }
         self.instance().counters.l1_misses.one();
         let mut anew = 0;
@@ -124,33 +134,35 @@ impl TieredCache {
             {
                 return Err(told);
             }
-            let flight = match self.turn(key, telling).await? {
-                Turn::Answer(answer) => return Ok(Found::Answer(answer)),
+            let flight = match self.turn(key, options, telling).await? {
+                Turn::Answer(found) => return Ok(Found::Answer(found)),
                 Turn::Lead(flight) => flight,
                 Turn::Alone => return Ok(Found::Alone),
             };
             let Some(begun) = flight.noted().copied() else { return Ok(Found::Alone) };
             // Another flight may have landed between our look at L1 and our registration.
-            if let Some(entry) = self.landed(key) {
-                if let Some(answer) = self.coalesced(&entry) {
-                    flight.finish(Outcome::Entry(entry), || {});
-                    return Ok(Found::Answer(answer));
+            if options.looks_here() {
+                if let Some(entry) = self.landed(key) {
+                    if let Some(answer) = self.coalesced(&entry) {
+                        flight.finish(Outcome::Entry(Arc::clone(&entry)), || {});
+                        return Ok(Found::Answer(Answered::brought(answer, entry)));
+                    }
+                    self.tell_other_type::<A>(key, &entry);
                 }
-                self.tell_other_type::<A>(key, &entry);
-            }
-            if let Some((entry, answer)) = self.still_held(key, &begun).await {
-                flight.finish(Outcome::Entry(Arc::clone(&entry)), || entry.clear(begun.noted.epoch));
-                return Ok(Found::Answer(answer));
+                if let Some((entry, answer)) = self.still_held(key, &begun).await {
+                    flight.finish(Outcome::Entry(Arc::clone(&entry)), || entry.clear(begun.noted.epoch));
+                    return Ok(Found::Answer(Answered::new(answer, Origin::L1, entry)));
+                }
             }
             // By an epoch that has ended nothing can be judged, and nothing that is loaded is kept: not a reason to load.
             let over = || anew < MAX_ANEW && self.instance().view.epoch() != begun.noted.epoch;
             if !over() {
-                match self.ask::<A>(&flight, key, policy, &begun).await {
+                match self.ask::<A>(&flight, key, policy, options, &begun).await {
                     Asked::Answer(entry, answer) => {
                         #[cfg(feature = "chaos")]
                         crate::pause::at(crate::pause::Point::BeforeInsertion).await;
-                        self.land(flight, key, entry, true);
-                        return Ok(Found::Answer(answer));
+                        self.land(flight, key, Arc::clone(&entry), options.writes.l1());
+                        return Ok(Found::Answer(Answered::new(answer, Origin::L2, entry)));
                     }
                     Asked::Load(keep) if !over() => return Ok(Found::Nothing(flight, begun, keep)),
                     Asked::Load(_) => {}
@@ -159,14 +171,14 @@ impl TieredCache {
             anew += 1;
             drop(flight.unstow());
             flight.finish(Outcome::Nothing, || {});
-            if let Some(answer) = self.prove(key).await {
-                return Ok(Found::Answer(answer));
+            if let Some(found) = self.prove(key, options).await {
+                return Ok(Found::Answer(found));
             }
         }
     }
 
     /// Waits for the answer of somebody else's load, or for the turn to load.
-    async fn turn<A: Answer, E, T>(&self, key: Key<'_>, telling: &impl Telling<E, T>) -> Result<Turn<A>, T> {
+    async fn turn<A: Answer, E, T>(&self, key: Key<'_>, options: CallOptions, telling: &impl Telling<E, T>) -> Result<Turn<A>, T> {
         // First: who loads for itself alone would otherwise do so within itself, again and again, until the stack ends.
         if is_running(self.load_id(key)) {
             self.instance().counters.recursions.one();
@@ -189,6 +201,8 @@ impl TieredCache {
             match self.instance().flights.enter(key.hash, plan::<A>(Purpose::Load, begun)) {
                 Entered::Lead(flight) => return Ok(Turn::Lead(flight)),
                 Entered::Apart => break,
+                // What it brings may have been read before this call began.
+                Entered::Join(_) if options.fresh => break,
                 Entered::Join(flight) => {
                     let Some(landed) = self.landing_of(flight).await else { break };
                     match landed {
@@ -197,7 +211,7 @@ impl TieredCache {
                         Landed::Lead(flight) => flight.finish(Outcome::Nothing, || {}),
                         Landed::Outcome(Outcome::Entry(entry), flight) => {
                             if let Some(answer) = self.take(&entry, flight.noted(), &called) {
-                                return Ok(Turn::Answer(answer));
+                                return Ok(Turn::Answer(Answered::brought(answer, entry)));
                             }
                         }
                         Landed::Outcome(Outcome::Failed(failure), _) => match telling.heard(&failure) {
@@ -212,11 +226,13 @@ impl TieredCache {
                     }
                 }
             }
-            if let Some(answer) = self.landed(key).and_then(|entry| self.coalesced(&entry)) {
-                return Ok(Turn::Answer(answer));
+            if let Some(entry) = self.landed(key).filter(|_| options.looks_here())
+                && let Some(answer) = self.coalesced(&entry)
+            {
+                return Ok(Turn::Answer(Answered::brought(answer, entry)));
             }
         }
-        // A value of another type is under way, one invalidation chases the other, or nobody polls who leads.
+        // A value of another type is under way, or any and the caller wants one of its own, one invalidation chases the other, or nobody polls who leads.
         Ok(Turn::Alone)
     }
 

@@ -240,6 +240,7 @@ impl TieredCache {
             prefixes: begun.prefixes,
             stamp,
             deadline: self.now().after(life),
+            loaded_at: self.now(),
             self_evident_until: begun.noted.at.after(self.shared.config.max_staleness),
             excusable: self.when_unreachable(&terms.policy) == OnUnreachable::Serve,
             idle_limit: terms.policy.idle_limit(),

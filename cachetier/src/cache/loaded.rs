@@ -34,6 +34,10 @@ pub struct LoadContext<'k> {
 }
 
 impl<'k> LoadContext<'k> {
+    pub(super) const fn of(key: &'k str) -> Self {
+        Self { key }
+    }
+
     /// Returns the key that is loaded.
     ///
     /// ```
@@ -77,6 +81,10 @@ struct Said {
 }
 
 impl<V> Loaded<V> {
+    pub(super) fn into_value(self) -> Option<V> {
+        self.value
+    }
+
     /// A value.
     pub fn new(value: V) -> Self {
         Self { value: Some(value), said: Said::default() }
@@ -239,7 +247,7 @@ impl TieredCache {
         if let Some(Maybe(value)) = self.hit(asked.hash) {
             return Ok(value);
         }
-        let loaded: Loaded<V> = Box::pin(self.fetch(asked, rules, || load(LoadContext { key }))).await?;
-        Ok(loaded.value)
+        let loaded: Loaded<V> = Box::pin(self.fetch(asked, rules, || load(LoadContext::of(key)))).await?;
+        Ok(loaded.into_value())
     }
 }

@@ -6,7 +6,9 @@ use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::ask::Opened;
+use super::call::CallOptions;
 use super::fetch::{MAX_WAITS, plan};
+use super::served::{Answered, Origin};
 use super::{Key, TieredCache};
 use crate::flight::outcome::{Begun, Outcome};
 use crate::flight::{Entered, Landed, Purpose};
@@ -16,19 +18,22 @@ use crate::wire::slot::Slot;
 
 impl TieredCache {
     /// `get` after a miss in L1: reads the shared tier.
-    pub(super) async fn look_up<A: Answer>(&self, key: Key<'_>) -> Option<A> {
-        if let Some(answer) = self.prove(key).await {
-            return Some(answer);
+    pub(super) async fn look_up<A: Answer>(&self, key: Key<'_>, options: CallOptions) -> Option<Answered<A>> {
+        if let Some(found) = self.prove(key, options).await {
+            return Some(found);
         }
         self.instance().counters.l1_misses.one();
         if check_key(key.text).is_err() || self.closed() || self.shared.tier.is_none() {
             return None;
         }
-        self.look_up_missed(key).await
+        self.look_up_missed(key, options).await
     }
 
     /// `get` of a key that is known to be missing here, and that an entry can have.
-    pub(super) async fn look_up_missed<A: Answer>(&self, key: Key<'_>) -> Option<A> {
+    pub(super) async fn look_up_missed<A: Answer>(&self, key: Key<'_>, options: CallOptions) -> Option<Answered<A>> {
+        if !options.reads.l2() || options.fresh {
+            return None;
+        }
         for _ in 0..MAX_WAITS {
             let begun = self.begin(key);
             let called = self.called(&begun);
@@ -36,7 +41,7 @@ impl TieredCache {
                 Entered::Lead(flight) => flight,
                 // A load is under way: this call does not wait for it, and what it reads enters nothing.
                 Entered::Apart => {
-                    return self.read::<A>(key, &begun).await.map(|(_, answer)| answer);
+                    return self.read::<A>(key, &begun).await.map(|(entry, answer)| Answered::new(answer, Origin::L2, entry));
                 }
                 Entered::Join(flight) => {
                     // Twice what its leader can take, who comes to no limit of its own when nobody polls it.
@@ -44,7 +49,7 @@ impl TieredCache {
                     match landed {
                         Landed::Lead(flight) => flight,
                         Landed::Outcome(Outcome::Entry(entry), flight) => match self.take(&entry, flight.noted(), &called) {
-                            Some(answer) => return Some(answer),
+                            Some(answer) => return Some(Answered::brought(answer, entry)),
                             None => continue,
                         },
                         Landed::Outcome(..) => return None,
@@ -53,14 +58,16 @@ impl TieredCache {
                 }
             };
             let begun = flight.noted().copied()?;
-            if let Some((entry, answer)) = self.still_held(key, &begun).await {
+            if options.looks_here()
+                && let Some((entry, answer)) = self.still_held(key, &begun).await
+            {
                 flight.finish(Outcome::Entry(Arc::clone(&entry)), || entry.clear(begun.noted.epoch));
-                return Some(answer);
+                return Some(Answered::new(answer, Origin::L1, entry));
             }
             match self.read::<A>(key, &begun).await {
                 Some((entry, answer)) => {
-                    self.land(flight, key, entry, true);
-                    return Some(answer);
+                    self.land(flight, key, Arc::clone(&entry), options.writes.l1());
+                    return Some(Answered::new(answer, Origin::L2, entry));
                 }
                 None => flight.finish(Outcome::Nothing, || {}),
             }

@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::future::Future;
 
 use super::answer::{Answer, Just, Maybe};
+use super::call::CallOptions;
+use super::served::{Answered, Origin};
 use super::{Key, RulesFor, TieredCache, Value};
 use crate::error::LoadError;
 use crate::key::KeyHash;
@@ -36,7 +38,7 @@ impl TieredCache {
         if let Some(Just(value)) = self.hit(key.hash) {
             return Some(value);
         }
-        Box::pin(self.look_up::<Just<V>>(key)).await.map(|Just(value)| value)
+        Box::pin(self.look_up::<Just<V>>(key, CallOptions::new())).await.map(|found| found.answer.0)
     }
 
     /// Returns the value of `key`: from this instance, else from the shared tier, else from `load`, which runs once however many
@@ -169,6 +171,15 @@ impl TieredCache {
 
     pub(super) fn key<'a>(&self, text: &'a str) -> Key<'a> {
         Key { text, hash: self.instance().hash(text) }
+    }
+
+    /// [`TieredCache::hit`], for who wants to know what he is given.
+    pub(super) fn hit_here<A: Answer>(&self, key: Key<'_>) -> Option<Answered<A>> {
+        let instance = self.instance();
+        let entry = instance.l1.probe(key.hash, instance.now(), &instance.view)?;
+        let answer = A::of(&entry)?;
+        instance.counters.l1_hits.one();
+        Some(Answered::new(answer, Origin::L1, entry))
     }
 
     /// The hit: nothing decoded, no lock that is waited for, and no allocation once the thread has its front.

@@ -43,6 +43,8 @@ pub(crate) struct Facts {
     /// The state of the key in the shared tier that it is a copy of, if there is one.
     pub(crate) stamp: Option<Stamp>,
     pub(crate) deadline: Millis,
+    /// When its load ended, wherever that was.
+    pub(crate) loaded_at: Millis,
     /// Until when no proof is needed: it was loaded here so lately that it cannot be older than the bound allows.
     pub(crate) self_evident_until: Millis,
     /// Whether it may be served while nobody can prove anything.
@@ -54,6 +56,11 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// Whether this instance has loaded it, and not found it in the shared tier.
+    pub(crate) fn is_loaded_here(&self) -> bool {
+        self.self_evident_until != Millis::default()
+    }
+
     /// Rule T: neither its tags nor its prefixes have been bumped since its load began.
     pub(crate) fn unmoved(&self, view: &View) -> bool {
         view.unmoved_since(self.born.seq, self.tick, &self.tags) && view.unmoved_since(self.born.seq, self.tick, &self.prefixes)
@@ -74,9 +81,7 @@ impl Entry {
         if self.freshness(now) == Freshness::Gone {
             return false;
         }
-        // The proof before the epoch: had another one begun in between, the proof may be that one's.
-        let proven = view.proven(now) && self.epoch.load(Ordering::Acquire) == view.epoch().0;
-        let excused = !proven && !self.is_self_evident(now, view);
+        let excused = self.lacks_proof(now, view);
         if excused && !self.is_excused(now, view) {
             return false;
         }
@@ -100,6 +105,13 @@ impl Entry {
     pub(super) fn freshness(&self, now: Millis) -> Freshness {
         let idle = self.facts.idle_limit.map(|limit| (Millis(self.read_at.load(Ordering::Relaxed)), limit));
         judge(now, self.facts.deadline, idle)
+    }
+
+    /// Whether it is served, if it is, without a proof that nothing was missed.
+    pub(crate) fn lacks_proof(&self, now: Millis, view: &View) -> bool {
+        // The proof before the epoch: had another one begun in between, the proof may be that one's.
+        let proven = view.proven(now) && self.epoch.load(Ordering::Acquire) == view.epoch().0;
+        !proven && !self.is_self_evident(now, view)
     }
 
     /// Loaded here so lately that it cannot be older than the bound on staleness allows. Its seq says so only within its era.

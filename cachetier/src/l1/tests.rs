@@ -19,6 +19,7 @@ fn entry(view: &View, version: u64) -> Arc<Entry> {
         prefixes: Prefixes::default(),
         stamp: None,
         deadline: Millis::NEVER,
+        loaded_at: Millis(0),
         self_evident_until: Millis(0),
         excusable: false,
         idle_limit: None,

@@ -6,6 +6,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::super::answer::Maybe;
 use super::super::ask::Flight;
+use super::super::call::CallOptions;
 use super::super::fetch::{Called, Waiting, plan};
 use super::super::{TieredCache, Value};
 use super::keys::{Asked, Batch};
@@ -51,7 +52,7 @@ impl TieredCache {
             let answer = match self.overheard(flight, &called, over.as_mut()).await {
                 Some(answer) => answer,
                 // What became of it is of no use to this call, which does what a single one would.
-                None => Box::pin(self.look_up_missed::<Maybe<V>>(asked.key)).await,
+                None => Box::pin(self.look_up_missed(asked.key, CallOptions::new())).await.map(|found| found.answer),
             };
             if let Some(answer) = answer {
                 batch.answer(asked.place, answer);

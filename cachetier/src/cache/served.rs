@@ -1,0 +1,117 @@
+//! Where an answer came from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answer::Answer;
+use crate::clock::Millis;
+use crate::l1::Entry;
+use crate::view::View;
+
+/// A value, and where it came from.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use cachetier::*;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let cache = TieredCache::builder("shop").build().await?;
+/// # let policy = Policy::ttl(Duration::from_secs(60));
+/// let served = cache.get_or_load_traced("price:9", policy, || async { Ok::<_, std::io::Error>(42) }).await?;
+/// println!("{} from {:?}, {:?} old", served.value, served.origin, served.age);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Served<V> {
+    /// The value.
+    pub value: V,
+    /// Where it was found.
+    pub origin: Origin,
+    /// How long ago its load ended, wherever that was.
+    pub age: Duration,
+    /// Why it may not be current, if there is a reason.
+    pub stale: Option<Stale>,
+}
+
+/// Where a value was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// This instance had a copy.
+    L1,
+    /// The shared tier had it.
+    L2,
+    /// It was loaded: by this call, or by one in this instance that it waited for.
+    Loader,
+}
+
+/// Why a value may not be current.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stale {
+    /// Nobody could prove that this instance has missed no invalidation, and the policy is
+    /// [`OnUnreachable::Serve`](crate::OnUnreachable::Serve).
+    Unproven,
+}
+
+impl<V> Served<V> {
+    /// Returns the value alone.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// let load = || async { Ok::<_, std::io::Error>(42) };
+    /// assert_eq!(cache.get_or_load_traced("price:9", policy, load).await?.into_value(), 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn into_value(self) -> V {
+        self.value
+    }
+}
+
+impl<V> std::fmt::Debug for Served<V> {
+    /// Without the value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = &mut f.debug_struct("Served");
+        shown.field("origin", &self.origin).field("age", &self.age).field("stale", &self.stale).finish_non_exhaustive()
+    }
+}
+
+/// An answer on its way to the caller, with the entry that it was found in or that was made of it, if there is one.
+pub(crate) struct Answered<A> {
+    pub(crate) answer: A,
+    origin: Origin,
+    entry: Option<Arc<Entry>>,
+}
+
+impl<A: Answer> Answered<A> {
+    pub(super) fn new(answer: A, origin: Origin, entry: Arc<Entry>) -> Self {
+        Self { answer, origin, entry: Some(entry) }
+    }
+
+    /// What another call of this instance has brought, from wherever that had it.
+    pub(super) fn brought(answer: A, entry: Arc<Entry>) -> Self {
+        let origin = if entry.facts.is_loaded_here() { Origin::Loader } else { Origin::L2 };
+        Self::new(answer, origin, entry)
+    }
+
+    /// What the caller has loaded itself, just now.
+    pub(super) fn loaded(answer: A) -> Self {
+        Self { answer, origin: Origin::Loader, entry: None }
+    }
+
+    pub(super) fn served<V>(self, now: Millis, view: &View, value: impl FnOnce(A) -> V) -> Served<V> {
+        let Self { answer, origin, entry } = self;
+        let age = entry.as_ref().map_or(Duration::ZERO, |entry| entry.facts.loaded_at.until(now));
+        let unproven = origin == Origin::L1 && entry.is_some_and(|entry| entry.lacks_proof(now, view));
+        Served { value: value(answer), origin, age, stale: unproven.then_some(Stale::Unproven) }
+    }
+}
