@@ -194,8 +194,9 @@ mod view;
 mod wire;
 
 pub use cache::{
-    ByValue, CacheBuilder, CallOptions, Delivery, LoadContext, Loaded, Origin, Purge, PurgeCounts, PurgeError, PurgeProgress,
-    Purged, Removed, Rules, RulesFor, Served, Stale, Tagged, Tags, Terms, TieredCache, Tiers, Value, Verbs, WaitError, WriteGuard,
+    AtWork, ByValue, CacheBuilder, CallOptions, CopyHere, Delivery, EntryFacts, InSharedTier, Inspection, LoadContext, Loaded,
+    Origin, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Rules, RulesFor, Served, Stale, Tagged, Tags, Terms,
+    TieredCache, Tiers, UnderWay, Value, Verbs, WaitError, WriteGuard,
 };
 /// ```
 /// use cachetier::{KeyPart, KeyText};

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use cachetier::testing::{Event, Group, GroupBuilder, Source, SourceError, Tally, What};
 use cachetier::{
-    AlreadyInstalled, CacheBuilder, CacheError, Call, CallKind, Clock, Codec, Compression, ConfigError, Delivery, Era, Eviction,
-    InProcess, Invalidator, InvalidatorBuilder, InvalidatorStats, KeyError, KeyText, Lag, LoadContext, LoadError, Loaded,
-    ManualClock, OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved,
-    Seq, SharedError, Stats, Tagged, Terms, TieredCache, Token, TokenError, WaitError, WriteGuard,
+    AlreadyInstalled, AtWork, CacheBuilder, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, ConfigError,
+    CopyHere, Delivery, EntryFacts, Era, Eviction, InProcess, InSharedTier, Inspection, Invalidator, InvalidatorBuilder,
+    InvalidatorStats, KeyError, KeyText, Lag, LoadContext, LoadError, Loaded, ManualClock, OnRestart, OnUnreachable, Origin, Plan,
+    Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Seq, Served, SharedError, Stale, Stats, Tagged,
+    Terms, TieredCache, Tiers, Token, TokenError, UnderWay, Verbs, WaitError, WriteGuard,
 };
 
 /// Goes to any thread, and is used by several at once.
@@ -55,6 +56,18 @@ fn public_types_are_sent_shared_and_cloned() {
     data::<Tagged<[&'static str; 2]>>();
     data::<Tagged<Vec<String>>>();
     data::<Loaded<String>>();
+    data::<CallOptions>();
+    data::<Tiers>();
+    data::<Served<String>>();
+    data::<Origin>();
+    data::<Stale>();
+    handle::<Verbs<'static>>();
+    data::<Inspection>();
+    data::<CopyHere>();
+    data::<EntryFacts>();
+    data::<InSharedTier>();
+    data::<UnderWay>();
+    data::<AtWork>();
     data::<LoadContext<'static>>();
     shared::<Terms<'static>>();
     handle::<Purge<'static>>();
@@ -111,6 +124,14 @@ async fn what_async_functions_return_can_be_spawned() {
     assert_eq!(sent(cache.get_or_load("a", policy.tags(["t"]), || async { Ok::<_, Infallible>(1_u32) })).await.unwrap(), 1);
     assert_eq!(sent(cache.get_or_load_optional("b", policy, || async { Ok::<_, Infallible>(None::<u32>) })).await.unwrap(), None);
     assert_eq!(sent(cache.get_or_compute("c", policy, || async { 2_u32 })).await.unwrap(), 2);
+    let verbs = cache.with(CallOptions::new().deadline(LIMIT));
+    assert!(sent(verbs.get::<u32>("a")).await.is_some());
+    assert_eq!(sent(verbs.get_or_load("a", policy, || async { Ok::<_, Infallible>(1_u32) })).await.unwrap().origin, Origin::L1);
+    assert_eq!(sent(verbs.get_or_compute("c", policy, || async { 2_u32 })).await.unwrap().value, 2);
+    sent(verbs.get_or_load_optional("b", policy, || async { Ok::<_, Infallible>(None::<u32>) })).await.unwrap();
+    sent(verbs.get_or_load_with("a", policy, async |_| Ok::<_, Infallible>(Loaded::new(1_u32)))).await.unwrap();
+    sent(cache.get_or_load_traced("a", policy, || async { Ok::<_, Infallible>(1_u32) })).await.unwrap();
+    assert!(sent(cache.inspect("a")).await.unwrap().here.is_some());
     let rules = policy.tags(["t"]).ttl_with(|_: &u32| LIMIT).tags_with(|_: &u32| ["u"]).cache_if(|_: &u32| true);
     let loaded = async |_: LoadContext<'_>| Ok::<_, Infallible>(Loaded::new(6_u32));
     assert_eq!(sent(cache.get_or_load_with("e", rules, loaded)).await.unwrap(), Some(6));

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use cachetier::testing::{Counted, Group, Loads as _, Source};
 use cachetier::{
-    CacheError, Call, CallKind, Clock, Codec, Compression, Delivery, Eviction, InProcess, Invalidator, KeyText, Lag, LoadContext,
-    LoadError, Loaded, OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress, RulesFor, SharedError, Terms,
-    TieredCache, Token, TokenError, WaitError,
+    AtWork, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, Delivery, Eviction, InProcess, Invalidator,
+    KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress,
+    RulesFor, SharedError, Stale, Terms, TieredCache, Tiers, Token, TokenError, WaitError,
 };
 
 /// Every public item: what can be shown is read from it.
@@ -99,16 +99,37 @@ async fn handles(shown: &mut Shown) {
     cache.set(KEY, "cached-value".to_owned(), Showing(policy, Mutex::new(shown))).await.unwrap();
     let guard = cache.guard([KEY]).await.unwrap();
     shown.debug("WriteGuard", &guard);
+    let (at_work, inspected) = (Mutex::new(None), cache.clone());
     let load = |context: LoadContext<'_>| {
         shown.debug("LoadContext", &context);
         let loaded = Loaded::new("cached-value".to_owned()).tags([KEY]);
         shown.debug("Loaded", &loaded);
-        async { Ok::<_, PurgeError>(loaded) }
+        let at_work = &at_work;
+        async move {
+            *at_work.lock().unwrap() = inspected.inspect(KEY).await.unwrap().under_way;
+            Ok::<_, PurgeError>(loaded)
+        }
     };
     assert!(cache.get_or_load_with(KEY, policy, load).await.unwrap().is_some());
+    shown.debug("UnderWay", &at_work.into_inner().unwrap().unwrap());
+    let options = CallOptions::new();
+    shown.debug("CallOptions", &options);
+    shown.debug("Tiers", &Tiers::Both);
+    shown.debug("Verbs", &cache.with(options));
     guard.release().await.unwrap();
     cache.set(KEY, "cached-value".to_owned(), policy.tags([KEY])).await.unwrap();
     assert!(tier.holds_value(&format!("ct:debug:v:{KEY}")));
+    let served = cache.with(CallOptions::new()).get::<String>(KEY).await.unwrap();
+    shown.debug("Served", &served);
+    shown.debug("Origin", &served.origin);
+    shown.debug("Stale", &Stale::Unproven);
+    let inspection = cache.inspect(KEY).await.unwrap();
+    shown.debug("Inspection", &inspection);
+    shown.debug("InSharedTier", &inspection.shared);
+    shown.debug("AtWork", &AtWork::Loads);
+    let copy = inspection.here.unwrap();
+    shown.debug("EntryFacts", &copy.entry);
+    shown.debug("CopyHere", &copy);
     shown.debug("InProcess", &tier);
     shown.debug("Saved", &tier.save());
     shown.debug("TieredCache", &cache);

@@ -60,9 +60,9 @@ async fn who_waited_is_told_of_the_load_and_not_of_a_copy() {
             eventually_async(LONG, "it waits", async || cache.stats().l1_misses == 2).await;
             gate.open();
         };
-        let (led, waited, ()) = tokio::join!(leader, waiter, opening);
+        let (led, joined, ()) = tokio::join!(leader, waiter, opening);
         let led = led.expect("loaded");
-        assert_eq!([(led.value, led.origin), (waited.value, waited.origin)], [(1, Origin::Loader); 2]);
+        assert_eq!([(led.value, led.origin), (joined.value, joined.origin)], [(1, Origin::Loader); 2]);
     })
     .await;
 }

@@ -16,6 +16,12 @@ use super::{Key, TieredCache, Value};
 use crate::error::LoadError;
 
 /// Which of the two tiers.
+///
+/// ```
+/// use cachetier::{CallOptions, Tiers};
+///
+/// const PAST_THE_COPIES: CallOptions = CallOptions::new().reads(Tiers::L2);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Tiers {

@@ -36,6 +36,19 @@ pub struct Served<V> {
 }
 
 /// Where a value was found.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use cachetier::*;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let cache = TieredCache::builder("shop").build().await?;
+/// # let policy = Policy::ttl(Duration::from_secs(60));
+/// let primes = cache.get_or_load_traced("primes", policy, || async { Ok::<_, std::io::Error>(vec![2, 3, 5]) }).await?;
+/// assert_eq!(primes.origin, Origin::Loader);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
@@ -48,6 +61,21 @@ pub enum Origin {
 }
 
 /// Why a value may not be current.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use cachetier::*;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let cache = TieredCache::builder("shop").build().await?;
+/// # let policy = Policy::ttl(Duration::from_secs(60));
+/// let served = cache.get_or_load_traced("price:9", policy, || async { Ok::<_, std::io::Error>(42) }).await?;
+/// if served.stale == Some(Stale::Unproven) {
+///     // "Prices may be a little out of date", says the page.
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stale {

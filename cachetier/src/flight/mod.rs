@@ -124,6 +124,12 @@ impl<O: Clone, B, N> Flights<O, B, N> {
         Entered::Lead(Lead::new(Arc::clone(&self.shards), flight))
     }
 
+    /// What the key's flight is for, and how many wait for it, if there is one.
+    pub(crate) fn seen(&self, key: KeyHash) -> Option<(Purpose, usize)> {
+        let flights = lock(self.shard(key)?);
+        flights.get(&key).map(|flight| (flight.plan.purpose, lock(&flight.state).joined))
+    }
+
     /// Registers a flight in the place of whatever flight the key has, which is detached; `with` runs in the same step.
     pub(crate) fn supersede(&self, key: KeyHash, plan: Plan<N>, with: impl FnOnce()) -> Lead<O, B, N> {
         let flight = Arc::new(Flight::led(key, plan));

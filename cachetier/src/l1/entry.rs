@@ -75,6 +75,13 @@ impl<V: Any + Send + Sync> Entry<V> {
 }
 
 impl Entry {
+    /// Says what [`Entry::serves`] would, and leaves no trace of it.
+    pub(crate) fn would_serve(&self, now: Millis, view: &View) -> bool {
+        self.freshness(now) != Freshness::Gone
+            && (!self.lacks_proof(now, view) || self.is_excused(now, view))
+            && self.facts.unmoved(view)
+    }
+
     /// Says whether the entry may be served now. Everything is a comparison with one number, unless the table has moved since the
     /// entry was last looked at.
     pub(crate) fn serves(&self, now: Millis, view: &View) -> bool {

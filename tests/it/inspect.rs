@@ -1,0 +1,158 @@
+//! What `inspect` says of a key in every state it can be in, and that it moves nothing.
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, clippy::panic, reason = "a helper of a test fails the test")]
+
+use std::time::Duration;
+
+use cachetier::testing::Group;
+use cachetier::{
+    AtWork, CacheError, CallKind, Codec, CopyHere, EntryFacts, InProcess, InSharedTier, Inspection, Policy, TieredCache,
+};
+use cachetier_tests::{Gate, Oops, Tier, eventually_async, over_each, over_shared};
+
+const SECOND: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(20);
+const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600)).jitter(0);
+
+async fn inspect(cache: &TieredCache, key: &str) -> Inspection {
+    cache.inspect(key).await.expect("a key that can be used")
+}
+
+async fn here(cache: &TieredCache, key: &str) -> CopyHere {
+    inspect(cache, key).await.here.expect("a copy")
+}
+
+/// The value that the shared tier holds, and whether it is unmoved.
+async fn value(cache: &TieredCache, key: &str) -> (EntryFacts, bool) {
+    match inspect(cache, key).await.shared {
+        InSharedTier::Value { entry, unmoved, codec, compressed } => {
+            assert_eq!((codec, compressed), (Some(Codec::Postcard), false));
+            (entry, unmoved)
+        }
+        other => panic!("no value: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn both_tiers_say_what_they_hold_of_an_entry() {
+    over_shared(async |tier| {
+        let (a, b) = tier.pair().await;
+        let empty = inspect(&a, "k").await;
+        assert!(empty.here.is_none() && empty.under_way.is_none() && !empty.guarded);
+        assert_eq!(empty.shared, InSharedTier::Nothing);
+
+        a.set("k", "four".to_owned(), POLICY.tags(["t", "u"])).await.expect("put");
+        let (copy, (there, unmoved)) = (here(&a, "k").await, value(&a, "k").await);
+        assert!(copy.serves && unmoved && copy.type_name.ends_with("String"));
+        assert_eq!((copy.entry.stamp, copy.entry.bytes, copy.entry.born), (there.stamp, 5, there.born));
+        for entry in [&copy.entry, &there] {
+            assert!(!entry.negative && entry.carries("t") && entry.carries("u") && !entry.carries("v"));
+            assert_eq!((entry.tags(), entry.bytes), (2, 5));
+            assert!(entry.age < LONG && entry.life > 3_500 * SECOND && entry.life <= 3_600 * SECOND, "{entry:?}");
+        }
+        assert!(inspect(&b, "k").await.here.is_none(), "nothing was brought");
+        assert_eq!(value(&b, "k").await.0.stamp, there.stamp);
+
+        let token = b.invalidate_tag("u").await.expect("told").confirmed().expect("told");
+        a.wait_for(token, LONG).await.expect("heard");
+        assert!(!here(&a, "k").await.serves && !value(&a, "k").await.1 && !value(&b, "k").await.1);
+
+        let none = || async { Ok::<Option<u64>, Oops>(None) };
+        a.get_or_load_optional("none", POLICY.negative_ttl(60 * SECOND), none).await.expect("loaded");
+        assert!(here(&a, "none").await.entry.negative && value(&a, "none").await.0.negative);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_at_work_on_a_key_is_told() {
+    over_each(async |tier| {
+        let (cache, gate) = (tier.cache().await, Gate::new());
+        let load = || async {
+            gate.wait().await;
+            Ok::<_, Oops>(1_u64)
+        };
+        let reader = || cache.get_or_load("k", POLICY, load);
+        let look = async {
+            gate.arrived(1).await;
+            eventually_async(LONG, "two wait", async || {
+                inspect(&cache, "k").await.under_way.is_some_and(|at_work| at_work.what == AtWork::Loads && at_work.waiting == 2)
+            })
+            .await;
+            let shared = inspect(&cache, "k").await.shared;
+            gate.open();
+            shared
+        };
+        let (_, _, _, shared) = tokio::join!(reader(), reader(), reader(), look);
+        match shared {
+            InSharedTier::Ticket { stamp } => assert_eq!(here(&cache, "k").await.entry.stamp, Some(stamp)),
+            other => assert!(other == InSharedTier::Alone && !tier.is_shared(), "{other:?}"),
+        }
+        assert_eq!(inspect(&cache, "k").await.under_way, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hold_foreign_bytes_and_silence_are_told() {
+    over_shared(async |tier| {
+        let (a, b) = tier.pair().await;
+        let guard = a.guard(["held"]).await.expect("held");
+        for cache in [&a, &b] {
+            assert_eq!(inspect(cache, "held").await.shared, InSharedTier::Hold);
+        }
+        assert!(inspect(&a, "held").await.guarded);
+        guard.release().await.expect("told");
+
+        tier.put("text", b"somebody else's");
+        tier.put("cut", b"\xf6sixteen bytes ..\x01");
+        tier.put_list("list");
+        for (key, expected) in [("text", "not a value of this cache"), ("cut", "corrupt"), ("list", "not a string")] {
+            match inspect(&a, key).await.shared {
+                InSharedTier::Unreadable(why) => assert!(why.contains(expected), "{key}: {why}"),
+                other => panic!("{key}: {other:?}"),
+            }
+        }
+        assert_eq!(a.stats().l2_foreign, 0, "it is looked at, and not met");
+    })
+    .await;
+    let inside = InProcess::new();
+    let cache = Tier::in_process(&inside).cache().await;
+    inside.lose_next(CallKind::Read);
+    assert!(matches!(inspect(&cache, "k").await.shared, InSharedTier::Unknown(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_moves_nothing() {
+    let group = Group::new(1).await;
+    let cache = group.instance(0);
+    cache.set("k", 1_u64, POLICY.time_to_idle(10 * SECOND)).await.expect("put");
+    let before = cache.stats();
+    for _ in 0..9 {
+        group.jump(SECOND).await;
+        assert!(here(&cache, "k").await.serves);
+    }
+    group.jump(SECOND).await;
+    let copy = here(&cache, "k").await;
+    assert!(!copy.serves, "nobody has read it for ten seconds");
+    assert!((9 * SECOND..=11 * SECOND).contains(&copy.entry.age), "{copy:?}");
+    let (there, after) = (value(&cache, "k").await.0, cache.stats());
+    assert!((3_589 * SECOND..=3_591 * SECOND).contains(&there.life), "{there:?}");
+    assert_eq!((after.l1_hits, after.l1_misses, after.l2_hits), (before.l1_hits, before.l1_misses, before.l2_hits));
+    group.jump(3_590 * SECOND).await;
+    assert_eq!(here(&cache, "k").await.entry.life, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_key_that_no_entry_can_have_is_an_error() {
+    over_each(async |tier| {
+        let cache = tier.cache().await;
+        for key in [String::new(), "k".repeat(10 << 10)] {
+            assert!(matches!(cache.inspect(&key).await, Err(CacheError::Key(_))));
+        }
+        cache.set("k", 1_u64, POLICY).await.expect("put");
+        cache.close(SECOND).await.expect("closed");
+        assert_eq!(cache.inspect("k").await, Err(CacheError::Closed));
+    })
+    .await;
+}
