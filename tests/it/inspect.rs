@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use cachetier::testing::Group;
 use cachetier::{
-    AtWork, CacheError, CallKind, Codec, CopyHere, EntryFacts, InProcess, InSharedTier, Inspection, Policy, TieredCache,
+    AtWork, CacheError, Call, CallKind, Codec, CopyHere, Delivery, EntryFacts, InProcess, InSharedTier, Inspection, Plan, Policy,
+    TieredCache,
 };
 use cachetier_tests::{Gate, Oops, Tier, eventually_async, over_each, over_shared};
 
@@ -120,6 +121,12 @@ async fn a_hold_foreign_bytes_and_silence_are_told() {
     let cache = Tier::in_process(&inside).cache().await;
     inside.lose_next(CallKind::Read);
     assert!(matches!(inspect(&cache, "k").await.shared, InSharedTier::Unknown(_)));
+    // What this instance has invalidated is so, whoever knows.
+    cache.set("k", 1_u64, POLICY.tags(["t"])).await.expect("put");
+    assert!(value(&cache, "k").await.1);
+    inside.script_calls(|call: &Call<'_>| if call.kind == CallKind::Bump { Plan::lost() } else { Plan::go() });
+    assert_eq!(cache.invalidate_tag("t").await, Ok(Delivery::Pending));
+    assert!(!value(&cache, "k").await.1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -138,13 +138,38 @@ async fn a_tier_that_is_not_written_keeps_nothing() {
             b.wait_for(b.invalidate("k").await.expect("told").confirmed().expect("told"), LONG).await.expect("heard");
         }
         // Of no use, it stays where nothing may be put in its place.
-        a.set("typed", "text".to_owned(), POLICY).await.expect("put");
-        tier.put("broken", b"\xf6sixteen bytes ..and no more");
+        let token = a.set("typed", "text".to_owned(), POLICY).await.expect("put").confirmed().expect("told");
+        b.wait_for(token, LONG).await.expect("heard");
+        tier.put("broken", b"\xf6sixteen bytes ..\x01");
         for key in ["typed", "broken"] {
             assert_eq!(load(b.with(writes(Tiers::L1)), key, 5).await.origin, Origin::Loader);
-            assert!(tier.holds_value(key));
             assert_eq!(read(&b, USUAL.reads(Tiers::L1), key).await, Some((5, Origin::L1)));
+            assert!(tier.holds_value(key) && a.get::<u64>(key).await.is_none());
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_takes_over_a_load_and_does_not_write_gives_the_ticket_back() {
+    over_shared(async |tier| {
+        let cache = tier.cache().await;
+        let mut first = Box::pin(cache.get_or_load("k", POLICY, std::future::pending::<Result<u64, Oops>>));
+        let mut second = Box::pin(load(cache.with(USUAL.writes(Tiers::L1)), "k", 2));
+        eventually_async(LONG, "one loads and the other waits", async || {
+            tokio::select! {
+                biased;
+                _ = &mut first => panic!("it never ends"),
+                _ = &mut second => panic!("it waits"),
+                () = tokio::task::yield_now() => {}
+            }
+            cache.stats().l1_misses == 2 && tier.holds_ticket("k") && cache.stats().loads == 1
+        })
+        .await;
+        drop(first);
+        assert_eq!(second.await.value, 2);
+        eventually_async(LONG, "the ticket is given back", async || !tier.holds_ticket("k")).await;
+        assert!(!tier.holds_value("k"));
     })
     .await;
 }
