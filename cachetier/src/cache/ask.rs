@@ -1,5 +1,6 @@
 //! Asking the shared tier for a key: it answers with a usable value, or says what may be kept of a load.
 
+use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -318,14 +319,21 @@ impl TieredCache {
         if !current {
             return Opened::LeftAlone;
         }
-        let decode = || {
-            if head.negative { Some(None) } else { codec.decode(&payload.plain().ok()?).ok().map(Some) }
-        };
         // Nothing is taken apart that could not be served.
         let usable = life.is_some() && unmoved;
-        let Some(value) = usable.then(decode).flatten() else {
+        let Some(plain) = usable.then(|| payload.plain().ok()).flatten() else {
             counters.l2_unusable.one();
             return Opened::Unusable;
+        };
+        let decoded = if head.negative { Ok(None) } else { codec.decode(&plain).map(Some) };
+        let value = match decoded {
+            Ok(value) => value,
+            // Written as it stands there, by the checksum: another release has the same type with other fields. What two of them put in
+            // each other's place would be replaced for ever.
+            Err(error) => {
+                self.tell_other_shape::<A::Value>(key, codec, &error);
+                return Opened::LeftAlone;
+            }
         };
         let answer = A::from(value.clone());
         let entry = entry(facts, now, value);
@@ -343,6 +351,21 @@ impl TieredCache {
             tracing::warn!(
                 key = key.text,
                 "the shared tier holds something under this key that this release did not write: left alone"
+            );
+        }
+    }
+
+    fn tell_other_shape<V: Value>(&self, key: Key<'_>, codec: Codec, error: &dyn std::error::Error) {
+        let counters = &self.instance().counters;
+        counters.wrong_type.one();
+        if counters.told.other_shape.first(TypeId::of::<V>()) {
+            tracing::warn!(
+                key = key.text,
+                value = std::any::type_name::<V>(),
+                ?codec,
+                %error,
+                "the shared tier holds a value of this type that cannot be decoded, as another release may have written it: left alone; \
+                 further ones of the type are only counted"
             );
         }
     }

@@ -99,7 +99,7 @@ stats! {
     l2_unusable: Counter, "L2 values unusable";
     /// Bytes at a key that are no value of ours, or a newer release's; left alone.
     l2_foreign: Counter, "L2 values foreign";
-    /// Values of another type than the one asked for, in either tier.
+    /// Values of another type than the one asked for, in either tier, or of the same with other fields: left alone.
     wrong_type: Counter, "values of another type";
     /// Calls to the shared tier that failed.
     l2_faults: Counter, "L2 faults";
@@ -227,6 +227,7 @@ pub(crate) struct Told {
     pub(crate) too_large: Once,
     pub(crate) not_encodable: OnceByType,
     pub(crate) wrong_type: Once,
+    pub(crate) other_shape: OnceByType,
     pub(crate) foreign: Once,
     pub(crate) recursive: Once,
     pub(crate) not_asked_for: Once,
