@@ -21,7 +21,7 @@ pub fn envelope(bytes: &[u8]) {
 fn check_envelope(bytes: &[u8]) {
     let Ok(envelope) = open(bytes) else { return };
     let tags: Vec<_> = envelope.tags.clone().collect();
-    let again = Writer::begin(envelope.stamp, &envelope.head, &tags).map(|mut writer| {
+    let again = Writer::begin(envelope.stamp, &envelope.head, &tags, envelope.validator).map(|mut writer| {
         writer.payload().extend_from_slice(envelope.payload);
         writer.finish()
     });

@@ -1,7 +1,10 @@
-//! The ticket: what a miss plants in the key itself, the right to fill it. Fence and lease in one.
+//! The ticket: what a miss plants in the key itself, the right to fill it. Fence and lease in one. Where a value stands that is to be
+//! refreshed, its lease is the ticket, and the value the fence.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::l2::Leased;
 use crate::l2::many::Standing;
 use crate::l2::tier::Tier;
 use crate::rule::stamp::Stamp;
@@ -13,13 +16,35 @@ pub(crate) struct Ticket {
     tier: Arc<Tier>,
     name: String,
     stamp: Stamp,
+    /// The value that it stands on, where it is the lease of one.
+    over: Option<Over>,
     spent: bool,
+}
+
+/// A value that is to be refreshed: it stays where it is, and this is the right to put a newer one in its place.
+#[derive(Clone, Debug)]
+struct Over {
+    seen: Stamp,
+    /// When the lease is over, as the value says.
+    until: Arc<AtomicU32>,
 }
 
 impl Ticket {
     /// A ticket of `key`, to be planted.
     pub(crate) fn new(tier: &Arc<Tier>, key: &str, stamp: Stamp) -> Self {
-        Self { tier: Arc::clone(tier), name: tier.name(key), stamp, spent: false }
+        Self { tier: Arc::clone(tier), name: tier.name(key), stamp, over: None, spent: false }
+    }
+
+    /// The lease of the value stamped `seen`, which has been taken.
+    pub(crate) fn on(tier: &Arc<Tier>, key: &str, stamp: Stamp, seen: Stamp, until: u32) -> Self {
+        let mut ticket = Self::new(tier, key, stamp);
+        ticket.over = Some(Over { seen, until: Arc::new(AtomicU32::new(until)) });
+        ticket
+    }
+
+    /// The stamp of the value that it stands on, if it does.
+    pub(crate) fn seen(&self) -> Option<Stamp> {
+        self.over.as_ref().map(|over| over.seen)
     }
 
     /// The name under which the tier knows its key.
@@ -33,19 +58,27 @@ impl Ticket {
 
     /// What lets it live for another lease, in the background, when it is called.
     pub(crate) fn extension(&self) -> impl FnOnce() + use<> {
-        let (tier, name, stamp) = (Arc::clone(&self.tier), self.name.clone(), self.stamp);
+        let (tier, name, stamp, over) = (Arc::clone(&self.tier), self.name.clone(), self.stamp, self.over.clone());
         move || {
             let tasks = tier.tasks().clone();
             tasks.begin(async move {
-                // Without an answer it may end: then the fill is refused.
-                let _ = tier.extend(&name, stamp).await;
+                // Without an answer it may end: then the fill is refused, or another instance has begun one.
+                match over {
+                    None => drop(tier.extend(&name, stamp).await),
+                    Some(Over { seen, until }) => {
+                        let own = until.load(Ordering::Relaxed);
+                        if let Ok(Leased::Until(later)) = tier.lengthen(&name, seen, own).await {
+                            until.store(later, Ordering::Relaxed);
+                        }
+                    }
+                }
             });
         }
     }
 
-    /// The key and the ticket in it, for [`extend_all`].
-    pub(crate) fn named(&self) -> Named {
-        Named { name: self.name.clone(), stamp: self.stamp }
+    /// The key and the ticket in it, for [`extend_all`]; none for a lease, which is lengthened by itself.
+    pub(crate) fn named(&self) -> Option<Named> {
+        self.over.is_none().then(|| Named { name: self.name.clone(), stamp: self.stamp })
     }
 
     /// Gives all of them back, in one go.
@@ -53,6 +86,8 @@ impl Ticket {
         let Some(tier) = tickets.first().map(|ticket| Arc::clone(&ticket.tier)) else { return };
         let named: Vec<Named> = tickets
             .into_iter()
+            // Leases are given back by themselves.
+            .filter(|ticket| ticket.over.is_none())
             .map(|mut ticket| {
                 ticket.spent = true;
                 Named { name: std::mem::take(&mut ticket.name), stamp: ticket.stamp }
@@ -98,10 +133,13 @@ impl Drop for Ticket {
         if self.spent {
             return;
         }
-        let (tier, name, stamp) = (Arc::clone(&self.tier), std::mem::take(&mut self.name), self.stamp);
+        let (tier, name, stamp, over) = (Arc::clone(&self.tier), std::mem::take(&mut self.name), self.stamp, self.over.take());
         self.tier.tasks().begin(async move {
-            // Without an answer the lease ends it.
-            let _ = tier.abandon(&name, stamp).await;
+            // Without an answer it ends by itself.
+            match over {
+                None => drop(tier.abandon(&name, stamp).await),
+                Some(over) => drop(tier.give_lease_back(&name, over.seen, over.until.load(Ordering::Relaxed)).await),
+            }
         });
     }
 }

@@ -11,8 +11,8 @@ use cachetier::{
     AlreadyInstalled, AtWork, CacheBuilder, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, ConfigError,
     CopyHere, Delivery, EntryFacts, Era, Eviction, InProcess, InSharedTier, Inspection, Invalidator, InvalidatorBuilder,
     InvalidatorStats, KeyError, KeyText, Lag, LoadContext, LoadError, Loaded, ManualClock, OnRestart, OnUnreachable, Origin, Plan,
-    Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Seq, Served, SharedError, Stale, Stats, Tagged,
-    Terms, TieredCache, Tiers, Token, TokenError, UnderWay, Verbs, WaitError, WriteGuard,
+    Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Seq, Served, SharedError, Stale, StaleValue,
+    Stats, Tagged, Terms, TieredCache, Tiers, Token, TokenError, UnderWay, Verbs, WaitError, WriteGuard,
 };
 
 /// Goes to any thread, and is used by several at once.
@@ -55,7 +55,8 @@ fn public_types_are_sent_shared_and_cloned() {
     data::<Policy>();
     data::<Tagged<[&'static str; 2]>>();
     data::<Tagged<Vec<String>>>();
-    data::<Loaded<String>>();
+    handle::<Loaded<String>>();
+    handle::<StaleValue<String>>();
     data::<CallOptions>();
     data::<Tiers>();
     data::<Served<String>>();
@@ -68,7 +69,7 @@ fn public_types_are_sent_shared_and_cloned() {
     data::<InSharedTier>();
     data::<UnderWay>();
     data::<AtWork>();
-    data::<LoadContext<'static>>();
+    handle::<LoadContext<'static, u32>>();
     shared::<Terms<'static>>();
     handle::<Purge<'static>>();
     handle::<PurgeProgress>();
@@ -133,7 +134,7 @@ async fn what_async_functions_return_can_be_spawned() {
     sent(cache.get_or_load_traced("a", policy, || async { Ok::<_, Infallible>(1_u32) })).await.unwrap();
     assert!(sent(cache.inspect("a")).await.unwrap().here.is_some());
     let rules = policy.tags(["t"]).ttl_with(|_: &u32| LIMIT).tags_with(|_: &u32| ["u"]).cache_if(|_: &u32| true);
-    let loaded = async |_: LoadContext<'_>| Ok::<_, Infallible>(Loaded::new(6_u32));
+    let loaded = async |_: LoadContext<'_, u32>| Ok::<_, Infallible>(Loaded::new(6_u32));
     assert_eq!(sent(cache.get_or_load_with("e", rules, loaded)).await.unwrap(), Some(6));
     let many = sent(cache.get_or_load_many(["a", "c"], policy, async |keys: Vec<String>| {
         Ok::<_, Infallible>(keys.into_iter().map(|key| (key, 2_u32)).collect::<Vec<_>>())

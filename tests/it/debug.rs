@@ -100,7 +100,7 @@ async fn handles(shown: &mut Shown) {
     let guard = cache.guard([KEY]).await.unwrap();
     shown.debug("WriteGuard", &guard);
     let (at_work, inspected) = (Mutex::new(None), cache.clone());
-    let load = |context: LoadContext<'_>| {
+    let load = |context: LoadContext<'_, String>| {
         shown.debug("LoadContext", &context);
         let loaded = Loaded::new("cached-value".to_owned()).tags([KEY]);
         shown.debug("Loaded", &loaded);

@@ -168,7 +168,7 @@ async fn two_releases_share_a_server_under_load() {
     let tier = Tier::redis();
     let instances = instances(&tier).await;
     let mut tasks = Vec::new();
-    for instance in instances.iter().cloned() {
+    for instance in &instances {
         for _ in 0..2 {
             let instance = instance.clone();
             tasks.push(tokio::spawn(RELEASE.scope(instance.release, async move { instance.read_all().await })));

@@ -148,7 +148,7 @@ async fn a_guards_value_that_is_not_to_be_stored_leaves_the_key_held() {
 type Brought = Result<Loaded<Token>, Oops>;
 
 async fn bring(cache: &TieredCache, key: &str, loaded: Loaded<Token>) -> Option<Token> {
-    let load = |context: LoadContext<'_>| {
+    let load = |context: LoadContext<'_, Token>| {
         assert_eq!(context.key(), key);
         async { Brought::Ok(loaded) }
     };
@@ -214,7 +214,7 @@ async fn one_loads_with_a_context_and_those_without_get_the_same() {
     over_each(async |tier| {
         let (a, gate) = (tier.cache().await, Gate::new());
         let leader = async {
-            let load = async |_: LoadContext<'_>| {
+            let load = async |_: LoadContext<'_, Token>| {
                 gate.wait().await;
                 Brought::Ok(Loaded::new(token("a", 0, &[])).ttl(60 * SECOND))
             };

@@ -89,7 +89,7 @@ impl<F: Form> Shape<F> {
     {
         Box::pin(async move {
             let Some(cache) = cache.cache() else { return body.await };
-            let load = async move || F::result(body.await).map(Found::<F::Kind>);
+            let load = async move |_| F::result(body.await).map(Found::<F::Kind>);
             let result = cache.miss_of(AsItsOwn(sharing), &key, rules, load).await;
             F::returned(result.map(|Found(brought)| brought))
         })

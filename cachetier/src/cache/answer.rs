@@ -1,5 +1,7 @@
 //! What a caller can be answered with: a value, or also the knowledge that there is none.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -45,6 +47,14 @@ pub(crate) trait Answer: Sized {
     fn from(value: Option<Self::Value>) -> Option<Self>;
 
     fn value(&self) -> Option<&Self::Value>;
+
+    /// Whether the loader may be shown what is stale.
+    const SEES_STALE: bool = false;
+
+    /// What was stale, and is found to be current: the value.
+    fn unmodified(&self) -> Option<&Arc<Entry>> {
+        None
+    }
 
     /// What it says itself of how it is stored.
     fn adapt(&self, _: &mut Terms<'_>) {}

@@ -15,8 +15,8 @@ use crate::flight::Lead;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::key::TagHash;
 use crate::l1::{Entry, Facts};
-use crate::l2::Claimed;
 use crate::l2::tier::Tier;
+use crate::l2::{Claimed, Leased};
 use crate::lease::Ticket;
 use crate::rule::policy::{Content, OnUnreachable, Policy, left};
 use crate::rule::stamp::Stamp;
@@ -32,8 +32,8 @@ pub(super) type Flight = Lead<Outcome, Ticket, Begun>;
 pub(super) enum Asked<A> {
     /// A usable value, not yet in L1.
     Answer(Arc<Entry>, A),
-    /// No value: load, and keep of it what may be kept.
-    Load(Keep),
+    /// No value: load, and keep of it what may be kept. The loader may be shown what is stale.
+    Load(Keep, Option<Arc<Entry>>),
 }
 
 /// What may be kept of a load.
@@ -59,10 +59,21 @@ pub(super) enum Look {
 /// What bytes in the shared tier are to a caller.
 pub(super) enum Opened<A> {
     Usable(Arc<Entry>, A),
+    /// Its life is over, and it is kept for who brings a newer one; decoded for a caller whose loader may be shown it.
+    Stale(Option<Arc<Entry>>),
     /// Ours, and of no use to anybody: its place may be claimed.
     Unusable,
     /// Somebody else's, a newer release's or of another type: it stays.
     LeftAlone,
+}
+
+/// What one call has spent on a key that others are at.
+struct Patience {
+    /// How often it came too late.
+    looks: u32,
+    waited: Duration,
+    /// The next wait.
+    pause: Duration,
 }
 
 /// How often a claim that came too late is followed by another look.
@@ -85,13 +96,27 @@ impl TieredCache {
             // A leader before us may have planted it.
             drop(flight.unstow());
         }
+        let here = self.fallback::<A>(key);
         let tier = match self.unasked(flight, key, begun) {
             Ok(tier) if options.asks() => tier,
             // As where it cannot be asked.
-            Ok(_) => return Asked::Load(Keep::Briefly),
-            Err(keep) => return Asked::Load(keep),
+            Ok(_) => return Asked::Load(Keep::Briefly, here),
+            Err(keep) => return Asked::Load(keep, here),
         };
-        let (mut looks, mut waited, mut pause) = (0, Duration::ZERO, POLL.0);
+        // The lease of what is stale here: if it is stale there, too, nothing needs to be sent.
+        if let (Some(seen), true) = (here.as_ref().and_then(|here| here.facts.stamp), options.writes.l2()) {
+            match self.take_lease(tier, key, seen, flight).await {
+                Ok(Leased::Until(_)) => {
+                    self.instance().counters.l2_misses.one();
+                    return Asked::Load(Keep::Shared, here);
+                }
+                // What stands there now is to be read.
+                Ok(Leased::Not | Leased::Moved) => {}
+                // Nothing is known of the key, so a guard may hold it.
+                Err(_) => return Asked::Load(Keep::Briefly, here),
+            }
+        }
+        let mut patience = Patience { looks: 0, waited: Duration::ZERO, pause: POLL.0 };
         let mut plainly = !options.writes.l2() || (self.shared.habit.expects_a_value() && !options.fresh);
         loop {
             let look = if plainly { self.read_first(tier, key).await } else { self.probe(tier, key, flight).await };
@@ -101,34 +126,25 @@ impl TieredCache {
                 Look::Held(held) => held,
                 Look::Absent if !options.writes.l2() => {
                     self.instance().counters.l2_misses.one();
-                    return Asked::Load(Keep::Local);
+                    return Asked::Load(Keep::Local, None);
                 }
                 // Only absent: it takes a probe to plant a ticket.
                 Look::Absent => {
                     plainly = false;
                     continue;
                 }
-                Look::Load(keep) => return Asked::Load(keep),
+                Look::Load(keep) => return Asked::Load(keep, None),
             };
             match Slot::of(&held) {
                 Slot::Foreign => {
                     self.tell_foreign(key);
-                    return Asked::Load(Keep::Local);
+                    return Asked::Load(Keep::Local, None);
                 }
-                Slot::Ticket(_) if waited < self.shared.config.wait_budget && !options.fresh => {
-                    if waited.is_zero() {
-                        self.instance().counters.ticket_waits.one();
-                    }
-                    self.instance().counters.ticket_polls.one();
-                    let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
-                    sleep(jittered).await;
-                    waited = waited.saturating_add(jittered);
-                    pause = pause.saturating_mul(2).min(POLL.1);
-                }
+                Slot::Ticket(_) if self.waits(&patience, options) => self.wait_for_another(&mut patience).await,
                 // Counted at the end of the wait: what comes of it may still be a hit.
                 Slot::Ticket(_) | Slot::Hold => {
                     self.instance().counters.l2_misses.one();
-                    return Asked::Load(Keep::Nothing);
+                    return Asked::Load(Keep::Nothing, None);
                 }
                 Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun) {
                     Opened::Usable(entry, answer) if !options.fresh => {
@@ -136,19 +152,84 @@ impl TieredCache {
                         self.shared.habit.note(true);
                         return Asked::Answer(entry, answer);
                     }
-                    Opened::LeftAlone => return Asked::Load(Keep::Local),
-                    Opened::Usable(..) | Opened::Unusable if !options.writes.l2() => return Asked::Load(Keep::Local),
-                    Opened::Usable(..) | Opened::Unusable => {
-                        looks += 1;
+                    Opened::LeftAlone => return Asked::Load(Keep::Local, None),
+                    Opened::Stale(stale) if !options.writes.l2() => return Asked::Load(Keep::Local, stale),
+                    Opened::Usable(..) | Opened::Unusable if !options.writes.l2() => return Asked::Load(Keep::Local, None),
+                    Opened::Usable(entry, _) => {
+                        if let Some(asked) = self.refresh(tier, key, (stamp, Some(entry)), (flight, options), &mut patience).await {
+                            return asked;
+                        }
+                    }
+                    Opened::Stale(stale) => {
+                        if let Some(asked) = self.refresh(tier, key, (stamp, stale), (flight, options), &mut patience).await {
+                            return asked;
+                        }
+                    }
+                    Opened::Unusable => {
+                        patience.looks += 1;
                         match self.claim(tier, key, stamp, flight).await {
-                            Some(keep) => return Asked::Load(keep),
-                            None if looks >= MAX_LOOKS => return Asked::Load(Keep::Nothing),
+                            Some(keep) => return Asked::Load(keep, None),
+                            None if patience.looks >= MAX_LOOKS => return Asked::Load(Keep::Nothing, None),
                             None => {}
                         }
                     }
                 },
             }
         }
+    }
+
+    /// Takes the lease of a value that is stale, or to be refreshed before it is: it stays until something newer takes its place. `None`: the
+    /// key is to be looked at again.
+    async fn refresh<A>(
+        &self,
+        tier: &Arc<Tier>,
+        key: Key<'_>,
+        (seen, stale): (Stamp, Option<Arc<Entry>>),
+        (flight, options): (&Flight, CallOptions),
+        patience: &mut Patience,
+    ) -> Option<Asked<A>> {
+        let keep = match self.take_lease(tier, key, seen, flight).await {
+            Ok(Leased::Until(_)) => Keep::Shared,
+            // Another instance refreshes it.
+            Ok(Leased::Not) if self.waits(patience, options) => {
+                self.wait_for_another(patience).await;
+                return None;
+            }
+            Ok(Leased::Not) => Keep::Nothing,
+            Ok(Leased::Moved) => {
+                patience.looks += 1;
+                return (patience.looks >= MAX_LOOKS).then_some(Asked::Load(Keep::Nothing, None));
+            }
+            Err(Fault::Unanswered(_)) => Keep::Briefly,
+            Err(_) => Keep::Local,
+        };
+        self.instance().counters.l2_misses.one();
+        Some(Asked::Load(keep, stale))
+    }
+
+    /// Whether another instance that has the right to load is waited for still.
+    fn waits(&self, patience: &Patience, options: CallOptions) -> bool {
+        patience.waited < self.shared.config.wait_budget && !options.fresh
+    }
+
+    /// Waits a little for another instance that has the right to load.
+    async fn wait_for_another(&self, patience: &mut Patience) {
+        let counters = &self.instance().counters;
+        if patience.waited.is_zero() {
+            counters.ticket_waits.one();
+        }
+        counters.ticket_polls.one();
+        let jittered = patience.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        sleep(jittered).await;
+        patience.waited = patience.waited.saturating_add(jittered);
+        patience.pause = patience.pause.saturating_mul(2).min(POLL.1);
+    }
+
+    /// What is stale here and may be shown to the caller's loader, or stands in the way of nothing but a newer one.
+    fn fallback<A: Answer>(&self, key: Key<'_>) -> Option<Arc<Entry>> {
+        let instance = self.instance();
+        let entry = instance.l1.peek(key.hash)?;
+        (entry.is_fallback(self.now(), &instance.view) && entry.value::<A::Value>().is_some()).then_some(entry)
     }
 
     /// The shared tier, if it is to be asked; else what may be kept of a load without that.
@@ -213,6 +294,17 @@ impl TieredCache {
             }
             Err(Fault::Full(_)) => Look::Load(Keep::Local),
         }
+    }
+
+    /// Takes the right to put a newer value in the place of this one, which stays until then.
+    ///
+    /// Cancel safety: a lease whose taking was dropped, or had no answer, is over by itself.
+    pub(super) async fn take_lease(&self, tier: &Arc<Tier>, key: Key<'_>, seen: Stamp, flight: &Flight) -> Result<Leased, Fault> {
+        let leased = tier.lease(&tier.name(key.text), seen).await?;
+        if let Leased::Until(until) = leased {
+            flight.stow(Ticket::on(tier, key.text, self.shared.stamps.next(), seen, until));
+        }
+        Ok(leased)
     }
 
     /// Swaps an unusable value for our ticket, so that one instance loads and not all. `None` if the key has moved on.
@@ -294,7 +386,9 @@ impl TieredCache {
             return Opened::LeftAlone;
         }
         let view = &instance.view;
-        let life = left(head.created, head.hard, view.server_millis(now)).filter(|_| !head.expired);
+        let server_now = view.server_millis(now);
+        let life = left(head.created, head.soft, server_now).filter(|_| !head.expired);
+        let kept = left(head.created, head.hard, server_now).unwrap_or_default();
         let local = life.map_or(Duration::ZERO, |left| policy.map_or(left, |policy| policy.local_part(left, fastrand::u32(..))));
         let facts = Facts {
             content: if head.negative { Content::Nothing } else { Content::Value },
@@ -302,10 +396,13 @@ impl TieredCache {
             born: head.born,
             tick: begun.noted.tick,
             tags,
+            validator: opened.validator.map(Box::from),
             prefixes: begun.prefixes,
             stamp: Some(opened.stamp),
             deadline: now.after(local),
-            loaded_at: Millis(now.0.saturating_sub(view.server_millis(now).saturating_sub(head.created))),
+            stale_from: now.after(life.unwrap_or_default()),
+            end: now.after(if head.hard > head.soft || head.expired { kept } else { local }),
+            loaded_at: Millis(now.0.saturating_sub(server_now.saturating_sub(head.created))),
             self_evident_until: Millis::default(),
             // Who reads without a policy does not know whether the one that it was stored with allows it.
             excusable: policy.is_some_and(|policy| self.when_unreachable(policy) == OnUnreachable::Serve),
@@ -319,8 +416,12 @@ impl TieredCache {
         if !current {
             return Opened::LeftAlone;
         }
-        // Nothing is taken apart that could not be served.
-        let usable = life.is_some() && unmoved;
+        let stale = life.is_none() && !kept.is_zero() && unmoved && !head.negative;
+        if stale && !A::SEES_STALE {
+            return Opened::Stale(None);
+        }
+        // Nothing is taken apart that could not be served, or shown.
+        let usable = (life.is_some() || stale) && unmoved;
         let Some(plain) = usable.then(|| payload.plain().ok()).flatten() else {
             counters.l2_unusable.one();
             return Opened::Unusable;
@@ -338,6 +439,7 @@ impl TieredCache {
         let answer = A::from(value.clone());
         let entry = entry(facts, now, value);
         match answer {
+            _ if stale => Opened::Stale(Some(entry)),
             Some(answer) => Opened::Usable(entry, answer),
             // It says that there is none, which this caller cannot be answered with: the loader decides.
             None => Opened::Unusable,

@@ -1,6 +1,7 @@
 //! What the attributes need of the cache: the two ways of a read that they go themselves, and an invalidation of several kinds at once.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use super::answer::Answer;
 use super::call::CallOptions;
@@ -8,6 +9,7 @@ use super::telling::Telling;
 use super::{RulesFor, TieredCache};
 use crate::error::KeyError;
 use crate::key::{TagHash, check_key, check_prefix};
+use crate::l1::Entry;
 use crate::wire::message::Targets;
 
 impl TieredCache {
@@ -26,7 +28,7 @@ impl TieredCache {
     ) -> impl Future<Output = Result<A, T>>
     where
         A: Answer,
-        F: FnOnce() -> Fut,
+        F: FnOnce(Option<Arc<Entry>>) -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
         let found = self.fetch_as(telling, CallOptions::new(), self.key(key), rules, load);

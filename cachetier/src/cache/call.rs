@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -14,6 +15,7 @@ use super::telling::AsLoadError;
 use super::terms::RulesFor;
 use super::{Key, TieredCache, Value};
 use crate::error::LoadError;
+use crate::l1::Entry;
 
 /// Which of the two tiers.
 ///
@@ -286,7 +288,7 @@ impl Verbs<'_> {
         Fut: Future<Output = Result<V, E>>,
     {
         let key = self.cache.key(key);
-        self.answer(key, rules, async move || load().await.map(Just)).await.map(|found| self.served(found, |Just(value)| value))
+        self.answer(key, rules, async move |_| load().await.map(Just)).await.map(|found| self.served(found, |Just(value)| value))
     }
 
     /// [`TieredCache::get_or_compute`].
@@ -321,7 +323,7 @@ impl Verbs<'_> {
         Fut: Future<Output = V>,
     {
         let key = self.cache.key(key);
-        self.answer(key, rules, async move || Ok(Just(load().await))).await.map(|found| self.served(found, |Just(value)| value))
+        self.answer(key, rules, async move |_| Ok(Just(load().await))).await.map(|found| self.served(found, |Just(value)| value))
     }
 
     /// [`TieredCache::get_or_load_optional`].
@@ -360,7 +362,7 @@ impl Verbs<'_> {
         Fut: Future<Output = Result<Option<V>, E>>,
     {
         let key = self.cache.key(key);
-        self.answer(key, rules, async move || load().await.map(Maybe)).await.map(|found| self.served(found, |Maybe(value)| value))
+        self.answer(key, rules, async move |_| load().await.map(Maybe)).await.map(|found| self.served(found, |Maybe(value)| value))
     }
 
     /// [`TieredCache::get_or_load_with`].
@@ -372,7 +374,7 @@ impl Verbs<'_> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = TieredCache::builder("shop").build().await?;
     /// # let policy = Policy::ttl(Duration::from_secs(60));
-    /// let load = async |context: LoadContext<'_>| Ok::<_, std::io::Error>(Loaded::new(context.key().len()));
+    /// let load = async |context: LoadContext<'_, usize>| Ok::<_, std::io::Error>(Loaded::new(context.key().len()));
     /// let served = cache.with(CallOptions::new()).get_or_load_with("four", policy, load).await?;
     /// assert_eq!(served.value, Some(4));
     /// # Ok(())
@@ -393,11 +395,13 @@ impl Verbs<'_> {
     where
         V: Value,
         E: Send + Sync + 'static,
-        F: FnOnce(LoadContext<'k>) -> Fut,
+        F: FnOnce(LoadContext<'k, V>) -> Fut,
         Fut: Future<Output = Result<Loaded<V>, E>>,
     {
         let asked = self.cache.key(key);
-        self.answer(asked, rules, || load(LoadContext::of(key))).await.map(|found| self.served(found, Loaded::into_value))
+        self.answer(asked, rules, |stale| load(LoadContext::of(key, stale)))
+            .await
+            .map(|found| self.served(found, Loaded::into_value))
     }
 
     fn hit<A: Answer>(self, key: Key<'_>) -> Option<Answered<A>> {
@@ -408,7 +412,7 @@ impl Verbs<'_> {
     where
         A: Answer,
         E: Send + Sync + 'static,
-        F: FnOnce() -> Fut,
+        F: FnOnce(Option<Arc<Entry>>) -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
         match self.hit(key) {

@@ -55,8 +55,8 @@ enum Turn<A> {
 /// What looking for a value came to.
 enum Found<A> {
     Answer(Answered<A>),
-    /// There is none: the caller loads, for all who wait, and this much may be kept.
-    Nothing(Flight, Begun, Keep),
+    /// There is none: the caller loads, for all who wait, and this much may be kept. Its loader may be shown what is stale.
+    Nothing(Flight, Begun, Keep, Option<Arc<Entry>>),
     /// The caller loads for itself, and keeps nothing.
     Alone,
 }
@@ -72,7 +72,7 @@ impl TieredCache {
     where
         A: Answer,
         E: Send + Sync + 'static,
-        F: FnOnce() -> Fut,
+        F: FnOnce(Option<Arc<Entry>>) -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
         let found = self.fetch_as(AsLoadError, CallOptions::new(), key, rules, load);
@@ -90,21 +90,21 @@ impl TieredCache {
     ) -> Result<Answered<A>, T>
     where
         A: Answer,
-        F: FnOnce() -> Fut,
+        F: FnOnce(Option<Arc<Entry>>) -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
         // In a statement of its own: what is told may not go from thread to thread, and would otherwise live through the load.
         let found = self.find(key, rules.base(), options, &telling).await?;
-        let (flight, begun, keep) = match found {
+        let (flight, begun, keep, stale) = match found {
             Found::Answer(answer) => return Ok(answer),
             Found::Alone => {
                 self.instance().counters.loads_alone.one();
-                return self.load(key, &telling, None, load).await.map(|(answer, _)| Answered::loaded(answer));
+                return self.load(key, &telling, None, || load(None)).await.map(|(answer, _)| Answered::loaded(answer));
             }
-            Found::Nothing(flight, begun, keep) => (flight, begun, keep),
+            Found::Nothing(flight, begun, keep, stale) => (flight, begun, keep, stale),
         };
         let asked = self.now();
-        let (answer, flight) = self.load(key, &telling, Some(flight), load).await?;
+        let (answer, flight) = self.load(key, &telling, Some(flight), || load(stale)).await?;
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };
         let cost = asked.until(self.now());
@@ -164,8 +164,8 @@ impl TieredCache {
                         self.land(flight, key, Arc::clone(&entry), options.writes.l1());
                         return Ok(Found::Answer(Answered::new(answer, Origin::L2, entry)));
                     }
-                    Asked::Load(keep) if !over() => return Ok(Found::Nothing(flight, begun, keep)),
-                    Asked::Load(_) => {}
+                    Asked::Load(keep, stale) if !over() => return Ok(Found::Nothing(flight, begun, keep, stale)),
+                    Asked::Load(..) => {}
                 }
             }
             anew += 1;

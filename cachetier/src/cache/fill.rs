@@ -15,11 +15,12 @@ use crate::key::check_key;
 use crate::l1::{Entry, Facts};
 use crate::l2::Filled;
 use crate::l2::many::Fill;
+use crate::l2::tier::Tier;
 use crate::lease::Ticket;
 use crate::rule::policy::{Content, Life, OnUnreachable};
 use crate::rule::stamp::Stamp;
 use crate::wire::codec::Codec;
-use crate::wire::envelope::{Fingerprint, Head, Writer};
+use crate::wire::envelope::{Fingerprint, Head, Writer, mutable};
 
 /// An entry made of what was loaded.
 pub(super) struct Filling {
@@ -34,6 +35,8 @@ pub(super) struct Parcel {
     pub(super) size: usize,
     /// The whole envelope, where the shared tier is to have it.
     pub(super) bytes: Vec<u8>,
+    /// It stands there already: of it, what may change of its header is sent.
+    again: bool,
 }
 
 /// What is ready to be stored.
@@ -43,11 +46,41 @@ pub(super) struct Ready {
     ticket: Option<Ticket>,
 }
 
+impl Parcel {
+    /// For how long the shared tier keeps it.
+    pub(super) fn kept(&self) -> Duration {
+        self.life.shared.saturating_add(self.life.stale)
+    }
+}
+
 impl Ready {
-    /// What the shared tier is to be told, if anything.
+    /// What takes the place of a ticket, if that is what the shared tier is to be told.
     pub(super) fn fill(&self) -> Option<Fill<'_>> {
-        let ticket = self.ticket.as_ref().filter(|_| self.keep == Keep::Shared)?;
-        Some(Fill { name: ticket.name(), seen: ticket.stamp(), value: &self.parcel.bytes, life: self.parcel.life.shared })
+        let ticket = self.ticket().filter(|ticket| ticket.seen().is_none())?;
+        Some(Fill { name: ticket.name(), seen: ticket.stamp(), value: &self.parcel.bytes, life: self.parcel.kept() })
+    }
+
+    /// Says whether it takes the place of an older value.
+    pub(super) fn refreshes(&self) -> bool {
+        self.ticket().is_some_and(|ticket| ticket.seen().is_some())
+    }
+
+    /// Tells the shared tier, if it is to be told anything.
+    pub(super) async fn send(&self, tier: &Tier) -> Option<Result<Filled, Fault>> {
+        if let Some(fill) = self.fill() {
+            return Some(tier.fill(fill.name, fill.seen, fill.value, fill.life).await);
+        }
+        let (ticket, Parcel { bytes, again, .. }) = (self.ticket()?, &self.parcel);
+        let (name, seen, life) = (ticket.name(), ticket.seen()?, self.parcel.kept());
+        Some(if *again {
+            tier.renew(name, seen, ticket.stamp(), bytes, life).await
+        } else {
+            tier.refill(name, seen, bytes, life).await
+        })
+    }
+
+    fn ticket(&self) -> Option<&Ticket> {
+        self.ticket.as_ref().filter(|_| self.keep == Keep::Shared)
     }
 }
 
@@ -69,9 +102,9 @@ impl TieredCache {
                 return self.unkept(begun, terms, answer);
             }
         };
-        let filled = match (self.shared.tier.as_ref(), ready.fill()) {
-            (Some(tier), Some(fill)) => Some(tier.fill(fill.name, fill.seen, fill.value, fill.life).await),
-            _ => None,
+        let filled = match &self.shared.tier {
+            Some(tier) => ready.send(tier).await,
+            None => None,
         };
         self.filled(ready, filled, terms, begun, answer)
     }
@@ -89,7 +122,11 @@ impl TieredCache {
         // Taken out of the flight: dropped on any way out that does not spend it, it is given back.
         let ticket = if keep == Keep::Shared { flight.unstow() } else { None };
         let stamp = ticket.as_ref().map(Ticket::stamp);
-        let parcel = match self.pack(key, terms, begun, answer, stamp, cost) {
+        let packed = match answer.unmodified().filter(|entry| stands_as(entry, ticket.as_ref(), terms)) {
+            Some(entry) => self.pack_again::<A>(terms, begun, entry, cost),
+            None => self.pack(key, terms, begun, answer, stamp, cost),
+        };
+        let parcel = match packed {
             Ok(Some(parcel)) => parcel,
             // Not remembered by policy, or not storable.
             Ok(None) => return Err(ticket),
@@ -139,8 +176,11 @@ impl TieredCache {
             (Keep::Briefly, ..) => (true, None, briefly()),
             (Keep::Shared | Keep::Nothing, ..) => (false, None, None),
         };
-        let local = end.map_or(parcel.life.local, |end| parcel.life.local.min(self.now().until(end)));
-        let facts = self.facts(begun, terms, answer, stamp, (local, parcel.size));
+        let within = |life: Duration| end.map_or(life, |end| life.min(self.now().until(end)));
+        let Life { shared, local, stale } = parcel.life;
+        // What may not be kept for long is not kept behind that.
+        let life = Life { shared: within(shared), local: within(local), stale: if end.is_some() { Duration::ZERO } else { stale } };
+        let facts = self.facts(begun, terms, answer, stamp, (life, parcel.size));
         Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep }
     }
 
@@ -164,28 +204,15 @@ impl TieredCache {
         if terms.tags.len() > config.max_tags {
             return Err(CacheError::TooManyTags { tags: terms.tags.len(), limit: config.max_tags });
         }
-        let mut parcel = Parcel { life, size: 0, bytes: Vec::new() };
+        let mut parcel = Parcel { life, size: 0, bytes: Vec::new(), again: false };
         let Some(codec) = config.codec else { return Ok(Some(parcel)) };
         let unencodable = |error: &dyn std::fmt::Display| CacheError::Encode(error.to_string().into());
         let too_large =
             |bytes| if bytes > config.max_value { Err(CacheError::TooLarge { bytes, limit: config.max_value }) } else { Ok(()) };
         if let Some(stamp) = stamp {
-            let created = self.instance().view.server_millis(self.now());
-            let whole = u32::try_from(millis(life.shared)).unwrap_or(u32::MAX);
-            let head = Head {
-                codec: codec.id(),
-                negative: answer.content() == Content::Nothing,
-                compressed: false,
-                expired: false,
-                created,
-                soft: whole,
-                hard: whole,
-                refresh: 0,
-                born: begun.noted.born,
-                cost: u16::try_from(millis(cost)).unwrap_or(u16::MAX),
-                fingerprint: Fingerprint::of::<A::Value>(),
-            };
-            let mut writer = Writer::begin(stamp, &head, &terms.tags).map_err(|error| unencodable(&error))?;
+            let head = Head { codec: codec.id(), ..self.head::<A>(life, answer.content(), begun, cost) };
+            let mut writer =
+                Writer::begin(stamp, &head, &terms.tags, terms.validator.as_deref()).map_err(|error| unencodable(&error))?;
             let before = writer.payload().len();
             if let Some(value) = answer.value() {
                 codec.encode(value, writer.payload()).map_err(|error| unencodable(&error))?;
@@ -205,6 +232,38 @@ impl TieredCache {
         Ok(Some(parcel))
     }
 
+    /// What is sent of a value that the shared tier has already.
+    fn pack_again<A: Answer>(
+        &self,
+        terms: &Terms<'_>,
+        begun: &Begun,
+        entry: &Entry,
+        cost: Duration,
+    ) -> Result<Option<Parcel>, CacheError> {
+        if !terms.stored {
+            return Ok(None);
+        }
+        terms.policy.check().map_err(CacheError::Policy)?;
+        let Some(life) = terms.policy.life(Content::Value, self.shared.config.max_life, fastrand::u32(..)) else { return Ok(None) };
+        let head = self.head::<A>(life, Content::Value, begun, cost);
+        let bytes = mutable(&head).map_err(|error| CacheError::Encode(error.to_string().into()))?;
+        Ok(Some(Parcel { life, size: entry.facts.size, bytes, again: true }))
+    }
+
+    fn head<A: Answer>(&self, life: Life, content: Content, begun: &Begun, cost: Duration) -> Head {
+        let whole = |life| u32::try_from(millis(life)).unwrap_or(u32::MAX);
+        Head {
+            negative: content == Content::Nothing,
+            created: self.instance().view.server_millis(self.now()),
+            soft: whole(life.shared),
+            hard: whole(life.shared.saturating_add(life.stale)),
+            born: begun.noted.born,
+            cost: u16::try_from(millis(cost)).unwrap_or(u16::MAX),
+            fingerprint: Fingerprint::of::<A::Value>(),
+            ..Head::default()
+        }
+    }
+
     /// Reads back what was encoded, until that has worked once for the type: one that the codec writes and does not read would be found
     /// unusable by every instance, loaded and stored again, for ever.
     fn check_read_back<V: Value>(&self, codec: Codec, encoded: &[u8]) -> Result<(), CacheError> {
@@ -219,7 +278,8 @@ impl TieredCache {
 
     /// The entry of a value that is kept nowhere: those who wait still judge it by its tags.
     pub(super) fn unkept<A: Answer>(&self, begun: &Begun, terms: &Terms<'_>, answer: &A) -> Filling {
-        let facts = self.facts(begun, terms, answer, None, (Duration::ZERO, 0));
+        let none = Life { shared: Duration::ZERO, local: Duration::ZERO, stale: Duration::ZERO };
+        let facts = self.facts(begun, terms, answer, None, (none, 0));
         Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep: false }
     }
 
@@ -229,18 +289,22 @@ impl TieredCache {
         terms: &Terms<'_>,
         answer: &A,
         stamp: Option<Stamp>,
-        (life, size): (Duration, usize),
+        (life, size): (Life, usize),
     ) -> Facts {
+        let now = self.now();
         Facts {
             content: answer.content(),
             epoch: begun.noted.epoch,
             born: begun.noted.born,
             tick: begun.noted.tick,
             tags: terms.tags.as_slice().into(),
+            validator: terms.validator.as_deref().map(Box::from),
             prefixes: begun.prefixes,
             stamp,
-            deadline: self.now().after(life),
-            loaded_at: self.now(),
+            deadline: now.after(life.local),
+            stale_from: now.after(life.shared),
+            end: now.after(if life.stale.is_zero() { life.local } else { life.shared.saturating_add(life.stale) }),
+            loaded_at: now,
             self_evident_until: begun.noted.at.after(self.shared.config.max_staleness),
             excusable: self.when_unreachable(&terms.policy) == OnUnreachable::Serve,
             idle_limit: terms.policy.idle_limit(),
@@ -281,6 +345,13 @@ impl TieredCache {
             );
         }
     }
+}
+
+/// Whether the value that is to be stored stands in the shared tier as this entry does, under the lease that is held: then nothing of it needs
+/// to be sent.
+fn stands_as(entry: &Entry, ticket: Option<&Ticket>, terms: &Terms<'_>) -> bool {
+    let same = entry.facts.tags.as_ref() == terms.tags.as_slice() && entry.facts.validator.as_deref() == terms.validator.as_deref();
+    same && ticket.and_then(Ticket::seen).is_some_and(|seen| entry.facts.stamp == Some(seen))
 }
 
 /// As much of a key as is logged.

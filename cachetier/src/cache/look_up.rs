@@ -96,6 +96,11 @@ impl TieredCache {
                     counters.l2_hits.one();
                     Some((entry, answer))
                 }
+                // Only who loads has a use for what is stale.
+                Opened::Stale(_) => {
+                    counters.l2_misses.one();
+                    None
+                }
                 Opened::Unusable | Opened::LeftAlone => None,
             },
             Slot::Foreign => {

@@ -40,7 +40,7 @@ pub use by_value::ByValue;
 pub use call::{CallOptions, Tiers, Verbs};
 pub use guard::WriteGuard;
 pub use inspect::{AtWork, CopyHere, EntryFacts, InSharedTier, Inspection, UnderWay};
-pub use loaded::{LoadContext, Loaded};
+pub use loaded::{LoadContext, Loaded, StaleValue};
 pub use purge::{Purge, PurgeCounts, PurgeError, PurgeProgress, Purged};
 pub use rules::{Rules, Tagged, Tags};
 pub use served::{Origin, Served, Stale};

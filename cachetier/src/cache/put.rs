@@ -141,7 +141,7 @@ impl TieredCache {
         (value, parcel): (Just<V>, Parcel),
         stamp: Option<Stamp>,
     ) {
-        let facts = self.facts(begun, terms, &value, stamp, (parcel.life.local, parcel.size));
+        let facts = self.facts(begun, terms, &value, stamp, (parcel.life, parcel.size));
         let entry = entry(facts, self.now(), Some(value.0));
         self.land(flight, key, entry, true);
     }
@@ -149,7 +149,7 @@ impl TieredCache {
 
 /// Stores the value where the first half has planted the ticket. `None`: nobody knows.
 async fn second_half(tier: &Tier, ticket: Ticket, parcel: &Parcel) -> Option<Filled> {
-    let filled = tier.fill(ticket.name(), ticket.stamp(), &parcel.bytes, parcel.life.shared).await.ok()?;
+    let filled = tier.fill(ticket.name(), ticket.stamp(), &parcel.bytes, parcel.kept()).await.ok()?;
     ticket.spend();
     Some(filled)
 }

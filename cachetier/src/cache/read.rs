@@ -90,7 +90,7 @@ impl TieredCache {
             return Ok(value);
         }
         // Boxed: a hit does not carry the state of a miss, and callers' futures stay small.
-        Box::pin(self.fetch(key, rules, async move || load().await.map(Just))).await.map(|Just(value)| value)
+        Box::pin(self.fetch(key, rules, async move |_| load().await.map(Just))).await.map(|Just(value)| value)
     }
 
     /// [`TieredCache::get_or_load`] for a loader that cannot fail.
@@ -123,7 +123,7 @@ impl TieredCache {
         if let Some(Just(value)) = self.hit(key.hash) {
             return Ok(value);
         }
-        Box::pin(self.fetch(key, rules, async move || infallible(load()).await)).await.map(|Just(value)| value)
+        Box::pin(self.fetch(key, rules, async move |_| infallible(load()).await)).await.map(|Just(value)| value)
     }
 
     /// [`TieredCache::get_or_load`] for a loader that may find nothing. That there is none is remembered for the policy's
@@ -166,7 +166,7 @@ impl TieredCache {
         if let Some(Maybe(value)) = self.hit(key.hash) {
             return Ok(value);
         }
-        Box::pin(self.fetch(key, rules, async move || load().await.map(Maybe))).await.map(|Maybe(value)| value)
+        Box::pin(self.fetch(key, rules, async move |_| load().await.map(Maybe))).await.map(|Maybe(value)| value)
     }
 
     pub(super) fn key<'a>(&self, text: &'a str) -> Key<'a> {

@@ -101,12 +101,13 @@ pub struct Terms<'a> {
     pub(super) policy: Policy,
     pub(super) tags: Vec<TagHash>,
     pub(super) stored: bool,
+    pub(super) validator: Option<String>,
 }
 
 impl<'a> Terms<'a> {
     /// What the rules say of this value.
     pub(super) fn of<V>(namespace: &'a str, rules: &impl RulesFor<V>, value: Option<&V>) -> Self {
-        let mut terms = Self { namespace, policy: *rules.base(), tags: Vec::new(), stored: true };
+        let mut terms = Self { namespace, policy: *rules.base(), tags: Vec::new(), stored: true, validator: None };
         rules.adapt(value, &mut terms);
         terms
     }

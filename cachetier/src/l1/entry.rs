@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Millis;
@@ -25,6 +25,8 @@ pub(crate) struct Entry<V: ?Sized = dyn Any + Send + Sync> {
     unmoved_at: AtomicU64,
     /// When it was last read, if it has an idle limit.
     read_at: AtomicU64,
+    /// Whether it was made stale before its time.
+    expired: AtomicBool,
     pub(crate) value: V,
 }
 
@@ -38,11 +40,17 @@ pub(crate) struct Facts {
     pub(crate) born: Token,
     pub(crate) tick: Tick,
     pub(crate) tags: Box<[TagHash]>,
+    /// What its source knows this version by.
+    pub(crate) validator: Option<Box<str>>,
     /// The implicit tags of its key.
     pub(crate) prefixes: Prefixes,
     /// The state of the key in the shared tier that it is a copy of, if there is one.
     pub(crate) stamp: Option<Stamp>,
     pub(crate) deadline: Millis,
+    /// From when on it is stale wherever it is held: after the deadline of a copy that asks again before.
+    pub(crate) stale_from: Millis,
+    /// Until when it is kept, stale if need be.
+    pub(crate) end: Millis,
     /// When its load ended, wherever that was.
     pub(crate) loaded_at: Millis,
     /// Until when no proof is needed: it was loaded here so lately that it cannot be older than the bound allows.
@@ -70,14 +78,21 @@ impl Facts {
 impl<V: Any + Send + Sync> Entry<V> {
     pub(crate) fn new(facts: Facts, now: Millis, value: V) -> Arc<Entry> {
         let epoch = AtomicU64::new(facts.epoch.0);
-        Arc::new(Self { facts, epoch, unmoved_at: AtomicU64::new(0), read_at: AtomicU64::new(now.0), value })
+        Arc::new(Self {
+            facts,
+            epoch,
+            unmoved_at: AtomicU64::new(0),
+            read_at: AtomicU64::new(now.0),
+            expired: AtomicBool::new(false),
+            value,
+        })
     }
 }
 
 impl Entry {
     /// Says what [`Entry::serves`] would, and leaves no trace of it.
     pub(crate) fn would_serve(&self, now: Millis, view: &View) -> bool {
-        self.freshness(now) != Freshness::Gone
+        self.freshness(now) == Freshness::Fresh
             && (!self.lacks_proof(now, view) || self.is_excused(now, view))
             && self.facts.unmoved(view)
     }
@@ -85,7 +100,7 @@ impl Entry {
     /// Says whether the entry may be served now. Everything is a comparison with one number, unless the table has moved since the
     /// entry was last looked at.
     pub(crate) fn serves(&self, now: Millis, view: &View) -> bool {
-        if self.freshness(now) == Freshness::Gone {
+        if self.freshness(now) != Freshness::Fresh {
             return false;
         }
         let excused = self.lacks_proof(now, view);
@@ -111,7 +126,8 @@ impl Entry {
 
     pub(super) fn freshness(&self, now: Millis) -> Freshness {
         let idle = self.facts.idle_limit.map(|limit| (Millis(self.read_at.load(Ordering::Relaxed)), limit));
-        judge(now, self.facts.deadline, idle)
+        let expired = self.expired.load(Ordering::Acquire);
+        judge(now, (if expired { now } else { self.facts.deadline }, self.facts.end), idle)
     }
 
     /// Whether it is served, if it is, without a proof that nothing was missed.
@@ -139,8 +155,18 @@ impl Entry {
     /// Says whether all that speaks against serving it is that an epoch has ended: then its stamp tells whether it is what the shared
     /// tier holds.
     pub(crate) fn is_suspect(&self, now: Millis, view: &View) -> bool {
-        self.freshness(now) != Freshness::Gone
+        self.freshness(now) == Freshness::Fresh
             && self.epoch.load(Ordering::Acquire) != view.epoch().0
+            && self.facts.born.era == view.era()
+            && self.facts.unmoved(view)
+    }
+
+    /// Says whether a loader may be shown it: its life is over in both tiers, nothing it depends on has been invalidated for all that is
+    /// known, and it is a value.
+    pub(crate) fn is_fallback(&self, now: Millis, view: &View) -> bool {
+        self.freshness(now) == Freshness::Stale
+            && (now >= self.facts.stale_from || self.expired.load(Ordering::Acquire))
+            && self.facts.content == Content::Value
             && self.facts.born.era == view.era()
             && self.facts.unmoved(view)
     }

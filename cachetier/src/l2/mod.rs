@@ -4,6 +4,8 @@
 pub(crate) mod lane;
 pub(crate) mod many;
 pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod refresh_tests;
 pub(crate) mod tier;
 pub(crate) mod walk;
 
@@ -34,6 +36,17 @@ pub(crate) enum Claimed {
     Yes,
     /// The key no longer holds that value.
     No,
+}
+
+/// What asking for the lease of a value came to: for the right to refresh it where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leased {
+    /// It is ours until so many milliseconds after the value was created.
+    Until(u32),
+    /// It is somebody else's, or has been given back.
+    Not,
+    /// The key no longer holds that value.
+    Moved,
 }
 
 /// Why a tier cannot be asked.
@@ -92,6 +105,16 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Gives the ticket back: the key is empty again if it still held it.
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault>;
+
+    /// Takes the lease of the value stamped `seen` for `time`, lengthens the one of ours that is over at `own`, or gives that back, with no time
+    /// at all. The value stays.
+    async fn lease(&self, key: &str, seen: Stamp, own: u32, time: Duration) -> Result<Leased, Fault>;
+
+    /// [`Store::fill`] in the place of the value stamped `seen`: by whom has its lease.
+    async fn refill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault>;
+
+    /// Lets the value stamped `seen` live anew for `life` without sending it: under a new stamp, and with what may change of its header.
+    async fn renew(&self, key: &str, seen: Stamp, stamp: Stamp, header: &[u8], life: Duration) -> Result<Filled, Fault>;
 
     /// [`Store::read`] of many keys. One that holds another type than a string may be said to hold nothing: a probe finds out.
     async fn read_many(&self, names: &[String]) -> Answers<Option<Vec<u8>>> {

@@ -164,7 +164,7 @@ mod tests {
     fn value(era: u32, seq: u64, tags: &[u64]) -> Vec<u8> {
         let tags: Vec<TagHash> = tags.iter().copied().map(TagHash).collect();
         let head = Head { hard: 1, born: Token { era: Era(era), seq: Seq(seq) }, ..Head::default() };
-        Writer::begin(STAMP, &head, &tags).unwrap().finish()
+        Writer::begin(STAMP, &head, &tags, None).unwrap().finish()
     }
 
     #[test]

@@ -10,9 +10,9 @@ use crate::clock::millis;
 use crate::error::Fault;
 use crate::l2::many::{Answers, Claim, Fill, Standing};
 use crate::l2::walk::{Selection, Walk};
-use crate::l2::{Claimed, Filled, Limits, NotReady, Store};
+use crate::l2::{Claimed, Filled, Leased, Limits, NotReady, Store};
 use crate::rule::stamp::Stamp;
-use crate::wire::slot::{PREFIX, Slot, TICKET, prefix};
+use crate::wire::slot::{PREFIX, Slot, TICKET, VALUE, prefix};
 
 use super::connect::{Dial, Line, Link, failed, misread};
 use super::large::{LARGE, Large};
@@ -43,6 +43,8 @@ pub(crate) struct RedisStore {
     claim: Script,
     abandon: Script,
     extend: Script,
+    lease: Script,
+    renew: Script,
 }
 
 impl RedisStore {
@@ -58,6 +60,8 @@ impl RedisStore {
             claim: Script::of_entry(include_str!("scripts/claim.lua")),
             abandon: Script::of_entry(include_str!("scripts/abandon.lua")),
             extend: Script::of_entry(include_str!("scripts/extend.lua")),
+            lease: Script::of_entry(include_str!("scripts/lease.lua")),
+            renew: Script::of_entry(include_str!("scripts/renew.lua")),
         }
     }
 
@@ -132,6 +136,23 @@ impl RedisStore {
         each(count, replies, |reply| swapped(&reply).map(&what))
     }
 
+    /// Puts the value in the place of what begins with `seen`.
+    async fn put_for(&self, key: &str, seen: &[u8], value: &[u8], life_of: Duration) -> Result<Filled, Fault> {
+        let lasts = life(life_of).to_string();
+        let limit = self.limits.command;
+        let reply = if value.len() <= SMALL {
+            self.link.run(&self.fill, &[key.as_bytes()], &[seen, value, lasts.as_bytes()], limit).await?
+        } else {
+            let (beside, put) = lay_beside(key, value);
+            let (over, line) = if value.len() < LARGE { self.shared()? } else { self.large.way(&self.link)? };
+            let args = [seen, lasts.as_bytes(), head(value)];
+            over.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &args, limit).await?
+        };
+        // Who stores it is who reads it next.
+        self.large.note(key, value.len());
+        Ok(if swapped(&reply)? { Filled::Stored } else { Filled::Refused })
+    }
+
     /// The connection of all that is not large.
     fn shared(&self) -> Result<(&Link, Line), Fault> {
         Ok((&self.link, self.link.line()?))
@@ -143,11 +164,18 @@ impl RedisStore {
 }
 
 /// The name beside the key under which a value lies first, and what puts it there.
-fn lay_beside(key: &str, seen: Stamp, value: &[u8]) -> (String, Cmd) {
-    let beside = format!("{key}#{}", ending(seen));
+fn lay_beside(key: &str, value: &[u8]) -> (String, Cmd) {
+    let mut stamp = [0; Stamp::LEN];
+    stamp.iter_mut().zip(head(value).iter().skip(1)).for_each(|(place, byte)| *place = *byte);
+    let beside = format!("{key}#{}", ending(Stamp(stamp)));
     let mut put = Cmd::with_capacity(5, beside.len() + value.len() + 16);
     put.arg("SET").arg(&beside).arg(value).arg("PX").arg(BESIDE);
     (beside, put)
+}
+
+/// Kind and stamp of a value.
+fn head(value: &[u8]) -> &[u8] {
+    value.get(..PREFIX).unwrap_or(value)
 }
 
 /// What the name of a value on its way to its key ends with, behind a `#`.
@@ -244,20 +272,29 @@ impl Store for RedisStore {
         }))
     }
 
-    async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life_of: Duration) -> Result<Filled, Fault> {
+    async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
+        self.put_for(key, &prefix(TICKET, seen), value, life).await
+    }
+
+    async fn refill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
+        self.put_for(key, &prefix(VALUE, seen), value, life).await
+    }
+
+    async fn lease(&self, key: &str, seen: Stamp, own: u32, time: Duration) -> Result<Leased, Fault> {
+        let (time, own) = (if time.is_zero() { 0 } else { life(time) }.to_string(), own.to_string());
+        let args = [&seen.0[..], time.as_bytes(), own.as_bytes()];
+        match self.link.run(&self.lease, &[key.as_bytes()], &args, self.limits.read).await? {
+            Value::Int(-1) => Ok(Leased::Moved),
+            Value::Int(0) => Ok(Leased::Not),
+            Value::Int(until) => u32::try_from(until).map(Leased::Until).map_err(|_| misread("a time after a value was created")),
+            _ => Err(misread("a number")),
+        }
+    }
+
+    async fn renew(&self, key: &str, seen: Stamp, stamp: Stamp, header: &[u8], life_of: Duration) -> Result<Filled, Fault> {
         let lasts = life(life_of).to_string();
-        let limit = self.limits.command;
-        let reply = if value.len() <= SMALL {
-            self.link.run(&self.fill, &[key.as_bytes()], &[&seen.0, value, lasts.as_bytes()], limit).await?
-        } else {
-            let (beside, put) = lay_beside(key, seen, value);
-            let (over, line) = if value.len() < LARGE { self.shared()? } else { self.large.way(&self.link)? };
-            over.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &[&seen.0, lasts.as_bytes()], limit)
-                .await?
-        };
-        // Who stores it is who reads it next.
-        self.large.note(key, value.len());
-        Ok(if swapped(&reply)? { Filled::Stored } else { Filled::Refused })
+        let renewed = self.swap(&self.renew, key, &[&seen.0, &stamp.0, header, lasts.as_bytes()], self.limits.command).await?;
+        Ok(if renewed { Filled::Stored } else { Filled::Refused })
     }
 
     async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault> {
@@ -325,12 +362,12 @@ impl Store for RedisStore {
         let way = if fills.iter().all(|fill| fill.value.len() < LARGE) { self.shared() } else { self.large.way(&self.link) };
         let run = |form, fill: &Fill<'_>| {
             let life = life(fill.life).to_string();
-            let (key, seen, life) = (fill.name.as_bytes(), &fill.seen.0, life.as_bytes());
+            let (key, seen, life) = (fill.name.as_bytes(), &prefix(TICKET, fill.seen), life.as_bytes());
             if fill.value.len() <= SMALL {
                 return Run::new(&self.fill, form, &[key], &[seen, fill.value, life]);
             }
-            let (beside, put) = lay_beside(fill.name, fill.seen, fill.value);
-            Run::new(&self.shift, form, &[key, beside.as_bytes()], &[seen, life]).behind(put)
+            let (beside, put) = lay_beside(fill.name, fill.value);
+            Run::new(&self.shift, form, &[key, beside.as_bytes()], &[seen, life, head(fill.value)]).behind(put)
         };
         let filled = |swapped| if swapped { Filled::Stored } else { Filled::Refused };
         let answers = self.swap_many(way, fills.iter(), run, (self.limits.command, filled)).await;

@@ -23,6 +23,7 @@ pub struct Policy {
     l1_ttl: Option<Duration>,
     negative_ttl: Option<Duration>,
     time_to_idle: Option<Duration>,
+    stale_for: Duration,
     jitter: u8,
     on_unreachable: Option<OnUnreachable>,
 }
@@ -61,7 +62,15 @@ impl Policy {
     /// that one.
     #[must_use]
     pub const fn ttl(ttl: Duration) -> Self {
-        Self { ttl, l1_ttl: None, negative_ttl: None, time_to_idle: None, jitter: 10, on_unreachable: None }
+        Self {
+            ttl,
+            l1_ttl: None,
+            negative_ttl: None,
+            time_to_idle: None,
+            stale_for: Duration::ZERO,
+            jitter: 10,
+            on_unreachable: None,
+        }
     }
 
     /// How long an instance serves its own copy before it asks the shared tier again. Defaults to what is left of the ttl; a
@@ -90,6 +99,21 @@ impl Policy {
     #[must_use]
     pub const fn time_to_idle(mut self, time_to_idle: Duration) -> Self {
         self.time_to_idle = Some(time_to_idle);
+        self
+    }
+
+    /// For how long a value is kept in both tiers when its ttl is over, or it was [expired](crate::TieredCache::expire): served to nobody, but
+    /// shown to the [loader](crate::LoadContext::stale) that is to bring a newer one, which may find that it is current still. That there is
+    /// none is not kept in this way. Defaults to not at all.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// const POLICY: Policy = Policy::ttl(Duration::from_secs(60)).stale_for(Duration::from_secs(3_600));
+    /// ```
+    #[must_use]
+    pub const fn stale_for(mut self, stale_for: Duration) -> Self {
+        self.stale_for = stale_for;
         self
     }
 
@@ -170,7 +194,11 @@ impl Policy {
         };
         let shared = shorten(ttl.min(longest), self.jitter, dice);
         let local = self.l1_ttl.map_or(shared, |l1_ttl| shorten(l1_ttl.min(longest), self.jitter, dice)).min(shared);
-        Some(Life { shared, local })
+        let stale = match what {
+            Content::Value => self.stale_for.min(longest.saturating_sub(shared)),
+            Content::Nothing => Duration::ZERO,
+        };
+        Some(Life { shared, local, stale })
     }
 
     /// The part of a life that an instance may still serve of a copy it found in the shared tier.
@@ -205,6 +233,8 @@ pub(crate) struct Life {
     pub(crate) shared: Duration,
     /// In this instance.
     pub(crate) local: Duration,
+    /// How long it is kept behind that, in either.
+    pub(crate) stale: Duration,
 }
 
 /// `whole`, less up to `percent` of it by the dice's share; never below a millisecond, which is what Redis counts in.
@@ -218,13 +248,23 @@ fn shorten(whole: Duration, percent: u8, dice: u32) -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     Fresh,
+    /// It may be asked for again, and shown to who brings a newer one.
+    Stale,
     Gone,
 }
 
-/// Judges an L1 entry: `idle_since` is when it was last read, if it has an idle limit.
-pub(crate) fn judge(now: Millis, deadline: Millis, idle: Option<(Millis, Duration)>) -> Freshness {
+/// Judges an L1 entry that is fresh until `deadline` and kept until `end`: `idle_since` is when it was last read, if it has an idle limit.
+pub(crate) fn judge(now: Millis, (deadline, end): (Millis, Millis), idle: Option<(Millis, Duration)>) -> Freshness {
     let idle_deadline = idle.map_or(Millis::NEVER, |(since, limit)| since.after(limit));
-    if now < deadline && now < idle_deadline { Freshness::Fresh } else { Freshness::Gone }
+    if now >= idle_deadline {
+        Freshness::Gone
+    } else if now < deadline {
+        Freshness::Fresh
+    } else if now < end {
+        Freshness::Stale
+    } else {
+        Freshness::Gone
+    }
 }
 
 /// What is left of a life of `whole` milliseconds that began at `created`, both by the server's clock. A value from the future
@@ -288,9 +328,12 @@ mod tests {
     #[test]
     fn an_entry_is_gone_at_its_deadline_and_when_idle_too_long() {
         let now = Millis(100);
-        assert_eq!(judge(now, Millis(101), None), Freshness::Fresh);
-        assert_eq!(judge(now, Millis(100), None), Freshness::Gone);
-        assert_eq!(judge(now, Millis::NEVER, Some((Millis(90), Duration::from_millis(11)))), Freshness::Fresh);
-        assert_eq!(judge(now, Millis::NEVER, Some((Millis(90), Duration::from_millis(10)))), Freshness::Gone);
+        let lives = |deadline, end, idle| judge(now, (Millis(deadline), Millis(end)), idle);
+        assert_eq!(lives(101, 101, None), Freshness::Fresh);
+        assert_eq!(lives(100, 100, None), Freshness::Gone);
+        assert_eq!(lives(100, 101, None), Freshness::Stale);
+        assert_eq!(lives(u64::MAX, u64::MAX, Some((Millis(90), Duration::from_millis(11)))), Freshness::Fresh);
+        assert_eq!(lives(u64::MAX, u64::MAX, Some((Millis(90), Duration::from_millis(10)))), Freshness::Gone);
+        assert_eq!(lives(100, 101, Some((Millis(90), Duration::from_millis(10)))), Freshness::Gone);
     }
 }

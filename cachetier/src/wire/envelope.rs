@@ -8,7 +8,7 @@
 //! | 0 | kind | `0xF6` |
 //! | 1..17 | stamp | |
 //! | 17 | version | 1 |
-//! | 18 | flags | bit 0 negative, bit 1 [compressed](super::compress); bit 2 (sealed) is reserved |
+//! | 18 | flags | bit 0 negative, bit 1 [compressed](super::compress), bit 3 a validator; bit 2 (sealed) is reserved |
 //! | 19 | codec | |
 //! | 20 | number of tags | at most 32 |
 //! | 21 | marks | mutable; bit 0 expired |
@@ -22,6 +22,7 @@
 //! | 54..60 | fingerprint of the type | |
 //! | 60..64 | checksum | CRC-32 of 17..21, 52..60 and all from 64 on |
 //! | 64.. | tags | 8 bytes each |
+//! | .. | validator | only with its flag: length (1 byte) and UTF-8 |
 //! | .. | payload | to the end |
 //!
 //! The checksum leaves out the stamp and the mutable part: scripts change them in place, and cannot compute it.
@@ -46,11 +47,18 @@ pub(crate) const MUTABLE: Range<usize> = 21..52;
 const VERSION: u8 = 1;
 const NEGATIVE: u8 = 1;
 const COMPRESSED: u8 = 2;
+const VALIDATOR: u8 = 8;
+/// The flags that this release knows.
+const KNOWN: u8 = NEGATIVE | COMPRESSED | VALIDATOR;
 /// Where the flags are.
 const FLAGS: usize = 18;
 const EXPIRED: u8 = 1;
 const BEFORE_MUTABLE: Range<usize> = PREFIX..MUTABLE.start;
 const AFTER_MUTABLE: Range<usize> = MUTABLE.end..CHECKSUM.start;
+/// Where it stands when the value was created.
+const CREATED: usize = 22;
+/// When the refresh lease is over.
+const LEASE: Range<usize> = 36..40;
 /// Era and seq of the load's begin.
 const BORN: Range<usize> = 40..52;
 const CHECKSUM: Range<usize> = 60..HEADER;
@@ -152,7 +160,9 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Writes everything before the payload.
-    pub(crate) fn begin(stamp: Stamp, head: &Head, tags: &[TagHash]) -> Result<Self, Unwritable> {
+    pub(crate) fn begin(stamp: Stamp, head: &Head, tags: &[TagHash], validator: Option<&str>) -> Result<Self, Unwritable> {
+        let length = validator.map_or(Ok(0), |validator| u8::try_from(validator.len()));
+        let Ok(length) = length else { return Err(Unwritable::OutOfRange("the validator is longer than 255 bytes")) };
         let count = u8::try_from(tags.len()).ok().filter(|count| usize::from(*count) <= MAX_TAGS);
         let Some(count) = count else { return Err(Unwritable::TooManyTags { count: tags.len() }) };
         check_life(head).map_err(Unwritable::OutOfRange)?;
@@ -166,10 +176,12 @@ impl Writer {
             return Err(Unwritable::OutOfRange("the fingerprint does not fit 48 bits"));
         }
 
-        let payload_at = HEADER + 8 * tags.len();
+        let validator_bytes = validator.map_or(0, |validator| 1 + validator.len());
+        let payload_at = HEADER + 8 * tags.len() + validator_bytes;
         let mut bytes = Vec::with_capacity(payload_at);
         bytes.extend_from_slice(&prefix(VALUE, stamp));
-        let flags = if head.negative { NEGATIVE } else { 0 } | if head.compressed { COMPRESSED } else { 0 };
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flags = flag(head.negative, NEGATIVE) | flag(head.compressed, COMPRESSED) | flag(validator.is_some(), VALIDATOR);
         bytes.extend_from_slice(&[VERSION, flags, head.codec, count]);
         bytes.push(if head.expired { EXPIRED } else { 0 });
         bytes.extend_from_slice(&u48(head.created));
@@ -183,6 +195,10 @@ impl Writer {
         bytes.extend_from_slice(&[0; 4]);
         for tag in tags {
             bytes.extend_from_slice(&tag.0.to_be_bytes());
+        }
+        if let Some(validator) = validator {
+            bytes.push(length);
+            bytes.extend_from_slice(validator.as_bytes());
         }
         Ok(Self { bytes, payload_at, negative: head.negative })
     }
@@ -253,6 +269,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) stamp: Stamp,
     pub(crate) head: Head,
     pub(crate) tags: Tags<'a>,
+    /// What its source knows this version by.
+    pub(crate) validator: Option<&'a str>,
     /// The encoded value, compressed if the head says so; empty for a negative entry.
     pub(crate) payload: &'a [u8],
 }
@@ -293,7 +311,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Envelope<'_>, Unreadable> {
         return Err(Unreadable::Corrupt("there is no version 0"));
     }
     let flags = rest.u8().ok_or(SHORT)?;
-    if flags & !(NEGATIVE | COMPRESSED) != 0 {
+    if flags & !KNOWN != 0 {
         return Err(Unreadable::Newer { version });
     }
 
@@ -327,6 +345,14 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Envelope<'_>, Unreadable> {
         return Err(Unreadable::Corrupt("an unknown mark is set"));
     }
     check_life(&head).map_err(Unreadable::Corrupt)?;
+    let validator = if flags & VALIDATOR != 0 {
+        const CUT: Unreadable = Unreadable::Corrupt("the validator is cut short");
+        let length = usize::from(rest.u8().ok_or(CUT)?);
+        let bytes = rest.slice(length).ok_or(CUT)?;
+        Some(str::from_utf8(bytes).map_err(|_| Unreadable::Corrupt("the validator is no text"))?)
+    } else {
+        None
+    };
     let payload = rest.0;
     if head.negative && head.compressed {
         return Err(Unreadable::Corrupt("a negative entry is compressed"));
@@ -334,7 +360,37 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Envelope<'_>, Unreadable> {
     if head.negative && !payload.is_empty() {
         return Err(Unreadable::Corrupt("a negative entry has a payload"));
     }
-    Ok(Envelope { stamp, head, tags: Tags(tags.iter()), payload })
+    Ok(Envelope { stamp, head, tags: Tags(tags.iter()), validator, payload })
+}
+
+/// When a value was created, and when its refresh lease is over, counted from there. `None` if it is cut short.
+pub(crate) fn lease(value: &[u8]) -> Option<(u64, u32)> {
+    let mut rest = Bytes(value.get(CREATED..HEADER)?);
+    let (created, _soft, _hard) = (rest.u48()?, rest.u32()?, rest.u32()?);
+    Some((created, rest.u32()?))
+}
+
+/// Writes when the refresh lease of a value is over, as a script does.
+pub(crate) fn set_lease(value: &mut [u8], until: u32) {
+    if let Some(lease) = value.get_mut(LEASE) {
+        lease.copy_from_slice(&until.to_be_bytes());
+    }
+}
+
+/// Gives a value another stamp, and what may change of another header, as a script does.
+pub(crate) fn renew(value: &mut [u8], stamp: Stamp, header: &[u8]) {
+    if let Some(old) = value.get_mut(1..PREFIX) {
+        old.copy_from_slice(&stamp.0);
+    }
+    if let Some(old) = value.get_mut(MUTABLE).filter(|old| old.len() == header.len()) {
+        old.copy_from_slice(header);
+    }
+}
+
+/// The part of a header that may change, as it is written.
+pub(crate) fn mutable(head: &Head) -> Result<Vec<u8>, Unwritable> {
+    let whole = Writer::begin(Stamp([0; Stamp::LEN]), head, &[], None)?.finish();
+    Ok(whole.get(MUTABLE).unwrap_or_default().to_vec())
 }
 
 /// What is seen of a value whose payload was not read.
@@ -355,7 +411,7 @@ pub(crate) fn peek(begin: &[u8]) -> Option<Glimpse<'_>> {
     let (header, behind) = begin.split_at_checked(HEADER)?;
     let (mut rest, mut born) = (Bytes(header.get(PREFIX..)?), Bytes(header.get(BORN)?));
     let (version, flags, _codec, count) = (rest.u8()?, rest.u8()?, rest.u8()?, usize::from(rest.u8()?));
-    if version != VERSION || flags & !(NEGATIVE | COMPRESSED) != 0 || count > MAX_TAGS {
+    if version != VERSION || flags & !KNOWN != 0 || count > MAX_TAGS {
         return None;
     }
     let (tags, _) = behind.get(..8 * count)?.as_chunks::<8>();

@@ -40,6 +40,10 @@ const ENVELOPE_V1_MESSAGEPACK: &str = "f6 00112233445566778899aabbccddeeff 01 00
 const ENVELOPE_V1_NEGATIVE: &str = "f6 00112233445566778899aabbccddeeff 01 01 01 00
     00 018bcfe5687b 000493e0 003b8260 00000000 00000007 00060a2418202240
     002a a1b2c3d4e5f6 84194d97";
+/// Version 1, codec 1, no tags, no refresh, with a validator.
+const ENVELOPE_V1_VALIDATOR: &str = "f6 00112233445566778899aabbccddeeff 01 08 01 00
+    00 018bcfe5687b 000493e0 003b8260 00000000 00000007 00060a2418202240
+    002a a1b2c3d4e5f6 8d2e9d62 08 3333613634646635";
 /// Version 1, codec 1, no tags, no refresh: zstd, written by the program of that name, and LZ4, by its own.
 const ENVELOPE_V1_ZSTD: &str = "f6 00112233445566778899aabbccddeeff 01 02 01 00
     00 018bcfe5687b 000493e0 003b8260 00000000 00000007 00060a2418202240
@@ -132,12 +136,12 @@ fn codecs() -> Vec<(Codec, &'static str, &'static str)> {
 }
 
 #[track_caller]
-fn check_envelope(golden: &[u8], head: Head, tags: &[TagHash], payload: &[u8]) {
-    let mut writer = Writer::begin(STAMP, &head, tags).unwrap();
+fn check_envelope(golden: &[u8], head: Head, (tags, validator): (&[TagHash], Option<&str>), payload: &[u8]) {
+    let mut writer = Writer::begin(STAMP, &head, tags, validator).unwrap();
     writer.payload().extend_from_slice(payload);
     assert_eq!(writer.finish(), golden);
     let envelope = open(golden).unwrap();
-    assert_eq!((envelope.stamp, envelope.head), (STAMP, head));
+    assert_eq!((envelope.stamp, envelope.head, envelope.validator), (STAMP, head, validator));
     assert_eq!(envelope.tags.collect::<Vec<_>>(), tags);
     assert_eq!(envelope.payload, payload);
 }
@@ -146,7 +150,7 @@ fn check_envelope(golden: &[u8], head: Head, tags: &[TagHash], payload: &[u8]) {
 fn an_envelope_of_version_1_is_written_and_read_as_ever_with_each_codec() {
     for (codec, header, sample) in codecs() {
         let head = Head { codec: codec.id(), expired: codec.id() == 2, ..HEAD };
-        check_envelope(&hex(&format!("{header} {sample}")), head, &TAGS, &hex(sample));
+        check_envelope(&hex(&format!("{header} {sample}")), head, (&TAGS, None), &hex(sample));
     }
 }
 
@@ -156,7 +160,7 @@ fn a_compressed_envelope_of_version_1_is_written_and_read_as_ever_with_each_algo
     let rows = [(ENVELOPE_V1_ZSTD, ZSTD_SAMPLE, cfg!(feature = "zstd")), (ENVELOPE_V1_LZ4, LZ4_SAMPLE, cfg!(feature = "lz4"))];
     for (header, sample, known) in rows {
         let golden = hex(&format!("{header} {sample}"));
-        check_envelope(&golden, Head { compressed: true, refresh: 0, ..HEAD }, &[], &hex(sample));
+        check_envelope(&golden, Head { compressed: true, refresh: 0, ..HEAD }, (&[], None), &hex(sample));
         let payload = Payload::of(&open(&golden).unwrap());
         if !known {
             assert_eq!(payload, Err(Unreadable::Unknown));
@@ -172,7 +176,13 @@ fn a_compressed_envelope_of_version_1_is_written_and_read_as_ever_with_each_algo
 
 #[test]
 fn a_negative_envelope_of_version_1_is_written_and_read_as_ever() {
-    check_envelope(&hex(ENVELOPE_V1_NEGATIVE), Head { negative: true, refresh: 0, ..HEAD }, &[], &[]);
+    check_envelope(&hex(ENVELOPE_V1_NEGATIVE), Head { negative: true, refresh: 0, ..HEAD }, (&[], None), &[]);
+}
+
+#[test]
+fn an_envelope_of_version_1_with_a_validator_is_written_and_read_as_ever() {
+    let golden = hex(&format!("{ENVELOPE_V1_VALIDATOR} {POSTCARD_SAMPLE}"));
+    check_envelope(&golden, Head { refresh: 0, ..HEAD }, (&[], Some("33a64df5")), &hex(POSTCARD_SAMPLE));
 }
 
 #[test]

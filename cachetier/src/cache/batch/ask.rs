@@ -8,23 +8,27 @@ use super::super::ask::{Keep, Look, MAX_LOOKS, Opened};
 use super::super::{TieredCache, Value};
 use super::fetch::{Led, Open, ToLoad};
 use super::keys::Batch;
+use crate::all::all;
 use crate::error::Fault;
 use crate::flight::outcome::Outcome;
-use crate::l2::Claimed;
 use crate::l2::many::{Claim, Standing};
 use crate::l2::tier::Tier;
+use crate::l2::{Claimed, Leased};
 use crate::lease::Ticket;
 use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::Slot;
 
 /// What one look at the keys of a batch came to, beside the answers.
+#[derive(Default)]
 struct Looked<'a> {
     to_load: Vec<ToLoad<'a>>,
     /// Not there.
     absent: Vec<Led<'a>>,
     /// There, and of no use to anybody.
     unusable: Vec<(Led<'a>, Stamp)>,
+    /// There, and to be refreshed.
+    stale: Vec<(Led<'a>, Stamp)>,
     /// To be looked at again.
     later: Vec<Led<'a>>,
 }
@@ -45,7 +49,7 @@ impl TieredCache {
         open: &mut Open<'a>,
         policy: &Policy,
     ) -> Vec<ToLoad<'a>> {
-        let mut looked = Looked { to_load: Vec::new(), absent: Vec::new(), unusable: Vec::new(), later: Vec::new() };
+        let mut looked = Looked::default();
         let (mut asked, mut names) = (Vec::with_capacity(open.led.len()), Vec::with_capacity(open.led.len()));
         for led in std::mem::take(&mut open.led) {
             // Another flight may have landed between our look at L1 and our registration.
@@ -72,6 +76,7 @@ impl TieredCache {
         }
         self.plant_many(tier, batch, policy, &mut looked).await;
         self.claim_many(tier, &mut looked).await;
+        self.lease_many(tier, &mut looked).await;
         open.led = looked.later;
         looked.to_load
     }
@@ -89,13 +94,7 @@ impl TieredCache {
                 self.tell_foreign(key);
                 looked.load(led, Keep::Local);
             }
-            Slot::Ticket(_) if led.waited < self.shared.config.wait_budget => {
-                if led.waited.is_zero() {
-                    counters.ticket_waits.one();
-                }
-                counters.ticket_polls.one();
-                looked.later.push(led);
-            }
+            Slot::Ticket(_) if led.waited < self.shared.config.wait_budget => self.leave_to_another(led, looked),
             // Counted at the end of the wait: what comes of it may still be a hit.
             Slot::Ticket(_) | Slot::Hold => {
                 counters.l2_misses.one();
@@ -109,8 +108,47 @@ impl TieredCache {
                     self.land(led.flight, key, entry, true);
                 }
                 Opened::LeftAlone => looked.load(led, Keep::Local),
+                Opened::Stale(_) => looked.stale.push((led, stamp)),
                 Opened::Unusable => looked.unusable.push((led, stamp)),
             },
+        }
+    }
+
+    /// Another instance has the right to load this one: it is looked at again.
+    fn leave_to_another<'a>(&self, led: Led<'a>, looked: &mut Looked<'a>) {
+        let counters = &self.instance().counters;
+        if led.waited.is_zero() {
+            counters.ticket_waits.one();
+        }
+        counters.ticket_polls.one();
+        looked.later.push(led);
+    }
+
+    /// Takes the leases of values that are stale, beside each other: most batches have none.
+    async fn lease_many(&self, tier: &Arc<Tier>, looked: &mut Looked<'_>) {
+        let stale = std::mem::take(&mut looked.stale);
+        if stale.is_empty() {
+            return;
+        }
+        let leases = all(stale.iter().map(|(led, seen)| self.take_lease(tier, led.asked.key, *seen, &led.flight))).await;
+        for ((mut led, _), leased) in stale.into_iter().zip(leases) {
+            match leased {
+                Ok(Leased::Until(_)) => {
+                    self.instance().counters.l2_misses.one();
+                    looked.load(led, Keep::Shared);
+                }
+                Ok(Leased::Not) if led.waited < self.shared.config.wait_budget => self.leave_to_another(led, looked),
+                Ok(Leased::Not) => {
+                    self.instance().counters.l2_misses.one();
+                    looked.load(led, Keep::Nothing);
+                }
+                Ok(Leased::Moved) => {
+                    led.looks += 1;
+                    if led.looks >= MAX_LOOKS { looked.load(led, Keep::Nothing) } else { looked.later.push(led) }
+                }
+                Err(Fault::Unanswered(_)) => looked.load(led, Keep::Briefly),
+                Err(_) => looked.load(led, Keep::Local),
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use super::super::terms::Terms;
 use super::super::{RulesFor, TieredCache, Value};
 use super::fetch::{Open, ToLoad};
 use super::keys::{Asked, Batch};
+use crate::all::all;
 use crate::error::LoadError;
 use crate::flight::outcome::{Failure, Outcome};
 use crate::key::KeyHash;
@@ -169,9 +170,21 @@ impl TieredCache {
         fill_up(&mut answers, count);
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::BeforeInsertion).await;
-        let mut answers = answers.into_iter();
+        let refreshed = match self.shared.tier.as_ref() {
+            Some(tier) if !silent => {
+                all(step.iter().filter(|stored| stored.ready.refreshes()).map(|stored| stored.ready.send(tier))).await
+            }
+            _ => Vec::new(),
+        };
+        let (mut answers, mut refreshed) = (answers.into_iter(), refreshed.into_iter());
         for Stored { one, answer, terms, ready } in step {
-            let filled = if ready.fill().is_some() { answers.next() } else { None };
+            let filled = if ready.fill().is_some() {
+                answers.next()
+            } else if ready.refreshes() {
+                refreshed.next().flatten()
+            } else {
+                None
+            };
             let filling = self.filled(ready, filled, &terms, &one.led.begun, &answer);
             self.answer_with(batch, one, answer, filling);
         }
@@ -214,7 +227,7 @@ struct Watch<'a, 'k> {
 impl<E> Beside<LoadError<E>> for Watch<'_, '_> {
     fn beat(&self) {
         if let Some(tier) = &self.cache.shared.tier {
-            let named = self.to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::named));
+            let named = self.to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::named).flatten());
             extend_all(tier, named.collect());
         }
     }

@@ -39,6 +39,12 @@ pub enum CallKind {
     Fill,
     /// Swaps an unusable value for a ticket.
     Claim,
+    /// Takes the lease of a value that is to be refreshed, lengthens it or gives it back.
+    Lease,
+    /// Swaps a value for a newer one.
+    Refill,
+    /// Lets a value live anew as it is.
+    Renew,
     /// Gives a ticket back.
     Abandon,
     /// A ticket is let live longer.

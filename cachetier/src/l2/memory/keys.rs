@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::clock::{Millis, millis};
 use crate::error::Fault;
 use crate::l2::walk::{Doomed, READ, Selection, Swept, Verdict};
-use crate::l2::{Claimed, Filled};
+use crate::l2::{Claimed, Filled, Leased};
 use crate::rule::hold::Hold;
 use crate::rule::stamp::Stamp;
-use crate::wire::{hold, slot};
+use crate::wire::{envelope, hold, slot};
 
 /// Below this many keys the dead are not looked for.
 const SWEEP_FROM: usize = 1_024;
@@ -72,13 +72,62 @@ impl Keys {
 
     /// Stores `value` where `seen` is the ticket; where the key begins like `value` already, an earlier copy of this call did.
     pub(super) fn fill(&mut self, key: &str, seen: Stamp, value: &[u8], life: Duration, now: Millis) -> Result<Filled, Fault> {
+        self.swap(key, slot::prefix(slot::TICKET, seen), value, life, now)
+    }
+
+    /// [`Keys::fill`] where `seen` is a value.
+    pub(super) fn refill(&mut self, key: &str, seen: Stamp, value: &[u8], life: Duration, now: Millis) -> Result<Filled, Fault> {
+        self.swap(key, slot::prefix(slot::VALUE, seen), value, life, now)
+    }
+
+    fn swap(&mut self, key: &str, seen: [u8; slot::PREFIX], value: &[u8], life: Duration, now: Millis) -> Result<Filled, Fault> {
         let found = self.prefix(key, now)?;
-        if found == Some(slot::prefix(slot::TICKET, seen)) {
+        if found == Some(seen) {
             self.put(key, value.to_vec(), expiry(life, now)?, now);
             return Ok(Filled::Stored);
         }
         let ours = found.is_some_and(|found| found.first() == Some(&slot::VALUE) && value.starts_with(&found));
         Ok(if ours { Filled::Stored } else { Filled::Refused })
+    }
+
+    /// Takes, lengthens or gives back the lease of the value stamped `seen`.
+    pub(super) fn lease(&mut self, key: &str, seen: Stamp, own: u32, time: Duration, now: Millis) -> Result<Leased, Fault> {
+        if self.prefix(key, now)? != Some(slot::prefix(slot::VALUE, seen)) {
+            return Ok(Leased::Moved);
+        }
+        let Some(What::Bytes(bytes)) = self.held.get_mut(key).map(|held| &mut held.what) else { return Ok(Leased::Moved) };
+        let Some((created, lease)) = envelope::lease(bytes) else { return Ok(Leased::Moved) };
+        let since = now.0.saturating_sub(created);
+        let free = lease == own || u64::from(lease) <= since;
+        if !free || (time.is_zero() && lease != own) {
+            return Ok(Leased::Not);
+        }
+        let until = if time.is_zero() { 0 } else { since.saturating_add(millis(time)) };
+        let until = u32::try_from(until).unwrap_or(u32::MAX);
+        envelope::set_lease(bytes, until);
+        Ok(if until == 0 { Leased::Not } else { Leased::Until(until) })
+    }
+
+    /// Lets the value stamped `seen` live anew, with another stamp and what may change of its header.
+    pub(super) fn renew(
+        &mut self,
+        key: &str,
+        (seen, stamp): (Stamp, Stamp),
+        header: &[u8],
+        life: Duration,
+        now: Millis,
+    ) -> Result<Filled, Fault> {
+        let (found, until) = (self.prefix(key, now)?, expiry(life, now)?);
+        if found == Some(slot::prefix(slot::VALUE, seen)) {
+            if let Some(held) = self.held.get_mut(key)
+                && let What::Bytes(bytes) = &mut held.what
+            {
+                envelope::renew(bytes, stamp, header);
+                held.until = until;
+            }
+            return Ok(Filled::Stored);
+        }
+        Ok(if found == Some(slot::prefix(slot::VALUE, stamp)) { Filled::Stored } else { Filled::Refused })
     }
 
     /// Swaps the value stamped `seen` for `ticket`.

@@ -12,7 +12,7 @@ use crate::error::Fault;
 #[cfg(feature = "testing")]
 use crate::l2::Loading;
 use crate::l2::walk::{Selection, Walk};
-use crate::l2::{Claimed, Filled, Limits, Store};
+use crate::l2::{Claimed, Filled, Leased, Limits, Store};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::Slot;
 
@@ -95,6 +95,33 @@ impl Store for MemoryStore {
         self.hub
             .pass(call, self.read_limit(), None, |state, _| state.keys.claim(key, seen, ticket, lease, state.now()), stray)
             .await
+    }
+
+    async fn lease(&self, key: &str, seen: Stamp, own: u32, time: Duration) -> Result<Leased, Fault> {
+        let stray = || {
+            let key = key.to_owned();
+            Stray::new(None, move |state, _| drop(state.keys.lease(&key, seen, own, time, state.now())))
+        };
+        let call = self.call(CallKind::Lease, key);
+        self.hub.pass(call, self.read_limit(), None, |state, _| state.keys.lease(key, seen, own, time, state.now()), stray).await
+    }
+
+    async fn refill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
+        let stray = || {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            Stray::new(None, move |state, _| drop(state.keys.refill(&key, seen, &value, life, state.now())))
+        };
+        let refill = |state: &mut State, _: Deliveries| state.keys.refill(key, seen, value, life, state.now());
+        self.hub.pass(self.call(CallKind::Refill, key), self.command_limit(), None, refill, stray).await
+    }
+
+    async fn renew(&self, key: &str, seen: Stamp, stamp: Stamp, header: &[u8], life: Duration) -> Result<Filled, Fault> {
+        let stray = || {
+            let (key, header) = (key.to_owned(), header.to_owned());
+            Stray::new(None, move |state, _| drop(state.keys.renew(&key, (seen, stamp), &header, life, state.now())))
+        };
+        let renew = |state: &mut State, _: Deliveries| state.keys.renew(key, (seen, stamp), header, life, state.now());
+        self.hub.pass(self.call(CallKind::Renew, key), self.command_limit(), None, renew, stray).await
     }
 
     async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault> {

@@ -10,7 +10,8 @@ local last = tostring(HEADER + 8 * MOST - 1)
 
 -- Era, seq and number of tags; nothing where another release has laid the value out, or it is cut short.
 local function header(head)
-  if #head < HEADER or string.byte(head, 18) ~= 1 or string.byte(head, 19) > 3 then
+  -- Flags that are known: 1, 2 and 8.
+  if #head < HEADER or string.byte(head, 18) ~= 1 or string.byte(head, 19) % 8 > 3 or string.byte(head, 19) > 11 then
     return nil
   end
   local count = string.byte(head, 21)

@@ -5,6 +5,7 @@ mod holds;
 mod lane;
 mod large;
 mod older;
+mod refresh;
 mod releases;
 mod server;
 mod store;

@@ -13,7 +13,7 @@ use super::server::{CELLS, PATIENCE, SETTINGS, Server, open_with};
 use crate::error::Fault;
 use crate::l2::lane::{Bumped, Lane, LaneState, Planted, Released, Seized, Subscription};
 use crate::l2::walk::{Selection, Walk};
-use crate::l2::{Claimed, Filled, NotReady, Store};
+use crate::l2::{Claimed, Filled, Leased, NotReady, Store};
 use crate::redis::{RedisLane, RedisStore};
 use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
@@ -104,6 +104,18 @@ impl Store for Release {
 
     async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault> {
         self.store.claim(key, seen, ticket, lease).await
+    }
+
+    async fn lease(&self, key: &str, seen: Stamp, own: u32, time: Duration) -> Result<Leased, Fault> {
+        self.store.lease(key, seen, own, time).await
+    }
+
+    async fn refill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
+        self.store.refill(key, seen, value, life).await
+    }
+
+    async fn renew(&self, key: &str, seen: Stamp, stamp: Stamp, header: &[u8], life: Duration) -> Result<Filled, Fault> {
+        self.store.renew(key, seen, stamp, header, life).await
     }
 
     async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault> {

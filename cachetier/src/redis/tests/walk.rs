@@ -19,7 +19,7 @@ fn selection(keys: Glob) -> Selection {
 /// A value of that era and seq, with these tags.
 fn value(era: u32, seq: u64, tags: &[TagHash]) -> Vec<u8> {
     let head = Head { hard: 1, born: Token { era: Era(era), seq: Seq(seq) }, ..Head::default() };
-    let mut writer = Writer::begin(stamp(3), &head, tags).unwrap();
+    let mut writer = Writer::begin(stamp(3), &head, tags, None).unwrap();
     writer.payload().extend_from_slice(b"the payload");
     writer.finish()
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::wire::golden::{HEAD, STAMP, TAGS};
 
 fn written(head: &Head, tags: &[TagHash], payload: &[u8]) -> Vec<u8> {
-    let mut writer = Writer::begin(STAMP, head, tags).unwrap();
+    let mut writer = Writer::begin(STAMP, head, tags, None).unwrap();
     writer.payload().extend_from_slice(payload);
     writer.finish()
 }
@@ -12,7 +12,7 @@ fn written(head: &Head, tags: &[TagHash], payload: &[u8]) -> Vec<u8> {
 /// Writes again what was read.
 fn again(envelope: &Envelope<'_>) -> Vec<u8> {
     let tags: Vec<_> = envelope.tags.clone().collect();
-    let mut writer = Writer::begin(envelope.stamp, &envelope.head, &tags).unwrap();
+    let mut writer = Writer::begin(envelope.stamp, &envelope.head, &tags, envelope.validator).unwrap();
     writer.payload().extend_from_slice(envelope.payload);
     writer.finish()
 }
@@ -51,7 +51,7 @@ fn a_later_version_is_newer_however_it_looks_behind_its_version() {
 
 #[test]
 fn every_unknown_flag_is_newer_with_or_without_a_checksum_of_ours() {
-    for bit in 2..8 {
+    for bit in [2, 4, 5, 6, 7] {
         check_byte(18, 1 << bit, Unreadable::Newer { version: 1 });
         let mut bytes = written(&HEAD, &TAGS, b"payload");
         bytes[18] |= 1 << bit;
@@ -111,7 +111,7 @@ fn a_value_cut_short_anywhere_is_never_read() {
 fn check_refused(change: impl FnOnce(&mut Head), tags: usize, expected: Unwritable) {
     let mut head = HEAD;
     change(&mut head);
-    assert_eq!(Writer::begin(STAMP, &head, &vec![TAGS[0]; tags]).unwrap_err(), expected);
+    assert_eq!(Writer::begin(STAMP, &head, &vec![TAGS[0]; tags], None).unwrap_err(), expected);
 }
 
 #[test]
@@ -136,6 +136,22 @@ fn as_many_tags_as_there_can_be_are_written_and_read() {
     assert_eq!(envelope.tags.len(), MAX_TAGS);
     assert_eq!(envelope.tags.collect::<Vec<_>>(), tags);
     assert_eq!(envelope.payload, b"payload");
+}
+
+#[test]
+fn a_validator_has_at_most_255_bytes_of_text() {
+    let with = |validator: &str| Writer::begin(STAMP, &HEAD, &[], Some(validator)).map(Writer::finish);
+    let long = "v".repeat(255);
+    let bytes = with(&long).unwrap();
+    assert_eq!(open(&bytes).unwrap().validator, Some(long.as_str()));
+    assert_eq!(with(&"v".repeat(256)), Err(Unwritable::OutOfRange("the validator is longer than 255 bytes")));
+    assert_eq!(open(&with("").unwrap()).unwrap().validator, Some(""));
+    for (at, byte, what) in [(64, 3, "the validator is cut short"), (65, 0xff, "the validator is no text")] {
+        let mut bytes = with("v1").unwrap();
+        bytes[at] = byte;
+        seal(&mut bytes);
+        assert_eq!(open(&bytes).unwrap_err(), Unreadable::Corrupt(what));
+    }
 }
 
 #[test]
@@ -165,20 +181,24 @@ prop_compose! {
     }
 }
 
+/// Stamp, head, tags, validator, payload.
+type Value = (Stamp, Head, Vec<TagHash>, Option<String>, Vec<u8>);
+
 prop_compose! {
     fn values()(
         stamp in any::<[u8; 16]>(),
         head in heads(),
         tags in prop::collection::vec(any::<u64>(), 0..=MAX_TAGS),
+        validator in prop::option::of("\\PC{0,63}"),
         payload in prop::collection::vec(any::<u8>(), 0..200),
-    ) -> (Stamp, Head, Vec<TagHash>, Vec<u8>) {
+    ) -> Value {
         let payload = if head.negative { Vec::new() } else { payload };
-        (Stamp(stamp), head, tags.into_iter().map(TagHash).collect(), payload)
+        (Stamp(stamp), head, tags.into_iter().map(TagHash).collect(), validator, payload)
     }
 }
 
-fn write((stamp, head, tags, payload): &(Stamp, Head, Vec<TagHash>, Vec<u8>)) -> Vec<u8> {
-    let mut writer = Writer::begin(*stamp, head, tags).unwrap();
+fn write((stamp, head, tags, validator, payload): &Value) -> Vec<u8> {
+    let mut writer = Writer::begin(*stamp, head, tags, validator.as_deref()).unwrap();
     writer.payload().extend_from_slice(payload);
     writer.finish()
 }
@@ -189,7 +209,8 @@ proptest! {
         let bytes = write(&value);
         let envelope = open(&bytes).unwrap();
         let tags: Vec<_> = envelope.tags.clone().collect();
-        prop_assert_eq!((envelope.stamp, envelope.head, tags, envelope.payload.to_vec()), value);
+        let validator = envelope.validator.map(str::to_owned);
+        prop_assert_eq!((envelope.stamp, envelope.head, tags, validator, envelope.payload.to_vec()), value);
     }
 
     #[test]
@@ -208,7 +229,8 @@ proptest! {
         let mut bytes = good.clone();
         bytes[at] ^= 1 << bit;
         if let Ok(envelope) = open(&bytes) {
-            let (stamp, head, tags, payload) = value;
+            let (stamp, head, tags, validator, payload) = value;
+            prop_assert_eq!(envelope.validator, validator.as_deref());
             prop_assert_eq!(envelope.stamp == stamp, at >= PREFIX);
             prop_assert_eq!(envelope.head == head, at < PREFIX);
             let Head { codec, negative, compressed, cost, fingerprint, .. } = head;

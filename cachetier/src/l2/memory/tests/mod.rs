@@ -4,6 +4,7 @@ mod faults;
 mod holds;
 mod lane;
 mod messages;
+mod refresh;
 mod store;
 
 use std::collections::VecDeque;

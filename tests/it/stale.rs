@@ -1,0 +1,401 @@
+//! What is kept when its life is over, for the loader that brings something newer: shown to it, found to be current and renewed, or replaced;
+//! by one instance, with the old value in its place until then.
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use cachetier::testing::{Group, assert_loads};
+use cachetier::{Call, CallKind, CallOptions, Clock, InProcess, LoadContext, LoadError, Loaded, Plan, Policy, TieredCache};
+use cachetier_tests::{Gate, Log, Oops, Tier, eventually_async, over_each, over_shared};
+
+const SECOND: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(20);
+const MINUTE: Duration = Duration::from_secs(60);
+/// A minute, and for an hour behind that.
+const POLICY: Policy = Policy::ttl(MINUTE).stale_for(Duration::from_secs(3_600)).jitter(0);
+
+/// What a loader is shown: the value and its validator.
+type Shown = Option<(u64, Option<String>)>;
+
+fn shown(context: &LoadContext<'_, u64>) -> Shown {
+    context.stale().map(|stale| (*stale.value(), stale.validator().map(str::to_owned)))
+}
+
+/// What a read is answered with, and what its loader was shown if it ran.
+async fn read(
+    cache: &TieredCache,
+    key: &str,
+    loaded: impl FnOnce(&LoadContext<'_, u64>) -> Loaded<u64>,
+) -> (Option<u64>, Option<Shown>) {
+    let seen = Mutex::new(None);
+    let load = async |context: LoadContext<'_, u64>| {
+        *seen.lock().expect("alone") = Some(shown(&context));
+        Ok::<_, Oops>(loaded(&context))
+    };
+    let answer = cache.get_or_load_with(key, POLICY.tags(["all"]), load).await.expect("loaded");
+    (answer, seen.into_inner().expect("alone"))
+}
+
+fn not_modified(context: &LoadContext<'_, u64>) -> Loaded<u64> {
+    context.stale().expect("something is stale").not_modified()
+}
+
+fn version(number: u64) -> impl FnOnce(&LoadContext<'_, u64>) -> Loaded<u64> {
+    move |_| Loaded::new(number).validator(format!("v{number}"))
+}
+
+fn stale(number: u64) -> Shown {
+    Some((number, Some(format!("v{number}"))))
+}
+
+const NAME: &str = "ct:test:v:k";
+
+#[tokio::test(start_paused = true)]
+async fn a_loader_is_shown_what_is_stale_by_who_has_a_copy_and_by_who_has_none() {
+    for reader in [0, 1] {
+        let group = Group::new(2).await;
+        let (a, b) = (group.instance(0), group.instance(reader));
+        assert_eq!(read(&a, "k", version(1)).await, (Some(1), Some(None)));
+        group.jump(59 * SECOND).await;
+        assert_eq!(a.get::<u64>("k").await, Some(1));
+        group.jump(SECOND).await;
+        assert_eq!((a.get::<u64>("k").await, b.get::<u64>("k").await), (None, None), "it is served to nobody");
+        assert_eq!(b.get_many::<u64>(["k"]).await, [None]);
+        assert_eq!(read(&b, "k", version(2)).await, (Some(2), Some(stale(1))));
+        assert_eq!((a.get("k").await, b.get("k").await), (Some(2_u64), Some(2_u64)));
+        // Until it is kept no longer.
+        group.jump(MINUTE + Duration::from_secs(3_600)).await;
+        assert!(!group.tier().holds_value(NAME));
+        assert_eq!(read(&b, "k", version(3)).await, (Some(3), Some(None)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_found_to_be_current_is_renewed_where_it_stands() {
+    for reader in [0, 1] {
+        let group = Group::new(2).await;
+        let (a, b) = (group.instance(0), group.instance(reader));
+        read(&a, "k", version(1)).await;
+        for _ in 0..3 {
+            group.jump(MINUTE).await;
+            assert_eq!(read(&b, "k", not_modified).await, (Some(1), Some(stale(1))));
+            group.jump(30 * SECOND).await;
+            assert_loads!(group, 0, {
+                for cache in [&a, &b] {
+                    assert_eq!(read(cache, "k", version(9)).await, (Some(1), None));
+                }
+            });
+            group.jump(30 * SECOND).await;
+            assert_eq!(b.get::<u64>("k").await, None, "a minute after it was renewed");
+            assert_eq!(read(&b, "k", not_modified).await, (Some(1), Some(stale(1))));
+        }
+        assert_eq!(b.stats().fills, if reader == 0 { 7 } else { 6 });
+        // By another life, and with a tag more, which the value has from then on.
+        group.jump(MINUTE).await;
+        read(&b, "k", |context| not_modified(context).ttl(10 * SECOND).tags(["more"])).await;
+        group.jump(9 * SECOND).await;
+        assert_eq!(a.get::<u64>("k").await, Some(1));
+        a.invalidate_tag("more").await.expect("told");
+        group.settle().await;
+        assert_eq!((a.get::<u64>("k").await, b.get::<u64>("k").await), (None, None));
+        assert_eq!(read(&b, "k", version(2)).await, (Some(2), Some(None)), "what was invalidated is not shown");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_renewed_value_is_sent() {
+    let (clock, hand) = Clock::manual();
+    let inside = InProcess::with_clock(clock.clone());
+    let tier = Tier::in_process(&inside);
+    let (a, b) = (
+        tier.builder().clock(clock.clone()).build().await.expect("built"),
+        tier.builder().clock(clock).build().await.expect("built"),
+    );
+    let calls = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let seen = std::sync::Arc::clone(&calls);
+    inside.script_calls(move |call: &Call<'_>| {
+        if call.key.is_some() {
+            seen.lock().expect("alone").push(call.kind);
+        }
+        Plan::go()
+    });
+    let said = || std::mem::take(&mut *calls.lock().expect("alone"));
+    read(&a, "k", version(1)).await;
+    assert_eq!(said(), [CallKind::Probe, CallKind::Fill]);
+    hand.advance(MINUTE);
+    read(&a, "k", not_modified).await;
+    assert_eq!(said(), [CallKind::Lease, CallKind::Renew], "its copy is what is there");
+    hand.advance(MINUTE);
+    read(&a, "k", version(2)).await;
+    assert_eq!(said(), [CallKind::Lease, CallKind::Refill]);
+    hand.advance(MINUTE);
+    read(&b, "k", not_modified).await;
+    assert_eq!(said().len(), 3, "who has no copy reads it first");
+}
+
+#[tokio::test]
+async fn while_one_loads_the_others_wait_for_it_and_the_old_value_stands() {
+    over_shared(async |tier| {
+        let short = Policy::ttl(Duration::from_millis(1)).stale_for(3_600 * SECOND);
+        let (a, b) = tier.pair().await;
+        a.set("k", 1_u64, short).await.expect("put");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let gate = Gate::new();
+        let leader = a.get_or_load("k", POLICY, async || {
+            gate.wait().await;
+            Ok::<_, Oops>(2_u64)
+        });
+        let others = async {
+            gate.arrived(1).await;
+            assert!(tier.holds_value("k"), "it stays");
+            assert_eq!(b.get::<u64>("k").await, None);
+            let (single, many) = tokio::join!(b.get_or_load("k", POLICY, || async { Ok::<_, Oops>(3_u64) }), async {
+                eventually_async(LONG, "it waits", async || b.stats().ticket_waits == 1).await;
+                gate.open();
+                a.get_or_load_many(["k"], POLICY, |_| async { Ok::<_, Oops>([("k", 4_u64)]) }).await
+            });
+            (single.expect("loaded"), many.expect("loaded"))
+        };
+        let (leader, others) = tokio::join!(leader, others);
+        assert_eq!((leader.expect("loaded"), others), (2, (2, vec![Some(2)])));
+        assert_eq!((a.stats().loads, b.stats().loads), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_refreshes_what_is_stale_in_its_place() {
+    over_shared(async |tier| {
+        let short = Policy::ttl(Duration::from_millis(1)).stale_for(3_600 * SECOND);
+        let (a, b) = tier.pair().await;
+        for (key, value) in [("k:1", 1_u64), ("k:2", 2)] {
+            a.set(key, value, short).await.expect("put");
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let load = |keys: Vec<String>| async move { Ok::<_, Oops>(keys.into_iter().map(|key| (key, 7_u64)).collect::<Vec<_>>()) };
+        let read = b.get_or_load_many(["k:1", "k:2", "k:3"], POLICY, load).await.expect("loaded");
+        assert_eq!((read, b.stats().loads, b.stats().fills), (vec![Some(7); 3], 1, 3));
+        assert_eq!(a.get_many(["k:1", "k:2", "k:3"]).await, [Some(7_u64); 3]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_brings_nothing_leaves_it_to_the_next_one() {
+    let group = Group::new(2).await;
+    let (a, b) = (group.instance(0), group.instance(1));
+    read(&a, "k", version(1)).await;
+    group.jump(MINUTE).await;
+    let fail = async |_: LoadContext<'_, u64>| Err::<Loaded<u64>, _>(Oops("no"));
+    for cache in [&a, &b, &a] {
+        let failed = cache.get_or_load_with("k", POLICY, fail).await;
+        assert!(matches!(failed, Err(LoadError::Loader(_))));
+        group.settle().await;
+        assert!(group.tier().holds_value(NAME), "the old value stays");
+    }
+    // Dropped while it loads.
+    let mut dropped = Box::pin(a.get_or_load("k", POLICY, std::future::pending::<Result<u64, Oops>>));
+    tokio::select! {
+        biased;
+        _ = &mut dropped => panic!("it never ends"),
+        () = eventually_async(LONG, "it loads", async || a.stats().loads == 4) => {}
+    }
+    drop(dropped);
+    group.settle().await;
+    assert_eq!(read(&b, "k", |_| Loaded::new(2).not_stored()).await, (Some(2), Some(stale(1))));
+    group.settle().await;
+    assert_eq!(read(&a, "k", version(3)).await, (Some(3), Some(stale(1))));
+    assert_eq!(b.stats().ticket_waits, 0, "nobody had to wait for a lease to run out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_the_lease_keeps_it_while_it_loads_and_a_dead_one_loses_it() {
+    let group = Group::builder().instances(2).configure(|builder| builder.lease(3 * SECOND).load_limit(MINUTE)).build().await;
+    let (a, b) = (group.instance(0), group.instance(1));
+    read(&a, "k", version(1)).await;
+    group.jump(MINUTE).await;
+    let gate = Gate::new();
+    let leader = a.get_or_load("k", POLICY, async || {
+        gate.wait().await;
+        Ok::<_, Oops>(2_u64)
+    });
+    let other = async {
+        gate.arrived(1).await;
+        let waits = tokio::time::timeout(9 * SECOND, read(&b, "k", version(9)));
+        let (waits, ()) = tokio::join!(waits, group.pass(9 * SECOND));
+        assert!(waits.is_err(), "three leases later it still waits");
+        gate.open();
+    };
+    let (leader, ()) = tokio::join!(leader, other);
+    assert_eq!((leader.expect("loaded"), b.get::<u64>("k").await), (2, Some(2)));
+
+    group.jump(MINUTE).await;
+    let mut lost = Box::pin(a.get_or_load("k", POLICY, std::future::pending::<Result<u64, Oops>>));
+    tokio::select! {
+        biased;
+        _ = &mut lost => panic!("it never ends"),
+        () = eventually_async(LONG, "it loads", async || a.stats().loads == 3) => {}
+    }
+    // Kept, and polled by nobody: its watch does not beat either.
+    group.jump(3 * SECOND).await;
+    assert_eq!(read(&b, "k", version(3)).await, (Some(3), Some(Some((2, None)))));
+    assert_eq!(b.get::<u64>("k").await, Some(3));
+}
+
+#[tokio::test]
+async fn what_is_invalidated_meanwhile_is_not_stored_and_what_was_invalidated_is_not_shown() {
+    over_shared(async |tier| {
+        let short = Policy::ttl(Duration::from_millis(1)).stale_for(3_600 * SECOND);
+        let (a, b) = tier.pair().await;
+        for by_tag in [false, true] {
+            a.set("k", 1_u64, short.tags(["t"])).await.expect("put");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let (gate, invalidation) =
+                (Gate::new(), async || if by_tag { b.invalidate_tag("t").await } else { b.invalidate("k").await });
+            let leader = a.get_or_load_with("k", POLICY.tags(["t"]), async |context: LoadContext<'_, u64>| {
+                gate.wait().await;
+                Ok::<_, Oops>(not_modified(&context))
+            });
+            let meanwhile = async {
+                gate.arrived(1).await;
+                let token = invalidation().await.expect("told").confirmed().expect("applied");
+                a.wait_for(token, LONG).await.expect("heard");
+                gate.open();
+            };
+            let (answer, ()) = tokio::join!(leader, meanwhile);
+            assert_eq!(answer.expect("loaded"), Some(1), "who asked before gets it");
+            assert_eq!((a.get::<u64>("k").await, b.get::<u64>("k").await), (None, None), "{by_tag}");
+            assert_eq!(read(&b, "k", version(2)).await, (Some(2), Some(None)));
+            a.invalidate("k").await.expect("told");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_or_a_renewal_without_an_answer_stores_nothing_for_long() {
+    for (kind, plan) in [
+        (CallKind::Lease, Plan::lost as fn() -> Plan),
+        (CallKind::Lease, Plan::lost_reply),
+        (CallKind::Renew, Plan::lost),
+        (CallKind::Renew, Plan::lost_reply),
+        (CallKind::Refill, Plan::lost),
+        (CallKind::Refill, Plan::lost_reply),
+    ] {
+        let group = Group::new(2).await;
+        let (a, b) = (group.instance(0), group.instance(1));
+        read(&a, "k", version(1)).await;
+        group.jump(MINUTE).await;
+        group.tier().script_calls(move |call: &Call<'_>| if call.kind == kind { plan() } else { Plan::go() });
+        let answer = if kind == CallKind::Refill { read(&a, "k", version(2)).await.0 } else { read(&a, "k", not_modified).await.0 };
+        assert_eq!(answer, Some(if kind == CallKind::Refill { 2 } else { 1 }), "{kind:?}");
+        group.tier().script_calls(|_: &Call<'_>| Plan::go());
+        // What may stay without a stamp stays for as long as copies may be old, and what others find is one of the two.
+        let found = b.get::<u64>("k").await;
+        assert!(found.is_none() || found == answer, "{kind:?}: {found:?}");
+        let token = b.invalidate("k").await.expect("told").confirmed().expect("applied");
+        a.wait_for(token, LONG).await.expect("heard");
+        assert_eq!((a.get::<u64>("k").await, b.get::<u64>("k").await), (None, None), "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn alone_it_is_shown_and_renewed_as_well() {
+    let (clock, hand) = Clock::manual();
+    let cache = TieredCache::builder("alone").clock(clock).build().await.expect("built");
+    read(&cache, "k", version(1)).await;
+    hand.advance(MINUTE);
+    assert_eq!(cache.get::<u64>("k").await, None);
+    assert_eq!(read(&cache, "k", not_modified).await, (Some(1), Some(stale(1))));
+    hand.advance(59 * SECOND);
+    assert_eq!(cache.get::<u64>("k").await, Some(1));
+    hand.advance(SECOND);
+    cache.invalidate_tag("all").await.expect("told");
+    assert_eq!(read(&cache, "k", version(2)).await, (Some(2), Some(None)));
+    hand.advance(MINUTE + 3_600 * SECOND);
+    assert_eq!(read(&cache, "k", version(3)).await, (Some(3), Some(None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_asks_again_before_its_time_does_not_refresh() {
+    let group = Group::new(2).await;
+    let (a, b) = (group.instance(0), group.instance(1));
+    let policy = POLICY.l1_ttl(10 * SECOND);
+    let load = |value| move || async move { Ok::<_, Oops>(value) };
+    a.get_or_load("k", policy, load(1_u64)).await.expect("loaded");
+    b.get_or_load("k", policy, load(2)).await.expect("found");
+    for _ in 0..4 {
+        group.jump(10 * SECOND).await;
+        assert_eq!(
+            (a.get_or_load("k", policy, load(2)).await.ok(), b.get_or_load("k", policy, load(3)).await.ok()),
+            (Some(1), Some(1))
+        );
+    }
+    assert_eq!((a.stats().loads, b.stats().loads), (1, 0));
+}
+
+#[tokio::test]
+async fn of_another_type_of_no_value_and_by_other_verbs_it_is_as_ever() {
+    over_each(async |tier| {
+        let short = Policy::ttl(Duration::from_millis(1)).stale_for(3_600 * SECOND).negative_ttl(Duration::from_millis(1));
+        let cache = tier.cache().await;
+        cache.set("typed", "text".to_owned(), short).await.expect("put");
+        cache.get_or_load_optional("none", short, || async { Ok::<Option<u64>, Oops>(None) }).await.expect("loaded");
+        cache.set("plain", 1_u64, short).await.expect("put");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(read(&cache, "typed", version(2)).await, (Some(2), Some(None)));
+        assert_eq!(read(&cache, "none", version(2)).await, (Some(2), Some(None)));
+        assert_eq!(cache.get_or_compute("plain", POLICY, || async { 2_u64 }).await.expect("loaded"), 2);
+        assert_eq!(cache.get::<u64>("plain").await, Some(2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_fresh_call_shows_what_is_there_and_leaves_it_to_others_until_it_has_something_newer() {
+    over_shared(async |tier| {
+        let (a, b) = tier.pair().await;
+        read(&a, "k", version(1)).await;
+        let fresh = CallOptions::new().fresh();
+        let (gate, seen) = (Gate::new(), Mutex::new(None));
+        let leader = a.with(fresh).get_or_load_with("k", POLICY, async |context: LoadContext<'_, u64>| {
+            *seen.lock().expect("alone") = shown(&context);
+            gate.wait().await;
+            Ok::<_, Oops>(Loaded::new(2))
+        });
+        let others = async {
+            gate.arrived(1).await;
+            let served = b.get_or_load("k", POLICY, || async { Ok::<_, Oops>(9_u64) }).await.expect("found");
+            gate.open();
+            served
+        };
+        let (answer, served) = tokio::join!(leader, others);
+        assert_eq!((answer.expect("loaded").value, served), (Some(2), 1));
+        assert_eq!(*seen.lock().expect("alone"), Some((1, Some("v1".to_owned()))));
+        assert_eq!((a.get("k").await, tier.cache().await.get("k").await), (Some(2_u64), Some(2_u64)));
+        // It fails, and what was there is there still.
+        let failed = a.with(fresh).get_or_load("k", POLICY, || async { Err::<u64, _>(Oops("no")) }).await;
+        assert!(matches!(failed, Err(LoadError::Loader(_))));
+        assert_eq!(tier.cache().await.get("k").await, Some(2_u64));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_validator_that_is_too_long_is_a_counted_fault_of_the_loader() {
+    over_shared(async |tier| {
+        let cache = tier.cache().await;
+        let log = Log::default();
+        let _listening = log.listen();
+        for _ in 0..2 {
+            let too_much = |_: &LoadContext<'_, u64>| Loaded::new(1).validator("v".repeat(256));
+            assert_eq!(read(&cache, "k", too_much).await.0, Some(1));
+        }
+        assert_eq!((cache.stats().not_stored, log.with("longer than 255 bytes").len()), (2, 1));
+        read(&cache, "k", |_| Loaded::new(1).validator("v".repeat(255))).await;
+        assert_eq!(tier.cache().await.get::<u64>("k").await, Some(1));
+    })
+    .await;
+}
