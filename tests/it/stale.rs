@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use cachetier::testing::{Group, assert_loads};
-use cachetier::{Call, CallKind, CallOptions, Clock, InProcess, LoadContext, LoadError, Loaded, Plan, Policy, TieredCache};
+use cachetier::{
+    CacheError, Call, CallKind, CallOptions, Clock, Delivery, InProcess, LoadContext, LoadError, Loaded, Plan, Policy, TieredCache,
+};
 use cachetier_tests::{Gate, Log, Oops, Tier, eventually_async, over_each, over_shared};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,8 +48,8 @@ fn version(number: u64) -> impl FnOnce(&LoadContext<'_, u64>) -> Loaded<u64> {
     move |_| Loaded::new(number).validator(format!("v{number}"))
 }
 
-fn stale(number: u64) -> Shown {
-    Some((number, Some(format!("v{number}"))))
+fn stale(number: u64) -> (u64, Option<String>) {
+    (number, Some(format!("v{number}")))
 }
 
 const NAME: &str = "ct:test:v:k";
@@ -63,7 +65,7 @@ async fn a_loader_is_shown_what_is_stale_by_who_has_a_copy_and_by_who_has_none()
         group.jump(SECOND).await;
         assert_eq!((a.get::<u64>("k").await, b.get::<u64>("k").await), (None, None), "it is served to nobody");
         assert_eq!(b.get_many::<u64>(["k"]).await, [None]);
-        assert_eq!(read(&b, "k", version(2)).await, (Some(2), Some(stale(1))));
+        assert_eq!(read(&b, "k", version(2)).await, (Some(2), Some(Some(stale(1)))));
         assert_eq!((a.get("k").await, b.get("k").await), (Some(2_u64), Some(2_u64)));
         // Until it is kept no longer.
         group.jump(MINUTE + Duration::from_secs(3_600)).await;
@@ -80,7 +82,7 @@ async fn what_is_found_to_be_current_is_renewed_where_it_stands() {
         read(&a, "k", version(1)).await;
         for _ in 0..3 {
             group.jump(MINUTE).await;
-            assert_eq!(read(&b, "k", not_modified).await, (Some(1), Some(stale(1))));
+            assert_eq!(read(&b, "k", not_modified).await, (Some(1), Some(Some(stale(1)))));
             group.jump(30 * SECOND).await;
             assert_loads!(group, 0, {
                 for cache in [&a, &b] {
@@ -89,7 +91,7 @@ async fn what_is_found_to_be_current_is_renewed_where_it_stands() {
             });
             group.jump(30 * SECOND).await;
             assert_eq!(b.get::<u64>("k").await, None, "a minute after it was renewed");
-            assert_eq!(read(&b, "k", not_modified).await, (Some(1), Some(stale(1))));
+            assert_eq!(read(&b, "k", not_modified).await, (Some(1), Some(Some(stale(1)))));
         }
         assert_eq!(b.stats().fills, if reader == 0 { 7 } else { 6 });
         // By another life, and with a tag more, which the value has from then on.
@@ -204,9 +206,9 @@ async fn a_load_that_brings_nothing_leaves_it_to_the_next_one() {
     }
     drop(dropped);
     group.settle().await;
-    assert_eq!(read(&b, "k", |_| Loaded::new(2).not_stored()).await, (Some(2), Some(stale(1))));
+    assert_eq!(read(&b, "k", |_| Loaded::new(2).not_stored()).await, (Some(2), Some(Some(stale(1)))));
     group.settle().await;
-    assert_eq!(read(&a, "k", version(3)).await, (Some(3), Some(stale(1))));
+    assert_eq!(read(&a, "k", version(3)).await, (Some(3), Some(Some(stale(1)))));
     assert_eq!(b.stats().ticket_waits, 0, "nobody had to wait for a lease to run out");
 }
 
@@ -308,7 +310,7 @@ async fn alone_it_is_shown_and_renewed_as_well() {
     read(&cache, "k", version(1)).await;
     hand.advance(MINUTE);
     assert_eq!(cache.get::<u64>("k").await, None);
-    assert_eq!(read(&cache, "k", not_modified).await, (Some(1), Some(stale(1))));
+    assert_eq!(read(&cache, "k", not_modified).await, (Some(1), Some(Some(stale(1)))));
     hand.advance(59 * SECOND);
     assert_eq!(cache.get::<u64>("k").await, Some(1));
     hand.advance(SECOND);
@@ -398,4 +400,81 @@ async fn a_validator_that_is_too_long_is_a_counted_fault_of_the_loader() {
         assert_eq!(tier.cache().await.get::<u64>("k").await, Some(1));
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_expired_is_served_to_nobody_and_shown_to_the_next_loader() {
+    over_each(async |tier| {
+        let (a, b) = tier.pair().await;
+        for policy in [POLICY, Policy::ttl(MINUTE)] {
+            for reader in [&a, &b] {
+                let token = a.set("k", 1_u64, policy).await.expect("put").confirmed().expect("applied");
+                b.wait_for(token, LONG).await.expect("heard");
+                assert_eq!(b.get("k").await, Some(1_u64));
+                let token = a.expire("k").await.expect("told").confirmed().expect("applied");
+                b.wait_for(token, LONG).await.expect("heard");
+                assert_eq!((a.get::<u64>("k").await, b.get::<u64>("k").await), (None, None));
+                assert!(!tier.is_shared() || tier.holds_value("k"));
+                assert_eq!(read(reader, "k", not_modified).await, (Some(1), Some(Some((1, None)))));
+                assert_eq!((a.get("k").await, b.get("k").await), (Some(1_u64), Some(1_u64)));
+                // Hard is hard, also behind it.
+                a.expire("k").await.expect("told");
+                let token = a.invalidate("k").await.expect("told").confirmed().expect("applied");
+                b.wait_for(token, LONG).await.expect("heard");
+                assert_eq!(read(reader, "k", version(2)).await, (Some(2), Some(None)));
+                a.invalidate("k").await.expect("told");
+            }
+        }
+        assert!(matches!(a.expire("").await, Err(CacheError::Key(_))));
+        a.close(SECOND).await.expect("closed");
+        assert_eq!(a.expire("k").await, Err(CacheError::Closed));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_load_that_began_before_the_key_was_expired_is_not_stored() {
+    over_each(async |tier| {
+        let (a, b) = tier.pair().await;
+        for with_a_value in [false, true] {
+            if with_a_value {
+                a.set("k", 1_u64, POLICY).await.expect("put");
+                a.expire("k").await.expect("told");
+            }
+            let gate = Gate::new();
+            let leader = a.get_or_load("k", POLICY, async || {
+                gate.wait().await;
+                Ok::<_, Oops>(2_u64)
+            });
+            let meanwhile = async {
+                gate.arrived(1).await;
+                let token = b.expire("k").await.expect("told").confirmed().expect("applied");
+                a.wait_for(token, LONG).await.expect("heard");
+                gate.open();
+            };
+            let (answer, ()) = tokio::join!(leader, meanwhile);
+            assert_eq!(answer.expect("loaded"), 2);
+            assert_eq!((a.get::<u64>("k").await, b.get::<u64>("k").await), (None, None), "{with_a_value}");
+            a.invalidate("k").await.expect("told");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_is_pending_is_an_invalidation_and_told_again_as_one() {
+    for plan in [Plan::lost as fn() -> Plan, Plan::lost_reply, Plan::away] {
+        let group = Group::new(2).await;
+        let (a, b) = (group.instance(0), group.instance(1));
+        read(&a, "k", version(1)).await;
+        assert_eq!(b.get("k").await, Some(1_u64));
+        let fault = move |call: &Call<'_>| if call.kind == CallKind::Expire { plan() } else { Plan::go() };
+        group.tier().script_calls(fault);
+        assert_eq!(a.expire("k").await, Ok(Delivery::Pending));
+        assert_eq!(a.get::<u64>("k").await, None);
+        group.settle().await;
+        assert!(!group.tier().holds_value(NAME), "told again, it goes");
+        assert_eq!(b.get::<u64>("k").await, None);
+        assert_eq!(read(&b, "k", version(2)).await, (Some(2), Some(None)));
+    }
 }

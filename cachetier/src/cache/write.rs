@@ -2,7 +2,7 @@
 //! dropped, is `coherence/own.rs`'s.
 
 use super::{RulesFor, TieredCache, Value};
-use crate::coherence::own::{Teller, bump, bump_counting};
+use crate::coherence::own::{self, Teller, bump, bump_counting};
 use crate::error::CacheError;
 use crate::rule::seq::Token;
 use crate::wire::message::Targets;
@@ -170,6 +170,47 @@ impl TieredCache {
             Ok(bumped) => Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 },
             Err(_) => Removed { delivery: Delivery::Pending, held: false },
         })
+    }
+
+    /// Makes a key stale in every instance: it is served no more, but what it held stays, where it is, for the loader that brings something
+    /// newer ([`LoadContext::stale`](crate::LoadContext::stale)), as long as it would have been kept anyway. For what may have changed, or will
+    /// soon be asked for again, where the source can say whether it has; what must not come back in any form is
+    /// [invalidated](TieredCache::invalidate).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.set("page:7", "<html>..".to_owned(), policy).await?;
+    /// cache.expire("page:7").await?;
+    /// assert_eq!(cache.get::<String>("page:7").await, None);
+    ///
+    /// let unchanged = async |context: LoadContext<'_, String>| match context.stale() {
+    ///     Some(stale) => Ok(stale.not_modified()),
+    ///     None => Err("it was kept"),
+    /// };
+    /// assert_eq!(cache.get_or_load_with("page:7", policy, unchanged).await?, Some("<html>..".to_owned()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// It is a mutation like others: no load that began before it is stored. While it is [`Delivery::Pending`] it is an invalidation, and told
+    /// again as one.
+    ///
+    /// Cancel safety: a dropped call is carried out all the same, as an invalidation.
+    ///
+    /// # Errors
+    ///
+    /// As [`TieredCache::invalidate`].
+    pub async fn expire(&self, key: &str) -> Result<Delivery, CacheError> {
+        let targets = Targets { stale: true, ..Targets::of_keys([key])? };
+        self.check_open()?;
+        let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets).delivery) };
+        let expired = own::expire(self.instance(), tier, key, self.shared.stamps.next()).await;
+        Ok(expired.map_or(Delivery::Pending, Delivery::Applied))
     }
 
     /// Invalidates every entry that carries the tag, however many there are, in one step.

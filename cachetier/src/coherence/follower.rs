@@ -310,6 +310,10 @@ mod tests {
             Err(only_listened_to())
         }
 
+        async fn expire(&self, _: &str, _: Stamp, _: Token) -> Result<Bumped, Fault> {
+            Err(only_listened_to())
+        }
+
         async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Token) -> Result<Seized, Fault> {
             Err(only_listened_to())
         }

@@ -11,7 +11,7 @@ use crate::coherence::together::Together;
 use crate::flight::Flights;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::key::{KeyHash, KeyHasher, Prefixes};
-use crate::l1::L1;
+use crate::l1::{Facts, L1};
 use crate::l2::lane::LaneState;
 use crate::lease::Ticket;
 use crate::observe::stats::Counters;
@@ -93,7 +93,8 @@ impl Instance {
         let comes = |stamp: Option<Stamp>| coming.is_some() && stamp == coming;
         for key in &targets.keys {
             let hash = self.hash(key);
-            let drop_entry = || self.l1.drop_entry(hash, |entry| comes(entry.stamp) || newer(entry.born));
+            let spare = |entry: &Facts| comes(entry.stamp) || newer(entry.born);
+            let drop_entry = || if targets.stale { self.l1.expire_entry(hash, spare) } else { self.l1.drop_entry(hash, spare) };
             self.flights.invalidate(hash, |begun| comes(begun.writes) || newer(begun.noted.born), drop_entry);
         }
         if !targets.prefixes.is_empty() {

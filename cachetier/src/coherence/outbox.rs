@@ -51,6 +51,8 @@ impl Outbox {
 
     /// Adds targets, and returns what now waits in their place: the same, or everything where they are too many.
     pub(crate) fn add(&self, targets: Targets) -> Targets {
+        // Nobody knows what has become of what was to be made stale: told again, it goes.
+        let targets = Targets { stale: false, ..targets };
         let mut waiting = lock(&self.waiting);
         waiting.additions = waiting.additions.saturating_add(1);
         let now = waiting.additions;
@@ -119,6 +121,7 @@ impl Outbox {
             prefixes: waiting.prefixes.keys().take(BATCH).copied().collect(),
             all: waiting.all.is_some(),
             doubt: waiting.doubt.is_some(),
+            stale: false,
         };
         (targets.len() > 0).then_some(Batch { targets, upto: waiting.additions })
     }

@@ -102,6 +102,13 @@ pub(crate) async fn bump_counting<T: Teller>(teller: &Arc<T>, tier: &Tier, targe
     carry(teller, targets, async |targets| tier.bump(targets, teller.floor()).await).await
 }
 
+/// As [`bump`], of a key whose value is made stale and stays.
+pub(crate) async fn expire<T: Teller>(teller: &Arc<T>, tier: &Tier, key: &str, stamp: Stamp) -> Result<Token, Fault> {
+    let targets = Targets { keys: vec![key.to_owned()], stale: true, ..Targets::default() };
+    let bumped = carry(teller, targets, async |_| tier.expire(key, stamp, teller.floor()).await).await?;
+    Ok(bumped.token)
+}
+
 async fn carry<T: Teller>(
     teller: &Arc<T>,
     targets: Targets,

@@ -171,6 +171,11 @@ impl Entry {
             && self.facts.unmoved(view)
     }
 
+    /// It is stale from now on, as long as it would have been kept.
+    pub(super) fn expire(&self) {
+        self.expired.store(true, Ordering::Release);
+    }
+
     /// It was found to be what the shared tier held after `epoch` had begun.
     pub(crate) fn clear(&self, epoch: Epoch) {
         self.epoch.fetch_max(epoch.0, Ordering::AcqRel);

@@ -108,6 +108,17 @@ impl L1 {
         }
     }
 
+    /// Makes the entry stale unless `spare` says otherwise.
+    pub(crate) fn expire_entry(&self, key: KeyHash, spare: impl FnOnce(&Facts) -> bool) {
+        let entry = if self.store.contains_key(&key) { self.store.get(&key) } else { None };
+        if let Some(entry) = entry.filter(|entry| !spare(&entry.facts)) {
+            // The fronts have this very entry, or an older one.
+            self.front.moving(key, || entry.expire());
+        } else {
+            self.front.moving(key, || ());
+        }
+    }
+
     fn take_out(&self, key: KeyHash) -> bool {
         // Also if there was nothing: what the store had let go before may be in a front still.
         let taken = self.front.moving(key, || self.store.remove(&key).is_some());

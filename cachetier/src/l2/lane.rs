@@ -74,6 +74,10 @@ pub(crate) trait Lane: Send + Sync + 'static {
     /// that the value to come will be stamped like the ticket. `key` is the logical key.
     async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault>;
 
+    /// Makes the value in `key` stale, under another stamp: whatever else it holds goes, but for a write guard's hold, which is marked. Bumps the
+    /// key, and tells every subscriber that it is stale.
+    async fn expire(&self, key: &str, stamp: Stamp, floor: Token) -> Result<Bumped, Fault>;
+
     /// Asks a writable primary for the lane's state, as [`Subscription::check`] does, but beside the subscription: what was published by
     /// then may not have arrived.
     async fn stand(&self, floor: Token) -> Result<LaneState, Fault>;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::lane::Lane;
 use super::{Claimed, Filled, Leased, Store};
 use crate::error::Fault;
 use crate::rule::seq::{Era, Seq, Token};
@@ -136,4 +137,53 @@ pub(crate) async fn what_is_foreign_or_cut_short_is_left_alone(
     assert_eq!(store.lease("list", stamp(1), 0, MINUTE).await, Err(Fault::Foreign));
     assert_eq!(store.refill("list", stamp(1), &whole, MINUTE).await, Err(Fault::Foreign));
     assert_eq!(store.renew("list", stamp(1), stamp(2), &header, MINUTE).await, Err(Fault::Foreign));
+}
+
+/// `name` is what the tier calls the key `k`.
+pub(crate) async fn what_is_expired_stays_under_another_stamp(store: &dyn Store, lane: &dyn Lane, name: &str, now: u64) {
+    let floor = Token { era: Era(0), seq: Seq(0) };
+    plant(store, name, &value(1, now, "old"), stamp(1)).await;
+    until(store, name, 1, 0, MINUTE).await;
+    let first = lane.expire("k", stamp(2), floor).await.unwrap();
+    assert_eq!(first.held, 1);
+    let held = store.read(name).await.unwrap().unwrap();
+    let opened = open(&held).unwrap();
+    assert_eq!((opened.stamp, opened.head, opened.payload), (stamp(2), Head { expired: true, ..head(now) }, &b"old"[..]));
+    // What was under way is refused, as after any mutation; and what comes after takes its place.
+    assert_eq!(store.refill(name, stamp(1), &value(3, now, "late"), HOUR).await, Ok(Filled::Refused));
+    until(store, name, 2, 0, MINUTE).await;
+    assert_eq!(store.refill(name, stamp(2), &value(4, now, "new"), HOUR).await, Ok(Filled::Stored));
+
+    // A ticket goes: its load began before.
+    store.claim(name, stamp(4), stamp(5), HOUR).await.unwrap();
+    let second = lane.expire("k", stamp(6), first.token).await.unwrap();
+    assert_eq!((second.held, store.read(name).await), (0, Ok(None)));
+    assert!(second.token.seq > first.token.seq && second.token.era == first.token.era);
+    assert_eq!(store.fill(name, stamp(5), &value(5, now, "late"), HOUR).await, Ok(Filled::Refused));
+    assert_eq!(lane.expire("k", stamp(7), second.token).await.unwrap().held, 0);
+}
+
+pub(crate) async fn what_is_no_value_goes_when_it_is_expired(
+    store: &dyn Store,
+    lane: &dyn Lane,
+    name: &str,
+    put: impl AsyncFn(&str, &[u8]),
+    list: impl AsyncFn(&str),
+) {
+    let floor = Token { era: Era(0), seq: Seq(0) };
+    let mut newer = value(1, 1, "newer");
+    newer[17] = 2;
+    for bytes in [&b"text"[..], &value(1, 1, "")[..63], &newer] {
+        put(name, bytes).await;
+        assert_eq!(lane.expire("k", stamp(2), floor).await.map(|expired| expired.held), Ok(0));
+        assert_eq!(store.read(name).await, Ok(None));
+    }
+    list(name).await;
+    assert_eq!(lane.expire("k", stamp(2), floor).await.map(|expired| expired.held), Ok(0));
+    assert_eq!(store.read(name).await, Ok(None));
+    // A hold stays, and is touched.
+    lane.hold(&["k".to_owned()], stamp(8), MINUTE, floor).await.unwrap();
+    assert_eq!(lane.expire("k", stamp(2), floor).await.map(|expired| expired.held), Ok(0));
+    let held = store.read(name).await.unwrap().unwrap();
+    assert_eq!((held[0], held[1]), (0xf7, 1));
 }

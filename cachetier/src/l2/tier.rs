@@ -234,6 +234,10 @@ impl Tier {
         self.counted(self.lane.table(state, since).await)
     }
 
+    pub(crate) async fn expire(&self, key: &str, stamp: Stamp, floor: Token) -> Result<Bumped, Fault> {
+        self.counted(self.tasks.counted(self.lane.expire(key, stamp, floor)).await)
+    }
+
     pub(crate) async fn seize(&self, key: &str, ticket: Stamp, floor: Token) -> Result<Seized, Fault> {
         self.counted(self.tasks.counted(self.lane.seize(key, ticket, self.lease, floor)).await)
     }

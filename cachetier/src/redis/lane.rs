@@ -49,6 +49,7 @@ pub(crate) struct RedisLane {
     /// So many bumps of keys will not ask it: it has declined lately.
     unusual: AtomicU32,
     seize: Script,
+    expire: Script,
     hold: Script,
     release: Script,
     trade: Script,
@@ -69,6 +70,7 @@ impl RedisLane {
             usual: Script::of_lane(include_str!("scripts/usual.lua")),
             unusual: AtomicU32::new(0),
             seize: lane_script!("next", "seize", "begin", "tell"),
+            expire: lane_script!("next", "expire", "begin", "tell"),
             hold: lane_script!("next", "holds", "hold", "begin", "tell"),
             release: lane_script!("next", "holds", "release", "begin", "tell"),
             trade: lane_script!("next", "holds", "trade", "begin", "tell"),
@@ -205,6 +207,13 @@ impl Lane for RedisLane {
 
     async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
         self.plant(&self.seize, key, None, ticket, lease, floor).await
+    }
+
+    async fn expire(&self, key: &str, stamp: Stamp, floor: Token) -> Result<Bumped, Fault> {
+        let targets = Targets { keys: vec![key.to_owned()], stale: true, ..Targets::default() };
+        let (caller, body) = (caller(floor, self.place.cells), self.body(&targets, None));
+        let (token, held) = told(self.run(&self.expire, &targets.keys, &caller, &body, &[&stamp.0]).await?)?;
+        Ok(Bumped { token, held })
     }
 
     async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Token) -> Result<Planted, Fault> {

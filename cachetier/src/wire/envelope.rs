@@ -387,6 +387,22 @@ pub(crate) fn renew(value: &mut [u8], stamp: Stamp, header: &[u8]) {
     }
 }
 
+/// Marks a value as expired, under another stamp and without a refresh lease, as a script does. Says whether it is one of ours.
+#[must_use]
+pub(crate) fn expire(value: &mut [u8], stamp: Stamp) -> bool {
+    let ours = value.first() == Some(&VALUE) && value.get(PREFIX) == Some(&VERSION) && value.len() >= HEADER;
+    if ours {
+        set_lease(value, 0);
+        if let Some(old) = value.get_mut(1..PREFIX) {
+            old.copy_from_slice(&stamp.0);
+        }
+        if let Some(marks) = value.get_mut(MUTABLE.start) {
+            *marks = EXPIRED;
+        }
+    }
+    ours
+}
+
 /// The part of a header that may change, as it is written.
 pub(crate) fn mutable(head: &Head) -> Result<Vec<u8>, Unwritable> {
     let whole = Writer::begin(Stamp([0; Stamp::LEN]), head, &[], None)?.finish();

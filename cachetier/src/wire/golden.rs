@@ -62,6 +62,10 @@ const MESSAGE_V1: &str = "6374 01 00000007 00060a24181e4001 00060a2418202240
     84 00000000
     05 00000010 00112233445566778899aabbccddeeff";
 
+/// A bump of one key that is stale and not gone.
+const MESSAGE_V1_STALE: &str = "6374 01 00000007 00060a24181e4001 00060a2418202240
+    81 00000009 0007 757365723a3432
+    07 00000000";
 /// A bump that says only that copies are to be doubted.
 const MESSAGE_V1_DOUBT: &str = "6374 01 00000007 00060a24181e4001 00060a2418202240 86 00000000";
 
@@ -203,6 +207,7 @@ fn a_message_of_version_1_is_written_and_read_as_ever() {
         prefixes: vec![TagHash(0x1122_3344_5566_7788)],
         all: true,
         doubt: false,
+        stale: false,
     };
     let (era, previous, seq) = (Era(7), Seq(1_700_000_000_000_001), Seq(1_700_000_000_123_456));
     let mut bytes = message::head(era, previous, seq).to_vec();
@@ -218,6 +223,16 @@ fn a_message_of_doubt_is_written_and_read_as_ever() {
     let mut bytes = message::head(era, previous, seq).to_vec();
     bytes.extend_from_slice(&message::body(&targets, None));
     assert_eq!(bytes, hex(MESSAGE_V1_DOUBT));
+    assert_eq!(message::read(&bytes), Ok(Message { era, previous, seq, targets, coming: None }));
+}
+
+#[test]
+fn a_message_of_what_is_stale_is_written_and_read_as_ever() {
+    let targets = Targets { keys: vec!["user:42".to_owned()], stale: true, ..Targets::default() };
+    let (era, previous, seq) = (Era(7), Seq(1_700_000_000_000_001), Seq(1_700_000_000_123_456));
+    let mut bytes = message::head(era, previous, seq).to_vec();
+    bytes.extend_from_slice(&message::body(&targets, None));
+    assert_eq!(bytes, hex(MESSAGE_V1_STALE));
     assert_eq!(message::read(&bytes), Ok(Message { era, previous, seq, targets, coming: None }));
 }
 

@@ -19,6 +19,7 @@
 //! | 4 | yes | everything: empty |
 //! | 5 | no | the stamp of the value to come: 16 bytes |
 //! | 6 | yes | doubt: empty |
+//! | 7 | no | the keys are stale, and not gone: empty |
 //!
 //! A reader skips a field it does not know unless it is critical. So a later release may add what may be overlooked, and what
 //! may not be stops an earlier one from applying half a message.
@@ -43,6 +44,8 @@ const PREFIXES: u8 = CRITICAL | 3;
 const ALL: u8 = CRITICAL | 4;
 const COMING: u8 = 5;
 const DOUBT: u8 = CRITICAL | 6;
+/// Who does not know it drops what may be kept.
+const STALE: u8 = 7;
 
 /// What one bump invalidates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +61,9 @@ pub(crate) struct Targets {
     /// Every instance doubts its copies: keys that nobody can name were invalidated, and what the shared tier does not hold as it is
     /// held here is not served again.
     pub(crate) doubt: bool,
+    /// The keys are made stale and not dropped: what they held stays for who brings something newer. Said of one bump alone: with others, or
+    /// told again, it is an invalidation as any other.
+    pub(crate) stale: bool,
 }
 
 impl Targets {
@@ -85,6 +91,7 @@ impl Targets {
         self.prefixes.extend(others.prefixes);
         self.all |= others.all;
         self.doubt |= others.doubt;
+        self.stale = false;
     }
 
     pub(crate) fn everything() -> Self {
@@ -155,7 +162,7 @@ pub(crate) fn body(targets: &Targets, coming: Option<Stamp>) -> Vec<u8> {
 
 /// The body, unless a message cannot hold it.
 fn write(targets: &Targets, coming: Option<Stamp>) -> Option<Vec<u8>> {
-    let Targets { keys, tags, prefixes, all, doubt } = targets;
+    let Targets { keys, tags, prefixes, all, doubt, stale } = targets;
     if keys.len() + tags.len() + prefixes.len() > MAX_TARGETS {
         return None;
     }
@@ -182,6 +189,9 @@ fn write(targets: &Targets, coming: Option<Stamp>) -> Option<Vec<u8>> {
     coming_field(&mut body, coming);
     if *doubt {
         field(&mut body, DOUBT, 0);
+    }
+    if *stale {
+        field(&mut body, STALE, 0);
     }
     Some(body)
 }
@@ -249,8 +259,10 @@ fn take(message: &mut Message, id: u8, mut content: Bytes<'_>) -> Result<(), Gar
         }
         DOUBT if content.is_empty() => targets.doubt = true,
         DOUBT => return Err(Garbled::Corrupt("the field of doubt has a content")),
+        STALE if content.is_empty() => targets.stale = true,
+        STALE => return Err(Garbled::Corrupt("the field of what is stale has a content")),
         // Known numbers whose critical bit is not as it must be. Skipping one would lose an invalidation.
-        _ if (1..=6).contains(&(id & !CRITICAL)) => return Err(Garbled::Corrupt("the critical bit of a field is wrong")),
+        _ if (1..=7).contains(&(id & !CRITICAL)) => return Err(Garbled::Corrupt("the critical bit of a field is wrong")),
         _ if id & CRITICAL != 0 => return Err(Garbled::Newer),
         _ => {}
     }
@@ -310,7 +322,7 @@ pub(crate) fn without_skipped(bytes: &[u8]) -> Option<Vec<u8>> {
         let whole = rest.0;
         let (id, length) = (rest.u8()?, rest.u32()?);
         rest.slice(usize::try_from(length).ok()?)?;
-        if !matches!(id, 0 | 7..CRITICAL) {
+        if !matches!(id, 0 | 8..CRITICAL) {
             kept.extend_from_slice(whole.get(..whole.len() - rest.0.len())?);
         }
     }

@@ -53,6 +53,8 @@ pub enum CallKind {
     Bump,
     /// The first half of storing a value unasked: invalidates the key and plants a ticket.
     Seize,
+    /// Makes a key's value stale.
+    Expire,
     /// Plants a write guard's hold in its keys.
     Hold,
     /// Takes a write guard's hold away.

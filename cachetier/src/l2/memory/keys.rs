@@ -166,6 +166,20 @@ impl Keys {
         self.remove(key, now)
     }
 
+    /// Makes the value that the key holds stale, under another stamp; drops whatever else it holds, unless a write guard does. Says whether it
+    /// was a value.
+    pub(super) fn expire(&mut self, key: &str, stamp: Stamp, now: Millis) -> bool {
+        let alive = self.live(key, now).is_some();
+        if let Some(What::Bytes(bytes)) = self.held.get_mut(key).map(|held| &mut held.what)
+            && alive
+            && envelope::expire(bytes, stamp)
+        {
+            return true;
+        }
+        self.drop_unless_held(key, now);
+        false
+    }
+
     /// Whether the guard may hold the key, too.
     pub(super) fn has_room_for(&self, key: &str, guard: Stamp, now: Millis) -> bool {
         self.hold(key, now).is_none_or(|hold| hold.has_room_for(guard, now))

@@ -161,6 +161,22 @@ impl Seize {
     }
 }
 
+/// A bump of one key that makes its value stale.
+#[derive(Clone, Debug)]
+struct Expire {
+    bump: Bump,
+    key: String,
+    stamp: Stamp,
+}
+
+impl Expire {
+    fn run(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Bumped {
+        let now = state.now();
+        let held = u64::from(state.keys.expire(&self.key, self.stamp, now));
+        Bumped { token: self.bump.tell(namespace, state, deliveries), held }
+    }
+}
+
 impl MemoryLane {
     pub(super) fn new(hub: Arc<Hub>, names: LaneNames, instance: usize, limit: Option<Duration>) -> Self {
         let namespace = Arc::from(names.namespace.as_str());
@@ -211,6 +227,21 @@ impl Lane for MemoryLane {
             Stray::new(Some(namespace), move |state, deliveries| drop(seize.run(&here, state, deliveries)))
         };
         hub.pass(call, self.limit, Some(namespace), |state, deliveries| seize.run(namespace, state, deliveries), stray).await
+    }
+
+    async fn expire(&self, key: &str, stamp: Stamp, floor: Token) -> Result<Bumped, Fault> {
+        let Place { hub, names, namespace, instance } = &self.place;
+        let targets = Targets { keys: vec![key.to_owned()], stale: true, ..Targets::default() };
+        let expire = Expire { bump: Bump::new(names, &targets, None, floor), key: names.value(key), stamp };
+        let call = Call::new(CallKind::Expire, Some(&expire.key), *instance);
+        let stray = || {
+            let (expire, here) = (expire.clone(), Arc::clone(namespace));
+            Stray::new(Some(namespace), move |state, deliveries| {
+                expire.run(&here, state, deliveries);
+            })
+        };
+        let run = |state: &mut State, deliveries: Deliveries| Ok(expire.run(namespace, state, deliveries));
+        hub.pass(call, self.limit, Some(namespace), run, stray).await
     }
 
     async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Token) -> Result<Planted, Fault> {

@@ -383,7 +383,7 @@ async fn more_targets_than_one_script_takes_are_bumped_in_parts() {
         plain.set(&names().value(key), &value(1, "old")).await;
     }
     let hashes: Vec<TagHash> = (0..2_100).map(TagHash).collect();
-    let targets = Targets { keys: names_of_keys, tags: hashes.clone(), prefixes: hashes, all: true, doubt: true };
+    let targets = Targets { keys: names_of_keys, tags: hashes.clone(), prefixes: hashes, all: true, doubt: true, stale: false };
     let bumped = lane.bump(&targets, Token::default()).await.unwrap();
     assert_eq!(bumped.held, 1_540);
     assert_eq!(plain.say::<usize>("DBSIZE").await, 2, "the lane's own two keys are left");

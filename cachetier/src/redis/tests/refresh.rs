@@ -51,3 +51,21 @@ async fn what_is_foreign_or_cut_short_is_left_alone() {
     let list = async |key: &str| server.plain().await.say::<()>(&format!("LPUSH {key} x")).await;
     refresh_tests::what_is_foreign_or_cut_short_is_left_alone(&*store, put, list).await;
 }
+
+const NAME: &str = "ct:shop:v:k";
+
+#[tokio::test]
+async fn what_is_expired_stays_under_another_stamp() {
+    let server = Server::start().await;
+    let (store, lane) = server.open().await;
+    refresh_tests::what_is_expired_stays_under_another_stamp(&*store, &*lane, NAME, now()).await;
+}
+
+#[tokio::test]
+async fn what_is_no_value_goes_when_it_is_expired() {
+    let server = Server::start().await;
+    let (store, lane) = server.open().await;
+    let put = async |key: &str, bytes: &[u8]| server.plain().await.set(key, bytes).await;
+    let list = async |key: &str| server.plain().await.say::<()>(&format!("LPUSH {key} x")).await;
+    refresh_tests::what_is_no_value_goes_when_it_is_expired(&*store, &*lane, NAME, put, list).await;
+}

@@ -149,6 +149,10 @@ impl Lane for Release {
         self.lane.seize(key, ticket, lease, floor).await
     }
 
+    async fn expire(&self, key: &str, stamp: Stamp, floor: Token) -> Result<Bumped, Fault> {
+        self.lane.expire(key, stamp, floor).await
+    }
+
     async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
         self.lane.stand(floor).await
     }

@@ -42,12 +42,12 @@ fn a_message_without_targets_is_read() {
 #[test]
 fn what_a_later_release_added_and_may_be_overlooked_is_skipped() {
     let all = Targets { all: true, ..Targets::default() };
-    assert_eq!(answer(&[(0, b"?"), (ALL, b""), (COMING, &STAMP.0), (7, b"new"), (0x7f, b"")]), Ok(message(all, Some(STAMP))));
+    assert_eq!(answer(&[(0, b"?"), (ALL, b""), (COMING, &STAMP.0), (8, b"new"), (0x7f, b"")]), Ok(message(all, Some(STAMP))));
 }
 
 #[test]
 fn what_a_later_release_added_and_may_not_be_overlooked_is_newer() {
-    for id in [0x80, 0x87, 0xff] {
+    for id in [0x80, 0x88, 0xff] {
         assert_eq!(answer(&[(id, b"new")]), Err(Garbled::Newer));
     }
 }
@@ -63,9 +63,14 @@ fn a_later_version_is_newer_and_version_zero_is_none() {
 
 #[test]
 fn a_known_field_with_the_wrong_critical_bit_is_not_skipped() {
-    for id in [1, 2, 3, 4, COMING | CRITICAL, 6] {
+    for id in [1, 2, 3, 4, COMING | CRITICAL, 6, STALE | CRITICAL] {
         check_corrupt(&[(id, b"")], "the critical bit of a field is wrong");
     }
+}
+
+#[test]
+fn what_says_that_keys_are_stale_says_nothing_else() {
+    check_corrupt(&[(STALE, b"x")], "the field of what is stale has a content");
 }
 
 #[test]
@@ -159,10 +164,10 @@ prop_compose! {
         (era, previous, seq) in (any::<u32>(), 0..=MAX_SEQ, 0..=MAX_SEQ),
         keys in prop::collection::vec("[a-zäß:0-9\u{1F980}]{1,20}", 0..6),
         (tags, prefixes) in (prop::collection::vec(any::<u64>(), 0..6), prop::collection::vec(any::<u64>(), 0..6)),
-        (all, doubt, coming) in (any::<bool>(), any::<bool>(), any::<Option<[u8; 16]>>()),
+        (all, doubt, stale, coming) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<Option<[u8; 16]>>()),
     ) -> Message {
         let hashes = |hashes: Vec<u64>| hashes.into_iter().map(TagHash).collect();
-        let targets = Targets { keys, tags: hashes(tags), prefixes: hashes(prefixes), all, doubt };
+        let targets = Targets { keys, tags: hashes(tags), prefixes: hashes(prefixes), all, doubt, stale };
         Message { era: Era(era), previous: Seq(previous), seq: Seq(seq), targets, coming: coming.map(Stamp) }
     }
 }

@@ -39,3 +39,18 @@ fn what_is_foreign_or_cut_short_is_left_alone() {
     let (put, list) = (async |key: &str, bytes: &[u8]| tier.put(key, bytes), async |key: &str| tier.put_other_type(key));
     now(refresh_tests::what_is_foreign_or_cut_short_is_left_alone(&*store, put, list));
 }
+
+const NAME: &str = "ct:shop:v:k";
+
+#[test]
+fn what_is_expired_stays_under_another_stamp() {
+    let (tier, _, store) = stored();
+    now(refresh_tests::what_is_expired_stays_under_another_stamp(&*store, &*lane(&tier), NAME, NOW));
+}
+
+#[test]
+fn what_is_no_value_goes_when_it_is_expired() {
+    let (tier, _, store) = stored();
+    let (put, list) = (async |key: &str, bytes: &[u8]| tier.put(key, bytes), async |key: &str| tier.put_other_type(key));
+    now(refresh_tests::what_is_no_value_goes_when_it_is_expired(&*store, &*lane(&tier), NAME, put, list));
+}
