@@ -155,6 +155,9 @@ impl TieredCache {
             (Keep::Shared, Some(filled), Some(ticket)) => match filled {
                 Ok(Filled::Stored) => {
                     counters.fills.one();
+                    if parcel.again {
+                        counters.renewals.one();
+                    }
                     let stamp = ticket.stamp();
                     ticket.spend();
                     (true, Some(stamp), None)

@@ -131,6 +131,8 @@ stats! {
     ticket_polls: Counter, "waits for another instance";
     /// Values stored in the shared tier.
     fills: Counter, "fills stored";
+    /// Those of them that stood there already and were found to be current: they live anew, and were not sent again.
+    renewals: Counter, "fills that only renewed";
     /// Fills refused because the key had moved on: an invalidation, an expiry or an eviction came in between.
     fills_refused: Counter, "fills refused";
     /// Fills without an answer.

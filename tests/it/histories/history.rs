@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cachetier::{Delivery, OnUnreachable, Policy, Stats, TieredCache, Token};
+use cachetier::{Delivery, LoadContext, Loaded, OnUnreachable, Policy, StaleValue, Stats, TieredCache, Token};
 use cachetier_tests::{End, Gate, Loader, World};
 use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, yield_now};
@@ -191,8 +191,13 @@ impl History {
         let (from, books, database) = (self.world.caches()[cache].clone(), Arc::clone(&self.ledger), self.world.database().clone());
         self.spawn(op, async move {
             let rules = KEYS[key].policy.tags(KEYS[key].tags);
-            let result = from.get_or_load(KEYS[key].name, rules, || async { loader.load(KEYS[key].name).await }).await;
-            lock(&books).read_ends(reading, result.map(Some), database.version(KEYS[key].name));
+            let load = async |context: LoadContext<'_, u64>| {
+                let version = loader.load(KEYS[key].name).await?;
+                let current = context.stale().filter(|stale| *stale.value() == version);
+                Ok(current.map_or_else(|| Loaded::new(version), StaleValue::not_modified))
+            };
+            let result = from.get_or_load_with(KEYS[key].name, rules, load).await;
+            lock(&books).read_ends(reading, result, database.version(KEYS[key].name));
         });
     }
 
@@ -228,6 +233,7 @@ impl History {
         self.spawn(op, async move {
             let names = KEYS.iter().zip(covers).filter(|(_, covered)| *covered).map(|(key, _)| key.name);
             let delivery = match what {
+                Mutation::Expire(key) => on.expire(KEYS[key].name).await,
                 Mutation::Key(key) => on.invalidate(KEYS[key].name).await,
                 Mutation::Many(_) => on.invalidate_many(names).await,
                 Mutation::Tag(tag) => on.invalidate_tag(tag).await,

@@ -94,6 +94,7 @@ sums! {
     loads: "loads" = |it| it.stats.iter().map(|stats| stats.loads).sum();
     coalesced: "reads that waited for a flight" = |it| it.stats.iter().map(|stats| stats.coalesced).sum();
     fills: "fills stored" = |it| it.stats.iter().map(|stats| stats.fills).sum();
+    renewed: "values renewed" = |it| it.stats.iter().map(|stats| stats.renewals).sum();
     refused: "fills refused" = |it| it.stats.iter().map(|stats| stats.fills_refused).sum();
     unanswered: "fills unanswered" = |it| it.stats.iter().map(|stats| stats.fills_unanswered).sum();
     suspects_same: "suspects kept" = |it| it.stats.iter().map(|stats| stats.suspects_same).sum();
@@ -129,6 +130,7 @@ impl Sums {
         for (what, count) in [
             ("L2 values unusable", self.l2_unusable),
             ("coalesced reads", self.coalesced),
+            ("values renewed", self.renewed),
             ("fills refused", self.refused),
             ("fills unanswered", self.unanswered),
             ("suspects kept", self.suspects_same),

@@ -17,13 +17,15 @@ pub(crate) struct Key {
 }
 
 const LONG: Policy = Policy::ttl(Duration::from_secs(60));
-const SHORT: Policy = Policy::ttl(Duration::from_secs(5)).l1_ttl(Duration::from_millis(15));
+const SHORT: Policy = Policy::ttl(Duration::from_millis(600)).l1_ttl(Duration::from_millis(15));
+/// For so long a value is kept behind its life.
+const KEPT: Duration = Duration::from_secs(30);
 /// Soon gone here and not there: what is read again comes from the shared tier.
 const SHARED: Policy = LONG.l1_ttl(Duration::from_millis(6));
 
 pub(crate) const KEYS: [Key; 4] = [
-    Key { name: "p:a", tags: &["t"], policy: LONG },
-    Key { name: "q", tags: &[], policy: SHORT },
+    Key { name: "p:a", tags: &["t"], policy: LONG.stale_for(KEPT) },
+    Key { name: "q", tags: &[], policy: SHORT.stale_for(KEPT) },
     Key { name: "p:b", tags: &["t", "u"], policy: SHARED },
     Key { name: "r:s:x", tags: &["u"], policy: LONG },
 ];
@@ -86,12 +88,14 @@ pub(crate) enum Mutation {
     Prefix(&'static str),
     Clear,
     Set(usize),
+    Expire(usize),
 }
 
 impl Mutation {
     fn draw(rng: &mut fastrand::Rng, key: usize, keys: usize) -> Self {
         match rng.u32(..100) {
-            0..28 => Self::Key(key),
+            0..20 => Self::Key(key),
+            20..28 => Self::Expire(key),
             28..36 => Self::Many(std::array::from_fn(|other| other == key || other < keys && rng.bool())),
             36..57 => Self::Tag(TAGS[rng.usize(..TAGS.len())]),
             57..72 => Self::Prefix(PREFIXES[rng.usize(..PREFIXES.len())]),
@@ -102,7 +106,7 @@ impl Mutation {
 
     pub(crate) fn covers(self) -> KeySet {
         std::array::from_fn(|key| match self {
-            Self::Key(one) | Self::Set(one) => one == key,
+            Self::Key(one) | Self::Set(one) | Self::Expire(one) => one == key,
             Self::Many(many) => many[key],
             Self::Tag(tag) => KEYS[key].tags.contains(&tag),
             Self::Prefix(prefix) => KEYS[key].name.starts_with(prefix),
@@ -112,7 +116,7 @@ impl Mutation {
 
     /// Whether it is told to the others key by key.
     pub(crate) fn by_key(self) -> bool {
-        matches!(self, Self::Key(_) | Self::Many(_) | Self::Set(_))
+        matches!(self, Self::Key(_) | Self::Many(_) | Self::Set(_) | Self::Expire(_))
     }
 }
 
