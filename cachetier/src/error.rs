@@ -312,6 +312,8 @@ pub enum LoadError<E> {
     Panicked(Arc<str>),
     /// The loader took longer than the cache's load limit and was dropped.
     TimedOut(std::time::Duration),
+    /// The call came to [its deadline](crate::CallOptions::deadline), whatever it was waiting for.
+    Deadline(std::time::Duration),
     /// The loader of this key asked the cache for the same key: it would wait for itself.
     Recursive(Arc<str>),
     /// Nobody can prove that this instance has missed no invalidation, and its policy would rather fail:
@@ -325,6 +327,7 @@ impl<E> Clone for LoadError<E> {
             Self::Loader(error) => Self::Loader(Arc::clone(error)),
             Self::Panicked(message) => Self::Panicked(Arc::clone(message)),
             Self::TimedOut(limit) => Self::TimedOut(*limit),
+            Self::Deadline(limit) => Self::Deadline(*limit),
             Self::Recursive(key) => Self::Recursive(Arc::clone(key)),
             Self::Unproven => Self::Unproven,
         }
@@ -365,7 +368,7 @@ impl<E> LoadError<E> {
         }
     }
 
-    /// Whether the load was ended by its limit.
+    /// Whether it took too long: the load for its limit, or the call for its deadline.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -381,7 +384,7 @@ impl<E> LoadError<E> {
     /// ```
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::TimedOut(_))
+        matches!(self, Self::TimedOut(_) | Self::Deadline(_))
     }
 
     /// Whether the loader panicked.
@@ -433,6 +436,7 @@ impl<E: std::fmt::Display> std::fmt::Display for LoadError<E> {
             Self::Loader(error) => write!(f, "the loader failed: {error}"),
             Self::Panicked(message) => write!(f, "the loader panicked: {message}"),
             Self::TimedOut(limit) => write!(f, "the loader took longer than {limit:?}"),
+            Self::Deadline(limit) => write!(f, "there was no answer within {limit:?}"),
             Self::Recursive(key) => write!(f, "the loader of {key:?} asked for {key:?} itself; load it without the cache there"),
             Self::Unproven => write!(f, "it cannot be proven that no invalidation was missed: the shared tier does not answer"),
         }

@@ -99,7 +99,7 @@ async fn the_longest_duration_overflows_nothing() {
 }
 
 /// A load with these rules answers, is counted and kept nowhere; a `set` with them is the error.
-async fn answered_and_not_stored(tier: &Tier, cache: &TieredCache, key: &str, rules: impl Rules, error: &str) {
+async fn answered_and_not_stored(tier: &Tier, cache: &TieredCache, key: &str, rules: impl Rules<u64>, error: &str) {
     for _ in 0..2 {
         let before = cache.stats();
         assert_eq!(cache.get_or_load(key, &rules, async || Ok::<_, Oops>(1_u64)).await.ok(), Some(1), "{error}");

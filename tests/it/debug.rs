@@ -11,8 +11,8 @@ use std::time::Duration;
 use cachetier::testing::{Counted, Group, Loads as _, Source};
 use cachetier::{
     AtWork, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, Delivery, Eviction, InProcess, Invalidator,
-    KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress,
-    RulesFor, SharedError, Stale, Terms, TieredCache, Tiers, Token, TokenError, WaitError,
+    KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress, Rules,
+    SharedError, Stale, Terms, TieredCache, Tiers, Token, TokenError, WaitError,
 };
 
 /// Every public item: what can be shown is read from it.
@@ -57,8 +57,8 @@ fn listed() -> Vec<&'static str> {
 /// Rules that have their terms shown.
 struct Showing<'a>(Policy, Mutex<&'a mut Shown>);
 
-impl<V> RulesFor<V> for Showing<'_> {
-    fn base(&self) -> &Policy {
+impl<V> Rules<V> for Showing<'_> {
+    fn policy(&self) -> &Policy {
         &self.0
     }
 
@@ -99,9 +99,11 @@ async fn handles(shown: &mut Shown) {
     cache.set(KEY, "cached-value".to_owned(), Showing(policy, Mutex::new(shown))).await.unwrap();
     let guard = cache.guard([KEY]).await.unwrap();
     shown.debug("WriteGuard", &guard);
+    guard.release().await.unwrap();
     let (at_work, inspected) = (Mutex::new(None), cache.clone());
     let load = |context: LoadContext<'_, String>| {
         shown.debug("LoadContext", &context);
+        shown.debug("StaleValue", context.stale().unwrap());
         let loaded = Loaded::new("cached-value".to_owned()).tags([KEY]);
         shown.debug("Loaded", &loaded);
         let at_work = &at_work;
@@ -110,13 +112,14 @@ async fn handles(shown: &mut Shown) {
             Ok::<_, PurgeError>(loaded)
         }
     };
+    cache.set(KEY, "cached-value".to_owned(), policy.tags([KEY])).await.unwrap();
+    cache.expire(KEY).await.unwrap();
     assert!(cache.get_or_load_with(KEY, policy, load).await.unwrap().is_some());
     shown.debug("UnderWay", &at_work.into_inner().unwrap().unwrap());
     let options = CallOptions::new();
     shown.debug("CallOptions", &options);
     shown.debug("Tiers", &Tiers::Both);
     shown.debug("Verbs", &cache.with(options));
-    guard.release().await.unwrap();
     cache.set(KEY, "cached-value".to_owned(), policy.tags([KEY])).await.unwrap();
     assert!(tier.holds_value(&format!("ct:debug:v:{KEY}")));
     let served = cache.with(CallOptions::new()).get::<String>(KEY).await.unwrap();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use cachetier::testing::Group;
 use cachetier::{
-    AtWork, CacheError, Call, CallKind, Codec, CopyHere, Delivery, EntryFacts, InProcess, InSharedTier, Inspection, Plan, Policy,
-    TieredCache,
+    AtWork, CacheError, Call, CallKind, Codec, Compression, CopyHere, Delivery, EntryFacts, InProcess, InSharedTier, Inspection,
+    Plan, Policy, TieredCache,
 };
 use cachetier_tests::{Gate, Oops, Tier, eventually_async, over_each, over_shared};
 
@@ -127,6 +127,31 @@ async fn a_hold_foreign_bytes_and_silence_are_told() {
     inside.script_calls(|call: &Call<'_>| if call.kind == CallKind::Bump { Plan::lost() } else { Plan::go() });
     assert_eq!(cache.invalidate_tag("t").await, Ok(Delivery::Pending));
     assert!(!value(&cache, "k").await.1);
+    for (key, by) in [("p:a", "p:"), ("all", "")] {
+        inside.script_calls(|_: &Call<'_>| Plan::go());
+        let cache = Tier::in_process(&inside).cache().await;
+        cache.set(key, 1_u64, POLICY).await.expect("put");
+        assert!(value(&cache, key).await.1);
+        inside.script_calls(|call: &Call<'_>| if call.kind == CallKind::Bump { Plan::lost() } else { Plan::go() });
+        let told = if by.is_empty() { cache.clear().await } else { cache.invalidate_prefix(by).await };
+        assert_eq!(told, Ok(Delivery::Pending));
+        assert!(!value(&cache, key).await.1, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_are_those_of_the_value_however_it_stands_there_and_an_expired_one_has_no_life() {
+    let tier = Tier::redis();
+    let cache = tier.builder().compression(Compression::Lz4).build().await.expect("built");
+    cache.set("k", "page".repeat(2_500), POLICY).await.expect("put");
+    let copy = here(&cache, "k").await;
+    match inspect(&cache, "k").await.shared {
+        InSharedTier::Value { entry, compressed: true, .. } => assert_eq!((entry.bytes, copy.entry.bytes), (10_002, 10_002)),
+        other => panic!("not compressed: {other:?}"),
+    }
+    cache.expire("k").await.expect("told");
+    let copy = here(&cache, "k").await;
+    assert!(!copy.serves && copy.entry.life.is_zero());
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use cachetier::testing::Group;
-use cachetier::{CallOptions, InProcess, LoadError, OnUnreachable, Origin, Policy, Served, Stale, TieredCache, Tiers, Verbs};
+use cachetier::{
+    Call, CallKind, CallOptions, InProcess, LoadError, OnUnreachable, Origin, Plan, Policy, Served, Stale, TieredCache, Tiers,
+    Verbs,
+};
 use cachetier_tests::{Gate, Oops, Tier, eventually_async, over_each, over_shared};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -196,6 +199,94 @@ async fn a_fresh_call_loads_and_puts_what_it_brings_in_the_place_of_what_is_ther
 }
 
 #[tokio::test]
+async fn what_a_fresh_call_does_not_keep_here_is_not_served_here_again() {
+    over_each(async |tier| {
+        let (a, b) = tier.pair().await;
+        let fresh = USUAL.fresh();
+        let unstored = POLICY.cache_if(|_: &u64| false);
+        for _ in 0..2 {
+            load(a.with(USUAL), "k", 1).await;
+            load(b.with(USUAL), "k", 1).await;
+            let served = a.with(fresh).get_or_load("k", &unstored, || async { Ok::<_, Oops>(2_u64) }).await.expect("loaded");
+            assert_eq!((served.value, a.get::<u64>("k").await, tier.holds_value("k")), (2, None, false));
+            eventually_async(LONG, "the others hear of it", async || b.get::<u64>("k").await.is_none()).await;
+        }
+        // It is gone there.
+        load(a.with(USUAL), "none", 1).await;
+        let none = a.with(fresh).get_or_load_optional("none", POLICY, || async { Ok::<Option<u64>, Oops>(None) }).await;
+        assert_eq!((none.expect("loaded").value, a.get::<u64>("none").await), (None, None));
+        if tier.is_shared() {
+            load(a.with(USUAL), "there", 1).await;
+            load(a.with(fresh.writes(Tiers::L2)), "there", 2).await;
+            assert_eq!(read(&a, USUAL.reads(Tiers::L1), "there").await, None);
+            assert_eq!(read(&a, USUAL, "there").await, Some((2, Origin::L2)));
+        }
+        // Who writes nothing changes nothing.
+        load(a.with(USUAL), "left", 1).await;
+        assert_eq!(load(a.with(fresh.writes(Tiers::Neither)), "left", 2).await.value, 2);
+        assert_eq!(a.get("left").await, Some(1_u64));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_fresh_call_is_stored_also_beside_one_that_only_reads() {
+    let inside = InProcess::new();
+    let tier = Tier::in_process(&inside);
+    let (a, b) = tier.pair().await;
+    load(b.with(USUAL), "k", 1).await;
+    let gate = Gate::new();
+    let shut = gate.clone();
+    inside.script_calls(move |call: &Call<'_>| {
+        let gate = shut.clone();
+        if call.kind == CallKind::Read { Plan::go().reply_after(async move { gate.wait().await }) } else { Plan::go() }
+    });
+    let reader = a.get::<u64>("k");
+    let reload = async {
+        gate.arrived(1).await;
+        let value = load(a.with(USUAL.fresh()), "k", 2).await.value;
+        gate.open();
+        value
+    };
+    let (found, loaded) = tokio::join!(reader, reload);
+    assert_eq!((found, loaded, a.stats().loads_alone), (Some(1), 2, 0));
+    assert_eq!((a.get("k").await, tier.cache().await.get("k").await), (Some(2_u64), Some(2_u64)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_loaded_without_a_look_at_the_shared_tier_is_kept_briefly_and_in_the_place_of_nothing_better() {
+    let group = Group::new(1).await;
+    let cache = group.instance(0);
+    for tiers in [Tiers::L1, Tiers::Neither] {
+        load(cache.with(USUAL.reads(tiers)), "new", 1).await;
+        let life = cache.inspect("new").await.expect("a key").here.expect("a copy").entry.life;
+        assert!(life <= 2 * SECOND && life > SECOND, "{tiers:?} {life:?}");
+        cache.invalidate("new").await.expect("told");
+    }
+    load(cache.with(USUAL), "k", 1).await;
+    assert_eq!(load(cache.with(USUAL.reads(Tiers::Neither)), "k", 2).await.value, 2);
+    let copy = cache.inspect("k").await.expect("a key").here.expect("a copy");
+    assert!(copy.entry.life > 3_000 * SECOND && cache.get("k").await == Some(1_u64));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_copy_is_not_asked_about_by_who_does_not_read_the_shared_tier() {
+    let group = Group::new(1).await;
+    let cache = group.instance(0);
+    load(cache.with(USUAL), "k", 1).await;
+    group.tier().break_subscriptions();
+    group.jump(10 * SECOND).await;
+    group.settle().await;
+    assert!(!cache.inspect("k").await.expect("a key").here.expect("a copy").serves);
+    group.tier().script_calls(|call: &Call<'_>| {
+        assert_ne!(call.kind, CallKind::Stamp);
+        Plan::go()
+    });
+    assert!(cache.with(USUAL.reads(Tiers::L1)).get::<u64>("k").await.is_none());
+    assert_eq!(load(cache.with(USUAL.reads(Tiers::L1)), "k", 2).await.value, 2);
+}
+
+#[tokio::test]
 async fn a_fresh_call_leaves_to_others_what_they_have_written() {
     over_shared(async |tier| {
         let (a, b) = tier.pair().await;
@@ -257,7 +348,7 @@ async fn a_deadline_ends_the_call_and_passes_the_load_on() {
         load(cache.with(USUAL), "k", 2).await.value
     };
     let (hurried, patient) = tokio::join!(hurried, patient);
-    assert!(matches!(hurried, Err(LoadError::TimedOut(limit)) if limit == SECOND), "{hurried:?}");
+    assert!(matches!(hurried, Err(LoadError::Deadline(limit)) if limit == SECOND), "{hurried:?}");
     assert_eq!((patient, cache.get("k").await), (2, Some(2_u64)));
     assert!(begun.elapsed() < 2 * SECOND, "{:?}", begun.elapsed());
     // Who waits is not waited for either.
@@ -268,7 +359,7 @@ async fn a_deadline_ends_the_call_and_passes_the_load_on() {
     };
     tokio::select! {
         _ = led => panic!("it never ends"),
-        waited = waits => assert!(matches!(waited, Err(LoadError::TimedOut(_))), "{waited:?}"),
+        waited = waits => assert!(matches!(waited, Err(LoadError::Deadline(_))), "{waited:?}"),
     }
     // A copy is in time in any case.
     assert_eq!(load(cache.with(USUAL.deadline(Duration::ZERO)), "k", 3).await.value, 2);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cachetier::{Codec, Policy, Stats, TieredCache};
+use cachetier::{CallOptions, Codec, Policy, Stats, TieredCache};
 use cachetier_tests::{Log, Oops, Tier};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -216,16 +216,23 @@ async fn what_cannot_be_decoded_is_left_alone_and_said_once() {
     RELEASE.scope(Release::First, first.read(7)).await;
     let stored = tier.bytes("user:7").expect("stored");
     for (instance, warnings) in [(second, 1), (other, 2)] {
-        for _ in 0..2 {
-            RELEASE.scope(Release::Second, instance.read(7)).await;
-            // Past its own copy.
-            assert_eq!(RELEASE.scope(Release::Second, instance.cache.get_many::<User>(["user:8", "user:7"])).await.len(), 2);
-        }
+        // By each way to it, before there is a copy.
+        let many = RELEASE.scope(Release::Second, instance.cache.get_many::<User>(["user:8", "user:7"])).await;
+        assert_eq!((many, RELEASE.scope(Release::Second, instance.cache.get::<User>("user:7")).await), (vec![None, None], None));
+        RELEASE.scope(Release::Second, instance.read(7)).await;
+        assert_eq!((instance.stats().wrong_type, instance.stats().loads), (3, 1));
         assert_eq!(log.with("as another release may have written it").len(), warnings);
     }
     assert_eq!(tier.bytes("user:7"), Some(stored));
     RELEASE.scope(Release::First, instances[1].read(7)).await;
     assert_eq!((instances[1].stats().l2_hits, instances[1].stats().loads), (1, 0));
+
+    // Who wants it refreshed gets that.
+    let fresh = CallOptions::new().fresh();
+    let reload = second.cache.with(fresh).get_or_load("user:7", POLICY, || async { Ok::<_, Oops>(second.database.user(7)) });
+    assert!(RELEASE.scope(Release::Second, reload).await.expect("loaded").value.mail.is_some());
+    RELEASE.scope(Release::Second, instances[3].cache.invalidate("nothing")).await.expect("told");
+    assert_ne!(tier.bytes("user:7").expect("held")[19], Codec::Postcard as u8);
 
     // And the first reads what the second has stored.
     RELEASE.scope(Release::Second, second.read(9)).await;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::testing::{Group, assert_loads};
-use cachetier::{CacheError, Delivery, LoadContext, LoadError, Loaded, Policy, RulesFor, Terms, TieredCache};
+use cachetier::{CacheError, Delivery, LoadContext, LoadError, Loaded, Policy, Rules, Terms, TieredCache};
 use cachetier_tests::{Gate, Log, Oops, eventually_async, over_each};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ fn token(text: &str, seconds: u64, scopes: &[&str]) -> Token {
     Token { text: text.to_owned(), seconds, scopes: scopes.iter().map(|&scope| scope.to_owned()).collect() }
 }
 
-fn rules() -> impl RulesFor<Token> {
+fn rules() -> impl Rules<Token> {
     let living = POLICY.tags(["tokens"]).ttl_with(|token: &Token| Duration::from_secs(token.seconds));
     living.tags_with(|token: &Token| token.scopes.clone()).cache_if(|token: &Token| !token.text.is_empty())
 }
@@ -242,8 +242,8 @@ async fn one_loads_with_a_context_and_those_without_get_the_same() {
 /// Rules of one's own that look at the value.
 struct ByText;
 
-impl RulesFor<Token> for ByText {
-    fn base(&self) -> &Policy {
+impl Rules<Token> for ByText {
+    fn policy(&self) -> &Policy {
         &POLICY
     }
 
@@ -271,4 +271,87 @@ async fn rules_of_ones_own_see_the_value_and_that_there_is_none() {
         assert!(!has(&cache, "k").await);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_lives_the_last_one_counts() {
+    let group = Group::new(1).await;
+    let cache = group.instance(0);
+    let policy = POLICY.l1_ttl(30 * SECOND);
+    let twice = policy.ttl_with(|_: &u64| 5 * SECOND).ttl_with(|_: &u64| 60 * SECOND);
+    cache.set("k", 1_u64, &twice).await.expect("put");
+    let life = async |key| cache.inspect(key).await.expect("a key").here.map(|copy| copy.entry.life);
+    assert_eq!(life("k").await, Some(30 * SECOND));
+    let after_none = policy.ttl_with(|_: &u64| Duration::ZERO).ttl_with(|_: &u64| 10 * SECOND);
+    cache.set("k", 1_u64, &after_none).await.expect("put");
+    assert_eq!(life("k").await, Some(10 * SECOND));
+    let none = policy.ttl_with(|_: &u64| Duration::ZERO);
+    cache.get_or_load_with("said", &none, async |_| Ok::<_, Oops>(Loaded::new(1_u64).ttl(20 * SECOND))).await.expect("loaded");
+    assert_eq!(life("said").await, Some(20 * SECOND));
+    cache.get_or_load_with("unsaid", &none, async |_| Ok::<_, Oops>(Loaded::new(1_u64))).await.expect("loaded");
+    assert_eq!(life("unsaid").await, None);
+}
+
+#[tokio::test]
+async fn rules_of_every_kind_are_given_by_reference() {
+    over_each(async |tier| {
+        let cache = tier.cache().await;
+        let (hidden, dynamic): (_, &dyn Rules<Token>) = (rules(), &ByText);
+        cache.set("hidden", token("x", 60, &[]), &hidden).await.expect("put");
+        cache.set("again", token("x", 60, &[]), &&hidden).await.expect("put");
+        cache.set("own", token("x", 60, &[]), &ByText).await.expect("put");
+        cache.set("dynamic", token("x", 60, &[]), dynamic).await.expect("put");
+        cache.set("tagged", token("x", 60, &[]), &POLICY.tags(["t"])).await.expect("put");
+        for key in ["hidden", "again", "own", "dynamic", "tagged"] {
+            assert!(has(&cache, key).await, "{key}");
+        }
+    })
+    .await;
+}
+
+/// Rules that do not bear a value.
+fn fussy() -> impl Rules<u64> {
+    POLICY.tags_with(|number: &u64| [format!("digits:{}", number.ilog10())])
+}
+
+#[tokio::test]
+async fn rules_that_panic_are_a_load_that_panics_and_leave_nothing_behind() {
+    over_each(async |tier| {
+        let cache = tier.cache().await;
+        let zero = || async { Ok::<_, Oops>(0_u64) };
+        assert!(matches!(cache.get_or_load("k", fussy(), zero).await, Err(LoadError::Panicked(why)) if why.contains("logarithm")));
+        let many = cache.get_or_load_many(["k", "l"], fussy(), |_| async { Ok::<_, Oops>([("k", 0_u64), ("l", 1)]) }).await;
+        assert!(matches!(many, Err(LoadError::Panicked(_))));
+        assert_eq!((cache.stats().load_panics, cache.stats().flights), (2, 0));
+        eventually_async(Duration::from_secs(20), "tickets are given back", async || {
+            !tier.holds_ticket("k") && !tier.holds_ticket("l")
+        })
+        .await;
+        // What is said not to be stored is not asked for what it cannot say.
+        let careful = POLICY.cache_if(|number: &u64| *number > 0).tags_with(|number: &u64| [number.ilog10().to_string()]);
+        assert_eq!(cache.get_or_load("k", careful, zero).await.expect("loaded"), 0);
+
+        let mut guard = cache.guard(["held"]).await.expect("held");
+        let put = std::panic::AssertUnwindSafe(guard.set("held", 0_u64, fussy()));
+        assert!(futures_catch(put).await.is_err());
+        assert!(format!("{guard:?}").contains("keys: 1"), "{guard:?}");
+        guard.release().await.expect("told");
+        assert_eq!(cache.get_or_load("held", POLICY, || async { Ok::<_, Oops>(7_u64) }).await.expect("loaded"), 7);
+        assert_eq!(cache.get("held").await, Some(7_u64));
+    })
+    .await;
+}
+
+/// Awaits what may panic.
+async fn futures_catch<T>(future: std::panic::AssertUnwindSafe<impl Future<Output = T>>) -> std::thread::Result<T> {
+    let mut future = std::pin::pin!(future.0);
+    std::future::poll_fn(move |context| {
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| future.as_mut().poll(context)));
+        match polled {
+            Ok(std::task::Poll::Pending) => std::task::Poll::Pending,
+            Ok(std::task::Poll::Ready(done)) => std::task::Poll::Ready(Ok(done)),
+            Err(panic) => std::task::Poll::Ready(Err(panic)),
+        }
+    })
+    .await
 }

@@ -1,12 +1,12 @@
 //! What the crate warns of, collected for a test. Which warnings there must be is the test's own.
 
 use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 /// The warnings and errors of one thread, a line each. Clones are the same log.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,9 @@ impl Log {
     /// Collects what is logged on this thread, as long as the guard is there.
     #[must_use = "with the guard it ends"]
     pub fn listen(&self) -> DefaultGuard {
+        /// While there is but one listener, what another thread comes to first without one is taken to be of no interest to anybody.
+        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| Dispatch::new(Self::default()));
         tracing::subscriber::set_default(self.clone())
     }
 

@@ -83,7 +83,7 @@ impl<F: Form> Shape<F> {
     where
         ValueOf<F>: Value,
         K: Deref<Target = str>,
-        R: Rules,
+        R: Rules<ValueOf<F>>,
         S: Sharing<F::Error>,
         B: Future<Output = F::Returned>,
     {

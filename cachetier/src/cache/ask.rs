@@ -65,6 +65,8 @@ pub(super) enum Opened<A> {
     Unusable,
     /// Somebody else's, a newer release's or of another type: it stays.
     LeftAlone,
+    /// Of this type with other fields: it stays, unless somebody wants it refreshed.
+    OtherShape,
 }
 
 /// What one call has spent on a key that others are at.
@@ -152,7 +154,12 @@ impl TieredCache {
                         self.shared.habit.note(true);
                         return Asked::Answer(entry, answer);
                     }
-                    Opened::LeftAlone => return Asked::Load(Keep::Local, None),
+                    Opened::OtherShape if options.fresh && options.writes.l2() => {
+                        if let Some(asked) = self.refresh(tier, key, (stamp, None), (flight, options), &mut patience).await {
+                            return asked;
+                        }
+                    }
+                    Opened::LeftAlone | Opened::OtherShape => return Asked::Load(Keep::Local, None),
                     Opened::Stale(stale) if !options.writes.l2() => return Asked::Load(Keep::Local, stale),
                     Opened::Usable(..) | Opened::Unusable if !options.writes.l2() => return Asked::Load(Keep::Local, None),
                     Opened::Usable(entry, _) => {
@@ -433,7 +440,7 @@ impl TieredCache {
             // each other's place would be replaced for ever.
             Err(error) => {
                 self.tell_other_shape::<A::Value>(key, codec, &error);
-                return Opened::LeftAlone;
+                return Opened::OtherShape;
             }
         };
         let answer = A::from(value.clone());

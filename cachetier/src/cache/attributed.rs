@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::answer::Answer;
 use super::call::CallOptions;
 use super::telling::Telling;
-use super::{RulesFor, TieredCache};
+use super::{Rules, TieredCache};
 use crate::error::KeyError;
 use crate::key::{TagHash, check_key, check_prefix};
 use crate::l1::Entry;
@@ -23,7 +23,7 @@ impl TieredCache {
         &self,
         telling: impl Telling<E, T>,
         key: &str,
-        rules: impl RulesFor<A::Value>,
+        rules: impl Rules<A::Value>,
         load: F,
     ) -> impl Future<Output = Result<A, T>>
     where

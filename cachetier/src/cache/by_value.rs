@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::rules::{Tagged, Tags};
-use super::terms::{RulesFor, Terms};
+use super::rules::{Rules, Tagged, Tags};
+use super::terms::Terms;
 use crate::rule::policy::Policy;
 
 /// Rules that look at the value: what [`Policy::ttl_with`], [`Policy::tags_with`] and [`Policy::cache_if`] make of others.
 ///
 /// ```
 /// use std::time::Duration;
-/// use cachetier::{Policy, RulesFor};
+/// use cachetier::{Policy, Rules};
 ///
-/// fn articles() -> impl RulesFor<String> {
+/// fn articles() -> impl Rules<String> {
 ///     let policy = Policy::ttl(Duration::from_secs(60)).tags(["articles"]);
 ///     policy.cache_if(|text: &String| !text.is_empty()).ttl_with(|text: &String| Duration::from_secs(text.len() as u64))
 /// }
@@ -26,26 +26,17 @@ pub struct ByValue<R, F> {
     adapt: F,
 }
 
-impl<V, R: RulesFor<V>, F: Fn(&V, &mut Terms<'_>)> RulesFor<V> for ByValue<R, F> {
-    fn base(&self) -> &Policy {
-        self.rules.base()
+impl<V, R: Rules<V>, F: Fn(&V, &mut Terms<'_>)> Rules<V> for ByValue<R, F> {
+    fn policy(&self) -> &Policy {
+        self.rules.policy()
     }
 
     fn adapt(&self, value: Option<&V>, terms: &mut Terms<'_>) {
         self.rules.adapt(value, terms);
-        if let Some(value) = value {
+        // What is not stored is asked nothing more: whoever says so first keeps the rest from values that they do not fit.
+        if let Some(value) = value.filter(|_| terms.stored) {
             (self.adapt)(value, terms);
         }
-    }
-}
-
-impl<V, R: RulesFor<V>, F: Fn(&V, &mut Terms<'_>)> RulesFor<V> for &ByValue<R, F> {
-    fn base(&self) -> &Policy {
-        RulesFor::<V>::base(*self)
-    }
-
-    fn adapt(&self, value: Option<&V>, terms: &mut Terms<'_>) {
-        (**self).adapt(value, terms);
     }
 }
 
@@ -160,7 +151,7 @@ impl<L: Tags> Tagged<L> {
     /// # use std::time::Duration;
     /// # use cachetier::*;
     /// let policy = Policy::ttl(Duration::from_secs(60));
-    /// let rules = policy.tags(["users"]).tags_with(|name: &String| [format!("initial:{}", &name[..1])]);
+    /// let rules = policy.tags(["users"]).tags_with(|name: &String| [format!("letters:{}", name.len())]);
     /// # let _ = rules;
     /// ```
     pub fn tags_with<V, T: Tags>(self, tags: impl Fn(&V) -> T) -> ByValue<Self, impl Fn(&V, &mut Terms<'_>)> {

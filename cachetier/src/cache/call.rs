@@ -10,9 +10,9 @@ use tokio::time::timeout;
 
 use super::answer::{Answer, Just, Maybe};
 use super::loaded::{LoadContext, Loaded};
+use super::rules::Rules;
 use super::served::{Answered, Served};
 use super::telling::AsLoadError;
-use super::terms::RulesFor;
 use super::{Key, TieredCache, Value};
 use crate::error::LoadError;
 use crate::l1::Entry;
@@ -77,9 +77,10 @@ impl CallOptions {
         Self { reads: Tiers::Both, writes: Tiers::Both, fresh: false, deadline: None }
     }
 
-    /// Where the call looks before it loads. Who loads the key already is waited for in any case.
+    /// Where the call looks before it loads. Who reads or loads the key already is waited for in any case.
     ///
-    /// With [`Tiers::L1`] nothing is asked, and so nothing can be stored in the shared tier either.
+    /// A load without a look at the shared tier stores nothing there; and as a [guard](TieredCache::guard) may hold the key there, what it brings
+    /// is kept here for no longer than [`max_staleness`](crate::CacheBuilder::max_staleness).
     ///
     /// ```
     /// # use cachetier::*;
@@ -108,9 +109,10 @@ impl CallOptions {
     /// Loads in any case, by a load that begins after the call, and stores what that brings in the place of what is there. A `get` finds
     /// nothing then.
     ///
-    /// Meanwhile copies are served, those of other instances until their life is over: where they are wrong,
-    /// [invalidate](TieredCache::invalidate) the key. Who has none waits for this load. If somebody loads the key already, what this call
-    /// loads is returned and not stored.
+    /// Meanwhile what is there is served, and if the load fails it stays. Other instances go on serving their own copies until their life is over:
+    /// where they are wrong, [invalidate](TieredCache::invalidate) the key. What is [not to be stored](crate::Policy::cache_if) invalidates it.
+    /// If somebody loads the key already, what this call loads is returned and not stored; so it is where another program's bytes, or a value of
+    /// another type, stand in the key.
     ///
     /// ```
     /// # use cachetier::*;
@@ -131,7 +133,7 @@ impl CallOptions {
         self.reads.l2() || (self.fresh && self.writes.l2())
     }
 
-    /// How long the call may take. At the end a read finds nothing or fails with [`LoadError::TimedOut`], and its loader, if it runs by then,
+    /// How long the call may take. At the end a read finds nothing or fails with [`LoadError::Deadline`], and its loader, if it runs by then,
     /// is dropped as if the caller had gone: somebody who waits takes over.
     ///
     /// ```
@@ -217,7 +219,7 @@ impl TieredCache {
     pub async fn get_or_load_traced<V, E, F, Fut>(
         &self,
         key: &str,
-        rules: impl RulesFor<V>,
+        rules: impl Rules<V>,
         load: F,
     ) -> Result<Served<V>, LoadError<E>>
     where
@@ -254,7 +256,7 @@ impl Verbs<'_> {
         let key = self.cache.key(key);
         let found = match self.hit(key) {
             Some(found) => found,
-            None => self.in_time(self.cache.look_up::<Just<V>>(key, self.options)).await.ok()??,
+            None => self.in_time(Box::pin(self.cache.look_up::<Just<V>>(key, self.options))).await.ok()??,
         };
         Some(self.served(found, |Just(value)| value))
     }
@@ -279,8 +281,8 @@ impl Verbs<'_> {
     ///
     /// # Errors
     ///
-    /// As [`TieredCache::get_or_load`]; [`LoadError::TimedOut`] also at the deadline.
-    pub async fn get_or_load<V, E, F, Fut>(self, key: &str, rules: impl RulesFor<V>, load: F) -> Result<Served<V>, LoadError<E>>
+    /// As [`TieredCache::get_or_load`]; [`LoadError::Deadline`] at the deadline.
+    pub async fn get_or_load<V, E, F, Fut>(self, key: &str, rules: impl Rules<V>, load: F) -> Result<Served<V>, LoadError<E>>
     where
         V: Value,
         E: Send + Sync + 'static,
@@ -314,7 +316,7 @@ impl Verbs<'_> {
     pub async fn get_or_compute<V, F, Fut>(
         self,
         key: &str,
-        rules: impl RulesFor<V>,
+        rules: impl Rules<V>,
         load: F,
     ) -> Result<Served<V>, LoadError<Infallible>>
     where
@@ -352,7 +354,7 @@ impl Verbs<'_> {
     pub async fn get_or_load_optional<V, E, F, Fut>(
         self,
         key: &str,
-        rules: impl RulesFor<V>,
+        rules: impl Rules<V>,
         load: F,
     ) -> Result<Served<Option<V>>, LoadError<E>>
     where
@@ -389,7 +391,7 @@ impl Verbs<'_> {
     pub async fn get_or_load_with<'k, V, E, F, Fut>(
         self,
         key: &'k str,
-        rules: impl RulesFor<V>,
+        rules: impl Rules<V>,
         load: F,
     ) -> Result<Served<Option<V>>, LoadError<E>>
     where
@@ -408,7 +410,7 @@ impl Verbs<'_> {
         if self.options.looks_here() { self.cache.hit_here(key) } else { None }
     }
 
-    async fn answer<A, E, F, Fut>(self, key: Key<'_>, rules: impl RulesFor<A::Value>, load: F) -> Result<Answered<A>, LoadError<E>>
+    async fn answer<A, E, F, Fut>(self, key: Key<'_>, rules: impl Rules<A::Value>, load: F) -> Result<Answered<A>, LoadError<E>>
     where
         A: Answer,
         E: Send + Sync + 'static,
@@ -420,14 +422,12 @@ impl Verbs<'_> {
             None => self
                 .in_time(self.cache.fetch_as(AsLoadError, self.options, key, rules, load))
                 .await
-                .unwrap_or_else(|limit| Err(LoadError::TimedOut(limit))),
+                .unwrap_or_else(|limit| Err(LoadError::Deadline(limit))),
         }
     }
 
     /// Up to the deadline, if there is one; an error names it.
     async fn in_time<T>(self, call: impl Future<Output = T>) -> Result<T, Duration> {
-        // Boxed: a hit does not carry the state of a miss.
-        let call = Box::pin(call);
         match self.options.deadline {
             Some(limit) => timeout(limit, call).await.map_err(|_| limit),
             None => Ok(call.await),

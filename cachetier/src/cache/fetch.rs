@@ -10,11 +10,11 @@ use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::ask::{Asked, Flight, Keep};
-use super::call::CallOptions;
+use super::call::{CallOptions, Tiers};
 use super::load::{Beside, Limits, LoadId, Lost, Running, is_running, run};
+use super::rules::Rules;
 use super::served::{Answered, Origin};
 use super::telling::{AsLoadError, Failed, Heard, Telling};
-use super::terms::RulesFor;
 use super::{Key, TieredCache};
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Failure, Outcome};
@@ -25,6 +25,7 @@ use crate::l2::Loading;
 use crate::lease::Ticket;
 use crate::rule::policy::Policy;
 use crate::view::Noted;
+use crate::wire::message::Targets;
 
 /// How often a caller waits for flights whose outcome it cannot use before it loads for itself.
 pub(super) const MAX_WAITS: u32 = 16;
@@ -66,7 +67,7 @@ impl TieredCache {
     pub(super) fn fetch<A, E, F, Fut>(
         &self,
         key: Key<'_>,
-        rules: impl RulesFor<A::Value>,
+        rules: impl Rules<A::Value>,
         load: F,
     ) -> impl Future<Output = Result<A, LoadError<E>>>
     where
@@ -85,7 +86,7 @@ impl TieredCache {
         telling: impl Telling<E, T>,
         options: CallOptions,
         key: Key<'_>,
-        rules: impl RulesFor<A::Value>,
+        rules: impl Rules<A::Value>,
         load: F,
     ) -> Result<Answered<A>, T>
     where
@@ -94,7 +95,7 @@ impl TieredCache {
         Fut: Future<Output = Result<A, E>>,
     {
         // In a statement of its own: what is told may not go from thread to thread, and would otherwise live through the load.
-        let found = self.find(key, rules.base(), options, &telling).await?;
+        let found = self.find(key, rules.policy(), options, &telling).await?;
         let (flight, begun, keep, stale) = match found {
             Found::Answer(answer) => return Ok(answer),
             Found::Alone => {
@@ -104,15 +105,43 @@ impl TieredCache {
             Found::Nothing(flight, begun, keep, stale) => (flight, begun, keep, stale),
         };
         let asked = self.now();
-        let (answer, flight) = self.load(key, &telling, Some(flight), || load(stale)).await?;
+        // What its rules say of it is part of the load: theirs is the caller's code, too.
+        let load = async || load(stale).await.map(|answer| (self.terms(&rules, &answer), answer));
+        let ((terms, answer), flight) = self.load(key, &telling, Some(flight), load).await?;
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };
         let cost = asked.until(self.now());
-        let filling = self.fill(&flight, key, &self.terms(&rules, &answer), &begun, keep, (&answer, cost)).await;
+        let filling = self.fill(&flight, key, &terms, &begun, keep, (&answer, cost)).await;
+        if options.fresh && !(filling.keep && options.writes.l1()) {
+            self.outdate(key, filling.storable, options).await;
+        }
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::BeforeInsertion).await;
-        self.land(flight, key, filling.entry, filling.keep && options.writes.l1());
+        let keeps = filling.keep && options.writes.l1() && !(keep == Keep::Briefly && self.has_better(key, options));
+        self.land(flight, key, filling.entry, keeps);
         Ok(Answered::loaded(answer))
+    }
+
+    /// Whether a copy that the call has not looked at serves on, for longer than what may be kept only briefly.
+    fn has_better(&self, key: Key<'_>, options: CallOptions) -> bool {
+        let instance = self.instance();
+        let serves = || instance.l1.peek(key.hash).is_some_and(|entry| entry.would_serve(self.now(), &instance.view));
+        !options.looks_here() && !options.fresh && serves()
+    }
+
+    /// What was there has been found to be outdated, and nothing takes its place here: it is not served again. Where that is because the new
+    /// value cannot be stored, or is not to be, it goes everywhere.
+    async fn outdate(&self, key: Key<'_>, storable: bool, options: CallOptions) {
+        if options.writes == Tiers::Neither {
+            return;
+        }
+        if !storable && options.writes.l2() {
+            // If nobody confirms it, it is told again.
+            let _ = self.bump(Targets { keys: vec![key.text.to_owned()], ..Targets::default() }).await;
+        } else {
+            let instance = self.instance();
+            instance.flights.invalidate(key.hash, |_| true, || instance.l1.drop_entry(key.hash, |_| false));
+        }
     }
 
     /// Looks for the value, in both tiers and in the loads of others.
@@ -126,7 +155,9 @@ impl TieredCache {
         if let Some(found) = self.prove(key, options).await {
             return Ok(Found::Answer(found));
         }
-        self.instance().counters.l1_misses.one();
+        if options.looks_here() {
+            self.instance().counters.l1_misses.one();
+        }
         let mut anew = 0;
         loop {
             if self.fails(policy)
@@ -140,8 +171,8 @@ impl TieredCache {
                 Turn::Alone => return Ok(Found::Alone),
             };
             let Some(begun) = flight.noted().copied() else { return Ok(Found::Alone) };
-            // Another flight may have landed between our look at L1 and our registration.
             if options.looks_here() {
+                // Another flight may have landed between our look at L1 and our registration.
                 if let Some(entry) = self.landed(key) {
                     if let Some(answer) = self.coalesced(&entry) {
                         flight.finish(Outcome::Entry(Arc::clone(&entry)), || {});
@@ -149,7 +180,9 @@ impl TieredCache {
                     }
                     self.tell_other_type::<A>(key, &entry);
                 }
-                if let Some((entry, answer)) = self.still_held(key, &begun).await {
+                if options.reads.l2()
+                    && let Some((entry, answer)) = self.still_held(key, &begun).await
+                {
                     flight.finish(Outcome::Entry(Arc::clone(&entry)), || entry.clear(begun.noted.epoch));
                     return Ok(Found::Answer(Answered::new(answer, Origin::L1, entry)));
                 }
@@ -202,7 +235,13 @@ impl TieredCache {
                 Entered::Lead(flight) => return Ok(Turn::Lead(flight)),
                 Entered::Apart => break,
                 // What it brings may have been read before this call began.
-                Entered::Join(_) if options.fresh => break,
+                Entered::Join(_) if options.fresh => match self.instance().flights.seen(key.hash) {
+                    // Who only reads has nothing to store; those who wait for him wait for this load then.
+                    Some((Purpose::Read, _)) => {
+                        return Ok(Turn::Lead(self.instance().flights.supersede(key.hash, plan::<A>(Purpose::Load, begun), || {})));
+                    }
+                    _ => break,
+                },
                 Entered::Join(flight) => {
                     let Some(landed) = self.landing_of(flight).await else { break };
                     match landed {

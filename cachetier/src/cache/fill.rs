@@ -27,6 +27,8 @@ pub(super) struct Filling {
     pub(super) entry: Arc<Entry>,
     /// Whether it may enter L1.
     pub(super) keep: bool,
+    /// Whether it is of a kind that could be stored at all.
+    pub(super) storable: bool,
 }
 
 /// What can be stored: looked at before anything is, so that a mutation errs before it has done half.
@@ -184,7 +186,7 @@ impl TieredCache {
         // What may not be kept for long is not kept behind that.
         let life = Life { shared: within(shared), local: within(local), stale: if end.is_some() { Duration::ZERO } else { stale } };
         let facts = self.facts(begun, terms, answer, stamp, (life, parcel.size));
-        Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep }
+        Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep, storable: true }
     }
 
     /// Encodes a value and says how long it lives; `Ok(None)` if it is not to be stored at all.
@@ -283,7 +285,7 @@ impl TieredCache {
     pub(super) fn unkept<A: Answer>(&self, begun: &Begun, terms: &Terms<'_>, answer: &A) -> Filling {
         let none = Life { shared: Duration::ZERO, local: Duration::ZERO, stale: Duration::ZERO };
         let facts = self.facts(begun, terms, answer, None, (none, 0));
-        Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep: false }
+        Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep: false, storable: false }
     }
 
     pub(super) fn facts<A: Answer>(

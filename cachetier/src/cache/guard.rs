@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::answer::Just;
 use super::put::Putter;
 use super::write::Delivery;
-use super::{RulesFor, TieredCache, Value};
+use super::{Rules, TieredCache, Value};
 use crate::clock::{Millis, millis};
 use crate::coherence::instance::Instance;
 use crate::coherence::own::{OwnBump, Teller};
@@ -314,16 +314,18 @@ impl WriteGuard {
     ///
     /// [`CacheError::NotHeld`] for a key that the guard does not hold, or no longer; else as [`TieredCache::set`], before anything is
     /// done: the key then stays held.
-    pub async fn set<V: Value>(&mut self, key: &str, value: V, rules: impl RulesFor<V>) -> Result<Delivery, CacheError> {
+    pub async fn set<V: Value>(&mut self, key: &str, value: V, rules: impl Rules<V>) -> Result<Delivery, CacheError> {
         let Some(at) = self.keys.iter().position(|held| held == key) else {
             return Err(CacheError::NotHeld { key: key.to_owned() });
         };
+        let value = Just(value);
+        let terms = self.cache.terms(&rules, &value);
         // Cancel safety: from its first await on, the put answers for the key.
-        let key = self.keys.swap_remove(at);
+        let taken = Taken { key: self.keys.swap_remove(at), from: &mut self.keys };
         let putter = Putter::Guard(self.name, self.noted);
-        let put = Box::pin(self.cache.put(self.cache.key(&key), Just(value), &rules, putter)).await;
+        let put = Box::pin(self.cache.put(self.cache.key(&taken.key), value, &terms, putter)).await;
         if !matches!(put, Ok(Some(_))) {
-            self.keys.push(key);
+            taken.put_back();
         }
         // What is held is served by nobody.
         Ok(put?.unwrap_or(Delivery::Applied(self.noted.born)))
@@ -335,6 +337,27 @@ impl WriteGuard {
         let now = instance.now();
         let lag_end: Option<Millis> = (!lag.is_zero()).then(|| now.after(lag));
         instance.holds.release(hashes, self.name, lag_end, now);
+    }
+}
+
+/// A key that is about to be put, and goes back to those that are held should that panic: what writes a value is the caller's code.
+struct Taken<'a> {
+    key: String,
+    from: &'a mut Vec<String>,
+}
+
+impl Taken<'_> {
+    fn put_back(mut self) {
+        let key = std::mem::take(&mut self.key);
+        self.from.push(key);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.from.push(std::mem::take(&mut self.key));
+        }
     }
 }
 

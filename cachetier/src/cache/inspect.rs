@@ -11,6 +11,7 @@ use crate::l1::Entry;
 use crate::rule::policy::{Content, left};
 use crate::rule::seq::Token;
 use crate::wire::codec::Codec;
+use crate::wire::compress::Payload;
 use crate::wire::envelope::{self, Unreadable};
 use crate::wire::slot::Slot;
 
@@ -260,8 +261,7 @@ impl std::fmt::Debug for EntryFacts {
 
 impl TieredCache {
     /// Says what each tier holds of a key, and who is at work on it: for a page that shows why a read is answered as it is. It serves nothing,
-    /// loads nothing, plants nothing, lengthens no life, and counts as no read, but for one that [evicts](crate::Eviction) by how often an entry
-    /// is asked for.
+    /// loads nothing, plants nothing, lengthens no life, and counts as no read but to [what is evicted first](crate::Eviction).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -316,7 +316,7 @@ impl TieredCache {
             entry: EntryFacts {
                 negative: facts.content == Content::Nothing,
                 age: facts.loaded_at.until(now),
-                life: now.until(facts.deadline),
+                life: entry.life(now),
                 born: facts.born,
                 bytes: facts.size,
                 stamp: facts.stamp.map(|stamp| stamp.0),
@@ -351,6 +351,7 @@ impl TieredCache {
             compressed: head.compressed,
             unmoved: head.born.era == view.era()
                 && !instance.outbox.covers_tags(&tags)
+                && !instance.outbox.covers(key.text, &instance.prefixes(key.text))
                 && view.unmoved_since(head.born.seq, tick, &tags)
                 && view.unmoved_since(head.born.seq, tick, &instance.prefixes(key.text)),
             entry: EntryFacts {
@@ -358,7 +359,7 @@ impl TieredCache {
                 age: Millis(head.created).until(Millis(server_now)),
                 life: life.unwrap_or_default(),
                 born: head.born,
-                bytes: opened.payload.len(),
+                bytes: Payload::of(opened).map_or(opened.payload.len(), |payload| payload.len()),
                 stamp: Some(opened.stamp.0),
                 tags,
                 namespace: self.shared.config.namespace.as_str().into(),

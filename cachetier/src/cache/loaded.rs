@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{Answer, Maybe};
+use super::rules::Rules;
 use super::rules::Tags;
-use super::terms::{RulesFor, Terms};
+use super::terms::Terms;
 use super::{TieredCache, Value};
 use crate::error::LoadError;
 use crate::l1::Entry;
@@ -387,7 +388,7 @@ impl TieredCache {
     pub async fn get_or_load_with<'k, V, E, F, Fut>(
         &self,
         key: &'k str,
-        rules: impl RulesFor<V>,
+        rules: impl Rules<V>,
         load: F,
     ) -> Result<Option<V>, LoadError<E>>
     where

@@ -22,7 +22,9 @@ impl TieredCache {
         if let Some(found) = self.prove(key, options).await {
             return Some(found);
         }
-        self.instance().counters.l1_misses.one();
+        if options.looks_here() {
+            self.instance().counters.l1_misses.one();
+        }
         if check_key(key.text).is_err() || self.closed() || self.shared.tier.is_none() {
             return None;
         }
@@ -101,7 +103,7 @@ impl TieredCache {
                     counters.l2_misses.one();
                     None
                 }
-                Opened::Unusable | Opened::LeftAlone => None,
+                Opened::Unusable | Opened::LeftAlone | Opened::OtherShape => None,
             },
             Slot::Foreign => {
                 self.tell_foreign(key);

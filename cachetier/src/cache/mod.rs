@@ -44,7 +44,7 @@ pub use loaded::{LoadContext, Loaded, StaleValue};
 pub use purge::{Purge, PurgeCounts, PurgeError, PurgeProgress, Purged};
 pub use rules::{Rules, Tagged, Tags};
 pub use served::{Origin, Served, Stale};
-pub use terms::{RulesFor, Terms};
+pub use terms::Terms;
 pub use wait::WaitError;
 pub use write::{Delivery, Removed};
 
@@ -265,10 +265,10 @@ impl TieredCache {
     }
 
     /// What rules say of an answer.
-    fn terms<A: Answer>(&self, rules: &impl RulesFor<A::Value>, answer: &A) -> Terms<'_> {
+    fn terms<A: Answer>(&self, rules: &impl Rules<A::Value>, answer: &A) -> Terms<'_> {
         let mut terms = Terms::of(&self.shared.config.namespace, rules, answer.value());
         answer.adapt(&mut terms);
-        terms.in_order()
+        terms.settled()
     }
 
     fn check_open(&self) -> Result<(), CacheError> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::answer::Just;
 use super::ask::{Flight, entry};
 use super::fill::Parcel;
-use super::terms::{RulesFor, Terms};
+use super::rules::Rules;
+use super::terms::Terms;
 use super::write::Delivery;
 use super::{Key, TieredCache, Value};
 use crate::coherence::own::OwnBump;
@@ -33,13 +34,10 @@ pub(super) enum Putter {
 
 impl TieredCache {
     /// `set`: a value that its rules would not have stored still says that what is there is outdated.
-    pub(super) async fn put_or_drop<V: Value>(
-        &self,
-        key: &str,
-        value: V,
-        rules: &impl RulesFor<V>,
-    ) -> Result<Delivery, CacheError> {
-        match self.put(self.key(key), Just(value), rules, Putter::Anybody).await? {
+    pub(super) async fn put_or_drop<V: Value>(&self, key: &str, value: V, rules: &impl Rules<V>) -> Result<Delivery, CacheError> {
+        let value = Just(value);
+        let terms = self.terms(rules, &value);
+        match self.put(self.key(key), value, &terms, Putter::Anybody).await? {
             Some(delivery) => Ok(delivery),
             None => self.bump(Targets::of_keys([key])?).await,
         }
@@ -50,7 +48,7 @@ impl TieredCache {
         &self,
         key: Key<'_>,
         value: Just<V>,
-        rules: &impl RulesFor<V>,
+        terms: &Terms<'_>,
         putter: Putter,
     ) -> Result<Option<Delivery>, CacheError> {
         self.check_open()?;
@@ -61,8 +59,7 @@ impl TieredCache {
             begun.noted = noted;
         }
         let tier = self.shared.tier.as_ref();
-        let terms = self.terms(rules, &value);
-        let parcel = self.pack(key, &terms, &begun, &value, tier.map(|_| stamp), Duration::ZERO)?;
+        let parcel = self.pack(key, terms, &begun, &value, tier.map(|_| stamp), Duration::ZERO)?;
         let Some(parcel) = parcel else { return Ok(None) };
 
         let plan = Plan { purpose: Purpose::Write, kind: TypeId::of::<V>(), noted: begun };
@@ -80,7 +77,7 @@ impl TieredCache {
                 flight.finish(Outcome::Nothing, || {});
                 return Ok(Some(Delivery::Applied(instance.view.next_alone())));
             }
-            self.settle(flight, key, &terms, &begun, (value, parcel), None);
+            self.settle(flight, key, terms, &begun, (value, parcel), None);
             return Ok(Some(Delivery::Applied(instance.view.known().0)));
         };
 
@@ -111,7 +108,7 @@ impl TieredCache {
         match second_half(tier, ticket, &parcel).await {
             Some(Filled::Stored) => {
                 own.settle(token, Some(stamp));
-                self.settle(flight, key, &terms, &begun, (value, parcel), Some(stamp));
+                self.settle(flight, key, terms, &begun, (value, parcel), Some(stamp));
                 instance.counters.fills.one();
                 Ok(Some(Delivery::Applied(token)))
             }

@@ -6,7 +6,7 @@ use std::future::Future;
 use super::answer::{Answer, Just, Maybe};
 use super::call::CallOptions;
 use super::served::{Answered, Origin};
-use super::{Key, RulesFor, TieredCache, Value};
+use super::{Key, Rules, TieredCache, Value};
 use crate::error::LoadError;
 use crate::key::KeyHash;
 
@@ -78,7 +78,7 @@ impl TieredCache {
     /// [`LoadError::Loader`] if the loader fails: the same error for all who waited, and nothing is stored. Otherwise the loader
     /// panicked, took longer than the load limit, or asked for its own key. [`LoadError::Unproven`] with
     /// [`OnUnreachable::Fail`](crate::OnUnreachable::Fail) alone: then it did not run.
-    pub async fn get_or_load<V, E, F, Fut>(&self, key: &str, rules: impl RulesFor<V>, load: F) -> Result<V, LoadError<E>>
+    pub async fn get_or_load<V, E, F, Fut>(&self, key: &str, rules: impl Rules<V>, load: F) -> Result<V, LoadError<E>>
     where
         V: Value,
         E: Send + Sync + 'static,
@@ -113,7 +113,7 @@ impl TieredCache {
     /// # Errors
     ///
     /// Still: a panic, the load limit, a loader that asked for its own key, or [`LoadError::Unproven`].
-    pub async fn get_or_compute<V, F, Fut>(&self, key: &str, rules: impl RulesFor<V>, load: F) -> Result<V, LoadError<Infallible>>
+    pub async fn get_or_compute<V, F, Fut>(&self, key: &str, rules: impl Rules<V>, load: F) -> Result<V, LoadError<Infallible>>
     where
         V: Value,
         F: FnOnce() -> Fut,
@@ -153,7 +153,7 @@ impl TieredCache {
     pub async fn get_or_load_optional<V, E, F, Fut>(
         &self,
         key: &str,
-        rules: impl RulesFor<V>,
+        rules: impl Rules<V>,
         load: F,
     ) -> Result<Option<V>, LoadError<E>>
     where

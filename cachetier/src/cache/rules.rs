@@ -1,51 +1,79 @@
-//! What a call says of the entry it may store: its policy and its tags. Asked only when something is stored.
+//! What a call says of the entry it may store: its policy and its tags, and what the value itself decides.
 
+use super::terms::Terms;
 use crate::rule::policy::Policy;
 
-/// The life and the tags of what a call stores.
-///
-/// A [`Policy`] alone is one without tags; [`Policy::tags`] adds them. A type of one's own can say both for a kind of entries:
+/// How values of the type `V` are stored: what a call says of the entry it may store. A [`Policy`] alone is that, without tags;
+/// [`Policy::tags`] adds them; [`Policy::ttl_with`], [`Policy::tags_with`] and [`Policy::cache_if`] look at the value. By reference they serve
+/// many calls. A type of one's own can say all of it for a kind of entries:
 ///
 /// ```
 /// use std::time::Duration;
-/// use cachetier::{Policy, Rules, TieredCache};
+/// use cachetier::{Policy, Rules, Terms, TieredCache};
+/// use serde::{Deserialize, Serialize};
 ///
-/// struct OfOrg(u64);
+/// #[derive(Clone, Serialize, Deserialize)]
+/// struct Order {
+///     customer: u64,
+///     open: bool,
+/// }
 ///
-/// impl Rules for OfOrg {
+/// struct Orders;
+///
+/// impl Rules<Order> for Orders {
 ///     fn policy(&self) -> &Policy {
-///         const POLICY: &Policy = &Policy::ttl(Duration::from_secs(300));
-///         POLICY
+///         const HOUR: &Policy = &Policy::ttl(Duration::from_secs(3_600));
+///         HOUR
 ///     }
 ///
-///     fn each_tag(&self, tag: &mut dyn FnMut(&str)) {
-///         tag(&format!("org:{}", self.0));
+///     fn adapt(&self, order: Option<&Order>, terms: &mut Terms<'_>) {
+///         let Some(order) = order else { return };
+///         terms.tag(&format!("customer:{}", order.customer));
+///         if order.open {
+///             terms.ttl(Duration::from_secs(10));
+///         }
 ///     }
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let cache = TieredCache::builder("shop").build().await?;
-/// cache.set("user:42", 1_u32, OfOrg(7)).await?;
-/// cache.invalidate_tag("org:7").await?;
-/// assert_eq!(cache.get::<u32>("user:42").await, None);
+/// cache.set("order:1", Order { customer: 7, open: true }, Orders).await?;
+/// cache.invalidate_tag("customer:7").await?;
+/// assert!(cache.get::<Order>("order:1").await.is_none());
 /// # Ok(())
 /// # }
 /// ```
-pub trait Rules {
-    /// The entry's life.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say how a `{V}` is stored",
+    label = "expected a `Policy`, with tags or without",
+    note = "closures given to `ttl_with`, `tags_with` and `cache_if` take a reference to the very type that is cached"
+)]
+pub trait Rules<V> {
+    /// The policy that copies are read by, and by which is stored what [`adapt`](Rules::adapt) says nothing of.
     fn policy(&self) -> &Policy;
 
-    /// Hands each tag to `tag`.
-    fn each_tag(&self, tag: &mut dyn FnMut(&str));
+    /// Says how this value is stored; `None` where it is that there is none. Asked when a value has been loaded or is put, and not by a hit. A
+    /// panic is that of the load.
+    fn adapt(&self, value: Option<&V>, terms: &mut Terms<'_>);
 }
 
-impl Rules for Policy {
+impl<V> Rules<V> for Policy {
     fn policy(&self) -> &Policy {
         self
     }
 
-    fn each_tag(&self, _: &mut dyn FnMut(&str)) {}
+    fn adapt(&self, _: Option<&V>, _: &mut Terms<'_>) {}
+}
+
+impl<V, R: Rules<V> + ?Sized> Rules<V> for &R {
+    fn policy(&self) -> &Policy {
+        (**self).policy()
+    }
+
+    fn adapt(&self, value: Option<&V>, terms: &mut Terms<'_>) {
+        (**self).adapt(value, terms);
+    }
 }
 
 /// A [`Policy`] with tags: see [`Policy::tags`].
@@ -126,22 +154,12 @@ impl<T: Tags + ?Sized> Tags for &T {
     }
 }
 
-impl<T: Tags> Rules for Tagged<T> {
+impl<V, T: Tags> Rules<V> for Tagged<T> {
     fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    fn each_tag(&self, tag: &mut dyn FnMut(&str)) {
-        self.tags.each(tag);
-    }
-}
-
-impl<R: Rules + ?Sized> Rules for &R {
-    fn policy(&self) -> &Policy {
-        (**self).policy()
-    }
-
-    fn each_tag(&self, tag: &mut dyn FnMut(&str)) {
-        (**self).each_tag(tag);
+    fn adapt(&self, _: Option<&V>, terms: &mut Terms<'_>) {
+        self.tags.each(&mut |tag| terms.tag(tag));
     }
 }

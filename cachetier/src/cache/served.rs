@@ -56,7 +56,7 @@ pub enum Origin {
     L1,
     /// The shared tier had it.
     L2,
-    /// It was loaded: by this call, or by one in this instance that it waited for.
+    /// It was loaded or put: by this call, or by one in this instance that it waited for.
     Loader,
 }
 
@@ -139,7 +139,7 @@ impl<A: Answer> Answered<A> {
     pub(super) fn served<V>(self, now: Millis, view: &View, value: impl FnOnce(A) -> V) -> Served<V> {
         let Self { answer, origin, entry } = self;
         let age = entry.as_ref().map_or(Duration::ZERO, |entry| entry.facts.loaded_at.until(now));
-        let unproven = origin == Origin::L1 && entry.is_some_and(|entry| entry.lacks_proof(now, view));
+        let unproven = origin != Origin::L2 && entry.is_some_and(|entry| entry.lacks_proof(now, view));
         Served { value: value(answer), origin, age, stale: unproven.then_some(Stale::Unproven) }
     }
 }

@@ -1,7 +1,7 @@
 //! Mutations: invalidations of every kind, and `set`, whose story is in `put.rs`. How a bump comes to its outcome, also when its caller is
 //! dropped, is `coherence/own.rs`'s.
 
-use super::{RulesFor, TieredCache, Value};
+use super::{Rules, TieredCache, Value};
 use crate::coherence::own::{self, Teller, bump, bump_counting};
 use crate::error::CacheError;
 use crate::rule::seq::Token;
@@ -190,7 +190,7 @@ impl TieredCache {
     ///
     /// let unchanged = async |context: LoadContext<'_, String>| match context.stale() {
     ///     Some(stale) => Ok(stale.not_modified()),
-    ///     None => Err("it was kept"),
+    ///     None => Err(std::io::Error::other("it was kept")),
     /// };
     /// assert_eq!(cache.get_or_load_with("page:7", policy, unchanged).await?, Some("<html>..".to_owned()));
     /// # Ok(())
@@ -344,7 +344,7 @@ impl TieredCache {
     ///
     /// Before anything is done: an unusable key or policy, too many tags, a value too large or one that the codec cannot carry,
     /// [`CacheError::Closed`] after a close.
-    pub async fn set<V: Value>(&self, key: &str, value: V, rules: impl RulesFor<V>) -> Result<Delivery, CacheError> {
+    pub async fn set<V: Value>(&self, key: &str, value: V, rules: impl Rules<V>) -> Result<Delivery, CacheError> {
         Box::pin(self.put_or_drop(key, value, &rules)).await
     }
 

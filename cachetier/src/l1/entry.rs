@@ -124,6 +124,11 @@ impl Entry {
         true
     }
 
+    /// For how long it may still be served.
+    pub(crate) fn life(&self, now: Millis) -> Duration {
+        if self.expired.load(Ordering::Acquire) { Duration::ZERO } else { now.until(self.facts.deadline) }
+    }
+
     pub(super) fn freshness(&self, now: Millis) -> Freshness {
         let idle = self.facts.idle_limit.map(|limit| (Millis(self.read_at.load(Ordering::Relaxed)), limit));
         let expired = self.expired.load(Ordering::Acquire);

@@ -107,7 +107,7 @@ impl TieredCache {
                     batch.answer(led.asked.place, answer);
                     self.land(led.flight, key, entry, true);
                 }
-                Opened::LeftAlone => looked.load(led, Keep::Local),
+                Opened::LeftAlone | Opened::OtherShape => looked.load(led, Keep::Local),
                 Opened::Stale(_) => looked.stale.push((led, stamp)),
                 Opened::Unusable => looked.unusable.push((led, stamp)),
             },

@@ -16,7 +16,7 @@ use super::super::ask::{Flight, Keep, POLL};
 use super::super::fetch::{Called, MAX_ANEW, MAX_WAITS, Waiting, plan};
 use super::super::load::is_running;
 use super::super::telling::{AsLoadError, Heard, Telling as _};
-use super::super::{RulesFor, TieredCache, Value};
+use super::super::{Rules, TieredCache, Value};
 use super::keys::{Asked, Batch};
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Outcome};
@@ -65,7 +65,7 @@ impl TieredCache {
     pub(super) async fn fetch_many<V, E, L, N, F, Fut>(
         &self,
         batch: &mut Batch<'_, V>,
-        rules: &impl RulesFor<V>,
+        rules: &impl Rules<V>,
         mut load: F,
     ) -> Result<(), LoadError<E>>
     where
@@ -83,11 +83,11 @@ impl TieredCache {
         let mut open = Open { led: Vec::new(), alone: Vec::new(), awaited: VecDeque::new() };
         let (mut anew, mut pause) = (0, POLL.0);
         loop {
-            if !batch.open.is_empty() && self.fails(rules.base()) {
+            if !batch.open.is_empty() && self.fails(rules.policy()) {
                 return Err(LoadError::Unproven);
             }
             self.enter_many(batch, &mut open)?;
-            let mut to_load = self.ask_many(batch, &mut open, rules.base()).await;
+            let mut to_load = self.ask_many(batch, &mut open, rules.policy()).await;
             if anew < MAX_ANEW && self.begin_anew(batch, &mut to_load) {
                 anew += 1;
             }

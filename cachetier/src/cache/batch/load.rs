@@ -10,7 +10,7 @@ use super::super::fill::{Filling, Ready};
 use super::super::load::{Beside, Limits, Lost, Running, run};
 use super::super::telling::{AsLoadError, Failed, Telling as _};
 use super::super::terms::Terms;
-use super::super::{RulesFor, TieredCache, Value};
+use super::super::{Rules, TieredCache, Value};
 use super::fetch::{Open, ToLoad};
 use super::keys::{Asked, Batch};
 use crate::all::all;
@@ -24,6 +24,9 @@ use crate::unhashed::BuildUnhashed;
 
 /// What a loader has brought, by key: nothing where it has named none.
 type Brought<V> = HashMap<KeyHash, Option<V>, BuildUnhashed>;
+
+/// The same as answers, with what the rules say of each.
+type Ruled<'c, V> = HashMap<KeyHash, (Maybe<V>, Terms<'c>), BuildUnhashed>;
 
 /// One that is to be stored, and its answer.
 struct Stored<'a, 'c, V> {
@@ -40,7 +43,7 @@ impl TieredCache {
         batch: &mut Batch<'a, V>,
         open: &mut Open<'a>,
         mut to_load: Vec<ToLoad<'a>>,
-        rules: &impl RulesFor<V>,
+        rules: &impl Rules<V>,
         load: &mut F,
     ) -> Result<(), LoadError<E>>
     where
@@ -75,8 +78,16 @@ impl TieredCache {
         for asked in &wanted {
             self.note_load(asked.key, Loading::Begun);
         }
-        // What it returns is taken apart within the guarded load: to iterate over it may run the caller's code, too.
-        let loaded = run(running, limits, &mut watch, async || load(names).await.map(|loaded| self.sorted(loaded, empty))).await;
+        // What it returns is taken apart within the guarded load: to iterate over it may run the caller's code, too, and so do the rules.
+        let with_terms = |(key, value)| {
+            let answer = Maybe(value);
+            let terms = self.terms(rules, &answer);
+            (key, (answer, terms))
+        };
+        let load = async || {
+            load(names).await.map(|loaded| self.sorted(loaded, empty).into_iter().map(with_terms).collect::<Ruled<'_, V>>())
+        };
+        let loaded = run(running, limits, &mut watch, load).await;
         let to_load = watch.to_load;
         let came = if loaded.is_ok() { Loading::Ended } else { Loading::Failed };
         for asked in &wanted {
@@ -101,9 +112,10 @@ impl TieredCache {
             }
         };
         for asked in alone {
-            batch.answer(asked.place, Maybe(brought.remove(&asked.key.hash).flatten()));
+            let answer = brought.remove(&asked.key.hash).map_or(Maybe(None), |(answer, _)| answer);
+            batch.answer(asked.place, answer);
         }
-        self.keep_many(batch, to_load, &mut brought, rules, asked.until(self.now())).await;
+        self.keep_many(batch, to_load, &mut brought, asked.until(self.now())).await;
         Ok(())
     }
 
@@ -123,8 +135,7 @@ impl TieredCache {
         &self,
         batch: &mut Batch<'a, V>,
         to_load: Vec<ToLoad<'a>>,
-        brought: &mut Brought<V>,
-        rules: &impl RulesFor<V>,
+        brought: &mut Ruled<'_, V>,
         cost: Duration,
     ) {
         let (mut step, mut bytes, mut silent) = (Vec::new(), 0_usize, false);
@@ -132,8 +143,8 @@ impl TieredCache {
         let mut to_load = to_load.into_iter().peekable();
         while let Some(one) = to_load.next() {
             let key = one.led.asked.key;
-            let answer = Maybe(brought.remove(&key.hash).flatten());
-            let terms = self.terms(rules, &answer);
+            // Each key is led once, so it is there.
+            let Some((answer, terms)) = brought.remove(&key.hash) else { continue };
             match self.ready(&one.led.flight, key, &terms, &one.led.begun, one.keep, (&answer, cost)) {
                 Ok(ready) => {
                     bytes = bytes.saturating_add(ready.parcel.bytes.len());

@@ -11,7 +11,7 @@ use std::future::Future;
 
 use self::keys::Batch;
 use super::write::Delivery;
-use super::{RulesFor, TieredCache, Value};
+use super::{Rules, TieredCache, Value};
 use crate::all::all;
 use crate::error::{CacheError, LoadError};
 use crate::key::KeyHash;
@@ -93,7 +93,7 @@ impl TieredCache {
     pub async fn get_or_load_many<V, E, L, N, F, Fut>(
         &self,
         keys: impl IntoIterator<Item = impl AsRef<str>>,
-        rules: impl RulesFor<V>,
+        rules: impl Rules<V>,
         load: F,
     ) -> Result<Vec<Option<V>>, LoadError<E>>
     where
@@ -138,7 +138,7 @@ impl TieredCache {
     pub async fn set_many<K: AsRef<str>, V: Value>(
         &self,
         entries: impl IntoIterator<Item = (K, V)>,
-        rules: impl RulesFor<V>,
+        rules: impl Rules<V>,
     ) -> Vec<Result<Delivery, CacheError>> {
         let entries: Vec<(K, V)> = entries.into_iter().collect();
         let mut deliveries = Vec::with_capacity(entries.len());
