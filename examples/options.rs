@@ -26,6 +26,7 @@ struct Db(AtomicU64);
 
 impl Db {
     async fn price(&self) -> Result<u64, std::io::Error> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
         Ok(100 + self.0.fetch_add(1, Ordering::SeqCst))
     }
 }
@@ -59,11 +60,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         db.price().await
     };
     let late = cache.with(HURRIED).get_or_load("price:11", POLICY, slow).await;
-    println!("in a hurry: {}", late.expect_err("it takes five seconds"));
+    match late {
+        Ok(price) => println!("in a hurry: {}", price.value),
+        Err(late) => println!("in a hurry: {late}"),
+    }
 
     let found = cache.inspect("price:9").await?;
     println!("{found:#?}");
-    let copy = found.here.expect("it was loaded a moment ago");
-    assert!(copy.serves && copy.entry.carries("prices"));
+    assert!(found.here.is_some_and(|copy| copy.serves && copy.entry.carries("prices")));
     Ok(cache.close(Duration::from_secs(1)).await?)
 }

@@ -35,6 +35,7 @@ enum Response {
 impl Upstream {
     /// `GET`, with `If-None-Match` if there is a tag.
     async fn get(&self, path: &str, if_none_match: Option<&str>) -> Result<Response, std::io::Error> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
         let version = self.version.load(Ordering::SeqCst);
         let etag = format!("v{version}");
         if path == "/missing" {
