@@ -195,8 +195,8 @@ mod wire;
 
 pub use cache::{
     AtWork, ByValue, CacheBuilder, CallOptions, CopyHere, Delivery, EntryFacts, InSharedTier, Inspection, LoadContext, Loaded,
-    Origin, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Rules, Served, Stale, StaleValue, Tagged, Tags, Terms,
-    TieredCache, Tiers, UnderWay, Value, Verbs, WaitError, WriteGuard,
+    Local, Origin, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Rules, Served, Stale, StaleValue, Tagged, Tags,
+    Terms, TieredCache, Tiers, UnderWay, Value, Verbs, WaitError, WriteGuard,
 };
 /// ```
 /// use cachetier::{KeyPart, KeyText};

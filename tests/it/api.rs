@@ -10,9 +10,9 @@ use cachetier::testing::{Event, Group, GroupBuilder, Source, SourceError, Tally,
 use cachetier::{
     AlreadyInstalled, AtWork, CacheBuilder, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, ConfigError,
     CopyHere, Delivery, EntryFacts, Era, Eviction, InProcess, InSharedTier, Inspection, Invalidator, InvalidatorBuilder,
-    InvalidatorStats, KeyError, KeyText, Lag, LoadContext, LoadError, Loaded, ManualClock, OnRestart, OnUnreachable, Origin, Plan,
-    Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Seq, Served, SharedError, Stale, StaleValue,
-    Stats, Tagged, Terms, TieredCache, Tiers, Token, TokenError, UnderWay, Verbs, WaitError, WriteGuard,
+    InvalidatorStats, KeyError, KeyText, Lag, LoadContext, LoadError, Loaded, Local, ManualClock, OnRestart, OnUnreachable, Origin,
+    Plan, Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Seq, Served, SharedError, Stale,
+    StaleValue, Stats, Tagged, Terms, TieredCache, Tiers, Token, TokenError, UnderWay, Verbs, WaitError, WriteGuard,
 };
 
 /// Goes to any thread, and is used by several at once.
@@ -63,6 +63,7 @@ fn public_types_are_sent_shared_and_cloned() {
     data::<Origin>();
     data::<Stale>();
     handle::<Verbs<'static>>();
+    handle::<Local<'static>>();
     data::<Inspection>();
     data::<CopyHere>();
     data::<EntryFacts>();
@@ -132,6 +133,8 @@ async fn what_async_functions_return_can_be_spawned() {
     sent(verbs.get_or_load_optional("b", policy, || async { Ok::<_, Infallible>(None::<u32>) })).await.unwrap();
     sent(verbs.get_or_load_with("a", policy, async |_| Ok::<_, Infallible>(Loaded::new(1_u32)))).await.unwrap();
     sent(cache.get_or_load_traced("a", policy, || async { Ok::<_, Infallible>(1_u32) })).await.unwrap();
+    sent(cache.local().get_or_load("l", policy, || async { Ok::<_, Infallible>(std::sync::Weak::<u8>::new()) })).await.unwrap();
+    sent(cache.local().get_or_compute("l", policy, || async { std::sync::Weak::<u8>::new() })).await.unwrap();
     assert!(sent(cache.inspect("a")).await.unwrap().here.is_some());
     let rules = policy.tags(["t"]).ttl_with(|_: &u32| LIMIT).tags_with(|_: &u32| ["u"]).cache_if(|_: &u32| true);
     let loaded = async |_: LoadContext<'_, u32>| Ok::<_, Infallible>(Loaded::new(6_u32));

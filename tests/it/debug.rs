@@ -120,6 +120,7 @@ async fn handles(shown: &mut Shown) {
     shown.debug("CallOptions", &options);
     shown.debug("Tiers", &Tiers::Both);
     shown.debug("Verbs", &cache.with(options));
+    shown.debug("Local", &cache.local());
     cache.set(KEY, "cached-value".to_owned(), policy.tags([KEY])).await.unwrap();
     assert!(tier.holds_value(&format!("ct:debug:v:{KEY}")));
     let served = cache.with(CallOptions::new()).get::<String>(KEY).await.unwrap();

@@ -56,6 +56,11 @@ pub(crate) trait Answer: Sized {
         None
     }
 
+    /// How many bytes it counts as where it is not encoded, if it knows.
+    fn bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// What it says itself of how it is stored.
     fn adapt(&self, _: &mut Terms<'_>) {}
 

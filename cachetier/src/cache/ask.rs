@@ -100,6 +100,7 @@ impl TieredCache {
         }
         let here = self.fallback::<A>(key);
         let tier = match self.unasked(flight, key, begun) {
+            Ok(tier) if options.unshared => return Asked::Load(self.keep_unshared(tier, key).await, None),
             Ok(tier) if options.asks() => tier,
             // As where it cannot be asked.
             Ok(_) => return Asked::Load(Keep::Briefly, here),
@@ -182,6 +183,15 @@ impl TieredCache {
                     }
                 },
             }
+        }
+    }
+
+    /// What may be kept of a value that the shared tier has no part in: nothing while a guard holds its key.
+    async fn keep_unshared(&self, tier: &Arc<Tier>, key: Key<'_>) -> Keep {
+        match self.read_first(tier, key).await {
+            Look::Held(held) if Slot::of(&held) == Slot::Hold => Keep::Nothing,
+            Look::Held(_) | Look::Absent => Keep::Local,
+            Look::Load(keep) => keep,
         }
     }
 

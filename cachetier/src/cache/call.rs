@@ -69,12 +69,14 @@ pub struct CallOptions {
     pub(super) writes: Tiers,
     pub(super) fresh: bool,
     pub(super) deadline: Option<Duration>,
+    /// Whether the values are such that only this instance can hold them.
+    pub(super) unshared: bool,
 }
 
 impl CallOptions {
     /// Those of every other call.
     pub const fn new() -> Self {
-        Self { reads: Tiers::Both, writes: Tiers::Both, fresh: false, deadline: None }
+        Self { reads: Tiers::Both, writes: Tiers::Both, fresh: false, deadline: None, unshared: false }
     }
 
     /// Where the call looks before it loads. Who reads or loads the key already is waited for in any case.
@@ -122,6 +124,9 @@ impl CallOptions {
         self.fresh = true;
         self
     }
+
+    /// Those of a call for a value that only this instance can hold.
+    pub(super) const LOCAL: Self = Self { unshared: true, ..Self::new().reads(Tiers::L1).writes(Tiers::L1) };
 
     /// Whether this instance's copies may answer.
     pub(super) const fn looks_here(self) -> bool {

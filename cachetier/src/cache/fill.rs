@@ -210,6 +210,10 @@ impl TieredCache {
             return Err(CacheError::TooManyTags { tags: terms.tags.len(), limit: config.max_tags });
         }
         let mut parcel = Parcel { life, size: 0, bytes: Vec::new(), again: false };
+        if let Some(bytes) = answer.bytes() {
+            parcel.size = bytes;
+            return Ok(Some(parcel));
+        }
         let Some(codec) = config.codec else { return Ok(Some(parcel)) };
         let unencodable = |error: &dyn std::fmt::Display| CacheError::Encode(error.to_string().into());
         let too_large =
