@@ -4,9 +4,12 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
-use cachetier::{CacheBuilder, CacheError, Policy, Rules, TieredCache};
+use cachetier::{
+    CacheBuilder, CacheError, CallOptions, Codec, Delivery, LoadContext, Loaded, Policy, Rules, Served, TieredCache, Tiers,
+};
 use cachetier_tests::{Oops, Tier, over_each};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -98,19 +101,53 @@ async fn the_longest_duration_overflows_nothing() {
     .await;
 }
 
-/// A load with these rules answers, is counted and kept nowhere; a `set` with them is the error.
+/// A load with these rules answers, is counted and kept nowhere, by whatever verb; a `set` with them is the error.
 async fn answered_and_not_stored(tier: &Tier, cache: &TieredCache, key: &str, rules: impl Rules<u64>, error: &str) {
-    for _ in 0..2 {
+    let rules = &rules;
+    let load = async || Ok::<_, Oops>(1_u64);
+    let check = async |verb: &str, read: Pin<Box<dyn Future<Output = Option<u64>> + '_>>| {
         let before = cache.stats();
-        assert_eq!(cache.get_or_load(key, &rules, async || Ok::<_, Oops>(1_u64)).await.ok(), Some(1), "{error}");
+        assert_eq!(read.await, Some(1), "{verb}: {error}");
         let after = cache.stats();
-        assert_eq!((after.loads, after.not_stored), (before.loads + 1, before.not_stored + 1), "{error}");
-        assert_eq!(cache.get::<u64>(key).await, None, "{error}");
-        assert!(!tier.holds_value(key), "{error}");
+        assert_eq!((after.loads, after.not_stored), (before.loads + 1, before.not_stored + 1), "{verb}: {error}");
+        assert_eq!((cache.get::<u64>(key).await, cache.get_many::<u64>([key]).await), (None, vec![None]), "{verb}: {error}");
+        assert!(!tier.holds_value(key) && after.flights == 0, "{verb}: {error}");
+    };
+    for _ in 0..2 {
+        check("get_or_load", Box::pin(async { cache.get_or_load(key, rules, load).await.ok() })).await;
+        check("optional", Box::pin(async { cache.get_or_load_optional(key, rules, async || Ok::<_, Oops>(Some(1))).await.ok()? }))
+            .await;
+        let with = async |_: LoadContext<'_, u64>| Ok::<_, Oops>(Loaded::new(1));
+        check("with", Box::pin(async { cache.get_or_load_with(key, rules, with).await.ok()? })).await;
+        let many = async |keys: Vec<String>| Ok::<_, Oops>(keys.into_iter().map(|key| (key, 1_u64)).collect::<Vec<_>>());
+        check("many", Box::pin(async { cache.get_or_load_many([key, key], rules, many).await.ok()?.pop()? })).await;
+        let usual = CallOptions::new();
+        for options in [usual, usual.fresh(), usual.reads(Tiers::L2), usual.writes(Tiers::L2), usual.deadline(60 * SECOND)] {
+            let call = cache.with(options);
+            let read = async { call.get_or_load(key, rules, load).await.ok().map(Served::into_value) };
+            check(&format!("{options:?}"), Box::pin(read)).await;
+        }
     }
-    let put = cache.set(key, 1_u64, rules).await;
-    assert_eq!(put.map_err(|error| error.to_string()), Err(error.to_owned()));
+    let refused = |put: Result<Delivery, CacheError>| assert_eq!(put.map_err(|error| error.to_string()), Err(error.to_owned()));
+    refused(cache.set(key, 1_u64, rules).await);
+    cache.set_many([(key, 1_u64), (key, 2)], rules).await.into_iter().for_each(refused);
     assert_eq!(cache.get::<u64>(key).await, None, "{error}");
+    if let Ok(mut guard) = cache.guard([key]).await {
+        refused(guard.set(key, 1_u64, rules).await);
+        guard.release().await.expect("told");
+    }
+}
+
+/// Runs `body` over each kind of cache, with each codec where there is one to write to.
+async fn over_each_codec(body: impl AsyncFn(&Tier, CacheBuilder)) {
+    over_each(async |tier| {
+        let codecs = [Codec::Postcard, Codec::Bincode, Codec::Json, Codec::MessagePack];
+        for codec in codecs.into_iter().take(if tier.is_shared() { codecs.len() } else { 1 }) {
+            println!("{codec:?}");
+            body(tier, tier.builder().codec(codec)).await;
+        }
+    })
+    .await;
 }
 
 fn tags(count: usize) -> Vec<String> {
@@ -119,8 +156,8 @@ fn tags(count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn what_cannot_be_stored_is_returned_and_counted() {
-    over_each(async |tier| {
-        let cache = &tier.cache().await;
+    over_each_codec(async |tier, builder| {
+        let cache = &builder.build().await.expect("built");
         let zero = Policy::ttl(Duration::ZERO);
         answered_and_not_stored(tier, cache, "a", zero, "unusable policy: ttl is 0 s, expected a duration above 0").await;
         let above = Policy::ttl(SECOND).l1_ttl(2 * SECOND);
@@ -133,6 +170,8 @@ async fn what_cannot_be_stored_is_returned_and_counted() {
         let text = "unusable key: the key has 4097 bytes, expected at most 4096";
         answered_and_not_stored(tier, cache, &"k".repeat(4_097), POLICY, text).await;
         answered_and_not_stored(tier, cache, &format!("{}ä", "k".repeat(4_095)), POLICY, text).await;
+        let text = "unusable key: the key has 10240 bytes, expected at most 4096";
+        answered_and_not_stored(tier, cache, &"k".repeat(10 << 10), POLICY, text).await;
     })
     .await;
 }
@@ -154,8 +193,10 @@ async fn the_most_tags_are_stored_and_a_repeated_one_counts_once() {
 
 #[tokio::test]
 async fn a_value_above_the_limit_is_returned_and_counted() {
-    over_each(async |tier| {
-        let cache = tier.builder().max_value_bytes(100).build().await.expect("built");
+    over_each_codec(async |tier, builder| {
+        let cache = builder.max_value_bytes(100).build().await.expect("built");
+        // The next one begins with what this one leaves.
+        cache.invalidate("k").await.expect("told");
         for times in 1..=2 {
             let loaded = cache.get_or_load("k", POLICY, async || Ok::<_, Oops>("x".repeat(200))).await;
             assert_eq!(loaded.expect("loaded").len(), 200);

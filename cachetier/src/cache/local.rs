@@ -30,7 +30,7 @@ use crate::rule::policy::Policy;
 ///
 /// type Discount = Arc<dyn Fn(u64) -> u64 + Send + Sync>;
 ///
-/// let half: Discount = cache.local().get_or_compute("discount:7", policy, || async { Arc::new(|price| price / 2) as Discount }).await?;
+/// let half: Discount = cache.local().get_or_compute("discount:7", policy, || async { Arc::new(|price: u64| price / 2) as Discount }).await?;
 /// assert_eq!(half(8), 4);
 /// # Ok(())
 /// # }
