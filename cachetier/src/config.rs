@@ -98,6 +98,8 @@ pub(crate) struct Config {
     pub(crate) max_guarded: usize,
     /// The largest encoded value.
     pub(crate) max_value: usize,
+    /// How many bytes may be on their way to the shared tier behind callers' backs.
+    pub(crate) write_behind: usize,
     pub(crate) max_tags: usize,
     /// Cells of the tag table.
     pub(crate) cells: u32,
@@ -139,6 +141,7 @@ impl Config {
             guard_limit: Duration::from_secs(30),
             max_guarded: 1_000,
             max_value: 8 << 20,
+            write_behind: 0,
             max_tags: crate::wire::envelope::MAX_TAGS,
             cells: 1 << 18,
             outbox: 100_000,

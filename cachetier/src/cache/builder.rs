@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::behind::Behind;
 use super::over::{Over, begin_without};
 use super::sweep::sweep;
 use super::{Shared, TieredCache};
@@ -360,6 +361,22 @@ impl CacheBuilder {
         self
     }
 
+    /// Answers who has loaded a key before the shared tier has stored it, as long as at most so many bytes are on their way there; what is beyond
+    /// that is waited for. Defaults to 0: each fill is waited for.
+    ///
+    /// It saves a caller that misses the trip of the fill, about as long as one of a `SET`. Until the answer comes the copy of this instance is
+    /// one that is kept for [`max_staleness`](CacheBuilder::max_staleness) at most, and goes if the fill is refused. [`flush`](TieredCache::flush)
+    /// waits for what is on its way. Batches, calls that are [fresh](crate::CallOptions::fresh), and `set` wait in any case.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").write_behind(8 << 20);
+    /// ```
+    pub fn write_behind(mut self, bytes: usize) -> Self {
+        self.config.write_behind = bytes;
+        self
+    }
+
     /// The size of the tag table, in cells of eight bytes, rounded up to a power of two: more make needless misses rarer where many
     /// tags are invalidated; [`Stats::table_needless_ppm`](crate::Stats::table_needless_ppm) says about how many there are, and from 5 % on
     /// a warning does. Defaults to 262,144, which is 2 MiB.
@@ -455,6 +472,7 @@ impl CacheBuilder {
                 tier,
                 stamps,
                 habit: Habit::default(),
+                behind: Behind::default(),
                 read_back: OnceByType::default(),
                 renewal,
                 tasks,

@@ -111,7 +111,20 @@ impl TieredCache {
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };
         let cost = asked.until(self.now());
-        let filling = self.fill(&flight, key, &terms, &begun, keep, (&answer, cost)).await;
+        let filling = match self.ready(&flight, key, &terms, &begun, keep, (&answer, cost)) {
+            Ok(ready) => {
+                if let Some(room) = self.room_behind(&ready).filter(|_| !options.fresh) {
+                    self.fill_behind(room, (flight, key), (ready, &terms), &begun, (&answer, options.writes.l1()));
+                    return Ok(Answered::loaded(answer));
+                }
+                self.fill(ready, &terms, &begun, &answer).await
+            }
+            // Not remembered by policy, or not storable.
+            Err(ticket) => {
+                drop(ticket);
+                self.unkept(&begun, &terms, &answer)
+            }
+        };
         if options.fresh && !(filling.keep && options.writes.l1()) {
             self.outdate(key, filling.storable, options).await;
         }

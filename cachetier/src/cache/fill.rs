@@ -62,6 +62,11 @@ impl Ready {
         Some(Fill { name: ticket.name(), seen: ticket.stamp(), value: &self.parcel.bytes, life: self.parcel.kept() })
     }
 
+    /// Says whether the shared tier is to be told anything.
+    pub(super) fn is_sent(&self) -> bool {
+        self.ticket().is_some()
+    }
+
     /// Says whether it takes the place of an older value.
     pub(super) fn refreshes(&self) -> bool {
         self.ticket().is_some_and(|ticket| ticket.seen().is_some())
@@ -87,23 +92,8 @@ impl Ready {
 }
 
 impl TieredCache {
-    /// Stores what the loader brought, as far as `keep` allows, and returns the entry for those who wait.
-    pub(super) async fn fill<A: Answer>(
-        &self,
-        flight: &Flight,
-        key: Key<'_>,
-        terms: &Terms<'_>,
-        begun: &Begun,
-        keep: Keep,
-        (answer, cost): (&A, Duration),
-    ) -> Filling {
-        let ready = match self.ready(flight, key, terms, begun, keep, (answer, cost)) {
-            Ok(ready) => ready,
-            Err(ticket) => {
-                drop(ticket);
-                return self.unkept(begun, terms, answer);
-            }
-        };
+    /// Stores what is ready, and returns the entry for those who wait.
+    pub(super) async fn fill<A: Answer>(&self, ready: Ready, terms: &Terms<'_>, begun: &Begun, answer: &A) -> Filling {
         let filled = match &self.shared.tier {
             Some(tier) => ready.send(tier).await,
             None => None,

@@ -5,6 +5,7 @@ mod answer;
 mod ask;
 mod attributed;
 mod batch;
+mod behind;
 mod builder;
 mod by_value;
 mod call;
@@ -60,6 +61,7 @@ pub(crate) use telling::{Failed, Heard, Telling};
 pub(crate) use crate::flight::outcome::Failure;
 pub(crate) use crate::l1::Entry;
 
+use self::behind::Behind;
 use crate::clock::Millis;
 use crate::coherence::courier::delivered;
 use crate::coherence::instance::Instance;
@@ -112,6 +114,8 @@ struct Shared {
     stamps: Stamps,
     /// Whether the shared tier mostly has what it is asked for.
     habit: Habit,
+    /// What is on its way to the shared tier behind callers' backs.
+    behind: Behind,
     /// Of which types a value has been read back as it was written: the codec carries these.
     read_back: OnceByType,
     tasks: Tasks,

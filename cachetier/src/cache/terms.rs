@@ -31,7 +31,7 @@ use crate::rule::policy::Policy;
 /// }
 /// # let _ = AsTheySay;
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Terms<'a> {
     namespace: &'a str,
     pub(super) policy: Policy,
@@ -60,6 +60,12 @@ impl<'a> Terms<'a> {
             None => {}
         }
         self
+    }
+
+    /// The same, of nobody's namespace: all has been said.
+    pub(super) fn owned(self) -> Terms<'static> {
+        let Self { namespace: _, policy, ttl, tags, stored, validator } = self;
+        Terms { namespace: "", policy, ttl, tags, stored, validator }
     }
 
     /// How long it lives, in the place of the policy's `ttl`, or of its `negative_ttl` if it is that there is none; shortened by the policy's

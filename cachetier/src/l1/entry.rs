@@ -124,15 +124,19 @@ impl Entry {
         true
     }
 
+    /// Whether it was made stale before its time.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.expired.load(Ordering::Acquire)
+    }
+
     /// For how long it may still be served.
     pub(crate) fn life(&self, now: Millis) -> Duration {
-        if self.expired.load(Ordering::Acquire) { Duration::ZERO } else { now.until(self.facts.deadline) }
+        if self.is_expired() { Duration::ZERO } else { now.until(self.facts.deadline) }
     }
 
     pub(super) fn freshness(&self, now: Millis) -> Freshness {
         let idle = self.facts.idle_limit.map(|limit| (Millis(self.read_at.load(Ordering::Relaxed)), limit));
-        let expired = self.expired.load(Ordering::Acquire);
-        judge(now, (if expired { now } else { self.facts.deadline }, self.facts.end), idle)
+        judge(now, (if self.is_expired() { now } else { self.facts.deadline }, self.facts.end), idle)
     }
 
     /// Whether it is served, if it is, without a proof that nothing was missed.
@@ -170,7 +174,7 @@ impl Entry {
     /// known, and it is a value.
     pub(crate) fn is_fallback(&self, now: Millis, view: &View) -> bool {
         self.freshness(now) == Freshness::Stale
-            && (now >= self.facts.stale_from || self.expired.load(Ordering::Acquire))
+            && (now >= self.facts.stale_from || self.is_expired())
             && self.facts.content == Content::Value
             && self.facts.born.era == view.era()
             && self.facts.unmoved(view)

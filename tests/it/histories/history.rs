@@ -69,10 +69,12 @@ impl History {
         let mut world = World::new();
         let wire = Wire::default();
         world.tier().script(wire.clone());
-        for _ in 0..CACHES {
+        for cache in 0..CACHES {
             world
                 .add(|builder| {
                     builder
+                        // One of them does not wait for its fills.
+                        .write_behind(if cache == 1 { 1 << 20 } else { 0 })
                         .l1_max_entries(64)
                         .on_unreachable(OnUnreachable::Bypass)
                         .read_limit(Duration::from_millis(200))

@@ -1,0 +1,103 @@
+//! Storing what was loaded behind the caller's back: he is answered at once, and a copy that may be kept briefly becomes a whole one when the
+//! shared tier has answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::answer::{Answer, Maybe};
+use super::ask::{Flight, entry};
+use super::fill::Ready;
+use super::terms::Terms;
+use super::{Key, TieredCache};
+use crate::flight::outcome::Begun;
+use crate::key::KeyHash;
+use crate::l1::Entry;
+use crate::l2::tier::Tier;
+use crate::rule::policy::Life;
+
+/// How many bytes are on their way behind callers' backs.
+#[derive(Debug, Default)]
+pub(super) struct Behind {
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Room for a fill, and where it goes.
+pub(super) struct Room {
+    tier: Arc<Tier>,
+    on_the_way: OnTheWay,
+}
+
+/// Some of them.
+struct OnTheWay {
+    bytes: usize,
+    of: Arc<AtomicUsize>,
+}
+
+impl Drop for OnTheWay {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+impl Behind {
+    /// Room for so many more, if there is.
+    fn room(&self, bytes: usize, limit: usize) -> Option<OnTheWay> {
+        let more = |present: usize| present.checked_add(bytes).filter(|sum| *sum <= limit);
+        self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(OnTheWay { bytes, of: Arc::clone(&self.bytes) })
+    }
+}
+
+impl TieredCache {
+    /// Room for this fill in the background, if it is to be sent and there is any.
+    pub(super) fn room_behind(&self, ready: &Ready) -> Option<Room> {
+        let tier = self.shared.tier.as_ref().filter(|_| ready.is_sent())?;
+        let on_the_way = self.shared.behind.room(ready.parcel.bytes.len(), self.shared.config.write_behind)?;
+        Some(Room { tier: Arc::clone(tier), on_the_way })
+    }
+
+    /// Ends the flight with the answer, and leaves the fill to the background.
+    ///
+    /// Until the fill has its answer the copy is one that may be kept briefly: the answer may be a refusal.
+    pub(super) fn fill_behind<A: Answer>(
+        &self,
+        Room { tier, on_the_way }: Room,
+        (flight, key): (Flight, Key<'_>),
+        (ready, terms): (Ready, &Terms<'_>),
+        begun: &Begun,
+        (answer, keeps): (&A, bool),
+    ) {
+        let local = ready.parcel.life.local.min(self.now().until(begun.noted.at.after(self.shared.config.max_staleness)));
+        let life = Life { shared: local, local, stale: Duration::ZERO };
+        let facts = self.facts(begun, terms, answer, None, (life, ready.parcel.size));
+        let brief = entry(facts, self.now(), answer.value().cloned());
+        self.land(flight, key, Arc::clone(&brief), keeps);
+
+        let (cache, hash, begun) = (self.clone(), key.hash, *begun);
+        let (terms, value) = (terms.clone().owned(), Maybe(answer.value().cloned()));
+        tier.tasks().clone().begin(async move {
+            let filled = ready.send(&tier).await;
+            let filling = cache.filled(ready, filled, &terms, &begun, &value);
+            cache.replace(hash, &brief, (filling.keep && keeps).then_some(filling.entry));
+            drop(on_the_way);
+        });
+    }
+
+    /// Puts another entry in the place of this one, or nothing, if it is still there: what has invalidated it meanwhile has taken it out.
+    fn replace(&self, key: KeyHash, old: &Arc<Entry>, new: Option<Arc<Entry>>) {
+        let instance = self.instance();
+        let change = || {
+            if instance.l1.peek(key).is_none_or(|present| !Arc::ptr_eq(&present, old)) {
+                return;
+            }
+            // One that was made stale is there still.
+            match new.filter(|_| !self.closed() && !old.is_expired()) {
+                Some(new) => drop(instance.l1.insert(key, new)),
+                None => instance.l1.drop_entry(key, |_| false),
+            }
+        };
+        // In one step with what invalidations do; flights are none of its business.
+        instance.flights.invalidate(key, |_| true, change);
+    }
+}
