@@ -230,3 +230,19 @@ async fn what_another_release_has_compressed_is_a_miss_and_left_alone() {
         assert_eq!(tier.bytes("k"), Some(newer));
     }
 }
+
+#[tokio::test]
+async fn what_is_compressed_is_taken_apart_by_who_would_store_as_much() {
+    let tier = Tier::redis();
+    let writer = tier.builder().compression(Compression::Lz4).build().await.expect("built");
+    writer.set("k", page(10_000), POLICY).await.expect("put");
+    for (limit, found) in [(10_002, true), (10_001, false)] {
+        let reader = tier.builder().max_value_bytes(limit).build().await.expect("built");
+        assert_eq!(reader.get::<String>("k").await.is_some(), found, "{limit}");
+        let stats = reader.stats();
+        assert_eq!((stats.l2_foreign, stats.l2_unusable), (u64::from(!found), 0));
+        let loaded = reader.get_or_load("k", POLICY, || async { Ok::<_, Oops>(page(10)) }).await.expect("loaded");
+        assert_eq!(loaded.len(), if found { 10_000 } else { 10 });
+    }
+    assert_eq!(tier.cache().await.get("k").await, Some(page(10_000)), "it was left alone");
+}

@@ -397,6 +397,11 @@ impl TieredCache {
                 return Opened::LeftAlone;
             }
         };
+        // What its elements become in memory may be many times what it claims, so no more is taken apart than this instance would store.
+        if head.compressed && payload.len() > self.shared.config.max_value {
+            self.tell_foreign(key);
+            return Opened::LeftAlone;
+        }
         let now = self.now();
         let tags: Box<[TagHash]> = opened.tags.collect();
         if instance.outbox.covers_tags(&tags) {
