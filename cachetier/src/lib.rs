@@ -78,6 +78,18 @@
 //!
 //! A hit clones the value. Where that is dear, cache an `Arc`: `get_or_load::<Arc<Report>, ..>`.
 //!
+//! # When a policy is not enough
+//!
+//! | what | where |
+//! |---|---|
+//! | the value knows how long it lives, its tags, or whether it is worth storing | [`Policy::ttl_with`], [`Policy::tags_with`], [`Policy::cache_if`]; a type of one's own: [`Rules`] |
+//! | the loader knows that; or can ask whether what was there is still current | [`get_or_load_with`](TieredCache::get_or_load_with), [`Policy::stale_for`] |
+//! | what is there may have changed, or is gone | [`expire`](TieredCache::expire), [`invalidate`](TieredCache::invalidate) |
+//! | one call is to skip a tier, load in any case, or end at a deadline; or to say where its answer came from | [`with`](TieredCache::with) |
+//! | the value cannot be written | [`local`](TieredCache::local) |
+//! | many keys | [`get_or_load_many`](TieredCache::get_or_load_many) |
+//! | why is this read answered as it is? | [`inspect`](TieredCache::inspect) |
+//!
 //! # Cancel safety
 //!
 //! Reads and writes may be dropped at any time.
@@ -86,7 +98,7 @@
 //! |---|---|
 //! | a read that waits for another's load | nothing |
 //! | a read whose loader runs | the loader is dropped too; somebody who waits runs theirs, and inherits the right to fill |
-//! | an invalidation | it is carried out all the same, in the background |
+//! | an invalidation, an [`expire`](TieredCache::expire) | it is carried out all the same, in the background, as an invalidation |
 //! | a [`set`](TieredCache::set) | it counts as an invalidation of the key |
 //! | a guard's [`set`](WriteGuard::set) | the same, and the key may be held until the guard's limit is over |
 //! | [`purge`](TieredCache::purge), [`invalidate_pattern`](TieredCache::invalidate_pattern) | it stops; what it had deleted by then is invalidated everywhere |
