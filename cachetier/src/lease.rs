@@ -2,8 +2,8 @@
 //! refreshed, its lease is the ticket, and the value the fence.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::error::Fault;
 use crate::l2::Leased;
 use crate::l2::many::Standing;
 use crate::l2::tier::Tier;
@@ -22,11 +22,11 @@ pub(crate) struct Ticket {
 }
 
 /// A value that is to be refreshed: it stays where it is, and this is the right to put a newer one in its place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Over {
     seen: Stamp,
-    /// When the lease is over, as the value says.
-    until: Arc<AtomicU32>,
+    /// By what the value knows who has its lease.
+    who: u8,
 }
 
 impl Ticket {
@@ -35,11 +35,19 @@ impl Ticket {
         Self { tier: Arc::clone(tier), name: tier.name(key), stamp, over: None, spent: false }
     }
 
-    /// The lease of the value stamped `seen`, which has been taken.
-    pub(crate) fn on(tier: &Arc<Tier>, key: &str, stamp: Stamp, seen: Stamp, until: u32) -> Self {
+    /// The lease of the value stamped `seen`, to be taken.
+    pub(crate) fn on(tier: &Arc<Tier>, key: &str, stamp: Stamp, seen: Stamp) -> Self {
         let mut ticket = Self::new(tier, key, stamp);
-        ticket.over = Some(Over { seen, until: Arc::new(AtomicU32::new(until)) });
+        ticket.over = Some(Over { seen, who: fastrand::u8(1..) });
         ticket
+    }
+
+    /// Asks for the lease that it is to be. Whatever the answer, or if there is none, it is given back when it is dropped unspent.
+    pub(crate) async fn take(&self) -> Result<Leased, Fault> {
+        match &self.over {
+            Some(over) => self.tier.take_lease(&self.name, over.seen, over.who).await,
+            None => Ok(Leased::Moved),
+        }
     }
 
     /// The stamp of the value that it stands on, if it does.
@@ -58,25 +66,20 @@ impl Ticket {
 
     /// What lets it live for another lease, in the background, when it is called.
     pub(crate) fn extension(&self) -> impl FnOnce() + use<> {
-        let (tier, name, stamp, over) = (Arc::clone(&self.tier), self.name.clone(), self.stamp, self.over.clone());
+        let (tier, name, stamp, over) = (Arc::clone(&self.tier), self.name.clone(), self.stamp, self.over);
         move || {
             let tasks = tier.tasks().clone();
             tasks.begin(async move {
                 // Without an answer it may end: then the fill is refused, or another instance has begun one.
                 match over {
                     None => drop(tier.extend(&name, stamp).await),
-                    Some(Over { seen, until }) => {
-                        let own = until.load(Ordering::Relaxed);
-                        if let Ok(Leased::Until(later)) = tier.lengthen(&name, seen, own).await {
-                            until.store(later, Ordering::Relaxed);
-                        }
-                    }
+                    Some(Over { seen, who }) => drop(tier.lengthen_lease(&name, seen, who).await),
                 }
             });
         }
     }
 
-    /// The key and the ticket in it, for [`extend_all`]; none for a lease, which is lengthened by itself.
+    /// The key and the ticket in it, for [`extend_all`]; none for a lease, of which [`Ticket::extension`] is the only way.
     pub(crate) fn named(&self) -> Option<Named> {
         self.over.is_none().then(|| Named { name: self.name.clone(), stamp: self.stamp })
     }
@@ -138,7 +141,7 @@ impl Drop for Ticket {
             // Without an answer it ends by itself.
             match over {
                 None => drop(tier.abandon(&name, stamp).await),
-                Some(over) => drop(tier.give_lease_back(&name, over.seen, over.until.load(Ordering::Relaxed)).await),
+                Some(Over { seen, who }) => drop(tier.give_lease_back(&name, seen, who).await),
             }
         });
     }

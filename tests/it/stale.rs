@@ -9,6 +9,7 @@ use std::time::Duration;
 use cachetier::testing::{Group, assert_loads};
 use cachetier::{
     CacheError, Call, CallKind, CallOptions, Clock, Delivery, InProcess, LoadContext, LoadError, Loaded, Plan, Policy, TieredCache,
+    Tiers,
 };
 use cachetier_tests::{Gate, Log, Oops, Tier, eventually_async, over_each, over_shared};
 
@@ -227,7 +228,7 @@ async fn who_holds_the_lease_keeps_it_while_it_loads_and_a_dead_one_loses_it() {
         gate.arrived(1).await;
         let waits = tokio::time::timeout(9 * SECOND, read(&b, "k", version(9)));
         let (waits, ()) = tokio::join!(waits, group.pass(9 * SECOND));
-        assert!(waits.is_err(), "three leases later it still waits");
+        assert!(waits.is_err(), "three leases later it still waits: {waits:?}");
         gate.open();
     };
     let (leader, ()) = tokio::join!(leader, other);
@@ -240,8 +241,8 @@ async fn who_holds_the_lease_keeps_it_while_it_loads_and_a_dead_one_loses_it() {
         _ = &mut lost => panic!("it never ends"),
         () = eventually_async(LONG, "it loads", async || a.stats().loads == 3) => {}
     }
-    // Kept, and polled by nobody: its watch does not beat either.
-    group.jump(3 * SECOND).await;
+    // Kept, and polled by nobody: its watch does not beat either. The lease ends at a multiple of 256 ms after the value was created.
+    group.jump(3 * SECOND + Duration::from_millis(256)).await;
     assert_eq!(read(&b, "k", version(3)).await, (Some(3), Some(Some((2, None)))));
     assert_eq!(b.get::<u64>("k").await, Some(3));
 }
@@ -477,4 +478,182 @@ async fn an_expiry_that_is_pending_is_an_invalidation_and_told_again_as_one() {
         assert_eq!(b.get::<u64>("k").await, None);
         assert_eq!(read(&b, "k", version(2)).await, (Some(2), Some(None)));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_keeps_its_leases_while_it_loads() {
+    let group = Group::builder().instances(2).configure(|builder| builder.lease(3 * SECOND).load_limit(MINUTE)).build().await;
+    let (a, b) = (group.instance(0), group.instance(1));
+    read(&a, "k", version(1)).await;
+    group.jump(MINUTE).await;
+    let gate = Gate::new();
+    let batch = a.get_or_load_many(["k", "absent"], POLICY, async |keys: Vec<String>| {
+        gate.wait().await;
+        Ok::<_, Oops>(keys.into_iter().map(|key| (key, 2_u64)).collect::<Vec<_>>())
+    });
+    let other = async {
+        gate.arrived(1).await;
+        let waits = tokio::time::timeout(9 * SECOND, read(&b, "k", version(9)));
+        let (waits, ()) = tokio::join!(waits, group.pass(9 * SECOND));
+        assert!(waits.is_err(), "three leases later it still waits: {waits:?}");
+        gate.open();
+    };
+    let (batch, ()) = tokio::join!(batch, other);
+    assert_eq!((batch.expect("loaded"), b.get("k").await), (vec![Some(2), Some(2)], Some(2_u64)));
+    assert_eq!((a.stats().fills, a.stats().fills_refused, b.stats().loads), (3, 0, 0));
+}
+
+#[tokio::test]
+async fn a_lease_that_is_given_back_while_it_is_lengthened_is_free() {
+    over_shared(async |tier| {
+        let short = Policy::ttl(Duration::from_millis(1)).stale_for(3_600 * SECOND);
+        let (a, b) = tier.pair().await;
+        a.set("k", 1_u64, short).await.expect("put");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        // A leader that goes; who takes over has it lengthened, and fails at once.
+        let mut leader = Box::pin(a.get_or_load("k", POLICY, std::future::pending::<Result<u64, Oops>>));
+        let mut heir = Box::pin(a.get_or_load("k", POLICY, || async { Err::<u64, _>(Oops("no")) }));
+        eventually_async(LONG, "one loads and the other waits", async || {
+            tokio::select! {
+                biased;
+                _ = &mut leader => panic!("it never ends"),
+                _ = &mut heir => panic!("it waits"),
+                () = tokio::task::yield_now() => {}
+            }
+            a.stats().l1_misses == 2 && a.stats().loads == 1
+        })
+        .await;
+        drop(leader);
+        assert!(matches!(heir.await, Err(LoadError::Loader(_))));
+        let begun = std::time::Instant::now();
+        assert_eq!(b.get_or_load("k", POLICY, || async { Ok::<_, Oops>(2_u64) }).await.expect("loaded"), 2);
+        // The lease is half a minute.
+        assert!(begun.elapsed() < 5 * SECOND, "{:?}", begun.elapsed());
+        assert_eq!(a.get("k").await, Some(2_u64));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_whose_answer_is_lost_is_given_back() {
+    for plan in [Plan::lost_reply as fn() -> Plan, Plan::late] {
+        let group = Group::new(2).await;
+        let (a, b) = (group.instance(0), group.instance(1));
+        read(&a, "k", version(1)).await;
+        group.jump(MINUTE).await;
+        let asked = std::sync::atomic::AtomicU64::new(0);
+        group.tier().script_calls(move |call: &Call<'_>| {
+            let first = call.kind == CallKind::Lease && asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+            if first { plan() } else { Plan::go() }
+        });
+        let failed = a.get_or_load("k", POLICY, || async { Err::<u64, _>(Oops("no")) }).await;
+        assert!(matches!(failed, Err(LoadError::Loader(_))));
+        group.settle().await;
+        assert_eq!(read(&b, "k", version(2)).await, (Some(2), Some(Some(stale(1)))));
+        assert_eq!(b.stats().ticket_waits, 0);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_refresh_does_not_have_the_old_value_sent_again() {
+    let inside = InProcess::new();
+    let (a, b) = Tier::in_process(&inside).pair().await;
+    a.set("k", 1_u64, Policy::ttl(Duration::from_millis(1)).stale_for(3_600 * SECOND)).await.expect("put");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let (gate, kinds) = (Gate::new(), std::sync::Arc::new(Mutex::new(Vec::new())));
+    let leader = a.get_or_load("k", POLICY, async || {
+        gate.wait().await;
+        Ok::<_, Oops>(2_u64)
+    });
+    let waiter = async {
+        gate.arrived(1).await;
+        let seen = std::sync::Arc::clone(&kinds);
+        inside.script_calls(move |call: &Call<'_>| {
+            if call.key.is_some() && call.instance == 1 {
+                seen.lock().expect("alone").push(call.kind);
+            }
+            Plan::go()
+        });
+        let opening = async {
+            eventually_async(LONG, "it has looked some times", async || b.stats().ticket_polls >= 4).await;
+            gate.open();
+        };
+        let (found, ()) = tokio::join!(b.get_or_load("k", POLICY, || async { Ok::<_, Oops>(9_u64) }), opening);
+        found.expect("found")
+    };
+    let (leader, found) = tokio::join!(leader, waiter);
+    assert_eq!((leader.expect("loaded"), found), (2, 2));
+    let kinds = kinds.lock().expect("alone");
+    let reads = kinds.iter().filter(|kind| matches!(kind, CallKind::Probe | CallKind::Read)).count();
+    assert!(reads == 2 && kinds.len() >= 6, "once before and once behind it: {kinds:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_read_copies_is_not_shown_one_and_an_expired_one_is_not_asked_for_by_its_old_name() {
+    let inside = InProcess::new();
+    let cache = Tier::in_process(&inside).cache().await;
+    read(&cache, "k", version(1)).await;
+    cache.expire("k").await.expect("told");
+    let seen = Mutex::new(Vec::new());
+    for tiers in [Tiers::Neither, Tiers::L1] {
+        let load = async |context: LoadContext<'_, u64>| {
+            seen.lock().expect("alone").push(shown(&context));
+            Ok::<_, Oops>(Loaded::new(2).not_stored())
+        };
+        cache.with(CallOptions::new().reads(tiers)).get_or_load_with("k", POLICY, load).await.expect("loaded");
+    }
+    assert_eq!(*seen.lock().expect("alone"), [None, Some(stale(1))]);
+    let kinds = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let calls = std::sync::Arc::clone(&kinds);
+    inside.script_calls(move |call: &Call<'_>| {
+        if call.key.is_some() {
+            calls.lock().expect("alone").push(call.kind);
+        }
+        Plan::go()
+    });
+    read(&cache, "k", not_modified).await;
+    assert_eq!(*kinds.lock().expect("alone"), [CallKind::Probe, CallKind::Lease, CallKind::Renew]);
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_current_value_is_stored_with_it_and_what_is_not_to_be_stored_is_not() {
+    over_each(async |tier| {
+        let (a, b) = tier.pair().await;
+        read(&a, "k", version(1)).await;
+        a.expire("k").await.expect("told");
+        read(&a, "k", |context| not_modified(context).validator("v2")).await;
+        let token = a.expire("k").await.expect("told").confirmed().expect("applied");
+        b.wait_for(token, LONG).await.expect("heard");
+        assert_eq!(
+            read(&b, "k", |context| not_modified(context).not_stored()).await,
+            (Some(1), Some(Some((1, Some("v2".to_owned())))))
+        );
+        assert_eq!((a.get::<u64>("k").await, b.get::<u64>("k").await), (None, None));
+        assert_eq!(read(&a, "k", |context| not_modified(context).ttl(Duration::ZERO)).await.0, Some(1));
+        assert_eq!((a.get::<u64>("k").await, b.get::<u64>("k").await), (None, None));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_there_is_nothing_is_not_kept_and_what_is_kept_briefly_is_not_kept_behind_that() {
+    let group = Group::new(1).await;
+    let cache = group.instance(0);
+    let none = || async { Ok::<Option<u64>, Oops>(None) };
+    cache.get_or_load_optional("none", POLICY.negative_ttl(MINUTE), none).await.expect("loaded");
+    group.jump(MINUTE).await;
+    assert!(!group.tier().holds_value("ct:test:v:none"));
+
+    group.outage().await;
+    group.jump(10 * SECOND).await;
+    read(&cache, "k", version(1)).await;
+    group.jump(2 * SECOND).await;
+    assert_eq!(read(&cache, "k", version(2)).await, (Some(2), Some(None)));
+}
+
+#[tokio::test]
+async fn without_a_shared_tier_a_validator_has_its_bound_as_well() {
+    let cache = Tier::alone().cache().await;
+    read(&cache, "k", |_| Loaded::new(1).validator("v".repeat(256))).await;
+    assert_eq!((cache.stats().not_stored, cache.get::<u64>("k").await), (1, None));
 }

@@ -76,6 +76,8 @@ struct Patience {
     waited: Duration,
     /// The next wait.
     pause: Duration,
+    /// The value that another instance refreshes, and what of it may be shown.
+    refreshed: Option<(Stamp, Option<Arc<Entry>>)>,
 }
 
 /// How often a claim that came too late is followed by another look.
@@ -98,7 +100,7 @@ impl TieredCache {
             // A leader before us may have planted it.
             drop(flight.unstow());
         }
-        let here = self.fallback::<A>(key);
+        let here = if options.reads.l1() { self.fallback::<A>(key) } else { None };
         let tier = match self.unasked(flight, key, begun) {
             Ok(tier) if options.unshared => return Asked::Load(self.keep_unshared(tier, key).await, None),
             Ok(tier) if options.asks() => tier,
@@ -106,10 +108,11 @@ impl TieredCache {
             Ok(_) => return Asked::Load(Keep::Briefly, here),
             Err(keep) => return Asked::Load(keep, here),
         };
-        // The lease of what is stale here: if it is stale there, too, nothing needs to be sent.
-        if let (Some(seen), true) = (here.as_ref().and_then(|here| here.facts.stamp), options.writes.l2()) {
+        // The lease of what is stale here: if the same is there, nothing needs to be sent. What was made stale has another stamp there.
+        let same = here.as_ref().filter(|here| options.writes.l2() && !here.is_expired());
+        if let Some(seen) = same.and_then(|here| here.facts.stamp) {
             match self.take_lease(tier, key, seen, flight).await {
-                Ok(Leased::Until(_)) => {
+                Ok(Leased::Yes) => {
                     self.instance().counters.l2_misses.one();
                     return Asked::Load(Keep::Shared, here);
                 }
@@ -119,9 +122,18 @@ impl TieredCache {
                 Err(_) => return Asked::Load(Keep::Briefly, here),
             }
         }
-        let mut patience = Patience { looks: 0, waited: Duration::ZERO, pause: POLL.0 };
+        let mut patience = Patience { looks: 0, waited: Duration::ZERO, pause: POLL.0, refreshed: None };
         let mut plainly = !options.writes.l2() || (self.shared.habit.expects_a_value() && !options.fresh);
         loop {
+            // What another instance refreshes is not sent again at each look.
+            if let Some(refreshed) = patience.refreshed.take() {
+                if let Some(asked) = self.refresh(tier, key, refreshed, (flight, options), &mut patience).await {
+                    return asked;
+                }
+                if patience.refreshed.is_some() {
+                    continue;
+                }
+            }
             let look = if plainly { self.read_first(tier, key).await } else { self.probe(tier, key, flight).await };
             #[cfg(feature = "chaos")]
             crate::pause::at(crate::pause::Point::AfterReply).await;
@@ -206,10 +218,11 @@ impl TieredCache {
         patience: &mut Patience,
     ) -> Option<Asked<A>> {
         let keep = match self.take_lease(tier, key, seen, flight).await {
-            Ok(Leased::Until(_)) => Keep::Shared,
+            Ok(Leased::Yes) => Keep::Shared,
             // Another instance refreshes it.
             Ok(Leased::Not) if self.waits(patience, options) => {
                 self.wait_for_another(patience).await;
+                patience.refreshed = Some((seen, stale));
                 return None;
             }
             Ok(Leased::Not) => Keep::Nothing,
@@ -313,15 +326,18 @@ impl TieredCache {
         }
     }
 
-    /// Takes the right to put a newer value in the place of this one, which stays until then.
-    ///
-    /// Cancel safety: a lease whose taking was dropped, or had no answer, is over by itself.
+    /// Takes the right to put a newer value in the place of this one, which stays until then. Whatever the way out of here, it is given back
+    /// unless it was taken and stowed, or is not ours.
     pub(super) async fn take_lease(&self, tier: &Arc<Tier>, key: Key<'_>, seen: Stamp, flight: &Flight) -> Result<Leased, Fault> {
-        let leased = tier.lease(&tier.name(key.text), seen).await?;
-        if let Leased::Until(until) = leased {
-            flight.stow(Ticket::on(tier, key.text, self.shared.stamps.next(), seen, until));
+        let ticket = Ticket::on(tier, key.text, self.shared.stamps.next(), seen);
+        let leased = ticket.take().await;
+        match &leased {
+            Ok(Leased::Yes) => flight.stow(ticket),
+            // It may have been taken.
+            Err(Fault::Unanswered(_)) => drop(ticket),
+            Ok(Leased::Not | Leased::Moved) | Err(_) => ticket.spend(),
         }
-        Ok(leased)
+        leased
     }
 
     /// Swaps an unusable value for our ticket, so that one instance loads and not all. `None` if the key has moved on.
@@ -455,7 +471,8 @@ impl TieredCache {
             // each other's place would be replaced for ever.
             Err(error) => {
                 self.tell_other_shape::<A::Value>(key, codec, &error);
-                return Opened::OtherShape;
+                // Its time is over for whoever understands it, too.
+                return if stale { Opened::Stale(None) } else { Opened::OtherShape };
             }
         };
         let answer = A::from(value.clone());

@@ -20,7 +20,7 @@ use crate::lease::Ticket;
 use crate::rule::policy::{Content, Life, OnUnreachable};
 use crate::rule::stamp::Stamp;
 use crate::wire::codec::Codec;
-use crate::wire::envelope::{Fingerprint, Head, Writer, mutable};
+use crate::wire::envelope::{Fingerprint, Head, MAX_VALIDATOR, Writer, mutable};
 
 /// An entry made of what was loaded.
 pub(super) struct Filling {
@@ -198,6 +198,9 @@ impl TieredCache {
         let Some(life) = terms.policy.life(answer.content(), config.max_life, fastrand::u32(..)) else { return Ok(None) };
         if terms.tags.len() > config.max_tags {
             return Err(CacheError::TooManyTags { tags: terms.tags.len(), limit: config.max_tags });
+        }
+        if terms.validator.as_ref().is_some_and(|validator| validator.len() > MAX_VALIDATOR) {
+            return Err(CacheError::Encode("the validator is longer than 255 bytes".into()));
         }
         let mut parcel = Parcel { life, size: 0, bytes: Vec::new(), again: false };
         if let Some(bytes) = answer.bytes() {

@@ -35,7 +35,7 @@ pub struct LoadContext<'k, V> {
     stale: Option<StaleValue<V>>,
 }
 
-/// A value whose life is over, shown to the loader that is to bring a newer one: see [`LoadContext::stale`].
+/// A value that is to be replaced, shown to the loader that is to bring a newer one: see [`LoadContext::stale`].
 ///
 /// ```
 /// # use std::time::Duration;
@@ -82,8 +82,9 @@ impl<'k, V: Value> LoadContext<'k, V> {
         self.key
     }
 
-    /// Returns what the key held until its life was over, if its policy keeps that ([`stale_for`](crate::Policy::stale_for)) and nothing has
-    /// invalidated it since. It may be found to be current: then [`StaleValue::not_modified`] is what the loader returns.
+    /// Returns what the key held until its life was over or it was [expired](TieredCache::expire), if it was kept
+    /// ([`stale_for`](crate::Policy::stale_for)) and nothing has invalidated it since; in a [fresh](crate::CallOptions::fresh) call, what it holds.
+    /// It may be found to be current: then [`StaleValue::not_modified`] is what the loader returns.
     ///
     /// ```
     /// # use cachetier::*;

@@ -197,6 +197,7 @@ impl Entry {
 
     pub(super) fn weight(&self) -> u32 {
         let tags = self.facts.tags.len().saturating_mul(size_of::<TagHash>());
-        u32::try_from(self.facts.size.saturating_add(tags).saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
+        let validator = self.facts.validator.as_ref().map_or(0, |validator| validator.len());
+        u32::try_from(self.facts.size.saturating_add(tags).saturating_add(validator).saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
     }
 }

@@ -41,12 +41,32 @@ pub(crate) enum Claimed {
 /// What asking for the lease of a value came to: for the right to refresh it where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leased {
-    /// It is ours until so many milliseconds after the value was created.
-    Until(u32),
+    /// It is ours.
+    Yes,
     /// It is somebody else's, or has been given back.
     Not,
     /// The key no longer holds that value.
     Moved,
+}
+
+/// What is asked of the lease of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseCall {
+    /// To be had for so long.
+    Take(Duration),
+    /// To be had for so long from now on.
+    Lengthen(Duration),
+    GiveBack,
+}
+
+impl LeaseCall {
+    /// For how long; not at all to give it back.
+    pub(crate) fn time(self) -> Duration {
+        match self {
+            Self::Take(time) | Self::Lengthen(time) => time.max(Duration::from_millis(1)),
+            Self::GiveBack => Duration::ZERO,
+        }
+    }
 }
 
 /// Why a tier cannot be asked.
@@ -106,9 +126,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Gives the ticket back: the key is empty again if it still held it.
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault>;
 
-    /// Takes the lease of the value stamped `seen` for `time`, lengthens the one of ours that is over at `own`, or gives that back, with no time
-    /// at all. The value stays.
-    async fn lease(&self, key: &str, seen: Stamp, own: u32, time: Duration) -> Result<Leased, Fault>;
+    /// Takes, lengthens or gives back the lease of the value stamped `seen`, for who is named by this number, which is not 0. The value stays.
+    async fn lease(&self, key: &str, seen: Stamp, who: u8, call: LeaseCall) -> Result<Leased, Fault>;
 
     /// [`Store::fill`] in the place of the value stamped `seen`: by whom has its lease.
     async fn refill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault>;

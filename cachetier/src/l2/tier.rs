@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized};
 use super::many::{Answers, Claim, Fill, Standing, fill_up, is_silent, steps};
 use super::walk::{Selection, Walk};
-use super::{Claimed, Filled, Leased, NotReady, Store};
+use super::{Claimed, Filled, LeaseCall, Leased, NotReady, Store};
 use crate::error::Fault;
 use crate::observe::stats::Counters;
 use crate::rule::glob::Glob;
@@ -178,16 +178,16 @@ impl Tier {
         self.counted(self.store.claim(name, seen, ticket, self.lease).await)
     }
 
-    pub(crate) async fn lease(&self, name: &str, seen: Stamp) -> Result<Leased, Fault> {
-        self.counted(self.store.lease(name, seen, 0, self.lease).await)
+    pub(crate) async fn take_lease(&self, name: &str, seen: Stamp, who: u8) -> Result<Leased, Fault> {
+        self.counted(self.store.lease(name, seen, who, LeaseCall::Take(self.lease)).await)
     }
 
-    pub(crate) async fn lengthen(&self, name: &str, seen: Stamp, own: u32) -> Result<Leased, Fault> {
-        self.counted(self.store.lease(name, seen, own, self.lease).await)
+    pub(crate) async fn lengthen_lease(&self, name: &str, seen: Stamp, who: u8) -> Result<Leased, Fault> {
+        self.counted(self.store.lease(name, seen, who, LeaseCall::Lengthen(self.lease)).await)
     }
 
-    pub(crate) async fn give_lease_back(&self, name: &str, seen: Stamp, own: u32) -> Result<Leased, Fault> {
-        self.counted(self.store.lease(name, seen, own, Duration::ZERO).await)
+    pub(crate) async fn give_lease_back(&self, name: &str, seen: Stamp, who: u8) -> Result<Leased, Fault> {
+        self.counted(self.store.lease(name, seen, who, LeaseCall::GiveBack).await)
     }
 
     pub(crate) async fn refill(&self, name: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {

@@ -10,7 +10,7 @@ use crate::clock::millis;
 use crate::error::Fault;
 use crate::l2::many::{Answers, Claim, Fill, Standing};
 use crate::l2::walk::{Selection, Walk};
-use crate::l2::{Claimed, Filled, Leased, Limits, NotReady, Store};
+use crate::l2::{Claimed, Filled, LeaseCall, Leased, Limits, NotReady, Store};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot, TICKET, VALUE, prefix};
 
@@ -280,14 +280,22 @@ impl Store for RedisStore {
         self.put_for(key, &prefix(VALUE, seen), value, life).await
     }
 
-    async fn lease(&self, key: &str, seen: Stamp, own: u32, time: Duration) -> Result<Leased, Fault> {
-        let (time, own) = (if time.is_zero() { 0 } else { life(time) }.to_string(), own.to_string());
-        let args = [&seen.0[..], time.as_bytes(), own.as_bytes()];
-        match self.link.run(&self.lease, &[key.as_bytes()], &args, self.limits.read).await? {
+    async fn lease(&self, key: &str, seen: Stamp, who: u8, call: LeaseCall) -> Result<Leased, Fault> {
+        let limits = &self.limits;
+        let (time, limit) = match call {
+            // A reader waits for it.
+            LeaseCall::Take(_) => (life(call.time()), limits.read),
+            LeaseCall::Lengthen(_) => (life(call.time()), limits.command),
+            LeaseCall::GiveBack => (0, limits.command),
+        };
+        let (time, who) = (time.to_string(), who.to_string());
+        let args = [&seen.0[..], time.as_bytes(), who.as_bytes(), b"1"];
+        let args = if matches!(call, LeaseCall::Take(_)) { &args[..] } else { &args[..3] };
+        match self.link.run(&self.lease, &[key.as_bytes()], args, limit).await? {
             Value::Int(-1) => Ok(Leased::Moved),
             Value::Int(0) => Ok(Leased::Not),
-            Value::Int(until) => u32::try_from(until).map(Leased::Until).map_err(|_| misread("a time after a value was created")),
-            _ => Err(misread("a number")),
+            Value::Int(1) => Ok(Leased::Yes),
+            _ => Err(misread("whose the lease is")),
         }
     }
 

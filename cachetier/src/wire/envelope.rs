@@ -15,7 +15,7 @@
 //! | 22..28 | created | mutable; milliseconds of the server's clock |
 //! | 28..32 | soft life | mutable; milliseconds after created |
 //! | 32..36 | hard life | mutable; milliseconds after created |
-//! | 36..40 | refresh lease | mutable; milliseconds after created, 0 for none |
+//! | 36..40 | refresh lease | mutable; milliseconds after created, the last eight bits say who has it; 0 for none |
 //! | 40..44 | era of the load's begin | mutable |
 //! | 44..52 | seq of the load's begin | mutable; below 2^53 |
 //! | 52..54 | cost of the load | milliseconds, saturating |
@@ -39,6 +39,8 @@ use crate::wire::slot::{PREFIX, VALUE, prefix};
 
 /// The most tags that an entry can carry.
 pub(crate) const MAX_TAGS: usize = 32;
+/// The most bytes of a validator.
+pub(crate) const MAX_VALIDATOR: usize = 255;
 /// Where the tags begin.
 pub(crate) const HEADER: usize = 64;
 /// The fields that scripts change in place.
@@ -94,9 +96,9 @@ pub(crate) struct Head {
     pub(crate) created: u64,
     /// For how many milliseconds it is fresh.
     pub(crate) soft: u32,
-    /// For how many milliseconds it may be served at all.
+    /// For how many milliseconds it is kept.
     pub(crate) hard: u32,
-    /// Until how many milliseconds after `created` somebody refreshes it in the background; 0 for nobody.
+    /// Until how many milliseconds after `created` somebody refreshes it, and who in the last eight bits; 0 for nobody.
     pub(crate) refresh: u32,
     /// What this lane had told when the load began.
     pub(crate) born: Token,
@@ -368,6 +370,13 @@ pub(crate) fn lease(value: &[u8]) -> Option<(u64, u32)> {
     let mut rest = Bytes(value.get(CREATED..HEADER)?);
     let (created, _soft, _hard) = (rest.u48()?, rest.u32()?, rest.u32()?);
     Some((created, rest.u32()?))
+}
+
+/// A refresh lease that is over so long after the value was created, as it is written: in the place of the last eight bits of the time, who has it.
+pub(crate) fn lease_of(who: u8, until: u64) -> u32 {
+    const LAST: u32 = u32::MAX << 8;
+    let rounded = u32::try_from(until.div_ceil(256).saturating_mul(256)).unwrap_or(LAST).min(LAST);
+    rounded | u32::from(who)
 }
 
 /// Writes when the refresh lease of a value is over, as a script does.

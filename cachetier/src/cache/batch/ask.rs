@@ -133,7 +133,7 @@ impl TieredCache {
         let leases = all(stale.iter().map(|(led, seen)| self.take_lease(tier, led.asked.key, *seen, &led.flight))).await;
         for ((mut led, _), leased) in stale.into_iter().zip(leases) {
             match leased {
-                Ok(Leased::Until(_)) => {
+                Ok(Leased::Yes) => {
                     self.instance().counters.l2_misses.one();
                     looked.load(led, Keep::Shared);
                 }
@@ -146,8 +146,10 @@ impl TieredCache {
                     led.looks += 1;
                     if led.looks >= MAX_LOOKS { looked.load(led, Keep::Nothing) } else { looked.later.push(led) }
                 }
-                Err(Fault::Unanswered(_)) => looked.load(led, Keep::Briefly),
-                Err(_) => looked.load(led, Keep::Local),
+                Err(fault) => {
+                    self.instance().counters.l2_misses.one();
+                    looked.load(led, if matches!(fault, Fault::Unanswered(_)) { Keep::Briefly } else { Keep::Local });
+                }
             }
         }
     }

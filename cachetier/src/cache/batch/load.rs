@@ -14,7 +14,7 @@ use super::super::{Rules, TieredCache, Value};
 use super::fetch::{Open, ToLoad};
 use super::keys::{Asked, Batch};
 use crate::all::all;
-use crate::error::LoadError;
+use crate::error::{Fault, LoadError};
 use crate::flight::outcome::{Failure, Outcome};
 use crate::key::KeyHash;
 use crate::l2::Loading;
@@ -192,7 +192,8 @@ impl TieredCache {
             let filled = if ready.fill().is_some() {
                 answers.next()
             } else if ready.refreshes() {
-                refreshed.next().flatten()
+                let unsent = || Some(Err(Fault::Away("not sent: the keys before it had no answer".into())));
+                refreshed.next().unwrap_or_else(unsent)
             } else {
                 None
             };
@@ -238,7 +239,12 @@ struct Watch<'a, 'k> {
 impl<E> Beside<LoadError<E>> for Watch<'_, '_> {
     fn beat(&self) {
         if let Some(tier) = &self.cache.shared.tier {
-            let named = self.to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::named).flatten());
+            let flights = || self.to_load.iter().map(|one| &one.led.flight);
+            // Leases one by one, tickets in one go.
+            let leases =
+                flights().filter_map(|flight| flight.with_stowed(|ticket| ticket.seen().map(|_| ticket.extension())).flatten());
+            leases.for_each(|extension| extension());
+            let named = flights().filter_map(|flight| flight.with_stowed(Ticket::named).flatten());
             extend_all(tier, named.collect());
         }
     }

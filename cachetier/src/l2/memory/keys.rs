@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::{Millis, millis};
 use crate::error::Fault;
 use crate::l2::walk::{Doomed, READ, Selection, Swept, Verdict};
-use crate::l2::{Claimed, Filled, Leased};
+use crate::l2::{Claimed, Filled, LeaseCall, Leased};
 use crate::rule::hold::Hold;
 use crate::rule::stamp::Stamp;
 use crate::wire::{envelope, hold, slot};
@@ -91,21 +91,24 @@ impl Keys {
     }
 
     /// Takes, lengthens or gives back the lease of the value stamped `seen`.
-    pub(super) fn lease(&mut self, key: &str, seen: Stamp, own: u32, time: Duration, now: Millis) -> Result<Leased, Fault> {
+    pub(super) fn lease(&mut self, key: &str, seen: Stamp, who: u8, call: LeaseCall, now: Millis) -> Result<Leased, Fault> {
         if self.prefix(key, now)? != Some(slot::prefix(slot::VALUE, seen)) {
             return Ok(Leased::Moved);
         }
         let Some(What::Bytes(bytes)) = self.held.get_mut(key).map(|held| &mut held.what) else { return Ok(Leased::Moved) };
-        let Some((created, lease)) = envelope::lease(bytes) else { return Ok(Leased::Moved) };
+        let Some((created, ends)) = envelope::lease(bytes) else { return Ok(Leased::Moved) };
         let since = now.0.saturating_sub(created);
-        let free = lease == own || u64::from(lease) <= since;
-        if !free || (time.is_zero() && lease != own) {
+        let (over, holder) = (u64::from(ends & !0xff), ends.to_be_bytes()[3]);
+        let refused = if matches!(call, LeaseCall::Take(_)) { over > since } else { holder != who };
+        if refused {
             return Ok(Leased::Not);
         }
-        let until = if time.is_zero() { 0 } else { since.saturating_add(millis(time)) };
-        let until = u32::try_from(until).unwrap_or(u32::MAX);
-        envelope::set_lease(bytes, until);
-        Ok(if until == 0 { Leased::Not } else { Leased::Until(until) })
+        let upto = match call {
+            LeaseCall::GiveBack => 0,
+            call => envelope::lease_of(who, since.saturating_add(millis(call.time()))),
+        };
+        envelope::set_lease(bytes, upto);
+        Ok(if upto == 0 { Leased::Not } else { Leased::Yes })
     }
 
     /// Lets the value stamped `seen` live anew, with another stamp and what may change of its header.

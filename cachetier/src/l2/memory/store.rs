@@ -12,7 +12,7 @@ use crate::error::Fault;
 #[cfg(feature = "testing")]
 use crate::l2::Loading;
 use crate::l2::walk::{Selection, Walk};
-use crate::l2::{Claimed, Filled, Leased, Limits, Store};
+use crate::l2::{Claimed, Filled, LeaseCall, Leased, Limits, Store};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::Slot;
 
@@ -97,13 +97,15 @@ impl Store for MemoryStore {
             .await
     }
 
-    async fn lease(&self, key: &str, seen: Stamp, own: u32, time: Duration) -> Result<Leased, Fault> {
+    async fn lease(&self, key: &str, seen: Stamp, who: u8, lease: LeaseCall) -> Result<Leased, Fault> {
         let stray = || {
             let key = key.to_owned();
-            Stray::new(None, move |state, _| drop(state.keys.lease(&key, seen, own, time, state.now())))
+            Stray::new(None, move |state, _| drop(state.keys.lease(&key, seen, who, lease, state.now())))
         };
         let call = self.call(CallKind::Lease, key);
-        self.hub.pass(call, self.read_limit(), None, |state, _| state.keys.lease(key, seen, own, time, state.now()), stray).await
+        // A reader waits for it only where it is to be had first.
+        let limit = if matches!(lease, LeaseCall::Take(_)) { self.read_limit() } else { self.command_limit() };
+        self.hub.pass(call, limit, None, |state, _| state.keys.lease(key, seen, who, lease, state.now()), stray).await
     }
 
     async fn refill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {

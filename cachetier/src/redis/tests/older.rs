@@ -10,9 +10,10 @@ use super::lane::keys;
 use super::server::{LEASE, PATIENCE, Plain, SETTINGS, Server, eventually, names, open_with, stamp, ticket, value};
 use crate::error::Fault;
 use crate::l2::lane::{Lane as _, Seized};
-use crate::l2::{Claimed, Filled, NotReady, Store as _};
+use crate::l2::{Claimed, Filled, LeaseCall, Leased, NotReady, Store as _, refresh_tests};
 use crate::redis::connect::within_script;
 use crate::rule::seq::Token;
+use crate::wire::envelope::MUTABLE;
 use crate::wire::message::Targets;
 use crate::{Invalidator, TieredCache};
 
@@ -41,6 +42,8 @@ async fn an_older_server_that_is_full_refuses_what_a_newer_one_does_and_nothing_
     let ((store, lane), mut plain) = (server.open_at(&server.told_to_be(&says("6.2.7"))).await, server.plain().await);
     plain.set("value", &value(1, "here")).await;
     plain.set("ticket", &ticket(2)).await;
+    plain.set("stale", &refresh_tests::value(6, 1, "stale")).await;
+    plain.say::<()>("PEXPIRE stale 60000").await;
     plain.say::<()>("CONFIG SET maxmemory 1").await;
     let mut subscription = lane.subscribe().await.unwrap();
     let checked = subscription.check(Token::default()).await.unwrap();
@@ -52,6 +55,14 @@ async fn an_older_server_that_is_full_refuses_what_a_newer_one_does_and_nothing_
     assert_eq!(store.claim("value", stamp(1), stamp(4), LEASE).await, Ok(Claimed::Yes));
     assert_eq!(store.probe("value", stamp(5), LEASE).await, Ok(Some(ticket(4))));
     assert!(matches!(store.probe("absent", stamp(5), LEASE).await, Err(Fault::Full(_))));
+    for (call, answer) in
+        [(LeaseCall::Take(LEASE), Leased::Yes), (LeaseCall::Lengthen(LEASE), Leased::Yes), (LeaseCall::GiveBack, Leased::Not)]
+    {
+        assert_eq!(store.lease("stale", stamp(6), 7, call).await, Ok(answer), "{call:?}");
+        assert!(plain.life("stale").await > 50_000, "its life is what it was");
+    }
+    let header = refresh_tests::value(6, 2, "")[MUTABLE].to_vec();
+    assert_eq!(store.renew("stale", stamp(6), stamp(7), &header, LEASE).await, Ok(Filled::Stored));
     let unfilled = store.fill("ticket", stamp(2), &value(2, "new"), LEASE).await;
     assert!(matches!(&unfilled, Err(Fault::Refused(why)) if why.starts_with("OOM")), "{unfilled:?}");
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::server::{Server, eventually};
-use crate::l2::{Leased, Store as _, refresh_tests};
+use crate::l2::{LeaseCall, Leased, Store as _, refresh_tests};
 
 #[expect(clippy::disallowed_methods, reason = "a real server keeps the machine's time, not an injected one")]
 fn now() -> u64 {
@@ -17,9 +17,9 @@ async fn a_lease_is_one_holders_until_it_is_over() {
     refresh_tests::a_lease_is_one_holders_until_it_is_over(&*store, now()).await;
     let value = refresh_tests::value(5, now(), "soon");
     server.plain().await.set("soon", &value).await;
-    let lease = || store.lease("soon", refresh_tests::stamp(5), 0, Duration::from_millis(20));
-    assert!(matches!(lease().await, Ok(Leased::Until(_))));
-    eventually("it is over", async || matches!(lease().await, Ok(Leased::Until(_)))).await;
+    let lease = |who| store.lease("soon", refresh_tests::stamp(5), who, LeaseCall::Take(Duration::from_millis(20)));
+    assert_eq!(lease(1).await, Ok(Leased::Yes));
+    eventually("it is over", async || lease(2).await == Ok(Leased::Yes)).await;
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_value_lives_anew_as_it_stands_there() {
     assert!((3_590_000..=3_600_000).contains(&plain.life("k").await));
     // A lease leaves the life of the value.
     plain.say::<()>("PEXPIRE k 100000").await;
-    store.lease("k", refresh_tests::stamp(2), 0, Duration::from_secs(500)).await.unwrap();
+    store.lease("k", refresh_tests::stamp(2), 9, LeaseCall::Take(Duration::from_secs(500))).await.unwrap();
     assert!(plain.life("k").await <= 100_000);
 }
 

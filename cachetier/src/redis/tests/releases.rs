@@ -13,7 +13,7 @@ use super::server::{CELLS, PATIENCE, SETTINGS, Server, open_with};
 use crate::error::Fault;
 use crate::l2::lane::{Bumped, Lane, LaneState, Planted, Released, Seized, Subscription};
 use crate::l2::walk::{Selection, Walk};
-use crate::l2::{Claimed, Filled, Leased, NotReady, Store};
+use crate::l2::{Claimed, Filled, LeaseCall, Leased, NotReady, Store};
 use crate::redis::{RedisLane, RedisStore};
 use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
@@ -106,8 +106,8 @@ impl Store for Release {
         self.store.claim(key, seen, ticket, lease).await
     }
 
-    async fn lease(&self, key: &str, seen: Stamp, own: u32, time: Duration) -> Result<Leased, Fault> {
-        self.store.lease(key, seen, own, time).await
+    async fn lease(&self, key: &str, seen: Stamp, who: u8, call: LeaseCall) -> Result<Leased, Fault> {
+        self.store.lease(key, seen, who, call).await
     }
 
     async fn refill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {

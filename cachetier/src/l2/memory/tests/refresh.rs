@@ -1,7 +1,7 @@
 //! The lease of a value over the tier in the process.
 
 use super::*;
-use crate::l2::{Leased, refresh_tests};
+use crate::l2::{LeaseCall, Leased, refresh_tests};
 
 /// Where a clock in the hand begins.
 const NOW: u64 = 1_000_000;
@@ -11,10 +11,13 @@ fn a_lease_is_one_holders_until_it_is_over() {
     let (tier, hand, store) = stored();
     now(refresh_tests::a_lease_is_one_holders_until_it_is_over(&*store, NOW));
     tier.put("soon", &refresh_tests::value(5, NOW, "soon"));
-    let lease = || now(store.lease("soon", refresh_tests::stamp(5), 0, Duration::from_millis(20)));
-    assert_eq!([lease(), lease()], [Ok(Leased::Until(20)), Ok(Leased::Not)]);
-    hand.advance(Duration::from_millis(20));
-    assert_eq!(lease(), Ok(Leased::Until(40)));
+    let lease = |who| now(store.lease("soon", refresh_tests::stamp(5), who, LeaseCall::Take(Duration::from_millis(20))));
+    assert_eq!([lease(1), lease(2)], [Ok(Leased::Yes), Ok(Leased::Not)]);
+    // It lasts a little longer than was asked for.
+    hand.advance(Duration::from_millis(255));
+    assert_eq!(lease(2), Ok(Leased::Not));
+    hand.advance(Duration::from_millis(1));
+    assert_eq!(lease(2), Ok(Leased::Yes));
 }
 
 #[test]
