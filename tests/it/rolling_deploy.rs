@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cachetier::{CallOptions, Codec, Policy, Stats, TieredCache};
+use cachetier::{CallOptions, Codec, LoadContext, Loaded, Policy, Stats, TieredCache};
 use cachetier_tests::{Log, Oops, Tier};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -238,4 +238,22 @@ async fn what_cannot_be_decoded_is_left_alone_and_said_once() {
     RELEASE.scope(Release::Second, second.read(9)).await;
     RELEASE.scope(Release::First, first.read(9)).await;
     assert_eq!((first.stats().l2_hits, first.stats().loads), (1, 1));
+}
+
+#[tokio::test]
+async fn what_is_stale_is_replaced_by_who_does_not_understand_it_as_well() {
+    let tier = Tier::redis();
+    let instances = instances(&tier).await;
+    let [first, _, second, other] = instances.as_slice() else { panic!("four of them") };
+    let short = Policy::ttl(Duration::from_millis(1)).stale_for(Duration::from_secs(3_600));
+    let early = first.cache.get_or_load("user:5", short, || async { Ok::<_, Oops>(first.database.user(5)) });
+    RELEASE.scope(Release::First, early).await.expect("loaded");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let load = async |context: LoadContext<'_, User>| {
+        assert!(context.stale().is_none(), "nothing that it could be shown");
+        Ok::<_, Oops>(Loaded::new(second.database.user(5)))
+    };
+    RELEASE.scope(Release::Second, second.cache.get_or_load_with("user:5", POLICY, load)).await.expect("loaded");
+    let found = RELEASE.scope(Release::Second, other.cache.get::<User>("user:5")).await;
+    assert!(found.is_some_and(|user| user.mail.is_some()), "it is stored");
 }
