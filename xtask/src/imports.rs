@@ -50,7 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("flight", &["l1", "view", "rule", "key", "error", "sync", "unhashed"]),
-    ("lease", &["l2", "rule"]),
+    ("lease", &["error", "l2", "rule"]),
     ("l1", &["view", "proofs", "config", "rule", "observe", "key", "clock", "unhashed"]),
     ("l2", &["all", "tasks", "wire", "rule", "observe", "key", "clock", "error"]),
     ("view", &["progress", "proofs", "wire", "rule", "key", "clock", "sync"]),

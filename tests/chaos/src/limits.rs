@@ -8,6 +8,8 @@ pub const MAX_STALENESS: Duration = Duration::from_millis(1_500);
 pub const SLACK: Duration = Duration::from_millis(25);
 /// The life of a value.
 pub const TTL: Duration = Duration::from_secs(6);
+/// For how long a value is kept behind that, to be refreshed in its place.
+pub const KEPT: Duration = Duration::from_secs(30);
 /// No value is served so long after its load began: its life, and twice what a load and a busy machine may take.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(9);
 /// A loader's limit.
