@@ -9,7 +9,7 @@ use cachetier::{
     Call, CallKind, CallOptions, InProcess, LoadError, OnUnreachable, Origin, Plan, Policy, Served, Stale, TieredCache, Tiers,
     Verbs,
 };
-use cachetier_tests::{Gate, Oops, Tier, eventually_async, over_each, over_shared};
+use cachetier_tests::{Gate, Oops, Tier, eventually_async, over_each, over_shared, under_way};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(20);
@@ -159,16 +159,8 @@ async fn who_takes_over_a_load_and_does_not_write_gives_the_ticket_back() {
         let cache = tier.cache().await;
         let mut first = Box::pin(cache.get_or_load("k", POLICY, std::future::pending::<Result<u64, Oops>>));
         let mut second = Box::pin(load(cache.with(USUAL.writes(Tiers::L1)), "k", 2));
-        eventually_async(LONG, "one loads and the other waits", async || {
-            tokio::select! {
-                biased;
-                _ = &mut first => panic!("it never ends"),
-                _ = &mut second => panic!("it waits"),
-                () = tokio::task::yield_now() => {}
-            }
-            cache.stats().l1_misses == 2 && tier.holds_ticket("k") && cache.stats().loads == 1
-        })
-        .await;
+        under_way(LONG, "it loads", first.as_mut(), async || tier.holds_ticket("k") && cache.stats().loads == 1).await;
+        under_way(LONG, "it waits", second.as_mut(), async || cache.stats().l1_misses == 2).await;
         drop(first);
         assert_eq!(second.await.value, 2);
         eventually_async(LONG, "the ticket is given back", async || !tier.holds_ticket("k")).await;

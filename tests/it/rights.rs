@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cachetier::{Delivery, Invalidator, Policy, Purge, TieredCache};
+use cachetier::{CallOptions, Delivery, Invalidator, LoadContext, Loaded, Origin, Policy, Purge, StaleValue, TieredCache};
 use cachetier_tests::{RedisServer, Reply};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -80,6 +80,17 @@ async fn everything(url: &str) {
         assert_eq!(cache.get_or_load_many(["many:1", "many:2"], tagged, load).await.expect("loaded").len(), 2);
     }
     assert!(a.get_or_load("fails", POLICY, async || Err::<u8, _>("no")).await.is_err());
+    // Made stale, found to be current, and replaced in its place.
+    for cache in [&a, &b] {
+        applied(&a.expire("user:2").await);
+        let current = async |context: LoadContext<'_, String>| {
+            Ok::<_, &str>(context.stale().map_or_else(|| Loaded::new(large.clone()), StaleValue::not_modified))
+        };
+        assert!(cache.get_or_load_with("user:2", tagged, current).await.expect("loaded").is_some());
+    }
+    let fresh = a.with(CallOptions::new().fresh()).get_or_compute("user:1", tagged, async || large.clone()).await;
+    assert_eq!(fresh.expect("loaded").origin, Origin::Loader);
+    assert!(a.stats().renewals > 0, "{}", a.stats());
     let token = a.invalidate_tag("users").await.expect("told").confirmed().expect("applied");
     b.wait_for(token, LONG).await.expect("heard");
     read(&b, "user:1").await;

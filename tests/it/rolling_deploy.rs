@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cachetier::{CallOptions, Codec, LoadContext, Loaded, Policy, Stats, TieredCache};
-use cachetier_tests::{Log, Oops, Tier};
+use cachetier_tests::{Log, Oops, Tier, eventually_async};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -248,7 +248,8 @@ async fn what_is_stale_is_replaced_by_who_does_not_understand_it_as_well() {
     let short = Policy::ttl(Duration::from_millis(1)).stale_for(Duration::from_secs(3_600));
     let early = first.cache.get_or_load("user:5", short, || async { Ok::<_, Oops>(first.database.user(5)) });
     RELEASE.scope(Release::First, early).await.expect("loaded");
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    let gone = async || RELEASE.scope(Release::First, first.cache.get::<User>("user:5")).await.is_none();
+    eventually_async(LONG, "its life is over", gone).await;
     let load = async |context: LoadContext<'_, User>| {
         assert!(context.stale().is_none(), "nothing that it could be shown");
         Ok::<_, Oops>(Loaded::new(second.database.user(5)))

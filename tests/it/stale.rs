@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use cachetier::{
     CacheError, Call, CallKind, CallOptions, Clock, Delivery, InProcess, LoadContext, LoadError, Loaded, Plan, Policy, TieredCache,
     Tiers,
 };
-use cachetier_tests::{Gate, Log, Oops, Tier, eventually_async, over_each, over_shared};
+use cachetier_tests::{Gate, Log, Oops, Tier, eventually_async, over_each, over_shared, under_way};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(20);
@@ -54,6 +55,11 @@ fn stale(number: u64) -> (u64, Option<String>) {
 }
 
 const NAME: &str = "ct:test:v:k";
+
+/// Returns when the life of what was put there is over.
+async fn over(cache: &TieredCache, key: &str) {
+    eventually_async(LONG, "its life is over", async || cache.get::<u64>(key).await.is_none()).await;
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_loader_is_shown_what_is_stale_by_who_has_a_copy_and_by_who_has_none() {
@@ -144,7 +150,7 @@ async fn while_one_loads_the_others_wait_for_it_and_the_old_value_stands() {
         let short = Policy::ttl(Duration::from_millis(1)).stale_for(3_600 * SECOND);
         let (a, b) = tier.pair().await;
         a.set("k", 1_u64, short).await.expect("put");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        over(&a, "k").await;
         let gate = Gate::new();
         let leader = a.get_or_load("k", POLICY, async || {
             gate.wait().await;
@@ -175,8 +181,8 @@ async fn a_batch_refreshes_what_is_stale_in_its_place() {
         let (a, b) = tier.pair().await;
         for (key, value) in [("k:1", 1_u64), ("k:2", 2)] {
             a.set(key, value, short).await.expect("put");
+            over(&a, key).await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
         let load = |keys: Vec<String>| async move { Ok::<_, Oops>(keys.into_iter().map(|key| (key, 7_u64)).collect::<Vec<_>>()) };
         let read = b.get_or_load_many(["k:1", "k:2", "k:3"], POLICY, load).await.expect("loaded");
         assert_eq!((read, b.stats().loads, b.stats().fills), (vec![Some(7); 3], 1, 3));
@@ -200,11 +206,7 @@ async fn a_load_that_brings_nothing_leaves_it_to_the_next_one() {
     }
     // Dropped while it loads.
     let mut dropped = Box::pin(a.get_or_load("k", POLICY, std::future::pending::<Result<u64, Oops>>));
-    tokio::select! {
-        biased;
-        _ = &mut dropped => panic!("it never ends"),
-        () = eventually_async(LONG, "it loads", async || a.stats().loads == 4) => {}
-    }
+    under_way(LONG, "it loads", dropped.as_mut(), async || a.stats().loads == 4).await;
     drop(dropped);
     group.settle().await;
     assert_eq!(read(&b, "k", |_| Loaded::new(2).not_stored()).await, (Some(2), Some(Some(stale(1)))));
@@ -236,11 +238,7 @@ async fn who_holds_the_lease_keeps_it_while_it_loads_and_a_dead_one_loses_it() {
 
     group.jump(MINUTE).await;
     let mut lost = Box::pin(a.get_or_load("k", POLICY, std::future::pending::<Result<u64, Oops>>));
-    tokio::select! {
-        biased;
-        _ = &mut lost => panic!("it never ends"),
-        () = eventually_async(LONG, "it loads", async || a.stats().loads == 3) => {}
-    }
+    under_way(LONG, "it loads", lost.as_mut(), async || a.stats().loads == 3).await;
     // Kept, and polled by nobody: its watch does not beat either. The lease ends at a multiple of 256 ms after the value was created.
     group.jump(3 * SECOND + Duration::from_millis(256)).await;
     assert_eq!(read(&b, "k", version(3)).await, (Some(3), Some(Some((2, None)))));
@@ -254,7 +252,7 @@ async fn what_is_invalidated_meanwhile_is_not_stored_and_what_was_invalidated_is
         let (a, b) = tier.pair().await;
         for by_tag in [false, true] {
             a.set("k", 1_u64, short.tags(["t"])).await.expect("put");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            over(&a, "k").await;
             let (gate, invalidation) =
                 (Gate::new(), async || if by_tag { b.invalidate_tag("t").await } else { b.invalidate("k").await });
             let leader = a.get_or_load_with("k", POLICY.tags(["t"]), async |context: LoadContext<'_, u64>| {
@@ -347,7 +345,8 @@ async fn of_another_type_of_no_value_and_by_other_verbs_it_is_as_ever() {
         cache.set("typed", "text".to_owned(), short).await.expect("put");
         cache.get_or_load_optional("none", short, || async { Ok::<Option<u64>, Oops>(None) }).await.expect("loaded");
         cache.set("plain", 1_u64, short).await.expect("put");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // The last of them to be put.
+        over(&cache, "plain").await;
         assert_eq!(read(&cache, "typed", version(2)).await, (Some(2), Some(None)));
         assert_eq!(read(&cache, "none", version(2)).await, (Some(2), Some(None)));
         assert_eq!(cache.get_or_compute("plain", POLICY, || async { 2_u64 }).await.expect("loaded"), 2);
@@ -509,20 +508,13 @@ async fn a_lease_that_is_given_back_while_it_is_lengthened_is_free() {
         let short = Policy::ttl(Duration::from_millis(1)).stale_for(3_600 * SECOND);
         let (a, b) = tier.pair().await;
         a.set("k", 1_u64, short).await.expect("put");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        over(&a, "k").await;
+        let misses = a.stats().l1_misses;
         // A leader that goes; who takes over has it lengthened, and fails at once.
         let mut leader = Box::pin(a.get_or_load("k", POLICY, std::future::pending::<Result<u64, Oops>>));
         let mut heir = Box::pin(a.get_or_load("k", POLICY, || async { Err::<u64, _>(Oops("no")) }));
-        eventually_async(LONG, "one loads and the other waits", async || {
-            tokio::select! {
-                biased;
-                _ = &mut leader => panic!("it never ends"),
-                _ = &mut heir => panic!("it waits"),
-                () = tokio::task::yield_now() => {}
-            }
-            a.stats().l1_misses == 2 && a.stats().loads == 1
-        })
-        .await;
+        under_way(LONG, "it loads", leader.as_mut(), async || a.stats().loads == 1).await;
+        under_way(LONG, "it waits", heir.as_mut(), async || a.stats().l1_misses == misses + 2).await;
         drop(leader);
         assert!(matches!(heir.await, Err(LoadError::Loader(_))));
         // The lease is half a minute.
@@ -558,7 +550,7 @@ async fn who_waits_for_a_refresh_does_not_have_the_old_value_sent_again() {
     let inside = InProcess::new();
     let (a, b) = Tier::in_process(&inside).pair().await;
     a.set("k", 1_u64, Policy::ttl(Duration::from_millis(1)).stale_for(3_600 * SECOND)).await.expect("put");
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    over(&a, "k").await;
     let (gate, kinds) = (Gate::new(), std::sync::Arc::new(Mutex::new(Vec::new())));
     let leader = a.get_or_load("k", POLICY, async || {
         gate.wait().await;
@@ -655,4 +647,86 @@ async fn without_a_shared_tier_a_validator_has_its_bound_as_well() {
     let cache = Tier::alone().cache().await;
     read(&cache, "k", |_| Loaded::new(1).validator("v".repeat(256))).await;
     assert_eq!((cache.stats().not_stored, cache.get::<u64>("k").await), (1, None));
+}
+
+/// What the calls of this kind come to, each held until the gate is open.
+fn held(kind: CallKind, gate: &Gate, reply: bool) -> impl Fn(&Call<'_>) -> Plan + Send + Sync + 'static {
+    let shut = gate.clone();
+    move |call: &Call<'_>| {
+        let gate = shut.clone();
+        let wait = async move { gate.wait().await };
+        match (call.kind == kind, reply) {
+            (true, true) => Plan::go().reply_after(wait),
+            (true, false) => Plan::go().after(wait),
+            (false, _) => Plan::go(),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_dropped_while_it_takes_a_lease_or_stores_leaves_nobody_waiting() {
+    for (kind, reply) in
+        [CallKind::Lease, CallKind::Renew, CallKind::Refill].into_iter().flat_map(|kind| [(kind, false), (kind, true)])
+    {
+        let group = Group::new(2).await;
+        let (a, b) = (group.instance(0), group.instance(1));
+        read(&a, "k", version(1)).await;
+        group.jump(MINUTE).await;
+        let gate = Gate::new();
+        group.tier().script_calls(held(kind, &gate, reply));
+        let mut dropped =
+            Box::pin(read(
+                &a,
+                "k",
+                move |context| {
+                    if kind == CallKind::Renew { not_modified(context) } else { Loaded::new(2).validator("v2") }
+                },
+            ));
+        tokio::select! {
+            _ = &mut dropped => panic!("it is held"),
+            () = gate.arrived(1) => {}
+        }
+        drop(dropped);
+        group.tier().script_calls(|_: &Call<'_>| Plan::go());
+        gate.open();
+        group.settle().await;
+        let (answer, _) = read(&b, "k", version(3)).await;
+        assert!(answer == Some(3) || reply && kind != CallKind::Lease, "{kind:?} {reply} {answer:?}");
+        assert_eq!((b.stats().ticket_waits, a.stats().flights), (0, 0), "{kind:?} {reply}");
+        // And whatever it was, an invalidation ends it.
+        let token = b.invalidate("k").await.expect("told").confirmed().expect("applied");
+        a.wait_for(token, LONG).await.expect("heard");
+        assert_eq!((a.get::<u64>("k").await, b.get::<u64>("k").await), (None, None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_and_a_fresh_call_that_are_dropped_are_carried_out() {
+    for (kind, reply) in [CallKind::Expire, CallKind::Bump].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let group = Group::new(2).await;
+        let (a, b) = (group.instance(0), group.instance(1));
+        read(&a, "k", version(1)).await;
+        assert_eq!(b.get("k").await, Some(1_u64));
+        let gate = Gate::new();
+        group.tier().script_calls(held(kind, &gate, reply));
+        let fresh = a.with(CallOptions::new().fresh());
+        let mut dropped: Pin<Box<dyn Future<Output = ()>>> = if kind == CallKind::Expire {
+            Box::pin(async { drop(a.expire("k").await) })
+        } else {
+            // What it brings is not to be stored, so it invalidates the key.
+            let unstored = POLICY.cache_if(|_: &u64| false);
+            Box::pin(async move { drop(fresh.get_or_load("k", unstored, || async { Ok::<_, Oops>(2_u64) }).await) })
+        };
+        tokio::select! {
+            () = &mut dropped => panic!("it is held"),
+            () = gate.arrived(1) => {}
+        }
+        drop(dropped);
+        assert_eq!(a.get::<u64>("k").await, None, "{kind:?}: here at once");
+        group.tier().script_calls(|_: &Call<'_>| Plan::go());
+        gate.open();
+        group.settle().await;
+        assert!(b.get::<u64>("k").await.is_none() && !group.tier().holds_value(NAME), "{kind:?} {reply}");
+        assert_eq!((a.stats().pending, a.stats().flights), (0, 0));
+    }
 }

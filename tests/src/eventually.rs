@@ -1,6 +1,9 @@
 //! The only helper that polls: a condition, a deadline, a text for the failure. A test that waits otherwise waits at a gate.
 
+use std::future::poll_fn;
 use std::panic::Location;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// Between two looks: short beside any deadline, long beside what a look costs.
@@ -41,6 +44,24 @@ pub fn eventually_async(within: Duration, what: &str, mut condition: impl AsyncF
         let held = tokio::time::timeout(within + PAUSE, polling).await.unwrap_or(false);
         assert!(held, "not within {within:?}: {what} (asked at {caller})");
     }
+}
+
+/// Polls `call` until `condition` holds, and no more: then it is under way, to be dropped or to be gone on with.
+///
+/// # Panics
+/// When the call ends before, or the condition does not hold `within` the time given.
+#[track_caller]
+pub fn under_way<F: Future>(
+    within: Duration,
+    what: &str,
+    mut call: Pin<&mut F>,
+    mut condition: impl AsyncFnMut() -> bool,
+) -> impl Future<Output = ()> {
+    eventually_async(within, what, async move || {
+        let pending = poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending())).await;
+        assert!(pending, "the call has ended");
+        condition().await
+    })
 }
 
 /// A point of the machine's time.

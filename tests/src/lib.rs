@@ -16,7 +16,7 @@ mod tiers;
 mod world;
 
 pub use client::{Client, Reply};
-pub use eventually::{eventually, eventually_async};
+pub use eventually::{eventually, eventually_async, under_way};
 pub use gate::Gate;
 pub use log::Log;
 pub use process::Owned;

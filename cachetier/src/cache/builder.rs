@@ -364,7 +364,7 @@ impl CacheBuilder {
     /// Answers who has loaded a key before the shared tier has stored it, as long as at most so many bytes are on their way there; what is beyond
     /// that is waited for. Defaults to 0: each fill is waited for.
     ///
-    /// It saves a caller that misses the trip of the fill, about as long as one of a `SET`. Until the answer comes the copy of this instance is
+    /// It saves a caller that misses the trip of the fill. Until the answer comes the copy of this instance is
     /// one that is kept for [`max_staleness`](CacheBuilder::max_staleness) at most, and goes if the fill is refused. [`flush`](TieredCache::flush)
     /// waits for what is on its way. Batches, calls that are [fresh](crate::CallOptions::fresh), and `set` wait in any case.
     ///
