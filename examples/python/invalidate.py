@@ -21,7 +21,7 @@ BUMP = r"""#!lua flags=allow-oom
 -- What the scripts of the lane share: put in front of each of them but `usual`.
 -- KEYS[1] the state, KEYS[2] the table: a string each.
 -- ARGV[1] what the caller says of itself: the highest seq it was told in the era it knows, that era, an era to begin if there is none,
--- the size of a table to begin. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
+-- the size of a table to begin, the run of the server that it was told on this connection, or 0. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
 -- No `no-writes` flag: a replica, or a primary without its replicas, must refuse to run any of them.
 -- On the way of a bump few calls and functions, nothing looked up twice, and no number that becomes text or is one of several in an
 -- answer: each of these costs a hundredth of it or more, and the server does nothing else meanwhile.
@@ -77,10 +77,17 @@ end
 if not stands then
   call('STRLEN', TABLE)
 end
--- Moves the lane on by one bump. Within an era seqs count up from the server's clock at its begin; where the lane may be another run's
--- (it is trusted, or runs cannot be told apart), they stay above what that one can have told.
+-- Moves the lane on by one bump. Within an era seqs count up from the server's clock at its begin. What another run has left may lack the end
+-- of what was told: a seq that counts on from there may be one that others take for applied. So another era begins here; and where such a
+-- state is trusted, or runs cannot be told apart, seqs stay above what that run can have told.
+local present = struct.unpack('>I8', ARGV[1], 21)
+local told_apart = stands and trusted == 0 and run > 0 and present > 0
+if told_apart and run ~= present then
+  call('STRLEN', TABLE)
+  stands = false
+end
 if stands then
-  before, seq = seq, (trusted == 1 or run == 0) and math.max(seq + 1, now()) or seq + 1
+  before, seq = seq, told_apart and seq + 1 or math.max(seq + 1, now())
   told = struct.pack(SEQ, seq)
 end
 -- What the scripts share that use the table: put behind what they share of the lane.
@@ -183,7 +190,7 @@ def invalidate(server: redis.Redis, namespace: str, keys=(), tags=(), prefixes=(
     database = server.connection_pool.connection_kwargs.get("db") or 0
     channel = f"ct:{{{namespace}}}:bus" + (f":{database}" if database else "")
     names = [f"ct:{{{namespace}}}:lane", f"ct:{{{namespace}}}:tags"] + [f"ct:{namespace}:v:{key}" for key in keys]
-    caller = struct.pack(">QIII", 0, 0, random.randrange(1, 1 << 32), cells)
+    caller = struct.pack(">QIIIQ", 0, 0, random.randrange(1, 1 << 32), cells, 0)
     written = {HEAD} if everything else set()
     written = sorted(written.union(*(places(h, cells) for h in sum(hashes, []))))
     # Bytes, whatever the client makes of other answers.

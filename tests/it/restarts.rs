@@ -162,6 +162,33 @@ async fn a_bump_that_a_server_with_old_data_gets_before_any_check_stands_below_n
     }
 }
 
+/// Who waits for a point must not find it behind him because another one was told as many before the server went back.
+#[tokio::test(start_paused = true)]
+async fn a_point_that_a_server_with_old_data_gives_to_who_was_told_nothing_is_reached_by_nobody_before_it_is_heard_of() {
+    for what in [OnRestart::BeginAnew, OnRestart::Trust] {
+        let mut world = World::new();
+        world.tier().prove_for(Duration::from_secs(2));
+        let here = world.add(|builder| builder.on_restart(what)).await;
+        let worker = Invalidator::builder("world").in_process(world.tier()).build().await.expect("an invalidator");
+        let origin = Origin::at(0);
+        applied(here.invalidate("before")).await;
+        let saved = world.tier().save();
+        for _ in 0..5 {
+            let Ok(Delivery::Applied(token)) = here.invalidate("told").await else { unreachable!("it is not applied") };
+            here.wait_for(token, LONG).await.expect("heard");
+        }
+        assert_eq!(read(&here, "key", &origin).await, 0);
+        world.clock().advance(Duration::from_secs(1));
+        world.tier().restore(&saved);
+        origin.commit(1);
+        let Ok(Delivery::Applied(token)) = worker.invalidate("key").await else { unreachable!("it is not applied") };
+        // It has not noticed: none of its tasks has run since.
+        assert_eq!(here.stats().lane_lost, 0);
+        here.wait_for(token, LONG).await.expect("it finds back");
+        assert_eq!(read(&here, "key", &origin).await, 1, "{what:?}");
+    }
+}
+
 /// With the old data trusted, what an instance has told goes out again, and is not read before.
 #[tokio::test(start_paused = true)]
 async fn what_is_told_again_is_not_read_before_it_has_been() {

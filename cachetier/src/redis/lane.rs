@@ -17,8 +17,8 @@ use crate::rule::table::TableCopy;
 use crate::wire::message::{Targets, body};
 use crate::wire::slot::{TICKET, prefix};
 
-use super::connect::{Dial, Link, misread};
-use super::place::{Caller, Place, caller, known, told};
+use super::connect::{Dial, Line, Link, misread};
+use super::place::{Place, caller, known, told};
 use super::script::{Script, lane_script};
 use super::store::{bytes, life};
 use super::subscription::RedisSubscription;
@@ -79,11 +79,21 @@ impl RedisLane {
         }
     }
 
-    /// Runs a script of the lane on some keys. What it is told of is its caller, the channel, the body, and `more`.
-    async fn run(&self, script: &Script, keys: &[String], caller: &Caller, body: &[u8], more: &[&[u8]]) -> Result<Value, Fault> {
+    /// Runs a script of the lane on some keys, for a caller who was told of this floor and of so many cells. What it is told besides is the
+    /// channel, the body, and `more`.
+    async fn run(
+        &self,
+        script: &Script,
+        keys: &[String],
+        (floor, cells): (Token, u32),
+        body: &[u8],
+        more: &[&[u8]],
+    ) -> Result<Value, Fault> {
+        let line = self.link.line()?;
+        let caller = caller(floor, cells, line.run());
         let told = [caller.as_slice(), self.place.channel.as_bytes(), body];
         let args: Vec<&[u8]> = told.into_iter().chain(more.iter().copied()).collect();
-        self.send(script, &self.place.keys(), keys, &args).await
+        self.send(line, script, &self.place.keys(), keys, &args).await
     }
 
     /// Sends a script that bumps.
@@ -91,10 +101,10 @@ impl RedisLane {
     /// A command that does nothing goes before it. What one turn of the server's loop has to send goes first to whom it had something to
     /// say last: to the caller, if the script's answer is all that he gets, and then to those who wait for the message. So he is answered
     /// twice, and they are told first.
-    async fn send(&self, script: &Script, of_lane: &[&[u8]], keys: &[String], args: &[&[u8]]) -> Result<Value, Fault> {
+    async fn send(&self, line: Line, script: &Script, of_lane: &[&[u8]], keys: &[String], args: &[&[u8]]) -> Result<Value, Fault> {
         let values: Vec<String> = keys.iter().map(|key| self.names.value(key)).collect();
         let keys: Vec<&[u8]> = of_lane.iter().copied().chain(values.iter().map(String::as_bytes)).collect();
-        self.link.run_behind(self.link.line()?, ::redis::cmd("PING"), script, &keys, args, self.dial.settings.limits.command).await
+        self.link.run_behind(line, ::redis::cmd("PING"), script, &keys, args, self.dial.settings.limits.command).await
     }
 
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a test adds to it"))]
@@ -112,8 +122,10 @@ impl RedisLane {
         if !alone || self.unusual.fetch_update(Ordering::Relaxed, Ordering::Relaxed, passes).is_ok() {
             return Ok(None);
         }
-        let told_of = [&known(floor)[..], body].concat();
-        match self.send(&self.usual, &[self.place.state()], &targets.keys, &[self.place.channel.as_bytes(), &told_of]).await? {
+        let line = self.link.line()?;
+        let told_of = [&known(floor)[..], &line.run().to_be_bytes(), body].concat();
+        match self.send(line, &self.usual, &[self.place.state()], &targets.keys, &[self.place.channel.as_bytes(), &told_of]).await?
+        {
             // Nothing was done.
             Value::Int(0) => {
                 self.unusual.store(UNUSUAL, Ordering::Relaxed);
@@ -147,7 +159,7 @@ impl RedisLane {
             let cells = self.place.cells_now();
             let places: Vec<String> = Layout::of(cells).places(targets).iter().map(usize::to_string).collect();
             let places: Vec<&[u8]> = places.iter().map(String::as_bytes).collect();
-            match self.run(&self.bump, &targets.keys, &caller(floor, cells), body, &places).await? {
+            match self.run(&self.bump, &targets.keys, (floor, cells), body, &places).await? {
                 // Nothing was done.
                 Value::Int(other) => _ = self.place.has_cells(u64::try_from(other).unwrap_or_default())?,
                 answer => return told(answer).map(|(token, held)| Bumped { token, held }),
@@ -158,8 +170,8 @@ impl RedisLane {
 
     /// What a guard does to some keys: HOLD or RELEASE, with its time.
     async fn guard_part(&self, script: &Script, targets: &Targets, guard: Stamp, time: u64, floor: Token) -> Result<Value, Fault> {
-        let (caller, body, time) = (caller(floor, self.place.cells), self.body(targets, None), time.to_string());
-        self.run(script, &targets.keys, &caller, &body, &[&guard.0, time.as_bytes()]).await
+        let (body, time) = (self.body(targets, None), time.to_string());
+        self.run(script, &targets.keys, (floor, self.place.cells), &body, &[&guard.0, time.as_bytes()]).await
     }
 
     /// Plants a ticket in a key: what a `set` and a guard's store begin with. `guard` is told of before it.
@@ -173,10 +185,10 @@ impl RedisLane {
         floor: Token,
     ) -> Result<Seized, Fault> {
         let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
-        let (caller, body) = (caller(floor, self.place.cells), self.body(&targets, Some(ticket)));
+        let body = self.body(&targets, Some(ticket));
         let (slot, lease) = (prefix(TICKET, ticket), life(lease).to_string());
         let more: Vec<&[u8]> = guard.map(|guard| guard.0.as_slice()).into_iter().chain([&slot[..], lease.as_bytes()]).collect();
-        let (token, planted) = told(self.run(script, &targets.keys, &caller, &body, &more).await?)?;
+        let (token, planted) = told(self.run(script, &targets.keys, (floor, self.place.cells), &body, &more).await?)?;
         Ok(if planted == 1 { Seized::Planted(token) } else { Seized::Held(token) })
     }
 }
@@ -211,8 +223,8 @@ impl Lane for RedisLane {
 
     async fn expire(&self, key: &str, stamp: Stamp, floor: Token) -> Result<Bumped, Fault> {
         let targets = Targets { keys: vec![key.to_owned()], stale: true, ..Targets::default() };
-        let (caller, body) = (caller(floor, self.place.cells), self.body(&targets, None));
-        let (token, held) = told(self.run(&self.expire, &targets.keys, &caller, &body, &[&stamp.0]).await?)?;
+        let (body, caller) = (self.body(&targets, None), (floor, self.place.cells));
+        let (token, held) = told(self.run(&self.expire, &targets.keys, caller, &body, &[&stamp.0]).await?)?;
         Ok(Bumped { token, held })
     }
 

@@ -89,9 +89,9 @@ impl Place {
         command
     }
 
-    /// The script that checks, its keys, and what it is told: its caller, the run that he knows of or zero, whether the lane outlives runs.
-    pub(super) fn check(&self, floor: Token, run: u64) -> (&Script, [&[u8]; 2], [Vec<u8>; 3]) {
-        let args = [caller(floor, self.cells).to_vec(), run.to_string().into(), u8::from(self.outlives_runs).to_string().into()];
+    /// The script that checks, its keys, and what it is told: its caller, and whether the lane outlives runs.
+    pub(super) fn check(&self, floor: Token, run: u64) -> (&Script, [&[u8]; 2], [Vec<u8>; 2]) {
+        let args = [caller(floor, self.cells, run).to_vec(), u8::from(self.outlives_runs).to_string().into()];
         (&self.check, self.keys(), args)
     }
 
@@ -110,15 +110,17 @@ pub(super) fn known(floor: Token) -> [u8; 8] {
 }
 
 /// What every script of the lane is told of its caller, as `scripts/lane.lua` reads it.
-pub(super) type Caller = [u8; 20];
+pub(super) type Caller = [u8; 28];
 
-/// The highest seq told in the era known here, that era, an era to begin if there is none, the size of a table to begin.
-pub(super) fn caller(floor: Token, cells: u32) -> Caller {
+/// The highest seq told in the era known here, that era, an era to begin if there is none, the size of a table to begin, the life of the
+/// process at the other end of the connection over which it goes, or zero.
+pub(super) fn caller(floor: Token, cells: u32, run: u64) -> Caller {
     let Era(era) = floor.era;
     // Never zero, which stands for "none known".
     let fresh = fastrand::u32(1..);
     let fields = known(floor).into_iter().chain(era.to_be_bytes()).chain(fresh.to_be_bytes()).chain(cells.to_be_bytes());
-    let mut caller = [0; 20];
+    let fields = fields.chain(run.to_be_bytes());
+    let mut caller = [0; 28];
     for (place, byte) in caller.iter_mut().zip(fields) {
         *place = byte;
     }

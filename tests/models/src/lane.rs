@@ -38,6 +38,7 @@
 //! - [`LaneModel::runs_seen`] off: nobody notices that the server went back to an older state, if anybody bumps before an instance that
 //!   was told more has asked where the lane stands: then its seq is above all floors ([`LaneModel::others_come_first`]).
 //! - [`LaneModel::floor_sent`] off as well: nobody does, whoever comes first.
+//! - [`LaneModel::bumps_see_runs`] off: a point is given that was reached here before the server went back.
 //! - [`LaneModel::proofs_name_connections`] off: what the old process has proven lets the older values of the new one be served.
 //! - [`LaneModel::epochs_end_connections`] off: so does an answer of the old process that is read late, after a proof of the new one.
 //! - [`LaneModel::ticks_outlast_eras`] off: an own bump leaves its tick for a seq that lies below those that copies carry.
@@ -78,7 +79,7 @@ pub use state::{
     Stage, Stamp, Standing, State, Step, Stored, Token, Version, Waiter, Way, Wrong,
 };
 
-use crate::{B, G1, G3, P, T};
+use crate::{B, G1, G3, P, R, T};
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +218,7 @@ impl LaneModel {
                 }
             }
             Elsewhere::Committed(_) => {}
-            Elsewhere::Bumped(_) => may(true, Action::AcknowledgeElsewhere),
+            Elsewhere::Bumped(..) => may(true, Action::AcknowledgeElsewhere),
         }
         for fault in self.faults {
             let possible = match fault {
@@ -299,12 +300,16 @@ impl Model for LaneModel {
                 // A bump of something else invalidates nothing that is looked at.
                 let version = if kind == Kind::Other { 0 } else { version };
                 // Others know nothing of the lane's past: what is noticed is noticed here.
-                self.bump(&mut state, Token::default(), kind, version, fate);
-                state.elsewhere = Elsewhere::Bumped(version);
+                let at = self.bump(&mut state, Token::default(), kind, version, fate);
+                let at = if self.points { at } else { Token::default() };
+                state.elsewhere = Elsewhere::Bumped(version, at);
             }
             Action::AcknowledgeElsewhere => {
-                let Elsewhere::Bumped(version) = state.elsewhere else { return None };
+                let Elsewhere::Bumped(version, at) = state.elsewhere else { return None };
                 state.acknowledged = state.acknowledged.max(version);
+                if self.points && version > 0 {
+                    state.given = Some((at, version));
+                }
                 state.elsewhere = Elsewhere::Idle;
             }
             Action::ServerFails(fault) => self.server_fails(&mut state, fault)?,
@@ -364,6 +369,11 @@ impl Model for LaneModel {
                     && state.proven_copy().or(self_evident).is_none_or(|entry| entry.version >= state.told)
             }),
             Property::always(T, |_, state: &State| state.wrong != Some(Wrong::Wait)),
+            Property::always(R, |_, state: &State| {
+                let reached = |at: Token| state.reached.era == at.era && state.reached.seq >= at.seq;
+                let promised = state.given.filter(|(at, _)| reached(*at)).map(|(_, version)| version);
+                state.vouched_copy().is_none_or(|entry| Some(entry.version) >= promised)
+            }),
         ];
         if self.liveness {
             properties.push(Property::always(P, |model: &Self, state: &State| model.finds_back(state)));

@@ -25,6 +25,7 @@
 //! | [`W`] | neither L1 nor L2 holds a value older than what was committed under a write guard that was then lost |
 //! | [`L`] | no caller can join a flight whose value is older than an invalidation that its process was told of |
 //! | [`T`] | no waiter gets a value older than a bump that its process knew of when the waiter called |
+//! | [`R`] | whoever finds a point reached finds nothing older here than the bump that stands there |
 //! | [`P`] | left alone, the follower comes to a proof, from wherever it is |
 //!
 //! # What a clean run means
@@ -62,5 +63,7 @@ pub const W: &str = "W: nothing is kept that is older than what a lost write gua
 pub const L: &str = "L: no attached flight brings a value older than an invalidation its process was told of";
 /// Waiters get nothing older than a bump that was known when they called.
 pub const T: &str = "T: no waiter gets a value older than a bump known where it called";
+/// A point that is reached is the point of a bump that is applied.
+pub const R: &str = "R: nothing is kept that is older than a bump whose point is reached";
 /// Left alone, an instance comes into step with the lane.
 pub const P: &str = "P: left alone, the follower comes to a proof";

@@ -26,6 +26,8 @@ test_cases! { lane::cases() =>
         "runs are not told apart, older data returns, and somebody bumps before who was told more has asked",
     where_it_is_not_a_lane_must_be_told_what_its_callers_were_told:
         "runs are not told apart, the floor is not sent, and older data returns",
+    a_bump_must_tell_runs_apart_as_well:
+        "a bump counts on from what another run has left, and somebody waits for its point",
     a_proof_must_name_the_connections_it_was_asked_with: "a proof vouches for every connection, and older data returns",
     they_must_be_forgotten_with_its_epoch:
         "the next epoch's proof vouches for the connections of the one before, and older data returns",
@@ -47,6 +49,12 @@ test_cases! { lane::cases() =>
     it_holds_when_the_table_grows_as_well: "RECOMMENDED the lane or its table is lost, and it grows, 2 bumps, 1 load, 1 lost",
     it_holds_when_the_table_grows_beside_a_renewal: "RECOMMENDED the table grows, renewals, 1 bump, 1 load, 1 lost",
     it_holds_when_older_data_returns: "RECOMMENDED older data returns, 2 bumps, 1 load",
+    a_point_that_is_reached_is_applied_when_older_data_returns:
+        "RECOMMENDED points are waited for, older data returns, 2 bumps, 1 load",
+    it_is_when_the_lane_or_its_table_is_lost:
+        "RECOMMENDED points are waited for, the lane or its table is lost, 2 bumps, 2 loads, 1 lost",
+    it_is_with_proofs_beside_the_subscription:
+        "RECOMMENDED points are waited for, renewals, a subscription breaks, 1 bump, 2 loads, 1 lost",
     it_does_when_older_data_returns_with_proofs_beside_the_subscription: "RECOMMENDED older data returns, renewals, 1 bump, 1 load",
     it_does_with_own_bumps: "RECOMMENDED older data returns, own bumps, 1 bump, 2 loads, 1 answer lost",
     it_does_when_the_clock_goes_back_as_well: "RECOMMENDED the clock goes back as older data returns, 2 bumps, 1 load",

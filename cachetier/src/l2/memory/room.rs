@@ -139,10 +139,13 @@ impl Room {
         (self.past, self.run) = (past, run);
     }
 
-    /// Moves the lane on to a seq above the last one, and not behind the clock where it may be that of another life. Returns the seq before it, zero in a new era, and where
-    /// the lane now stands. Of a caller: the highest point told to it, and the size of a table to begin.
+    /// Moves the lane on to a seq above the last one, and not behind the clock where what another life has left is trusted; else another era
+    /// begins there, for that one may have told more. Returns the seq before it, zero in a new era, and where the lane now stands.
+    /// Of a caller: the highest point told to it, and the size of a table to begin.
     pub(super) fn advance(&mut self, now: Millis, floor: Token, cells: u32) -> (Seq, Token) {
-        let Some(previous) = self.standing(now, floor) else { return (Seq(0), self.begin(now, floor, cells)) };
+        let lasting = self.past.run == self.run || self.past.trusted;
+        let standing = self.standing(now, floor).filter(|_| lasting);
+        let Some(previous) = standing else { return (Seq(0), self.begin(now, floor, cells)) };
         let clock = if self.past.trusted { micros(now) } else { 0 };
         let token = Token { seq: Seq(clock.max(previous.seq.0.saturating_add(1))), ..previous };
         self.past.state = Some(token);

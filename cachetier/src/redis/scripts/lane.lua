@@ -2,7 +2,7 @@
 -- What the scripts of the lane share: put in front of each of them but `usual`.
 -- KEYS[1] the state, KEYS[2] the table: a string each.
 -- ARGV[1] what the caller says of itself: the highest seq it was told in the era it knows, that era, an era to begin if there is none,
--- the size of a table to begin. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
+-- the size of a table to begin, the run of the server that it was told on this connection, or 0. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
 -- No `no-writes` flag: a replica, or a primary without its replicas, must refuse to run any of them.
 -- On the way of a bump few calls and functions, nothing looked up twice, and no number that becomes text or is one of several in an
 -- answer: each of these costs a hundredth of it or more, and the server does nothing else meanwhile.

@@ -1,6 +1,13 @@
--- Moves the lane on by one bump. Within an era seqs count up from the server's clock at its begin; where the lane may be another run's
--- (it is trusted, or runs cannot be told apart), they stay above what that one can have told.
+-- Moves the lane on by one bump. Within an era seqs count up from the server's clock at its begin. What another run has left may lack the end
+-- of what was told: a seq that counts on from there may be one that others take for applied. So another era begins here; and where such a
+-- state is trusted, or runs cannot be told apart, seqs stay above what that run can have told.
+local present = struct.unpack('>I8', ARGV[1], 21)
+local told_apart = stands and trusted == 0 and run > 0 and present > 0
+if told_apart and run ~= present then
+  call('STRLEN', TABLE)
+  stands = false
+end
 if stands then
-  before, seq = seq, (trusted == 1 or run == 0) and math.max(seq + 1, now()) or seq + 1
+  before, seq = seq, told_apart and seq + 1 or math.max(seq + 1, now())
   told = struct.pack(SEQ, seq)
 end

@@ -1,6 +1,7 @@
 //! The writing end of the lane: what a bump and a seizure do in one step.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::server::{CELLS, HELD, LEASE, PATIENCE, Plain, SETTINGS, Server, names, open_with, stamp, ticket, value};
 use crate::error::Fault;
@@ -222,6 +223,58 @@ async fn a_lane_that_has_gone_back_behind_what_it_told_begins_another_era() {
         assert_ne!(token.era, before.era, "way {way}");
         assert!(token.seq > before.seq, "way {way}: {token:?} after {before:?}");
         before = token;
+    }
+}
+
+/// Says that another run of the server has left the state.
+pub(super) async fn left_by_another_run(plain: &mut Plain) {
+    plain.ask::<()>(&[b"SETRANGE", names().state().as_bytes(), b"20", &7_u64.to_be_bytes()]).await;
+}
+
+// Whoever bumps, for another one may have been told a seq that lies above the one that is next: not in this era.
+#[tokio::test]
+async fn what_another_run_has_left_is_counted_on_from_by_nobody() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let guard = || (["k".to_owned()], stamp(9));
+    let mut eras = vec![lane.bump(&tags([1]), Token::default()).await.unwrap().token.era];
+    for way in 0..6 {
+        left_by_another_run(&mut plain).await;
+        let (keys, guard) = guard();
+        let floor = Token::default();
+        let token = match way {
+            0 => lane.bump(&tags([1]), floor).await.unwrap().token,
+            1 => lane.bump(&self::keys(&["k"]), floor).await.unwrap().token,
+            2 => lane.expire("k", stamp(1), floor).await.unwrap().token,
+            3 => match lane.seize("k", stamp(1), LEASE, floor).await.unwrap() {
+                Seized::Planted(token) | Seized::Held(token) => token,
+            },
+            4 => match lane.hold(&keys, guard, LEASE, floor).await.unwrap() {
+                Planted::Yes(token) => token,
+                Planted::Crowded => unreachable!("one guard"),
+            },
+            _ => lane.release(&keys, guard, Duration::ZERO, floor).await.unwrap().token,
+        };
+        assert!(!eras.contains(&token.era), "way {way}");
+        eras.push(token.era);
+        // The run is known from there on.
+        assert_eq!(lane.bump(&tags([1]), floor).await.unwrap().token.era, token.era, "way {way}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_ask_for_the_run_counts_on_above_the_clock_whoever_has_left_the_state() {
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let first = lane.bump(&tags([1]), Token::default()).await.unwrap().token;
+    plain.say::<()>("ACL SETUSER default -info").await;
+    let unasked = lane_of(&server, CELLS).await;
+    left_by_another_run(&mut plain).await;
+    for targets in [tags([1]), keys(&["k"])] {
+        let time: Vec<u64> = plain.say("TIME").await;
+        let token = unasked.bump(&targets, Token::default()).await.unwrap().token;
+        assert_eq!(token.era, first.era);
+        assert!(token.seq.0 >= time[0] * 1_000_000 + time[1], "{token:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::lane::{keys, lane_of, parse, stand_at, tags};
+use super::lane::{keys, lane_of, left_by_another_run, parse, stand_at, tags};
 use super::server::{CELLS, PATIENCE, Plain, SETTINGS, Server, names, stamp, value};
 use crate::config::LONGEST_GUARD;
 use crate::error::Fault;
@@ -108,6 +108,11 @@ async fn where_the_seq_is_no_plain_matter_a_bump_of_keys_takes_the_longer_way() 
     plain.ask::<()>(&[b"DEL", names().state().as_bytes()]).await;
     let (Bumped { token: begun, .. }, scripts) = bump(&server, &mut plain, token).await;
     assert!(begun.era != token.era && scripts == 2, "nothing is left: {begun:?}");
+
+    let LaneState { token, .. } = age(&mut plain, &lane).await;
+    left_by_another_run(&mut plain).await;
+    let (Bumped { token: begun, .. }, scripts) = bump(&server, &mut plain, token).await;
+    assert!(begun.era != token.era && scripts == 2, "another run has left it: {begun:?}");
 
     age(&mut plain, &lane).await;
     let trusting = LaneNames { outlives_runs: true, ..names() };

@@ -59,6 +59,8 @@ pub enum Fault {
 pub struct LaneModel {
     /// Whether a check that finds another run of the server begins another era.
     pub runs_seen: bool,
+    /// Whether a bump does.
+    pub bumps_see_runs: bool,
     /// Whether a proof vouches for no answer of a later connection than those there were when it was asked for.
     pub proofs_name_connections: bool,
     /// Whether the connections that a proof vouches for are forgotten when its epoch ends.
@@ -134,6 +136,8 @@ pub struct LaneModel {
     pub own: Option<u8>,
     /// Whether callers wait for flights.
     pub waiters: bool,
+    /// Whether somebody waits for the points that are given elsewhere.
+    pub points: bool,
     /// Whether the table is read in two steps.
     pub reads_in_two: bool,
     /// Whether the server's clock goes on when it forgets.
@@ -152,6 +156,7 @@ impl LaneModel {
     pub const fn recommended() -> Self {
         Self {
             runs_seen: true,
+            bumps_see_runs: true,
             proofs_name_connections: true,
             epochs_end_connections: true,
             ticks_outlast_eras: true,
@@ -189,6 +194,7 @@ impl LaneModel {
             renewals: false,
             own: None,
             waiters: false,
+            points: false,
             reads_in_two: false,
             clock_goes_on: true,
             others_come_first: true,

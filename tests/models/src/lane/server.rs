@@ -34,7 +34,8 @@ impl LaneModel {
 
     /// `bump.lua`: drops the key, moves the lane on, publishes.
     pub(super) fn bump(self, state: &mut State, floor: Token, kind: Kind, version: Version, fate: Fate) -> Token {
-        let (mut lane, previous) = match self.standing(state.memory.lane, floor) {
+        let counted_on = |lane: &Lane| !self.bumps_see_runs || !self.runs_seen || lane.run == state.run;
+        let (mut lane, previous) = match self.standing(state.memory.lane, floor).filter(counted_on) {
             Some(mut lane) => {
                 let previous = lane.standing.token.seq;
                 lane.standing.token.seq = previous + 1;
@@ -113,7 +114,7 @@ fn forgive(state: &mut State) {
     if let Some(flight) = &mut state.flight {
         flight.acknowledged = flight.acknowledged.min(covered);
     }
-    if let Elsewhere::Bumped(version) = state.elsewhere
+    if let Elsewhere::Bumped(version, _) = state.elsewhere
         && version > covered
     {
         // Its answer comes all the same, and is worth nothing.

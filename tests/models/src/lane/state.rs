@@ -109,8 +109,8 @@ pub enum Elsewhere {
     Idle,
     /// The version is committed.
     Committed(Version),
-    /// Its bump has run.
-    Bumped(Version),
+    /// Its bump has run, and stands there.
+    Bumped(Version, Token),
 }
 
 /// A question about the lane that counts as proof from when it was asked.
@@ -369,6 +369,8 @@ pub struct State {
     pub(super) elsewhere: Elsewhere,
     /// The newest version whose bump was acknowledged, and not forgotten with an older state.
     pub(super) acknowledged: Version,
+    /// The point at which the latest of them stands, and its version, where it is looked at who waits for points.
+    pub(super) given: Option<(Token, Version)>,
     pub(super) memory: Memory,
     /// An older state that the server may return to.
     pub(super) snapshot: Option<Memory>,
@@ -418,6 +420,7 @@ impl State {
             committed: 0,
             elsewhere: Elsewhere::Idle,
             acknowledged: 0,
+            given: None,
             memory: Memory { lane: Some(lane), l2: Some(Stored { version: 0, born: begun, stamp: 1 }) },
             snapshot: None,
             clock: 1,
@@ -466,6 +469,11 @@ impl State {
     /// The copy that may be served without one: in this era, and not judged by an epoch.
     pub(super) fn unproven_copy(&self) -> Option<Entry> {
         self.l1.filter(|entry| entry.born.era == self.known.era && self.unmoved(entry.born, entry.ticked))
+    }
+
+    /// The copy that may be served to who was promised a point, with a proof or without one.
+    pub(super) fn vouched_copy(&self) -> Option<Entry> {
+        self.unproven_copy().filter(|entry| entry.present)
     }
 
     /// Whether commands are answered.
