@@ -70,16 +70,21 @@ pub(crate) fn ci(named: &[&str]) -> Outcome {
             Went::Well => "ok".to_owned(),
             Went::Skipped(why) => format!("skipped: {}", first_line(&why)),
             Went::Wrong(why) => {
-                eprintln!("{why}");
-                failed.push(*name);
-                format!("FAILED: {}", first_line(&why))
+                let verdict = format!("FAILED: {}", first_line(&why));
+                failed.push((*name, why));
+                verdict
             }
         };
         eprintln!("== {name}: {seconds:.1} s, {verdict}");
         table.push(format!("{seconds:>8.1} s  {name:<16} {verdict}"));
     }
     println!("\n{}\n{:>8.1} s  in all", table.join("\n"), whole.elapsed().as_secs_f64());
-    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+    // Once more, for who sees the end of the log alone.
+    for (name, why) in &failed {
+        println!("\n== {name}: {why}");
+    }
+    let names: Vec<&str> = failed.iter().map(|(name, _)| *name).collect();
+    if names.is_empty() { Ok(()) } else { Err(format!("failed: {}", names.join(", "))) }
 }
 
 fn step(command: &mut Command) -> Went {

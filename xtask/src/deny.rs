@@ -17,7 +17,7 @@ const DATABASE_WITHIN: Duration = Duration::from_secs(90);
 /// Checks what can be checked without the network.
 pub(crate) fn rules() -> Outcome {
     let deny = tools::subcommand("cargo-deny", VERSION)?;
-    run(deny_command(&deny)?.args(["check", "licenses", "bans", "sources"]))
+    run(deny_command(&deny)?.args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))
 }
 
 /// Checks the advisories; `Ok` with the reason when their database cannot be had.

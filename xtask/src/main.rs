@@ -20,6 +20,7 @@ mod redis;
 mod run;
 mod shuttle;
 mod source;
+mod tee;
 mod test;
 mod tools;
 mod workspace;

@@ -1,11 +1,14 @@
 //! Runs programs: shown, timed, bounded. What is run, and what its failure means, is the caller's.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a step comes to: nothing, or the line that says what is wrong.
+use crate::tee;
+
+/// What a step comes to: nothing, or what is wrong, in its first line.
 pub(crate) type Outcome<T = ()> = Result<T, String>;
 
 /// The cargo that runs this program.
@@ -13,13 +16,16 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
-/// Prints the command, runs it, and fails unless it succeeds.
+/// Prints the command, runs it, and fails unless it succeeds. Where nobody looks on, its failure holds the end of what it printed.
 pub(crate) fn run(command: &mut Command) -> Outcome {
     let shown = shown(command);
     eprintln!("$ {shown}");
-    match command.stdin(Stdio::null()).status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{shown}` failed: {status}")),
+    command.stdin(Stdio::null());
+    let ended =
+        if std::io::stderr().is_terminal() { command.status().map(|status| (status, String::new())) } else { tee::status(command) };
+    match ended {
+        Ok((status, _)) if status.success() => Ok(()),
+        Ok((status, said)) => Err(format!("`{shown}` failed: {status}\n{said}").trim_end().to_owned()),
         Err(error) => Err(format!("`{shown}` does not start: {error}")),
     }
 }
