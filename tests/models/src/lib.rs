@@ -11,6 +11,7 @@
 //! | [`tags`] | the bumps of one tag by the process that reads it, and who may take the value of a flight |
 //! | [`front`] | a front of recently hit entries before the store of the process |
 //! | [`doubt`] | an invalidation by pattern, while copies are held of keys that L2 has lost |
+//! | [`lease`] | who may put a newer value in the place of a stale one, and what that may be |
 //! | [`lane`] | what may be served when messages, subscriptions, the lane and its table are lost, and what proves that none was |
 //!
 //! # The guarantees
@@ -25,6 +26,8 @@
 //! | [`W`] | neither L1 nor L2 holds a value older than what was committed under a write guard that was then lost |
 //! | [`L`] | no caller can join a flight whose value is older than an invalidation that its process was told of |
 //! | [`T`] | no waiter gets a value older than a bump that its process knew of when the waiter called |
+//! | [`O`] | no two have the lease of one value, unless the time of one is over |
+//! | [`H`] | whoever waits for a lease, waits for somebody who can still store something |
 //! | [`R`] | whoever finds a point reached finds nothing older here than the bump that stands there |
 //! | [`P`] | left alone, the follower comes to a proof, from wherever it is |
 //!
@@ -33,8 +36,9 @@
 //! It means that no state reachable *at the sizes of that case* breaks a guarantee, up to one doubt: visited states are
 //! remembered by a 64-bit hash, and a collision would hide a state. With two million states the odds are about one in
 //! ten million. Sizes are small on purpose (two processes, two writes, a lost message or two): every counter-example
-//! found so far needed no more. Time is in none of the models but as what a proof of [`lane`] stands for, liveness only as what
-//! its follower does when it is left alone, and of crashes only that of a write guard.
+//! found so far needed no more. Time is in none of the models but as what a proof of [`lane`] stands for and as the end
+//! of a [`lease`]; liveness only as what a follower does when it is left alone, and who waits for whose lease; of crashes only that of a
+//! write guard, and of who has a lease.
 //!
 //! `cargo run --release -p cachetier-models` prints the cases that the tests run, with the shortest counter-example of
 //! each ablation; with `all` as the argument it runs the long ones too, with `all lane` only those of that model.
@@ -45,6 +49,7 @@ pub mod fence;
 pub mod front;
 pub mod key;
 pub mod lane;
+pub mod lease;
 pub mod tags;
 
 /// L2 never holds a value older than an acknowledged invalidation.
@@ -63,6 +68,10 @@ pub const W: &str = "W: nothing is kept that is older than what a lost write gua
 pub const L: &str = "L: no attached flight brings a value older than an invalidation its process was told of";
 /// Waiters get nothing older than a bump that was known when they called.
 pub const T: &str = "T: no waiter gets a value older than a bump known where it called";
+/// One instance at a time has the lease of a value.
+pub const O: &str = "O: no two have the lease of one value, unless the time of one is over";
+/// A lease that goes on is that of somebody who can use it, where nobody dies and every command is answered.
+pub const H: &str = "H: a lease that goes on is that of somebody who can still store something";
 /// A point that is reached is the point of a bump that is applied.
 pub const R: &str = "R: nothing is kept that is older than a bump whose point is reached";
 /// Left alone, an instance comes into step with the lane.

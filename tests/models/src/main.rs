@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use cachetier_models::case::{Case, Effort, Outcome};
-use cachetier_models::{doubt, fence, front, key, lane, tags};
+use cachetier_models::{doubt, fence, front, key, lane, lease, tags};
 
 fn main() -> ExitCode {
     let long = std::env::args().nth(1).is_some_and(|argument| argument == "all");
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         ("tags", tags::cases()),
         ("front", front::cases()),
         ("doubt", doubt::cases()),
+        ("lease", lease::cases()),
         ("lane", lane::cases()),
     ] {
         if std::env::args().nth(2).is_some_and(|only| only != model) {
