@@ -107,9 +107,7 @@ pub struct Load {
     seen: Stored,
     number: Number,
     version: Version,
-    /// Whether it was told that the lease is its own.
-    leased: bool,
-    /// Whether that has ended since, as far as time goes.
+    /// Whether its lease has ended since, as far as time goes.
     ended: bool,
 }
 
@@ -283,21 +281,16 @@ impl Lease {
         let Stage::Seen(seen) = *state.instances.get(at)? else { return None };
         state.numbers += 1;
         let number = state.numbers;
-        let leased = match self.send(state, Command::Take(seen.stamp, number), fate) {
-            Some(false) => {
-                *state.instances.get_mut(at)? = Stage::Idle;
-                return Some(());
-            }
-            Some(true) => true,
-            None if self.forfeits => {
-                // It loads for its own callers, and stores nothing.
-                self.give_back(state, seen.stamp, number, Fate::Answered);
-                *state.instances.get_mut(at)? = Stage::Idle;
-                return Some(());
-            }
-            None => true,
-        };
-        *state.instances.get_mut(at)? = Stage::Loading(Load { seen, number, version: state.committed, leased, ended: false });
+        let told = self.send(state, Command::Take(seen.stamp, number), fate);
+        if told.is_none() && self.forfeits {
+            // It loads for its own callers, and stores nothing.
+            self.give_back(state, seen.stamp, number, Fate::Answered);
+        }
+        if told == Some(false) || (told.is_none() && self.forfeits) {
+            *state.instances.get_mut(at)? = Stage::Idle;
+            return Some(());
+        }
+        *state.instances.get_mut(at)? = Stage::Loading(Load { seen, number, version: state.committed, ended: false });
         Some(())
     }
 
@@ -428,8 +421,7 @@ impl Model for Lease {
         vec![
             Property::always(G1, |_, state: &State| !state.value.is_some_and(|value| value.fresh && value.version < state.told)),
             Property::always(O, |_, state: &State| {
-                let holds =
-                    |load: &Load| load.leased && !load.ended && state.value.is_some_and(|value| value.stamp == load.seen.stamp);
+                let holds = |load: &Load| !load.ended && state.value.is_some_and(|value| value.stamp == load.seen.stamp);
                 state.loads().filter(holds).count() <= 1
             }),
             Property::always(H, |model: &Self, state: &State| {
