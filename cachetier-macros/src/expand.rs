@@ -8,7 +8,7 @@ use syn::{Block, Error, ItemFn, parse_quote};
 use crate::companions::{cache, companions, handle};
 use crate::function::Function;
 use crate::key::{Key, Site, texts};
-use crate::options::{Cached, Invalidates, Life, Text, Time};
+use crate::options::{ByValue, Cached, Invalidates, Life, Text, Time};
 
 /// `#[cached(..)]` on a function.
 pub(crate) fn cached(arguments: TokenStream, item: &TokenStream) -> TokenStream {
@@ -66,8 +66,7 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Block {
     let shape = quote_spanned! { returned.span() =>
         (&&(&&&&#krate::attribute::Probe::<#returned>::new()).shape()).checked()
     };
-    let policy = policy(options);
-    let tags = texts(&options.tags, function, krate);
+    let rules = rules(function, options);
     let sharing = if let Some(path) = &options.share_error {
         quote_spanned! { path.span() => #krate::attribute::share_by(#path) }
     } else {
@@ -90,7 +89,7 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Block {
             (__cache.into_owned(), ::std::string::String::from(__key))
         };
         #[allow(clippy::all, clippy::pedantic)]
-        let __rules = #krate::attribute::rules(#policy, #tags);
+        let __rules = #rules;
         #[allow(clippy::all, clippy::pedantic)]
         let __sharing = #sharing;
         __shape.load(__cache, __key, __rules, __sharing, #body).await
@@ -138,6 +137,20 @@ fn body(function: &Function) -> TokenStream {
             return __returned;
         }
     }
+}
+
+/// The policy, the tags, and what is asked about the value: whether it is stored first.
+fn rules(function: &Function, options: &Cached) -> TokenStream {
+    let krate = &options.place.krate;
+    let (policy, tags) = (policy(options), texts(&options.tags, function, krate));
+    let ByValue { cache_if, ttl_with, tags_with } = &options.by_value;
+    let asked = [(cache_if, quote! { cache_if }), (ttl_with, quote! { ttl_with }), (tags_with, quote! { tags_with })];
+    asked.into_iter().fold(quote! { #krate::attribute::rules(#policy, #tags) }, |rules, (asked, name)| {
+        let Some(asked) = asked else { return rules };
+        let name = quote_spanned! { asked.span() => #krate::attribute::#name };
+        // The shape says what the value is: a closure need not.
+        quote! { #name(&__shape, #rules, #asked) }
+    })
 }
 
 fn policy(options: &Cached) -> TokenStream {

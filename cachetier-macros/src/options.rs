@@ -32,6 +32,14 @@ pub(crate) enum Life {
     Policy(Box<Expr>),
 }
 
+/// What is asked about the value once it is there: functions of it.
+#[derive(Clone, Default)]
+pub(crate) struct ByValue {
+    pub(crate) cache_if: Option<Expr>,
+    pub(crate) ttl_with: Option<Expr>,
+    pub(crate) tags_with: Option<Expr>,
+}
+
 /// What stands for the call in the key.
 #[derive(Clone)]
 pub(crate) enum KeyForm {
@@ -76,6 +84,7 @@ pub(crate) struct Cached {
     pub(crate) version: Option<String>,
     pub(crate) life: Life,
     pub(crate) tags: Vec<Text>,
+    pub(crate) by_value: ByValue,
     pub(crate) share_error: Option<Path>,
     pub(crate) companions: Companions,
     pub(crate) place: Where,
@@ -102,6 +111,7 @@ struct Said {
     tags: Vec<Text>,
     prefix: Option<Text>,
     skip: Vec<Ident>,
+    by_value: ByValue,
     policy: Option<Box<Expr>>,
     cache: Option<Box<Expr>>,
     group: Option<LitStr>,
@@ -117,6 +127,9 @@ const CACHED: &[&str] = &[
     "l1_ttl",
     "negative_ttl",
     "tags",
+    "cache_if",
+    "ttl_with",
+    "tags_with",
     "skip",
     "policy",
     "cache",
@@ -172,6 +185,9 @@ impl Said {
             "l1_ttl" => self.l1_ttl = Some(time(name, input)?),
             "negative_ttl" => self.negative_ttl = Some(time(name, input)?),
             "tags" => self.tags = texts(name, input)?,
+            "cache_if" => self.by_value.cache_if = Some(expression(input)?),
+            "ttl_with" => self.by_value.ttl_with = Some(expression(input)?),
+            "tags_with" => self.by_value.tags_with = Some(expression(input)?),
             "prefix" => self.prefix = Some(Text::of(expression(input)?)?),
             "policy" => self.policy = Some(Box::new(expression(input)?)),
             "cache" => self.cache = Some(Box::new(expression(input)?)),
@@ -225,6 +241,7 @@ impl Parse for Cached {
             version: said.version.take().map(|version| version.base10_digits().to_owned()),
             life,
             tags: std::mem::take(&mut said.tags),
+            by_value: std::mem::take(&mut said.by_value),
             share_error,
             companions,
             place,
@@ -375,6 +392,9 @@ fn example(name: &str) -> &'static str {
         "l1_ttl" => "l1_ttl = \"30s\"",
         "negative_ttl" => "negative_ttl = \"10s\"",
         "tags" => "tags = [\"users\", \"org:{org}\"]",
+        "cache_if" => "cache_if = |hits| !hits.is_empty()",
+        "ttl_with" => "ttl_with = |token| token.life()",
+        "tags_with" => "tags_with = |user| [user.tag()]",
         "prefix" => "prefix = \"user:{id}:\"",
         "policy" => "policy = Policy::ttl(HOUR)",
         "cache" => "cache = self.cache",

@@ -48,6 +48,11 @@ fn functions() {
         &quote! { async fn find(db: &Db, name: String, page: Option<u32>) -> Option<User> { db.find(name, page).await } },
     );
     cached(
+        "value_that_is_asked",
+        quote! { key = "search:{text}", ttl = "5m", tags_with = tags, ttl_with = |hits| hits.life(), cache_if = complete },
+        &quote! { async fn search(text: &str) -> Result<Vec<Hit>, DbError> { find(text).await } },
+    );
+    cached(
         "value_of_a_group",
         quote! { key = "{id}", group = "user", version = 2, policy = POLICY, cache = CACHE, companions = none },
         &quote! { pub(crate) async fn count(id: u64) -> u64 { id } },

@@ -22,7 +22,9 @@ pub use name::{Name, place_of_group, self_of_group, type_name, type_name_of};
 pub use shape::{Probe, Shape, Uncacheable};
 pub use sharing::{ByClone, ByLeaderAlone, ByPath, Copied, Copies, ErrorProbe, ShareError, Sharing, Within, share_by};
 
-use crate::cache::Tagged;
+use form::ValueOf;
+
+use crate::cache::{Rules, Tagged, Tags, by_value};
 use crate::rule::policy::Policy;
 
 /// The traits whose methods decide, without names: `use ::cachetier::attribute::probes::*;`.
@@ -38,6 +40,37 @@ pub mod probes {
 #[must_use]
 pub fn rules(policy: Policy, tags: Vec<String>) -> Tagged<Vec<String>> {
     policy.tags(tags)
+}
+
+/// These rules, for values of which `cache` says that they are stored. Here and below the shape says what a value is: a closure need not.
+pub fn cache_if<S, R, F>(_: &S, rules: R, cache: F) -> impl Rules<ValueOf<S::Form>> + use<S, R, F>
+where
+    S: Shaped,
+    R: Rules<ValueOf<S::Form>>,
+    F: Fn(&ValueOf<S::Form>) -> bool,
+{
+    by_value::cache_if(rules, cache)
+}
+
+/// These rules, for values that live for as long as `ttl` says.
+pub fn ttl_with<S, R, F>(_: &S, rules: R, ttl: F) -> impl Rules<ValueOf<S::Form>> + use<S, R, F>
+where
+    S: Shaped,
+    R: Rules<ValueOf<S::Form>>,
+    F: Fn(&ValueOf<S::Form>) -> Duration,
+{
+    by_value::ttl_with(rules, ttl)
+}
+
+/// These rules, for values that also carry the tags which `tags` names.
+pub fn tags_with<S, R, F, T>(_: &S, rules: R, tags: F) -> impl Rules<ValueOf<S::Form>> + use<S, R, F, T>
+where
+    S: Shaped,
+    R: Rules<ValueOf<S::Form>>,
+    F: Fn(&ValueOf<S::Form>) -> T,
+    T: Tags,
+{
+    by_value::tags_with(rules, tags)
 }
 
 /// A tag or a key that an option names by an expression.

@@ -40,18 +40,18 @@ impl<V, R: Rules<V>, F: Fn(&V, &mut Terms<'_>)> Rules<V> for ByValue<R, F> {
     }
 }
 
-fn ttl_with<V, R>(rules: R, ttl: impl Fn(&V) -> Duration) -> ByValue<R, impl Fn(&V, &mut Terms<'_>)> {
+pub(crate) fn ttl_with<V, R>(rules: R, ttl: impl Fn(&V) -> Duration) -> ByValue<R, impl Fn(&V, &mut Terms<'_>)> {
     ByValue { rules, adapt: move |value: &V, terms: &mut Terms<'_>| terms.ttl(ttl(value)) }
 }
 
-fn tags_with<V, R, T>(rules: R, tags: impl Fn(&V) -> T) -> ByValue<R, impl Fn(&V, &mut Terms<'_>)>
+pub(crate) fn tags_with<V, R, T>(rules: R, tags: impl Fn(&V) -> T) -> ByValue<R, impl Fn(&V, &mut Terms<'_>)>
 where
     T: Tags,
 {
     ByValue { rules, adapt: move |value: &V, terms: &mut Terms<'_>| tags(value).each(&mut |tag| terms.tag(tag)) }
 }
 
-fn cache_if<V, R>(rules: R, cache: impl Fn(&V) -> bool) -> ByValue<R, impl Fn(&V, &mut Terms<'_>)> {
+pub(crate) fn cache_if<V, R>(rules: R, cache: impl Fn(&V) -> bool) -> ByValue<R, impl Fn(&V, &mut Terms<'_>)> {
     let adapt = move |value: &V, terms: &mut Terms<'_>| {
         if !cache(value) {
             terms.not_stored();

@@ -7,7 +7,7 @@ mod attributed;
 mod batch;
 mod behind;
 mod builder;
-mod by_value;
+pub(crate) mod by_value;
 mod call;
 mod doubt;
 mod fetch;

@@ -107,6 +107,79 @@ async fn every_tag_is_carried() {
     .await;
 }
 
+/// How many seconds a token lives.
+fn seconds(token: &u64) -> Duration {
+    Duration::from_secs(*token)
+}
+
+#[cached(key = "living:{id}", ttl = "10m", ttl_with = seconds)]
+async fn living(db: &Db, id: u64) -> Option<u64> {
+    db.query(Some(id))
+}
+
+#[cached(key = "by_policy:{id}", policy = Policy::ttl(TTL).jitter(0), ttl_with = |token| Duration::from_secs(token + 5))]
+async fn living_by_policy(db: &Db, id: u64) -> Result<Option<u64>, String> {
+    db.query(Ok(Some(id)))
+}
+
+#[cached(
+    key = "asked:{id}",
+    ttl = "10m",
+    tags = ["all"],
+    cache_if = |names| !names.is_empty(),
+    ttl_with = |names| TTL * u32::try_from(names[0].len()).unwrap_or(0),
+    tags_with = |names| names.iter().map(|name| format!("name:{name}")).collect::<Vec<_>>(),
+)]
+async fn asked(db: &Db, id: u64, names: &[&str]) -> Result<Vec<String>, String> {
+    db.query(Ok(names.iter().map(ToString::to_string).collect()))
+}
+
+#[tokio::test]
+async fn a_value_lives_as_long_as_it_says_itself() {
+    let by_function = life(async |db| assert_eq!(living(db, 30).await, Some(30))).await;
+    assert!((27..=30).contains(&by_function), "{by_function}");
+    let by_closure = life(async |db| assert_eq!(living_by_policy(db, 30).await, Ok(Some(30)))).await;
+    assert_eq!(by_closure, 35);
+}
+
+#[tokio::test]
+async fn a_value_says_whether_it_is_kept_and_which_tags_it_carries() {
+    scoped(async |cache: TieredCache| {
+        let db = Db::default();
+        // What is not kept is asked nothing more.
+        assert_eq!((asked(&db, 1, &[]).await, asked(&db, 1, &[]).await, db.queries()), (Ok(vec![]), Ok(vec![]), 2));
+        for (round, tag) in ["all", "name:a", "name:b"].into_iter().enumerate() {
+            asked(&db, 1, &["a", "b"]).await.expect("loaded");
+            asked(&db, 1, &["a", "b"]).await.expect("loaded");
+            assert_eq!(db.queries(), 3 + round, "before {tag}");
+            cache.invalidate_tag(tag).await.expect("invalidated");
+        }
+        asked(&db, 1, &["a", "b"]).await.expect("loaded");
+        cache.invalidate_tag("name:c").await.expect("invalidated");
+        asked(&db, 1, &["a", "b"]).await.expect("loaded");
+        assert_eq!(db.queries(), 6, "one that it does not carry");
+    })
+    .await;
+}
+
+/// A closure sees the arguments that the body does not take with it.
+#[tokio::test]
+async fn what_is_asked_about_a_value_may_use_the_arguments() {
+    #[cached(key = "pages:{page}", ttl = "10m", cache_if = |rows| rows.len() == size, companions = none)]
+    async fn full_pages(db: &Db, page: u64, size: usize) -> Vec<u64> {
+        db.query((0..page).collect())
+    }
+    scoped(async |_| {
+        let db = Db::default();
+        for _ in 0..2 {
+            assert_eq!(full_pages(&db, 3, 3).await.len(), 3);
+            assert_eq!(full_pages(&db, 2, 3).await.len(), 2);
+        }
+        assert_eq!(db.queries(), 3, "the full one once, the other twice");
+    })
+    .await;
+}
+
 #[cached(ttl = "10m", skip(db, noise))]
 async fn skipping(db: &Db, id: u64, noise: f32, name: &str) -> u64 {
     let _ = (noise, name);
