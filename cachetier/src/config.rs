@@ -14,7 +14,7 @@ pub(crate) enum Capacity {
     Entries(u64),
 }
 
-/// Which entries L1 keeps when it is full. Which to choose is told in `docs/choosing-eviction.md`.
+/// Which entries L1 keeps when it is full: [which to choose](https://github.com/cachetier/cachetier/blob/main/docs/choosing-eviction.md).
 ///
 /// ```
 /// # use cachetier::{Eviction, TieredCache};
@@ -33,8 +33,8 @@ pub enum Eviction {
 }
 
 /// What becomes of the values in the shared tier when its server comes back with data that it had saved, or a replica takes its place.
-/// Either may lack what was acknowledged in the last moments, and nobody can see that from the data. What is best is told in
-/// `docs/protocol.md`.
+/// Either may lack what was acknowledged in the last moments, and nobody can see that from the data. [What is
+/// best](https://github.com/cachetier/cachetier/blob/main/docs/protocol.md#a-server-that-comes-back).
 ///
 /// All caches of a namespace must agree: the lane goes by the one that asked it last. Where they differ, whoever asks first after a
 /// restart decides for all of them, so that a cache which was to begin anew may serve what was forgotten.

@@ -83,8 +83,8 @@ pub enum KeyError {
 impl std::fmt::Display for KeyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Empty => f.write_str("the key is empty, expected 1 byte or more"),
-            Self::TooLong { length, limit } => write!(f, "the key has {length} bytes, expected at most {limit}"),
+            Self::Empty => f.write_str("the text is empty, expected 1 byte or more"),
+            Self::TooLong { length, limit } => write!(f, "the text has {length} bytes, expected at most {limit}"),
             Self::PrefixInsideSegment { prefix } => write!(f, "the prefix {prefix:?} ends inside a segment; end it with ':'"),
             Self::PrefixTooDeep { depth, limit } => {
                 write!(f, "the prefix has {depth} segments, expected at most {limit}; use a tag instead")
@@ -183,18 +183,20 @@ impl std::error::Error for ConfigError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// The key, tag or prefix cannot be used.
+    /// The key, tag or prefix cannot be used: each has 1 to 4,096 bytes.
     Key(KeyError),
+    /// A tag that the value carries cannot be used.
+    Tag(KeyError),
     /// The policy given with the call cannot be used.
     Policy(ConfigError),
-    /// The value carries more tags than are allowed.
+    /// The value carries more tags than are allowed: 32.
     TooManyTags {
         /// How many it carries.
         tags: usize,
         /// How many are allowed.
         limit: usize,
     },
-    /// The value is larger than the cache stores.
+    /// The value is larger than the cache stores: [`max_value_bytes`](crate::CacheBuilder::max_value_bytes), 8 MiB by default.
     TooLarge {
         /// Its encoded size, in bytes.
         bytes: usize,
@@ -242,7 +244,8 @@ pub enum CacheError {
 impl std::fmt::Display for CacheError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Key(error) => write!(f, "unusable key: {error}"),
+            Self::Key(error) => write!(f, "unusable key, tag or prefix: {error}"),
+            Self::Tag(error) => write!(f, "the value carries an unusable tag: {error}"),
             Self::Policy(error) => write!(f, "unusable policy: {error}"),
             Self::TooManyTags { tags, limit } => write!(f, "the value carries {tags} tags, expected at most {limit}"),
             Self::TooLarge { bytes, limit } => write!(f, "the value has {bytes} bytes, expected at most {limit}"),
@@ -271,7 +274,7 @@ impl std::fmt::Display for CacheError {
 impl std::error::Error for CacheError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Key(error) => Some(error),
+            Self::Key(error) | Self::Tag(error) => Some(error),
             Self::Policy(error) | Self::GuardTime(error) => Some(error),
             _ => None,
         }
@@ -285,6 +288,9 @@ impl From<KeyError> for CacheError {
 }
 
 /// Why there is no value. All who waited for the same load get the same one.
+///
+/// It is an [`Error`](std::error::Error) if the loader's is one. Where that is `anyhow::Error` or a box, [`into_shared`](LoadError::into_shared) makes
+/// it one; where it is text, [`into_loader`](LoadError::into_loader) gives it back.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -365,6 +371,38 @@ impl<E> LoadError<E> {
         match self {
             Self::Loader(error) => Arc::try_unwrap(error).map_err(Self::Loader),
             other => Err(other),
+        }
+    }
+
+    /// The same, with the loader's own error in something that is an [`Error`](std::error::Error) where that one holds any error and is none itself:
+    /// `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>`. With it `?` goes on.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// type BoxError = Box<dyn std::error::Error + Send + Sync>;
+    ///
+    /// async fn port(cache: &TieredCache, policy: Policy) -> Result<u16, BoxError> {
+    ///     let load = || async { Ok::<_, BoxError>("none".parse::<u16>()?) };
+    ///     Ok(cache.get_or_load("port", policy, load).await.map_err(LoadError::into_shared)?)
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// let error = port(&cache, Policy::ttl(Duration::from_secs(60))).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "the loader failed: invalid digit found in string");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn into_shared(self) -> LoadError<SharedError<E>> {
+        match self {
+            Self::Loader(error) => LoadError::Loader(Arc::new(SharedError(error))),
+            Self::Panicked(message) => LoadError::Panicked(message),
+            Self::TimedOut(limit) => LoadError::TimedOut(limit),
+            Self::Deadline(limit) => LoadError::Deadline(limit),
+            Self::Recursive(key) => LoadError::Recursive(key),
+            Self::Unproven => LoadError::Unproven,
         }
     }
 
@@ -452,7 +490,7 @@ impl<E: std::error::Error + 'static> std::error::Error for LoadError<E> {
     }
 }
 
-/// An error that several callers of a `#[cached]` function got from one load, for types that cannot be cloned but can hold any error:
+/// An error that several callers got from one load, those of a `#[cached]` function for instance, for types that cannot be cloned but can hold any error:
 /// `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>`.
 ///
 /// The function's error then holds one of these. It reads like the error that it shares, its source is that one's source, and

@@ -43,18 +43,48 @@
 //! # }
 //! ```
 //!
-//! Who writes what a service caches and caches nothing itself, a worker or another service, invalidates with an [`Invalidator`].
-//!
 //! A function is cached by an attribute, [`cached`](macro@cached), and one that writes invalidates by another, [`invalidates`](macro@invalidates).
+//! A worker, or another service, that only writes takes an [`Invalidator`].
+//!
+//! ```toml
+//! [dependencies]
+//! cachetier = "0.1"
+//! serde = { version = "1", features = ["derive"] }
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+//! ```
+//!
+//! It needs Rust 1.88, a tokio runtime with its clock, and for the shared tier a standalone Redis, 6.2.7 or newer.
+//!
+//! # When not to use it
+//!
+//! - One instance alone: moka is all that you need.
+//! - Values that must never be stale, such as the balance that a payment is checked against: ask the database.
+//! - Redis Cluster, Sentinel or TLS: not yet. Neither are stale values while a loader fails, nor exporters of metrics.
+//!
+//! # Words
+//!
+//! | word | what it is |
+//! |---|---|
+//! | copy | a value in this instance's memory (L1) |
+//! | lane | the one line of invalidations of a namespace, which every instance follows |
+//! | bump | one invalidation on it; it has a number, its *seq* |
+//! | era | begins anew when the server has forgotten the lane; an era and a seq in it are a [`Token`], a point of the lane |
+//! | proof | a moment at which an instance was sure to have applied all that had been told |
+//! | ticket | what a load plants in a key of the shared tier that holds nothing: the right to fill it, until an invalidation removes it |
 //!
 //! # What it guarantees
 //!
-//! - **G1.** Once `invalidate` has returned [`Delivery::Applied`], no load begun before it can be stored in the shared tier, however
-//!   late it ends.
-//! - **G2.** A value served at some time is not older than the last invalidation applied [`max_staleness`] before (2 s unless set
-//!   otherwise; while the server can be reached, as long as a message takes). With [`Policy::strict`] this holds always: an instance that
-//!   cannot prove it asks the loader. By default ([`OnUnreachable::Serve`]) it holds while the server can be asked: without an answer
-//!   copies are served until their life is over, and counted.
+//! - **G1.** Once `invalidate` of a key has returned [`Delivery::Applied`], no load begun before it can be stored in the shared tier, however
+//!   late it ends. After that of a tag, of a prefix or of everything such a load may be stored, and is served to nobody.
+//! - **G2.** No instance serves what was invalidated longer than [`max_staleness`] ago (2 s unless set otherwise; mostly it is as long as a
+//!   message takes), as far as it can ask the server. Where it cannot, the policy says what a read does:
+//!
+//!   | the policy says | with a copy | without |
+//!   |---|---|---|
+//!   | [`OnUnreachable::Serve`], the default | it is served until its life is over, and counted: G2 does not hold | the loader |
+//!   | [`OnUnreachable::Bypass`], as in [`Policy::strict`] | the loader: G2 holds | the loader |
+//!   | [`OnUnreachable::Fail`] | an error: G2 holds | an error |
+//!
 //! - **G3.** In the instance that invalidated, the next read sees it, whether the server could be reached or not; in another one, after
 //!   [`wait_for`](TieredCache::wait_for).
 //! - A fault of the shared tier fails no read: it is counted, and a copy or the loader answers. [`OnUnreachable::Fail`] is the exception
@@ -63,8 +93,9 @@
 //!   an invalidation has overtaken; across instances, as long as the server can be reached.
 //!
 //! They rest on one duty: *invalidate after the write has been committed*, and load from a source that shows committed writes (a
-//! lagging replica does not). They do not cover a process that dies after its commit and before its invalidation: the old value then
-//! lives as long as its policy says. A [write guard](TieredCache::guard) around the commit covers that, and a lagging replica, too.
+//! lagging replica does not). They do not cover a process that dies, or a handler that is dropped, after its commit and before its
+//! invalidation: the old value then lives as long as its policy says. A [write guard](TieredCache::guard) around the commit covers that, and a
+//! lagging replica, too.
 //!
 //! [`max_staleness`]: CacheBuilder::max_staleness
 //!
@@ -76,7 +107,18 @@
 //! shared tier, so renaming or moving a type makes its values misses; *changing its fields does not*: put a version into the key when
 //! you do that (`user:v2:42`), or take a [codec](Codec) that writes the names of fields, and give new ones a default.
 //!
-//! A hit clones the value. Where that is dear, cache an `Arc`: `get_or_load::<Arc<Report>, ..>`.
+//! A hit clones the value. Where that is expensive, cache an `Arc`: `get_or_load::<Arc<Report>, ..>`.
+//!
+//! | what | limit | a read with more | a `set` with more |
+//! |---|---|---|---|
+//! | key | 1 to 4,096 bytes | loads, and stores nothing | [`CacheError::Key`] |
+//! | tag | 1 to 4,096 bytes | likewise | [`CacheError::Tag`] |
+//! | tags of a value | 32 | likewise | [`CacheError::TooManyTags`] |
+//! | encoded value | 8 MiB: [`max_value_bytes`](CacheBuilder::max_value_bytes) | likewise | [`CacheError::TooLarge`] |
+//! | prefix | four segments | | [`CacheError::Key`], of the invalidation |
+//!
+//! A read that stores nothing returns what it has loaded, so a cache that never caches looks well: [`Stats::not_stored`] counts these, and the log
+//! says the first of each kind. All limits and defaults: [docs/limits.md](https://github.com/cachetier/cachetier/blob/main/docs/limits.md).
 //!
 //! # When a policy is not enough
 //!
@@ -97,11 +139,13 @@
 //! | dropped while it runs | what follows |
 //! |---|---|
 //! | a read that waits for another's load | nothing |
-//! | a read whose loader runs | the loader is dropped too; somebody who waits runs theirs, and inherits the right to fill |
-//! | an invalidation, an [`expire`](TieredCache::expire) | it is carried out all the same, in the background, as an invalidation |
-//! | a [`set`](TieredCache::set) | it counts as an invalidation of the key |
+//! | a read whose loader runs, [of many keys](TieredCache::get_or_load_many) as well | the loader is dropped too; somebody who waits runs theirs, and inherits the right to fill |
+//! | an invalidation, a [`remove`](TieredCache::remove), an [`expire`](TieredCache::expire) | once it has been polled, it is carried out all the same, in the background, as an invalidation |
+//! | a function with [`invalidates`](macro@invalidates), while its body runs | **nothing is invalidated**, though the body may have committed: a web framework drops the handler of a request that is cut off. Spawn such a call, or hold a [guard](TieredCache::guard) |
+//! | a [`set`](TieredCache::set), a [`set_many`](TieredCache::set_many) | it counts as an invalidation of the keys |
 //! | a guard's [`set`](WriteGuard::set) | the same, and the key may be held until the guard's limit is over |
-//! | [`purge`](TieredCache::purge), [`invalidate_pattern`](TieredCache::invalidate_pattern) | it stops; what it had deleted by then is invalidated everywhere |
+//! | a [`purge`](TieredCache::purge) | it has invalidated all the same; it stops deleting |
+//! | an [`invalidate_pattern`](TieredCache::invalidate_pattern) | it stops: what it had found by then is invalidated everywhere, the rest is not |
 //! | [`guard`](TieredCache::guard) | nothing is held, or soon no longer |
 //! | [`release`](WriteGuard::release) of a guard | it is carried out as an invalidation; the keys may be held until the guard's limit is over |
 //! | a [`wait_for`](TieredCache::wait_for) | nothing |
@@ -113,11 +157,29 @@
 //!
 //! A loader runs in the task of its caller, so it may borrow. A loader that must end once begun spawns its work itself.
 //!
+//! Each method says it of itself under *Cancel safety*.
+//!
+//! # Shutting down
+//!
+//! Take no more requests, then [`close`](TieredCache::close): it waits, for as long as it is told, until what is pending has been told and what is on
+//! its way to the shared tier has arrived. What it could not finish is lost, as is what is pending when the last handle is dropped without it: other
+//! instances may then serve what was invalidated until its life is over. The log says so.
+//!
+//! # Seeing what it does
+//!
+//! [`stats`](TieredCache::stats) counts everything that happens ([what to watch, and what is usual](https://github.com/cachetier/cachetier/blob/main/docs/watching.md));
+//! [`inspect`](TieredCache::inspect) shows what each tier holds of a key; [`with`](TieredCache::with) and
+//! [`get_or_load_traced`](TieredCache::get_or_load_traced) say where one answer came from. What is surprising is a [`tracing`] event, the first time and
+//! not each time, under the target `cachetier`: `ERROR` for a
+//! mistake in the service, `WARN` where somebody should look, `INFO` where what was lost is back.
+//!
+//! [`tracing`]: https://docs.rs/tracing
+//!
 //! # Features
 //!
 //! | feature | default | what it adds | cost |
 //! |---|---|---|---|
-//! | `macros` | yes | [`cached`](macro@cached), [`invalidates`](macro@invalidates), `#[derive(KeyPart)]` | 1 crate beside those that serde's derive has |
+//! | `macros` | yes | [`cached`](macro@cached), [`invalidates`](macro@invalidates), `#[derive(KeyPart)]` | 2 crates beside those that serde's derive has |
 //! | `postcard` | yes | [`Codec`]`::Postcard`, the codec that is used unless told otherwise | 4 crates |
 //! | `redis` | yes | the shared tier over a Redis server, 6.2.7 or newer | about 50 crates |
 //! | `bincode` | no | [`Codec`]`::Bincode`, at its last usable release | 2 crates |
@@ -127,7 +189,7 @@
 //! | `lz4` | no | [`Compression`]`::Lz4` | 1 crate |
 //! | `chaos` | no | pauses between steps, for this repository's tests: not for use | none |
 //! | `testing` | no | the module `testing`: groups of instances, counted loads, something to load from, for the tests of a service | none |
-//! | `uuid` | no | [`KeyPart`](trait@KeyPart) for `uuid::Uuid` | 1 crate |
+//! | `uuid` | no | [`KeyPart`](trait@KeyPart) for `uuid::Uuid` | none: it is there already |
 //!
 //! Without any of them the crate brings about 40 crates, and the cache is one tier: this process alone. A shared tier needs a codec.
 //!

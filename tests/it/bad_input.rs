@@ -165,12 +165,16 @@ async fn what_cannot_be_stored_is_returned_and_counted() {
         answered_and_not_stored(tier, cache, "b", above, text).await;
         let text = "the value carries 33 tags, expected at most 32";
         answered_and_not_stored(tier, cache, "c", POLICY.tags(tags(33)), text).await;
-        let text = "unusable key: the key is empty, expected 1 byte or more";
+        let text = "the value carries an unusable tag: the text is empty, expected 1 byte or more";
+        answered_and_not_stored(tier, cache, "d", POLICY.tags(["t", ""]), text).await;
+        let text = "the value carries an unusable tag: the text has 4097 bytes, expected at most 4096";
+        answered_and_not_stored(tier, cache, "e", POLICY.tags_with(|_: &u64| ["t".repeat(4_097), String::new()]), text).await;
+        let text = "unusable key, tag or prefix: the text is empty, expected 1 byte or more";
         answered_and_not_stored(tier, cache, "", POLICY, text).await;
-        let text = "unusable key: the key has 4097 bytes, expected at most 4096";
+        let text = "unusable key, tag or prefix: the text has 4097 bytes, expected at most 4096";
         answered_and_not_stored(tier, cache, &"k".repeat(4_097), POLICY, text).await;
         answered_and_not_stored(tier, cache, &format!("{}ä", "k".repeat(4_095)), POLICY, text).await;
-        let text = "unusable key: the key has 10240 bytes, expected at most 4096";
+        let text = "unusable key, tag or prefix: the text has 10240 bytes, expected at most 4096";
         answered_and_not_stored(tier, cache, &"k".repeat(10 << 10), POLICY, text).await;
     })
     .await;

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use cachetier::{Delivery, Policy, TieredCache};
-use cachetier_tests::{Flow, Flows, Origin, Proxy, RedisServer, Which, eventually_async};
+use cachetier::{CallKind, Delivery, InProcess, Policy, TieredCache};
+use cachetier_tests::{Flow, Flows, Log, Origin, Proxy, RedisServer, Which, eventually_async};
 use tokio::time::{Instant, sleep};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -133,6 +133,29 @@ async fn a_cache_is_closed_in_time_while_its_server_is_stopped() {
     assert!(matches!(closed, Err(cachetier::CacheError::Unfinished { invalidations: 1, .. })), "{closed:?}");
     assert_eq!(within(LOADER, read(&cache, "k", &origin)).await, 2);
     server.resume();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_has_confirmed_is_told_in_the_log_when_the_last_handle_is_dropped() {
+    for close in [false, true] {
+        let log = Log::default();
+        let _listening = log.listen();
+        let tier = InProcess::new();
+        let cache = TieredCache::builder("outage").in_process(&tier).build().await.expect("built");
+        tier.hang(CallKind::Bump);
+        assert_eq!(cache.invalidate_many(["a", "b"]).await, Ok(Delivery::Pending));
+        if close {
+            assert!(cache.close(Duration::from_secs(1)).await.is_err());
+        } else {
+            let another = cache.clone();
+            drop(another);
+        }
+        assert_eq!(log.with("is lost"), Vec::<String>::new());
+        drop(cache);
+        let lost = async || log.with("is lost").len() == 1;
+        eventually_async(LONG, "the log says so", lost).await;
+        assert!(log.with("is lost")[0].contains("invalidations=2"), "{:?}", log.with("is lost"));
+    }
 }
 
 /// With a proof and nobody to ask for their stamps, suspect copies would all be loaded.

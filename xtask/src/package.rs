@@ -23,6 +23,9 @@ const TOGETHER: [[&str; 2]; 2] = [["json", "zstd"], ["messagepack", "lz4"]];
 pub(crate) fn package() -> Outcome {
     let workspace = Workspace::load()?;
     pinned(workspace)?;
+    let readme = workspace.root()?.join("README.md");
+    let readme = std::fs::read_to_string(&readme).map_err(|error| format!("{} cannot be read: {error}", readme.display()))?;
+    absolute(&readme)?;
     let mut command = cargo();
     // Together, since one needs the other; built where everything is built, so that their dependencies are there already.
     command.arg("package").args(PUBLISHED.map(|name| format!("-p={name}"))).env("CARGO_TARGET_DIR", workspace.target()?);
@@ -46,6 +49,18 @@ fn pinned(workspace: &Workspace) -> Outcome {
     let expected = format!("={}", workspace.member(MACROS)?.version());
     let found = workspace.member(CRATE)?.requires(MACROS).unwrap_or("none");
     if found == expected { Ok(()) } else { Err(format!("`{CRATE}` requires `{MACROS}` {found}, expected {expected}")) }
+}
+
+/// Checks that what the README links to is found from wherever it is shown: a registry shows it beside nothing else.
+fn absolute(readme: &str) -> Outcome {
+    let targets = readme.match_indices("](").filter_map(|(at, found)| readme.get(at + found.len()..));
+    match targets
+        .filter_map(|rest| rest.split(')').next())
+        .find(|target| !target.starts_with("https://") && !target.starts_with('#'))
+    {
+        Some(relative) => Err(format!("README.md links to `{relative}`, expected https://..")),
+        None => Ok(()),
+    }
 }
 
 /// Builds the benches as they are measured, and not the other targets, which no bench needs in that profile.
@@ -73,4 +88,16 @@ pub(crate) fn features() -> Outcome {
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_a_file_beside_it_is_refused() {
+        assert_eq!(absolute("[a](https://example.org/a) [b](#b)"), Ok(()));
+        let why = absolute("[a](https://example.org/a) [b](docs/b.md)").unwrap_err();
+        assert_eq!(why, "README.md links to `docs/b.md`, expected https://..");
+    }
 }

@@ -81,7 +81,7 @@ impl CacheBuilder {
     }
 
     /// Puts the cache over a standalone Redis server, 6.2.7 or newer: `redis://[user:password@]host[:port][/database]` or
-    /// `redis+unix:///path`. Defaults to no shared tier: the same API and the same rules, within this process.
+    /// `redis+unix:///path[?db=N][&user=U][&pass=P]`. No TLS, Cluster or Sentinel yet. Defaults to no shared tier: the same API and the same rules, within this process.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -116,8 +116,8 @@ impl CacheBuilder {
         self
     }
 
-    /// The policy that [`TieredCache::policy`] returns, and whose `l1_ttl` and idle time [`TieredCache::get`] goes by. Defaults to
-    /// none.
+    /// The policy that [`TieredCache::policy`] returns, and whose `l1_ttl` and idle time [`TieredCache::get`] goes by. Reads that load are given
+    /// one each, which may be this: `cache.get_or_load(key, cache.policy(), load)`. Defaults to none.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -196,6 +196,9 @@ impl TieredCache {
         }
         terms.policy.check().map_err(CacheError::Policy)?;
         let Some(life) = terms.policy.life(answer.content(), config.max_life, fastrand::u32(..)) else { return Ok(None) };
+        if let Some(error) = &terms.unusable {
+            return Err(CacheError::Tag(error.clone()));
+        }
         if terms.tags.len() > config.max_tags {
             return Err(CacheError::TooManyTags { tags: terms.tags.len(), limit: config.max_tags });
         }
@@ -322,7 +325,7 @@ impl TieredCache {
         let once = match error {
             CacheError::Key(_) => &told.bad_key,
             CacheError::Policy(_) => &told.bad_policy,
-            CacheError::TooManyTags { .. } => &told.too_many_tags,
+            CacheError::Tag(_) | CacheError::TooManyTags { .. } => &told.bad_tags,
             CacheError::TooLarge { .. } => &told.too_large,
             _ => return self.tell_not_carried::<V>(key, error),
         };

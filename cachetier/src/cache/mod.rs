@@ -223,7 +223,9 @@ impl TieredCache {
     }
 
     /// Flushes for at most `limit`, then ends the cache for all its handles: its connections and tasks are gone, and from then on
-    /// every read runs its loader and stores nothing.
+    /// every read runs its loader and stores nothing. Loads under way are not waited for; what they bring is returned to their callers.
+    ///
+    /// Dropping the last handle ends the cache, too, and waits for nothing: what was pending is lost, which the log says.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -239,11 +241,11 @@ impl TieredCache {
     /// # }
     /// ```
     ///
-    /// Cancel safety: dropped while it flushes, it leaves the cache open; from then on it does not wait.
+    /// Cancel safety: dropped while it flushes, it leaves the cache open. Behind the flush there is nothing that it waits for.
     ///
     /// # Errors
     ///
-    /// [`CacheError::Unfinished`] as from [`TieredCache::flush`]; the cache is closed all the same.
+    /// [`CacheError::Unfinished`] as from [`TieredCache::flush`]; the cache is closed all the same, and what was unfinished is lost.
     pub async fn close(&self, limit: Duration) -> Result<(), CacheError> {
         let flushed = self.flush(limit).await;
         self.end();

@@ -46,7 +46,8 @@ impl TieredCache {
     /// [tags](crate::Policy::tags) if wanted.
     ///
     /// A fault of the shared tier does not fail the call: a copy or the loader answers. The one exception is a policy that asks for it,
-    /// [`OnUnreachable::Fail`](crate::OnUnreachable::Fail).
+    /// [`OnUnreachable::Fail`](crate::OnUnreachable::Fail). Nor does a key, a policy, a tag or a value that cannot be stored: what was loaded is
+    /// returned, and not kept ([`Stats::not_stored`](crate::Stats::not_stored)).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -76,7 +77,7 @@ impl TieredCache {
     /// # Errors
     ///
     /// [`LoadError::Loader`] if the loader fails: the same error for all who waited, and nothing is stored. Otherwise the loader
-    /// panicked, took longer than the load limit, or asked for its own key. [`LoadError::Unproven`] with
+    /// panicked, took longer than the [load limit](crate::CacheBuilder::load_limit), 10 s by default, and was dropped, or asked for its own key. [`LoadError::Unproven`] with
     /// [`OnUnreachable::Fail`](crate::OnUnreachable::Fail) alone: then it did not run.
     pub async fn get_or_load<V, E, F, Fut>(&self, key: &str, rules: impl Rules<V>, load: F) -> Result<V, LoadError<E>>
     where

@@ -94,6 +94,8 @@ impl Policy {
     /// Adds tags: many entries can carry one, and invalidating it invalidates them all. `tags` is whatever can be iterated by
     /// reference: `["users", "org:7"]`, a `Vec<String>`, a slice. Nothing of it is looked at when the call is a hit.
     ///
+    /// At most 32, each of 1 to 4,096 bytes: what carries others is returned to who asked and not stored (counted, logged once), and an error of `set`.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// # use cachetier::Policy;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Rules;
-use crate::key::TagHash;
+use crate::error::KeyError;
+use crate::key::{TagHash, check_key};
 use crate::rule::policy::Policy;
 
 /// How one value is stored. It begins with the policy of its [rules](Rules), and without tags.
@@ -37,6 +38,8 @@ pub struct Terms<'a> {
     pub(super) policy: Policy,
     ttl: Option<Duration>,
     pub(super) tags: Vec<TagHash>,
+    /// What is wrong with the first tag that cannot be used.
+    pub(super) unusable: Option<KeyError>,
     pub(super) stored: bool,
     pub(super) validator: Option<String>,
 }
@@ -45,7 +48,7 @@ impl<'a> Terms<'a> {
     /// What the rules say of this value.
     pub(super) fn of<V>(namespace: &'a str, rules: &impl Rules<V>, value: Option<&V>) -> Self {
         let (policy, tags) = (*rules.policy(), Vec::new());
-        let mut terms = Self { namespace, policy, ttl: None, tags, stored: true, validator: None };
+        let mut terms = Self { namespace, policy, ttl: None, tags, unusable: None, stored: true, validator: None };
         rules.adapt(value, &mut terms);
         terms
     }
@@ -64,8 +67,7 @@ impl<'a> Terms<'a> {
 
     /// The same, of nobody's namespace: all has been said.
     pub(super) fn owned(self) -> Terms<'static> {
-        let Self { namespace: _, policy, ttl, tags, stored, validator } = self;
-        Terms { namespace: "", policy, ttl, tags, stored, validator }
+        Terms { namespace: "", ..self }
     }
 
     /// How long it lives, in the place of the policy's `ttl`, or of its `negative_ttl` if it is that there is none; shortened by the policy's
@@ -83,7 +85,7 @@ impl<'a> Terms<'a> {
         self.ttl = Some(ttl);
     }
 
-    /// Adds a tag.
+    /// Adds a tag, of 1 to 4,096 bytes: a value with another one, or with more than 32, is returned and not stored.
     ///
     /// ```
     /// # use cachetier::*;
@@ -93,7 +95,10 @@ impl<'a> Terms<'a> {
     /// # let _ = adapt;
     /// ```
     pub fn tag(&mut self, tag: &str) {
-        self.tags.push(TagHash::of(self.namespace, tag));
+        match check_key(tag) {
+            Ok(()) => self.tags.push(TagHash::of(self.namespace, tag)),
+            Err(error) => self.unusable = self.unusable.take().or(Some(error)),
+        }
     }
 
     /// The value is returned to those who asked for it, and kept in neither tier.

@@ -13,7 +13,7 @@ impl TieredCache {
     /// invalidation that was applied there, or any before it.
     ///
     /// The token comes from [`Delivery::Applied`](super::Delivery), in this instance or another, and travels as a text. Mostly the
-    /// message has come before it. How to use it is told in `docs/read-your-writes.md`.
+    /// message has come before it. How to use it: [read your writes](https://github.com/cachetier/cachetier/blob/main/docs/read-your-writes.md).
     ///
     /// A cache without a shared tier has applied everything that can be. A token of an earlier era of the lane is reached: a check asked
     /// after the call began proves that it is over, which takes half a second. One of an era not met yet is waited for.

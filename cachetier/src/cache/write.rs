@@ -26,9 +26,11 @@ use crate::wire::message::Targets;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// It stands on the lane, at this point: no load begun before it can be stored any more.
+    /// It stands on the lane, at this point. Of a key: no load begun before it can be stored any more. Of a tag, a prefix or everything: what
+    /// such a load stores is served to nobody.
     Applied(Token),
-    /// The shared tier has not confirmed it. It holds in this instance, and is told to the others as soon as they can be reached.
+    /// The shared tier has not confirmed it. It holds in this instance, and is told to the others as soon as they can be reached, if this
+    /// instance lives so long: what is pending is lost with the process and with the last handle, which [`close`](TieredCache::close) waits for.
     Pending,
 }
 

@@ -147,6 +147,20 @@ impl Outbox {
     }
 }
 
+/// Nobody tells any more what is still there: neither a process that ends nor a handle that is dropped does.
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let lost = self.len();
+        if lost > 0 {
+            tracing::warn!(
+                invalidations = lost,
+                "what was invalidated and never confirmed is lost: other instances may serve it until its life is over; close before the last \
+                 handle is dropped, and wait for it"
+            );
+        }
+    }
+}
+
 impl Waiting {
     fn len(&self) -> usize {
         self.keys.len()

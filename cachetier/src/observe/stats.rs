@@ -137,7 +137,7 @@ stats! {
     fills_refused: Counter, "fills refused";
     /// Fills without an answer.
     fills_unanswered: Counter, "fills unanswered";
-    /// Values returned and stored nowhere: an unusable key or policy, too many tags, too large, not for the codec to carry.
+    /// Values returned and stored nowhere: an unusable key, policy or tag, too many tags, too large, not for the codec to carry.
     not_stored: Counter, "values not stored";
     /// L1 entries dropped because the store was full.
     evicted_by_size: Counter, "evicted: size";
@@ -145,7 +145,7 @@ stats! {
     evicted_by_age: Counter, "evicted: age";
     /// L1 entries dropped by an invalidation.
     evicted_by_invalidation: Counter, "evicted: invalidation";
-    /// Keys, tags, prefixes and everything invalidated by this instance.
+    /// Keys, tags, prefixes and everything invalidated by this instance; keys that were put by `set` as well.
     invalidations: Counter, "invalidations sent";
     /// Calls whose invalidations went in one command with others', because many were under way.
     invalidations_together: Counter, "invalidations together";
@@ -225,7 +225,7 @@ impl std::fmt::Display for Lag {
 pub(crate) struct Told {
     pub(crate) bad_key: Once,
     pub(crate) bad_policy: Once,
-    pub(crate) too_many_tags: Once,
+    pub(crate) bad_tags: Once,
     pub(crate) too_large: Once,
     pub(crate) not_encodable: OnceByType,
     pub(crate) wrong_type: Once,

@@ -58,8 +58,8 @@ pub enum OnUnreachable {
 }
 
 impl Policy {
-    /// An entry is fresh for `ttl`, in both tiers, counted from the end of its load. Longer than the cache's longest life means
-    /// that one.
+    /// An entry is fresh for `ttl`, in both tiers, counted from the end of its load; at most for
+    /// [`max_life`](crate::CacheBuilder::max_life), 24 h by default.
     #[must_use]
     pub const fn ttl(ttl: Duration) -> Self {
         Self {
