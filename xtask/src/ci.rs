@@ -83,8 +83,8 @@ pub(crate) fn ci(named: &[&str]) -> Outcome {
     for (name, why) in &failed {
         println!("\n== {name}: {why}");
     }
-    let names: Vec<&str> = failed.iter().map(|(name, _)| *name).collect();
-    if names.is_empty() { Ok(()) } else { Err(format!("failed: {}", names.join(", "))) }
+    let steps: Vec<&str> = failed.iter().map(|(name, _)| *name).collect();
+    if steps.is_empty() { Ok(()) } else { Err(format!("failed: {}", steps.join(", "))) }
 }
 
 fn step(command: &mut Command) -> Went {

@@ -360,8 +360,8 @@ impl Model for Lease {
         for (at, stage) in state.instances.iter().enumerate() {
             match stage {
                 Stage::Idle => {
-                    let stale = state.looks_left > 0 && state.value.is_some_and(|value| !value.fresh);
-                    actions.extend(stale.then_some(Action::Look(at)));
+                    let looks = state.looks_left > 0 && state.value.is_some_and(|value| !value.fresh);
+                    actions.extend(looks.then_some(Action::Look(at)));
                 }
                 Stage::Seen(_) => actions.extend(fates.iter().map(|fate| Action::Ask(at, *fate))),
                 Stage::Loading(load) => {
