@@ -26,7 +26,7 @@ async fn here(cache: &TieredCache, key: &str) -> CopyHere {
 /// The value that the shared tier holds, and whether it is unmoved.
 async fn value(cache: &TieredCache, key: &str) -> (EntryFacts, bool) {
     match inspect(cache, key).await.shared {
-        InSharedTier::Value { entry, unmoved, codec, compressed } => {
+        InSharedTier::Value { entry, unmoved, codec, compressed, .. } => {
             assert_eq!((codec, compressed), (Some(Codec::Postcard), false));
             (entry, unmoved)
         }
@@ -90,6 +90,35 @@ async fn who_is_at_work_on_a_key_is_told() {
             other => assert!(other == InSharedTier::Alone && !tier.is_shared(), "{other:?}"),
         }
         assert_eq!(inspect(&cache, "k").await.under_way, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn that_a_stale_value_is_being_refreshed_is_told_everywhere() {
+    over_shared(async |tier| {
+        let (a, b) = tier.pair().await;
+        let kept = POLICY.stale_for(60 * SECOND);
+        let refreshed = async |cache: &TieredCache| match inspect(cache, "k").await.shared {
+            InSharedTier::Value { refreshed, .. } => refreshed,
+            other => panic!("{other:?}"),
+        };
+        a.set("k", 1_u64, kept).await.expect("put");
+        a.expire("k").await.expect("expired");
+        assert!(!refreshed(&b).await);
+        let gate = Gate::new();
+        let load = || async {
+            gate.wait().await;
+            Ok::<_, Oops>(2_u64)
+        };
+        let look = async {
+            gate.arrived(1).await;
+            assert!(refreshed(&a).await && refreshed(&b).await);
+            gate.open();
+        };
+        let (value, ()) = tokio::join!(a.get_or_load("k", kept, load), look);
+        assert_eq!(value.ok(), Some(2));
+        assert!(!refreshed(&b).await);
     })
     .await;
 }

@@ -135,6 +135,7 @@ pub enum InSharedTier {
     /// A write guard: nobody may store anything.
     Hold,
     /// A value.
+    #[non_exhaustive]
     Value {
         /// What both tiers know of an entry.
         entry: EntryFacts,
@@ -144,6 +145,8 @@ pub enum InSharedTier {
         compressed: bool,
         /// Whether none of its tags, and no prefix of its key, has been invalidated since its load began, for all this instance knows.
         unmoved: bool,
+        /// Whether an instance is at refreshing it: it is stale, and who misses it waits for that one.
+        refreshed: bool,
     },
     /// Something that this release cannot read: what it is.
     Unreadable(Box<str>),
@@ -333,13 +336,13 @@ impl TieredCache {
             Slot::Hold => InSharedTier::Hold,
             Slot::Foreign => InSharedTier::Unreadable(Unreadable::Foreign.to_string().into()),
             Slot::Value { bytes, .. } => match envelope::open(bytes) {
-                Ok(opened) => self.value_there(key, &opened),
+                Ok(opened) => self.value_there(key, &opened, envelope::lease(bytes)),
                 Err(why) => InSharedTier::Unreadable(why.to_string().into()),
             },
         }
     }
 
-    fn value_there(&self, key: Key<'_>, opened: &envelope::Envelope<'_>) -> InSharedTier {
+    fn value_there(&self, key: Key<'_>, opened: &envelope::Envelope<'_>, lease: Option<(u64, u32)>) -> InSharedTier {
         let (instance, head) = (self.instance(), &opened.head);
         let server_now = instance.view.server_millis(self.now());
         let tags: Box<[TagHash]> = opened.tags.clone().collect();
@@ -349,6 +352,7 @@ impl TieredCache {
         InSharedTier::Value {
             codec: Codec::of_id(head.codec),
             compressed: head.compressed,
+            refreshed: lease.is_some_and(|(created, ends)| left(created, ends & !0xff, server_now).is_some()),
             unmoved: head.born.era == view.era()
                 && !instance.outbox.covers_tags(&tags)
                 && !instance.outbox.covers(key.text, &instance.prefixes(key.text))
