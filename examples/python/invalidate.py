@@ -83,8 +83,13 @@ end
 local present = struct.unpack('>I8', ARGV[1], 21)
 local told_apart = stands and trusted == 0 and run > 0 and present > 0
 if told_apart and run ~= present then
-  call('STRLEN', TABLE)
-  stands = false
+  -- Whoever was told another, was he told of this server? Else each of his bumps would begin an era.
+  local this = this_run()
+  told_apart = false
+  if this > 0 and run ~= this then
+    call('STRLEN', TABLE)
+    stands = false
+  end
 end
 if stands then
   before, seq = seq, told_apart and seq + 1 or math.max(seq + 1, now())

@@ -730,3 +730,78 @@ async fn an_expiry_and_a_fresh_call_that_are_dropped_are_carried_out() {
         assert_eq!((a.stats().pending, a.stats().flights), (0, 0));
     }
 }
+
+/// What another instance has invalidated, before this one has heard of it.
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_a_load_is_shown_nothing_that_the_shared_tier_does_not_hold() {
+    let group = Group::new(2).await;
+    let (a, b) = (group.instance(0), group.instance(1));
+    read(&a, "k", version(1)).await;
+    group.jump(MINUTE).await;
+    let gate = Gate::new();
+    let late = gate.clone();
+    group.tier().script_calls(move |call: &Call<'_>| {
+        let late = late.clone();
+        let late = async move { late.wait().await };
+        if call.kind == CallKind::Deliver && call.instance == 0 { Plan::go().after(late) } else { Plan::go() }
+    });
+    b.invalidate("k").await.expect("told").confirmed().expect("applied");
+    let (under_way, seen) = (Gate::new(), Mutex::new(Vec::new()));
+    let load = |leads: bool| {
+        let (under_way, seen, a) = (&under_way, &seen, &a);
+        async move {
+            let load = async |context: LoadContext<'_, u64>| {
+                seen.lock().expect("alone").push(shown(&context));
+                if leads {
+                    under_way.wait().await;
+                }
+                Ok::<_, Oops>(Loaded::new(2))
+            };
+            a.get_or_load_with("k", POLICY, load).await.expect("loaded")
+        }
+    };
+    let mut leader = Box::pin(load(true));
+    let mut heir = Box::pin(load(false));
+    tokio::select! {
+        _ = &mut leader => panic!("it is held"),
+        _ = &mut heir => panic!("it waits"),
+        () = under_way.arrived(1) => {}
+    }
+    drop(leader);
+    assert_eq!(heir.await, Some(2));
+    assert_eq!(*seen.lock().expect("alone"), [None, None], "it was invalidated");
+    gate.open();
+}
+
+/// While nobody can be asked it is shown as it would be served; afterwards only what the shared tier still holds is.
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_invalidated_unheard_is_shown_where_it_would_be_served() {
+    let here = CallOptions::new().reads(Tiers::L1);
+    for (strict, expected) in [(false, Some((1, None))), (true, None)] {
+        let policy = if strict { POLICY.strict() } else { POLICY };
+        let group = Group::new(2).await;
+        let (a, b) = (group.instance(0), group.instance(1));
+        for key in ["gone", "kept"] {
+            assert_eq!(a.get_or_compute(key, policy, || async { 1_u64 }).await.expect("loaded"), 1);
+        }
+        group.jump(MINUTE).await;
+        group.partition(0).await;
+        group.jump(10 * SECOND).await;
+        b.invalidate("gone").await.expect("told").confirmed().expect("applied");
+        let seen = Mutex::new(None);
+        let load = async |context: LoadContext<'_, u64>| {
+            *seen.lock().expect("alone") = Some(shown(&context));
+            Err::<Loaded<u64>, _>(Oops("the source is away"))
+        };
+        let _ = a.get_or_load_with("gone", policy, load).await;
+        assert_eq!(seen.lock().expect("alone").take(), Some(expected.clone()), "cut off, strict: {strict}");
+        group.heal(0).await;
+        group.settle().await;
+        let _ = a.with(here).get_or_load_with("gone", policy, load).await;
+        assert_eq!(seen.lock().expect("alone").take(), Some(None), "nobody was asked, strict: {strict}");
+        let _ = a.get_or_load_with("gone", policy, load).await;
+        assert_eq!(seen.lock().expect("alone").take(), Some(None), "it is not there, strict: {strict}");
+        let _ = a.get_or_load_with("kept", policy, load).await;
+        assert_eq!(seen.lock().expect("alone").take(), Some(Some((1, None))), "it is, strict: {strict}");
+    }
+}

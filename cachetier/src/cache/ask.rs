@@ -85,6 +85,14 @@ pub(super) const MAX_LOOKS: u32 = 8;
 /// The first and the longest wait before another look at a key whose ticket another instance holds.
 pub(super) const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
+/// Whether the right that a flight has is to put something in the place of what this is a copy of.
+fn is_stowed_for(flight: &Flight, copy: &Entry) -> bool {
+    let Some(ticket) = flight.unstow() else { return false };
+    let seen = ticket.seen();
+    flight.stow(ticket);
+    seen.is_some() && seen == copy.facts.stamp
+}
+
 impl TieredCache {
     /// Probes the shared tier, which plants our ticket where it holds nothing. While another instance holds the ticket, waits: first
     /// for its value, at the end of the budget no longer.
@@ -105,24 +113,34 @@ impl TieredCache {
             Ok(tier) if options.unshared => return Asked::Load(self.keep_unshared(tier, key).await, None),
             Ok(tier) if options.asks() => tier,
             // As where it cannot be asked.
-            Ok(_) => return Asked::Load(Keep::Briefly, here),
-            Err(keep) => return Asked::Load(keep, here),
+            Ok(_) => return Asked::Load(Keep::Briefly, self.shown_unasked(here)),
+            // A leader before us has asked: only where it has the lease of this very value is nothing newer there.
+            Err(Keep::Shared) => return Asked::Load(Keep::Shared, here.filter(|here| is_stowed_for(flight, here))),
+            Err(keep) => return Asked::Load(keep, self.shown_unasked(here)),
         };
         // The lease of what is stale here: if the same is there, nothing needs to be sent. What was made stale has another stamp there.
         let same = here.as_ref().filter(|here| options.writes.l2() && !here.is_expired());
+        let mut patience = Patience { looks: 0, waited: Duration::ZERO, pause: POLL.0, refreshed: None };
         if let Some(seen) = same.and_then(|here| here.facts.stamp) {
             match self.take_lease(tier, key, seen, flight).await {
                 Ok(Leased::Yes) => {
                     self.instance().counters.l2_misses.one();
                     return Asked::Load(Keep::Shared, here);
                 }
+                Ok(Leased::Not) if self.waits(&patience, options) => {
+                    self.wait_for_another(&mut patience).await;
+                    patience.refreshed = Some((seen, here));
+                }
+                Ok(Leased::Not) => {
+                    self.instance().counters.l2_misses.one();
+                    return Asked::Load(Keep::Nothing, here);
+                }
                 // What stands there now is to be read.
-                Ok(Leased::Not | Leased::Moved) => {}
+                Ok(Leased::Moved) => {}
                 // Nothing is known of the key, so a guard may hold it.
-                Err(_) => return Asked::Load(Keep::Briefly, here),
+                Err(_) => return Asked::Load(Keep::Briefly, self.shown_unasked(here)),
             }
         }
-        let mut patience = Patience { looks: 0, waited: Duration::ZERO, pause: POLL.0, refreshed: None };
         let mut plainly = !options.writes.l2() || (self.shared.habit.expects_a_value() && !options.fresh);
         loop {
             // What another instance refreshes is not sent again at each look.
@@ -260,6 +278,12 @@ impl TieredCache {
         let instance = self.instance();
         let entry = instance.l1.peek(key.hash)?;
         (entry.is_fallback(self.now(), &instance.view) && entry.value::<A::Value>().is_some()).then_some(entry)
+    }
+
+    /// What is stale here and may be shown though nobody was asked whether it is what the shared tier holds: as it would be served if it were
+    /// not stale.
+    fn shown_unasked(&self, here: Option<Arc<Entry>>) -> Option<Arc<Entry>> {
+        here.filter(|here| here.needs_nobody(self.now(), &self.instance().view))
     }
 
     /// The shared tier, if it is to be asked; else what may be kept of a load without that.

@@ -92,9 +92,7 @@ impl<V: Any + Send + Sync> Entry<V> {
 impl Entry {
     /// Says what [`Entry::serves`] would, and leaves no trace of it.
     pub(crate) fn would_serve(&self, now: Millis, view: &View) -> bool {
-        self.freshness(now) == Freshness::Fresh
-            && (!self.lacks_proof(now, view) || self.is_excused(now, view))
-            && self.facts.unmoved(view)
+        self.freshness(now) == Freshness::Fresh && self.needs_nobody(now, view) && self.facts.unmoved(view)
     }
 
     /// Says whether the entry may be served now. Everything is a comparison with one number, unless the table has moved since the
@@ -159,6 +157,11 @@ impl Entry {
     /// Whether nobody was promised that nothing older is served, or has doubted the copies, since it was last known to be right.
     fn may_lack_proof(&self, view: &View) -> bool {
         self.facts.born.era == view.era() && view.vouches_for(Epoch(self.epoch.load(Ordering::Acquire)))
+    }
+
+    /// Whether it is shown or served without a look at the shared tier: proven, self-evident, or excused.
+    pub(crate) fn needs_nobody(&self, now: Millis, view: &View) -> bool {
+        !self.lacks_proof(now, view) || self.is_excused(now, view)
     }
 
     /// Says whether all that speaks against serving it is that an epoch has ended: then its stamp tells whether it is what the shared

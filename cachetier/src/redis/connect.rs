@@ -99,8 +99,8 @@ impl Dial {
             let version = version::told(&connection.send_packed_command(&version::question()).await?);
             let run = match connection.send_packed_command(&version::question_of_run()).await {
                 Ok(answer) => version::run(&answer),
-                // It may not be asked for.
-                Err(error) if error.code().is_some() => 0,
+                // It may not be asked for; or cannot say it now, and will.
+                Err(error) if error.code().is_some_and(|code| !matches!(code, "BUSY" | "LOADING")) => 0,
                 Err(error) => return Err(error),
             };
             Ok::<_, RedisError>((connection, version.unwrap_or_default(), run))

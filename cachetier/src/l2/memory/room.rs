@@ -156,9 +156,11 @@ impl Room {
     /// A state that another life of the server has left may lack what was acknowledged after it was saved: it is taken as it is if it
     /// `outlives_runs`, else another era begins.
     pub(super) fn check(&mut self, now: Millis, floor: Token, (cells, outlives_runs): (u32, bool)) -> LaneState {
+        // Whether it may count on from a higher floor is as the last check has said; whether the past is trusted, as this one says.
+        let standing = self.standing(now, floor);
         self.past.trusted = outlives_runs;
         let lasting = self.past.run == self.run || outlives_runs;
-        let token = self.standing(now, floor).filter(|_| lasting).unwrap_or_else(|| self.begin(now, floor, cells));
+        let token = standing.filter(|_| lasting).unwrap_or_else(|| self.begin(now, floor, cells));
         (self.past.state, self.past.run) = (Some(token), self.run);
         self.past.table.grow(cells);
         LaneState { token, server_millis: now.0, cells: self.past.table.size, run: self.run }

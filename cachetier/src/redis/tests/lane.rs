@@ -9,6 +9,7 @@ use crate::key::TagHash;
 use crate::l2::Store as _;
 use crate::l2::lane::{Bumped, Lane as _, LaneNames, Planted, Seized};
 use crate::redis::lane::RedisLane;
+use crate::redis::place::caller;
 use crate::redis::{RedisUrl, open};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::rule::table::{TableCopy, TagTable};
@@ -260,6 +261,44 @@ async fn what_another_run_has_left_is_counted_on_from_by_nobody() {
         // The run is known from there on.
         assert_eq!(lane.bump(&tags([1]), floor).await.unwrap().token.era, token.era, "way {way}");
     }
+}
+
+// Such as a proxy that answers INFO for another server, or a program that has kept the run over a new connection: else each of its bumps would
+// begin an era.
+#[tokio::test]
+async fn who_names_a_run_that_is_not_the_servers_ends_no_era() {
+    const BUMP: &str = concat!(
+        include_str!("../scripts/lane.lua"),
+        include_str!("../scripts/next.lua"),
+        include_str!("../scripts/table.lua"),
+        include_str!("../scripts/place.lua"),
+        include_str!("../scripts/bump.lua"),
+        include_str!("../scripts/begin.lua"),
+        include_str!("../scripts/mark.lua"),
+        include_str!("../scripts/tell.lua"),
+    );
+    let server = Server::start().await;
+    let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
+    let first = lane.bump(&keys(&["k"]), Token::default()).await.unwrap().token;
+    let caller = caller(Token::default(), CELLS, 7);
+    let (state, table, key) = (names().state(), names().table(), names().value("k"));
+    let named = [state.as_bytes(), table.as_bytes(), key.as_bytes()];
+    for _ in 0..2 {
+        let time: Vec<u64> = plain.say("TIME").await;
+        let body = body(&keys(&["k"]), None);
+        let told = [&caller[..], names().channel().as_bytes(), &body].map(<[u8]>::to_vec);
+        let told: Vec<&[u8]> = [BUMP.as_bytes(), b"3"].into_iter().chain(named).chain(told.iter().map(Vec::as_slice)).collect();
+        let told: Vec<&[u8]> = [&b"EVAL"[..]].into_iter().chain(told).collect();
+        let head: Vec<u8> = plain.ask(&told).await;
+        let (era, _, seq, _) = parse(&head);
+        assert_eq!(era, first.era.0);
+        assert!(seq >= time[0] * 1_000_000 + time[1], "it may have been told of another run's: {seq}");
+    }
+    assert_eq!(lane.bump(&keys(&["k"]), first).await.unwrap().token.era, first.era);
+    // What another has left is seen all the same.
+    left_by_another_run(&mut plain).await;
+    let told = lane.bump(&keys(&["k"]), first).await.unwrap().token;
+    assert_ne!(told.era, first.era);
 }
 
 #[tokio::test]
