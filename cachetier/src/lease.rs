@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Fault;
 use crate::l2::Leased;
-use crate::l2::many::Standing;
+use crate::l2::many::{Answers, Lease, Standing};
 use crate::l2::tier::Tier;
 use crate::rule::stamp::Stamp;
 
@@ -79,9 +79,15 @@ impl Ticket {
         }
     }
 
-    /// The key and the ticket in it, for [`extend_all`]; none for a lease, of which [`Ticket::extension`] is the only way.
-    pub(crate) fn named(&self) -> Option<Named> {
-        self.over.is_none().then(|| Named { name: self.name.clone(), stamp: self.stamp })
+    /// The key and the ticket in it, for [`extend_all`].
+    pub(crate) fn named(&self) -> Named {
+        Named { name: self.name.clone(), stamp: self.stamp, over: self.over }
+    }
+
+    /// [`Ticket::take`] of many, in one go. A ticket of a key is none of these.
+    pub(crate) async fn take_all(tier: &Tier, tickets: &[Self]) -> Answers<Leased> {
+        let leases: Vec<Lease<'_>> = tickets.iter().filter_map(|ticket| lease(&ticket.name, ticket.over)).collect();
+        tier.take_leases(&leases).await
     }
 
     /// Gives all of them back, in one go.
@@ -89,16 +95,15 @@ impl Ticket {
         let Some(tier) = tickets.first().map(|ticket| Arc::clone(&ticket.tier)) else { return };
         let named: Vec<Named> = tickets
             .into_iter()
-            // Leases are given back by themselves.
-            .filter(|ticket| ticket.over.is_none())
             .map(|mut ticket| {
                 ticket.spent = true;
-                Named { name: std::mem::take(&mut ticket.name), stamp: ticket.stamp }
+                Named { name: std::mem::take(&mut ticket.name), stamp: ticket.stamp, over: ticket.over }
             })
             .collect();
         tier.tasks().clone().begin(async move {
             // Without an answer the lease ends them.
             tier.abandon_many(&standing(&named)).await;
+            tier.give_leases_back(&leases(&named)).await;
         });
     }
 
@@ -113,10 +118,22 @@ impl Ticket {
 pub(crate) struct Named {
     name: String,
     stamp: Stamp,
+    over: Option<Over>,
 }
 
+/// Those that are tickets of a key.
 fn standing(named: &[Named]) -> Vec<Standing<'_>> {
-    named.iter().map(|named| Standing { name: &named.name, ticket: named.stamp }).collect()
+    let tickets = named.iter().filter(|named| named.over.is_none());
+    tickets.map(|named| Standing { name: &named.name, ticket: named.stamp }).collect()
+}
+
+/// Those that are leases of a value.
+fn leases(named: &[Named]) -> Vec<Lease<'_>> {
+    named.iter().filter_map(|named| lease(&named.name, named.over)).collect()
+}
+
+fn lease(name: &str, over: Option<Over>) -> Option<Lease<'_>> {
+    over.map(|Over { seen, who }| Lease { name, seen, who })
 }
 
 /// Lets tickets live for another lease, in the background and in one go.
@@ -128,6 +145,7 @@ pub(crate) fn extend_all(tier: &Arc<Tier>, named: Vec<Named>) {
     tier.tasks().clone().begin(async move {
         // Without an answer they may end: then the fills are refused.
         tier.extend_many(&standing(&named)).await;
+        tier.lengthen_leases(&leases(&named)).await;
     });
 }
 

@@ -87,9 +87,7 @@ pub(super) const POLL: (Duration, Duration) = (Duration::from_millis(10), Durati
 
 /// Whether the right that a flight has is to put something in the place of what this is a copy of.
 fn is_stowed_for(flight: &Flight, copy: &Entry) -> bool {
-    let Some(ticket) = flight.unstow() else { return false };
-    let seen = ticket.seen();
-    flight.stow(ticket);
+    let seen = flight.with_stowed(Ticket::seen).flatten();
     seen.is_some() && seen == copy.facts.stamp
 }
 

@@ -14,7 +14,7 @@ use crate::flight::outcome::Begun;
 use crate::key::check_key;
 use crate::l1::{Entry, Facts};
 use crate::l2::Filled;
-use crate::l2::many::Fill;
+use crate::l2::many::{Fill, Seen};
 use crate::l2::tier::Tier;
 use crate::lease::Ticket;
 use crate::rule::policy::{Content, Life, OnUnreachable};
@@ -56,10 +56,11 @@ impl Parcel {
 }
 
 impl Ready {
-    /// What takes the place of a ticket, if that is what the shared tier is to be told.
+    /// What takes the place of a ticket or of an older value, if that is what the shared tier is to be told.
     pub(super) fn fill(&self) -> Option<Fill<'_>> {
-        let ticket = self.ticket().filter(|ticket| ticket.seen().is_none())?;
-        Some(Fill { name: ticket.name(), seen: ticket.stamp(), value: &self.parcel.bytes, life: self.parcel.kept() })
+        let ticket = self.ticket().filter(|_| !self.parcel.again)?;
+        let seen = ticket.seen().map_or(Seen::Ticket(ticket.stamp()), Seen::Value);
+        Some(Fill { name: ticket.name(), seen, value: &self.parcel.bytes, life: self.parcel.kept() })
     }
 
     /// Says whether the shared tier is to be told anything.
@@ -67,23 +68,16 @@ impl Ready {
         self.ticket().is_some()
     }
 
-    /// Says whether it takes the place of an older value.
-    pub(super) fn refreshes(&self) -> bool {
-        self.ticket().is_some_and(|ticket| ticket.seen().is_some())
-    }
-
     /// Tells the shared tier, if it is to be told anything.
     pub(super) async fn send(&self, tier: &Tier) -> Option<Result<Filled, Fault>> {
-        if let Some(fill) = self.fill() {
-            return Some(tier.fill(fill.name, fill.seen, fill.value, fill.life).await);
+        if let Some(Fill { name, seen, value, life }) = self.fill() {
+            return Some(match seen {
+                Seen::Ticket(ticket) => tier.fill(name, ticket, value, life).await,
+                Seen::Value(seen) => tier.refill(name, seen, value, life).await,
+            });
         }
-        let (ticket, Parcel { bytes, again, .. }) = (self.ticket()?, &self.parcel);
-        let (name, seen, life) = (ticket.name(), ticket.seen()?, self.parcel.kept());
-        Some(if *again {
-            tier.renew(name, seen, ticket.stamp(), bytes, life).await
-        } else {
-            tier.refill(name, seen, bytes, life).await
-        })
+        let ticket = self.ticket()?;
+        Some(tier.renew(ticket.name(), ticket.seen()?, ticket.stamp(), &self.parcel.bytes, self.parcel.kept()).await)
     }
 
     fn ticket(&self) -> Option<&Ticket> {

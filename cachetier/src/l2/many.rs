@@ -18,12 +18,29 @@ pub(crate) struct Standing<'a> {
     pub(crate) ticket: Stamp,
 }
 
+/// What stands in a key, as who fills it has seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Ticket(Stamp),
+    /// A value that is refreshed.
+    Value(Stamp),
+}
+
+/// The lease of a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) seen: Stamp,
+    /// By what the value knows whose it is.
+    pub(crate) who: u8,
+}
+
 /// A fill.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fill<'a> {
     pub(crate) name: &'a str,
-    /// The ticket that is swapped for the value.
-    pub(crate) seen: Stamp,
+    /// What is swapped for the value.
+    pub(crate) seen: Seen,
     pub(crate) value: &'a [u8],
     pub(crate) life: Duration,
 }
@@ -57,6 +74,12 @@ impl Weighs for Standing<'_> {
 impl Weighs for Fill<'_> {
     fn bytes(&self) -> usize {
         self.name.len().saturating_add(self.value.len())
+    }
+}
+
+impl Weighs for Lease<'_> {
+    fn bytes(&self) -> usize {
+        self.name.len()
     }
 }
 

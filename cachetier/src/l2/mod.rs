@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::many::{Answers, Claim, Fill, Standing};
+use self::many::{Answers, Claim, Fill, Lease, Seen, Standing};
 use self::walk::{Selection, Walk};
 use crate::all::all;
 use crate::error::Fault;
@@ -145,14 +145,25 @@ pub(crate) trait Store: Send + Sync + 'static {
         all(tickets.iter().map(|planted| self.probe(planted.name, planted.ticket, lease))).await
     }
 
-    /// [`Store::fill`] of many keys.
+    /// [`Store::fill`] or [`Store::refill`] of many keys.
     async fn fill_many(&self, fills: &[Fill<'_>]) -> Answers<Filled> {
-        all(fills.iter().map(|fill| self.fill(fill.name, fill.seen, fill.value, fill.life))).await
+        all(fills.iter().map(|fill| async move {
+            match fill.seen {
+                Seen::Ticket(ticket) => self.fill(fill.name, ticket, fill.value, fill.life).await,
+                Seen::Value(seen) => self.refill(fill.name, seen, fill.value, fill.life).await,
+            }
+        }))
+        .await
     }
 
     /// [`Store::claim`] of many keys.
     async fn claim_many(&self, claims: &[Claim<'_>], lease: Duration) -> Answers<Claimed> {
         all(claims.iter().map(|claim| self.claim(claim.name, claim.seen, claim.ticket, lease))).await
+    }
+
+    /// [`Store::lease`] of many values.
+    async fn lease_many(&self, leases: &[Lease<'_>], call: LeaseCall) -> Answers<Leased> {
+        all(leases.iter().map(|lease| self.lease(lease.name, lease.seen, lease.who, call))).await
     }
 
     /// [`Store::extend`] of many tickets.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized};
-use super::many::{Answers, Claim, Fill, Standing, fill_up, is_silent, steps};
+use super::many::{Answers, Claim, Fill, Lease, Standing, fill_up, is_silent, steps};
 use super::walk::{Selection, Walk};
 use super::{Claimed, Filled, LeaseCall, Leased, NotReady, Store};
 use crate::error::Fault;
@@ -139,6 +139,31 @@ impl Tier {
             }
         }
         fill_up(&mut answers, claims.len());
+        answers
+    }
+
+    pub(crate) async fn take_leases(&self, leases: &[Lease<'_>]) -> Answers<Leased> {
+        self.lease_many(leases, LeaseCall::Take(self.lease)).await
+    }
+
+    pub(crate) async fn lengthen_leases(&self, leases: &[Lease<'_>]) {
+        // Without an answer they may end: then the refills are refused, or another instance has begun one.
+        let _ = self.lease_many(leases, LeaseCall::Lengthen(self.lease)).await;
+    }
+
+    pub(crate) async fn give_leases_back(&self, leases: &[Lease<'_>]) {
+        // Without an answer they end by themselves.
+        let _ = self.lease_many(leases, LeaseCall::GiveBack).await;
+    }
+
+    async fn lease_many(&self, leases: &[Lease<'_>], call: LeaseCall) -> Answers<Leased> {
+        let mut answers = Vec::with_capacity(leases.len());
+        for step in steps(leases) {
+            if self.taken(&mut answers, self.store.lease_many(step, call).await) == Going::Stop {
+                break;
+            }
+        }
+        fill_up(&mut answers, leases.len());
         answers
     }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::clock::millis;
 use crate::error::Fault;
-use crate::l2::many::{Answers, Claim, Fill, Standing};
+use crate::l2::many::{Answers, Claim, Fill, Lease, Seen, Standing};
 use crate::l2::walk::{Selection, Walk};
 use crate::l2::{Claimed, Filled, LeaseCall, Leased, Limits, NotReady, Store};
 use crate::rule::stamp::Stamp;
@@ -134,6 +134,18 @@ impl RedisStore {
             Err(fault) => Err(fault),
         };
         each(count, replies, |reply| swapped(&reply).map(&what))
+    }
+
+    /// A lease is given back behind what is to be stored by it, which may be under way over the connection for large values: else another
+    /// instance begins a load whose outcome is then refused.
+    fn way_of_lease(&self, call: LeaseCall) -> Result<(&Link, Line), Fault> {
+        let own = if call == LeaseCall::GiveBack { self.large.own(&self.link) } else { None };
+        own.map_or_else(|| self.shared(), Ok)
+    }
+
+    /// A reader waits for a lease that is to be had first.
+    fn limit_of(&self, call: LeaseCall) -> Duration {
+        if matches!(call, LeaseCall::Take(_)) { self.limits.read } else { self.limits.command }
     }
 
     /// Puts the value in the place of what begins with `seen`.
@@ -281,22 +293,31 @@ impl Store for RedisStore {
     }
 
     async fn lease(&self, key: &str, seen: Stamp, who: u8, call: LeaseCall) -> Result<Leased, Fault> {
-        let limits = &self.limits;
-        let (time, limit) = match call {
-            // A reader waits for it.
-            LeaseCall::Take(_) => (life(call.time()), limits.read),
-            LeaseCall::Lengthen(_) => (life(call.time()), limits.command),
-            LeaseCall::GiveBack => (0, limits.command),
-        };
-        let (time, who) = (time.to_string(), who.to_string());
+        let (time, who) = (lasting(call).to_string(), who.to_string());
         let args = [&seen.0[..], time.as_bytes(), who.as_bytes(), b"1"];
-        let args = if matches!(call, LeaseCall::Take(_)) { &args[..] } else { &args[..3] };
-        match self.link.run(&self.lease, &[key.as_bytes()], args, limit).await? {
-            Value::Int(-1) => Ok(Leased::Moved),
-            Value::Int(0) => Ok(Leased::Not),
-            Value::Int(1) => Ok(Leased::Yes),
-            _ => Err(misread("whose the lease is")),
-        }
+        let (over, line) = self.way_of_lease(call)?;
+        leased(
+            &over
+                .run_over(line, &self.lease, &[key.as_bytes()], args.get(..words(call)).unwrap_or(&args), self.limit_of(call))
+                .await?,
+        )
+    }
+
+    async fn lease_many(&self, leases: &[Lease<'_>], call: LeaseCall) -> Answers<Leased> {
+        let time = lasting(call).to_string();
+        let replies = match self.way_of_lease(call) {
+            Ok((over, line)) => {
+                let form = line.form();
+                let run = |lease: &Lease<'_>| {
+                    let who = lease.who.to_string();
+                    let args = [&lease.seen.0[..], time.as_bytes(), who.as_bytes(), b"1"];
+                    Run::new(&self.lease, form, &[lease.name.as_bytes()], args.get(..words(call)).unwrap_or(&args))
+                };
+                over.run_many(line, leases.iter().map(run).collect(), self.limit_of(call)).await
+            }
+            Err(fault) => Err(fault),
+        };
+        each(leases.len(), replies, |reply| leased(&reply))
     }
 
     async fn renew(&self, key: &str, seen: Stamp, stamp: Stamp, header: &[u8], life_of: Duration) -> Result<Filled, Fault> {
@@ -370,7 +391,11 @@ impl Store for RedisStore {
         let way = if fills.iter().all(|fill| fill.value.len() < LARGE) { self.shared() } else { self.large.way(&self.link) };
         let run = |form, fill: &Fill<'_>| {
             let life = life(fill.life).to_string();
-            let (key, seen, life) = (fill.name.as_bytes(), &prefix(TICKET, fill.seen), life.as_bytes());
+            let seen = match fill.seen {
+                Seen::Ticket(ticket) => prefix(TICKET, ticket),
+                Seen::Value(seen) => prefix(VALUE, seen),
+            };
+            let (key, seen, life) = (fill.name.as_bytes(), &seen, life.as_bytes());
             if fill.value.len() <= SMALL {
                 return Run::new(&self.fill, form, &[key], &[seen, fill.value, life]);
             }
@@ -425,6 +450,25 @@ impl Store for RedisStore {
     fn close(&self) {
         self.large.close();
         self.link.close();
+    }
+}
+
+/// For how long a lease is to be had, in whole milliseconds.
+fn lasting(call: LeaseCall) -> u64 {
+    if call == LeaseCall::GiveBack { 0 } else { life(call.time()) }
+}
+
+/// How many of its arguments the script is given: the last one says that the lease is to be had first.
+fn words(call: LeaseCall) -> usize {
+    if matches!(call, LeaseCall::Take(_)) { 4 } else { 3 }
+}
+
+fn leased(reply: &Value) -> Result<Leased, Fault> {
+    match reply {
+        Value::Int(-1) => Ok(Leased::Moved),
+        Value::Int(0) => Ok(Leased::Not),
+        Value::Int(1) => Ok(Leased::Yes),
+        _ => Err(misread("whose the lease is")),
     }
 }
 

@@ -8,7 +8,6 @@ use super::super::ask::{Keep, Look, MAX_LOOKS, Opened};
 use super::super::{TieredCache, Value};
 use super::fetch::{Led, Open, ToLoad};
 use super::keys::Batch;
-use crate::all::all;
 use crate::error::Fault;
 use crate::flight::outcome::Outcome;
 use crate::l2::many::{Claim, Standing};
@@ -51,22 +50,24 @@ impl TieredCache {
     ) -> Vec<ToLoad<'a>> {
         let mut looked = Looked::default();
         let (mut asked, mut names) = (Vec::with_capacity(open.led.len()), Vec::with_capacity(open.led.len()));
-        for led in std::mem::take(&mut open.led) {
+        for mut led in std::mem::take(&mut open.led) {
             // Another flight may have landed between our look at L1 and our registration.
             if let Some((entry, answer)) = self.landed_meanwhile(&led) {
                 batch.answer(led.asked.place, answer);
                 led.flight.finish(Outcome::Entry(entry), || {});
                 continue;
             }
-            match self.unasked(&led.flight, led.asked.key, &led.begun) {
-                Ok(tier) => {
+            match (self.unasked(&led.flight, led.asked.key, &led.begun), led.refreshed.take()) {
+                (Ok(_), Some(seen)) => looked.stale.push((led, seen)),
+                (Ok(tier), None) => {
                     names.push(tier.name(led.asked.key.text));
                     asked.push(led);
                 }
-                Err(keep) => looked.load(led, keep),
+                (Err(keep), _) => looked.load(led, keep),
             }
         }
-        let Some(tier) = self.shared.tier.as_ref().filter(|_| !asked.is_empty()) else { return looked.to_load };
+        let asks = !asked.is_empty() || !looked.stale.is_empty();
+        let Some(tier) = self.shared.tier.as_ref().filter(|_| asks) else { return looked.to_load };
         let answers = tier.read_many(&names).await;
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::AfterReply).await;
@@ -124,20 +125,29 @@ impl TieredCache {
         looked.later.push(led);
     }
 
-    /// Takes the leases of values that are stale, beside each other: most batches have none.
+    /// Takes the leases of values that are stale, in one go.
     async fn lease_many(&self, tier: &Arc<Tier>, looked: &mut Looked<'_>) {
         let stale = std::mem::take(&mut looked.stale);
         if stale.is_empty() {
             return;
         }
-        let leases = all(stale.iter().map(|(led, seen)| self.take_lease(tier, led.asked.key, *seen, &led.flight))).await;
-        for ((mut led, _), leased) in stale.into_iter().zip(leases) {
+        let lease = |(led, seen): &(Led<'_>, Stamp)| Ticket::on(tier, led.asked.key.text, self.shared.stamps.next(), *seen);
+        let tickets: Vec<Ticket> = stale.iter().map(lease).collect();
+        let answers = Ticket::take_all(tier, &tickets).await;
+        let mut silent = Vec::new();
+        for (((mut led, seen), ticket), leased) in stale.into_iter().zip(tickets).zip(answers) {
             match leased {
                 Ok(Leased::Yes) => {
                     self.instance().counters.l2_misses.one();
+                    led.flight.stow(ticket);
                     looked.load(led, Keep::Shared);
+                    continue;
                 }
-                Ok(Leased::Not) if led.waited < self.shared.config.wait_budget => self.leave_to_another(led, looked),
+                Ok(Leased::Not) if led.waited < self.shared.config.wait_budget => {
+                    // It is not sent again at each look.
+                    led.refreshed = Some(seen);
+                    self.leave_to_another(led, looked);
+                }
                 Ok(Leased::Not) => {
                     self.instance().counters.l2_misses.one();
                     looked.load(led, Keep::Nothing);
@@ -146,12 +156,21 @@ impl TieredCache {
                     led.looks += 1;
                     if led.looks >= MAX_LOOKS { looked.load(led, Keep::Nothing) } else { looked.later.push(led) }
                 }
-                Err(fault) => {
+                Err(Fault::Unanswered(_)) => {
                     self.instance().counters.l2_misses.one();
-                    looked.load(led, if matches!(fault, Fault::Unanswered(_)) { Keep::Briefly } else { Keep::Local });
+                    looked.load(led, Keep::Briefly);
+                    // It may have been taken.
+                    silent.push(ticket);
+                    continue;
+                }
+                Err(_) => {
+                    self.instance().counters.l2_misses.one();
+                    looked.load(led, Keep::Local);
                 }
             }
+            ticket.spend();
         }
+        Ticket::give_back(silent);
     }
 
     /// Plants a ticket in each key that held nothing, unless another instance has come before.

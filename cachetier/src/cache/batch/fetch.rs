@@ -24,6 +24,7 @@ use crate::flight::{Entered, Landed, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
 use crate::lease::Ticket;
+use crate::rule::stamp::Stamp;
 
 /// A key whose flight this call leads.
 pub(super) struct Led<'a> {
@@ -32,6 +33,8 @@ pub(super) struct Led<'a> {
     pub(super) begun: Begun,
     /// How long another instance's ticket has been waited for.
     pub(super) waited: Duration,
+    /// The value that another instance refreshes.
+    pub(super) refreshed: Option<Stamp>,
     /// How often a claim came too late.
     pub(super) looks: u32,
 }
@@ -139,7 +142,9 @@ impl TieredCache {
             }
             let begun = Begun { noted, prefixes: instance.prefixes(asked.key.text), writes: None };
             match instance.flights.enter(asked.key.hash, plan::<Maybe<V>>(Purpose::Load, begun)) {
-                Entered::Lead(flight) => open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, looks: 0 }),
+                Entered::Lead(flight) => {
+                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, looks: 0 })
+                }
                 Entered::Join(flight) => open.awaited.push_back(Awaited { asked, flight, called: self.called(&begun), leaders: 0 }),
                 Entered::Apart => open.alone.push(asked),
             }
@@ -196,7 +201,7 @@ impl TieredCache {
         match landed {
             Landed::Lead(flight) => match flight.noted().copied() {
                 Some(begun) if flight.purpose() == Some(Purpose::Load) => {
-                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, looks: 0 });
+                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, looks: 0 });
                     return Ok(());
                 }
                 // It only read, and found nothing, or was left: the next one is for loading.

@@ -13,8 +13,7 @@ use super::super::terms::Terms;
 use super::super::{Rules, TieredCache, Value};
 use super::fetch::{Open, ToLoad};
 use super::keys::{Asked, Batch};
-use crate::all::all;
-use crate::error::{Fault, LoadError};
+use crate::error::LoadError;
 use crate::flight::outcome::{Failure, Outcome};
 use crate::key::KeyHash;
 use crate::l2::Loading;
@@ -181,22 +180,9 @@ impl TieredCache {
         fill_up(&mut answers, count);
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::BeforeInsertion).await;
-        let refreshed = match self.shared.tier.as_ref() {
-            Some(tier) if !silent => {
-                all(step.iter().filter(|stored| stored.ready.refreshes()).map(|stored| stored.ready.send(tier))).await
-            }
-            _ => Vec::new(),
-        };
-        let (mut answers, mut refreshed) = (answers.into_iter(), refreshed.into_iter());
+        let mut answers = answers.into_iter();
         for Stored { one, answer, terms, ready } in step {
-            let filled = if ready.fill().is_some() {
-                answers.next()
-            } else if ready.refreshes() {
-                let unsent = || Some(Err(Fault::Away("not sent: the keys before it had no answer".into())));
-                refreshed.next().unwrap_or_else(unsent)
-            } else {
-                None
-            };
+            let filled = if ready.fill().is_some() { answers.next() } else { None };
             let filling = self.filled(ready, filled, &terms, &one.led.begun, &answer);
             self.answer_with(batch, one, answer, filling);
         }
@@ -239,12 +225,7 @@ struct Watch<'a, 'k> {
 impl<E> Beside<LoadError<E>> for Watch<'_, '_> {
     fn beat(&self) {
         if let Some(tier) = &self.cache.shared.tier {
-            let flights = || self.to_load.iter().map(|one| &one.led.flight);
-            // Leases one by one, tickets in one go.
-            let leases =
-                flights().filter_map(|flight| flight.with_stowed(|ticket| ticket.seen().map(|_| ticket.extension())).flatten());
-            leases.for_each(|extension| extension());
-            let named = flights().filter_map(|flight| flight.with_stowed(Ticket::named).flatten());
+            let named = self.to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::named));
             extend_all(tier, named.collect());
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::server::{HELD, LEASE, Plain, Server, eventually, stamp, ticket, value};
 use crate::error::Fault;
-use crate::l2::many::{Claim, Fill, Standing};
+use crate::l2::many::{Claim, Fill, Seen, Standing};
 use crate::l2::{Claimed, Filled, Store as _};
 
 const KEY: &str = "ct:shop:v:user:7";
@@ -251,7 +251,7 @@ async fn calls_for_many_keys_answer_each_for_itself() {
 
     let [small, large] = payloads();
     let (small, large, none) = (value(2, &small), value(5, &large), value(9, "none"));
-    let fill = |name, at, value| Fill { name, seen: stamp(at), value, life: LIFE };
+    let fill = |name, at, value| Fill { name, seen: Seen::Ticket(stamp(at)), value, life: LIFE };
     // The server knows none of the scripts: each kind is told once.
     let filled = store.fill_many(&[fill(b, 2, &small), fill(c, 5, &large), fill(a, 9, &none), fill(d, 4, &none)]).await;
     assert_eq!(filled, [Ok(Filled::Stored), Ok(Filled::Stored), Ok(Filled::Refused), Err(Fault::Foreign)]);
