@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::testing::Group;
-use cachetier::{Call, CallKind, CallOptions, InProcess, Plan, Policy, TieredCache};
+use cachetier::{CacheError, Call, CallKind, CallOptions, InProcess, Plan, Policy, TieredCache};
 use cachetier_tests::{Gate, Oops, Tier, eventually_async, over_shared};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -152,4 +152,36 @@ async fn what_was_made_stale_meanwhile_is_not_brought_back_by_a_fill_without_an_
     gate.open();
     cache.flush(LONG).await.expect("flushed");
     assert_eq!(cache.get::<u64>("k").await, None);
+}
+
+/// What it brings would else be lost, and the older value served everywhere: found on a server with large values, whose fills a probe overtakes.
+#[tokio::test]
+async fn a_fresh_call_is_not_undone_by_a_fill_that_was_on_its_way() {
+    let (tier, gate, a, b) = gated(1 << 20).await;
+    assert_eq!(load(&a, "k", 1).await, 1);
+    gate.arrived(1).await;
+    let fresh = a.with(CallOptions::new().fresh());
+    let fresh = fresh.get_or_load("k", POLICY, || async { Ok::<_, Oops>(2_u64) });
+    let opened = async {
+        tokio::task::yield_now().await;
+        gate.open();
+    };
+    assert_eq!(tokio::join!(fresh, opened).0.expect("loaded").value, 2);
+    a.flush(LONG).await.expect("flushed");
+    assert_eq!((a.get("k").await, b.get("k").await, tier.cache().await.get("k").await), (Some(2_u64), Some(2_u64), Some(2_u64)));
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_counts_by_what_is_held_and_as_one_write() {
+    let (_tier, gate, a, _) = gated(200_000).await;
+    // Compressed it is a few bytes; the value itself is held.
+    let text = "x".repeat(150_000);
+    let load = async |key: &str| a.get_or_compute(key, POLICY, || async { text.clone() }).await.expect("loaded");
+    load("a").await;
+    gate.arrived(1).await;
+    assert!(matches!(a.flush(Duration::from_millis(20)).await, Err(CacheError::Unfinished { writes: 1, invalidations: 0 })));
+    let waits = tokio::time::timeout(Duration::from_millis(50), load("b")).await;
+    assert!(waits.is_err(), "there is no room for another one");
+    gate.open();
+    a.flush(LONG).await.expect("flushed");
 }

@@ -201,3 +201,19 @@ async fn a_key_holds_one_type_and_a_load_asks_once() {
     off(&cache, "r:2", &rates).await;
     assert!(!held(&cache, "r:2"));
 }
+
+/// No loader is shown it, so it would be held for nothing; and a page that shows it names the type that somebody has written.
+#[tokio::test(start_paused = true)]
+async fn it_is_held_no_longer_than_it_lives_and_shown_by_its_own_name() {
+    let group = Group::new(1).await;
+    let a = group.instance(0);
+    let kept = Policy::ttl(SECOND).stale_for(3_600 * SECOND).jitter(0);
+    let value = Arc::new(7_u64);
+    a.local().get_or_load("k", kept, || async { Ok::<_, Oops>(Arc::clone(&value)) }).await.expect("loaded");
+    let here = a.inspect("k").await.expect("a key").here.expect("a copy");
+    assert_eq!(here.type_name, "alloc::sync::Arc<u64>");
+    assert_eq!(Arc::strong_count(&value), 2);
+    // The memory of what is over is given back once a minute.
+    group.pass(130 * SECOND).await;
+    assert!(a.inspect("k").await.expect("a key").here.is_none() && Arc::strong_count(&value) == 1);
+}

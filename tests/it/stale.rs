@@ -385,6 +385,16 @@ async fn a_fresh_call_shows_what_is_there_and_leaves_it_to_others_until_it_has_s
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_found_to_be_current_is_not_renewed_with_a_tag_that_cannot_be_used() {
+    let group = Group::new(1).await;
+    let a = group.instance(0);
+    read(&a, "k", version(1)).await;
+    group.jump(MINUTE).await;
+    let (answer, _) = read(&a, "k", |context| not_modified(context).tags([""])).await;
+    assert_eq!((answer, a.stats().not_stored, a.stats().renewals, a.get::<u64>("k").await), (Some(1), 1, 0, None));
+}
+
 #[tokio::test]
 async fn a_validator_that_is_too_long_is_a_counted_fault_of_the_loader() {
     over_shared(async |tier| {
@@ -500,6 +510,46 @@ async fn a_batch_keeps_its_leases_while_it_loads() {
     let (batch, ()) = tokio::join!(batch, other);
     assert_eq!((batch.expect("loaded"), b.get("k").await), (vec![Some(2), Some(2)], Some(2_u64)));
     assert_eq!((a.stats().fills, a.stats().fills_refused, b.stats().loads), (3, 0, 0));
+}
+
+/// A lease on it would end with it, in the middle of the load: its place is taken instead.
+#[tokio::test(start_paused = true)]
+async fn what_is_refreshed_in_its_last_seconds_is_loaded_once_and_stored() {
+    for (copied, batch) in [(true, false), (false, false), (false, true)] {
+        let group = Group::builder().instances(3).configure(|builder| builder.lease(3 * SECOND).load_limit(MINUTE)).build().await;
+        let (a, b, c) = (group.instance(0), group.instance(1), group.instance(2));
+        let short = Policy::ttl(MINUTE).stale_for(10 * SECOND).jitter(0);
+        a.set("k", 1_u64, short).await.expect("put");
+        group.jump(MINUTE + 9 * SECOND).await;
+        let leader = if copied { &a } else { &b };
+        let (gate, seen) = (Gate::new(), Mutex::new(None));
+        let refresh = async {
+            if batch {
+                let load = async |keys: Vec<String>| {
+                    gate.wait().await;
+                    Ok::<_, Oops>(keys.into_iter().map(|key| (key, 2_u64)).collect::<Vec<_>>())
+                };
+                return leader.get_or_load_many(["k"], short, load).await.expect("loaded").remove(0);
+            }
+            let load = async |context: LoadContext<'_, u64>| {
+                *seen.lock().expect("alone") = context.stale().map(|stale| *stale.value());
+                gate.wait().await;
+                Ok::<_, Oops>(Loaded::new(2))
+            };
+            leader.get_or_load_with("k", short, load).await.expect("loaded")
+        };
+        let other = async {
+            gate.arrived(1).await;
+            let waits = tokio::time::timeout(5 * SECOND, c.get_or_load("k", short, || async { Ok::<_, Oops>(9_u64) }));
+            let (waits, ()) = tokio::join!(waits, group.pass(5 * SECOND));
+            assert!(waits.is_err(), "it waits, although the value is over: {waits:?}");
+            gate.open();
+        };
+        let (answer, ()) = tokio::join!(refresh, other);
+        assert_eq!((answer, c.get("k").await, c.stats().loads), (Some(2), Some(2_u64), 0));
+        assert_eq!(leader.stats().fills_refused, 0);
+        assert!(batch || *seen.lock().expect("alone") == Some(1), "it is shown all the same");
+    }
 }
 
 /// Loads every key of a batch anew.

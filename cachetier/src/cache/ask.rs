@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::answer::Answer;
 use super::call::CallOptions;
+use super::local::shown;
 use super::{Key, TieredCache, Value};
 use crate::clock::Millis;
 use crate::error::Fault;
@@ -85,6 +86,12 @@ pub(super) const MAX_LOOKS: u32 = 8;
 /// The first and the longest wait before another look at a key whose ticket another instance holds.
 pub(super) const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
+/// The key has moved on: it is looked at again, if it has not been too often.
+fn come_too_late<A>(patience: &mut Patience) -> Option<Asked<A>> {
+    patience.looks += 1;
+    (patience.looks >= MAX_LOOKS).then_some(Asked::Load(Keep::Nothing, None))
+}
+
 /// Whether the right that a flight has is to put something in the place of what this is a copy of.
 fn is_stowed_for(flight: &Flight, copy: &Entry) -> bool {
     let seen = flight.with_stowed(Ticket::seen).flatten();
@@ -102,6 +109,10 @@ impl TieredCache {
         options: CallOptions,
         begun: &Begun,
     ) -> Asked<A> {
+        if options.fresh {
+            // What this instance has loaded before would else take the place of what is loaded now.
+            self.shared.behind.arrived(key.hash).await;
+        }
         if !options.writes.l2() {
             // A leader before us may have planted it.
             drop(flight.unstow());
@@ -116,28 +127,9 @@ impl TieredCache {
             Err(Keep::Shared) => return Asked::Load(Keep::Shared, here.filter(|here| is_stowed_for(flight, here))),
             Err(keep) => return Asked::Load(keep, self.shown_unasked(here)),
         };
-        // The lease of what is stale here: if the same is there, nothing needs to be sent. What was made stale has another stamp there.
-        let same = here.as_ref().filter(|here| options.writes.l2() && !here.is_expired());
         let mut patience = Patience { looks: 0, waited: Duration::ZERO, pause: POLL.0, refreshed: None };
-        if let Some(seen) = same.and_then(|here| here.facts.stamp) {
-            match self.take_lease(tier, key, seen, flight).await {
-                Ok(Leased::Yes) => {
-                    self.instance().counters.l2_misses.one();
-                    return Asked::Load(Keep::Shared, here);
-                }
-                Ok(Leased::Not) if self.waits(&patience, options) => {
-                    self.wait_for_another(&mut patience).await;
-                    patience.refreshed = Some((seen, here));
-                }
-                Ok(Leased::Not) => {
-                    self.instance().counters.l2_misses.one();
-                    return Asked::Load(Keep::Nothing, here);
-                }
-                // What stands there now is to be read.
-                Ok(Leased::Moved) => {}
-                // Nothing is known of the key, so a guard may hold it.
-                Err(_) => return Asked::Load(Keep::Briefly, self.shown_unasked(here)),
-            }
+        if let Some(asked) = self.refresh_held(tier, key, here, (flight, options), &mut patience).await {
+            return asked;
         }
         let mut plainly = !options.writes.l2() || (self.shared.habit.expects_a_value() && !options.fresh);
         loop {
@@ -223,6 +215,36 @@ impl TieredCache {
         }
     }
 
+    /// Takes the lease of what is stale here: if the same is there, nothing of it needs to be sent. What was made stale here has another stamp
+    /// there. `None`: the key is to be looked at.
+    async fn refresh_held<A>(
+        &self,
+        tier: &Arc<Tier>,
+        key: Key<'_>,
+        here: Option<Arc<Entry>>,
+        (flight, options): (&Flight, CallOptions),
+        patience: &mut Patience,
+    ) -> Option<Asked<A>> {
+        let here = here.filter(|here| options.writes.l2() && !here.is_expired())?;
+        let seen = here.facts.stamp?;
+        let keep = match self.take_lease(tier, key, seen, flight).await {
+            Ok(Leased::Yes) => Keep::Shared,
+            Ok(Leased::Not) if self.waits(patience, options) => {
+                self.wait_for_another(patience).await;
+                patience.refreshed = Some((seen, Some(here)));
+                return None;
+            }
+            Ok(Leased::Not) => Keep::Nothing,
+            Ok(Leased::Ending) => self.claim(tier, key, seen, flight).await?,
+            // What stands there now is to be read.
+            Ok(Leased::Moved) => return None,
+            // Nothing is known of the key, so a guard may hold it.
+            Err(_) => return Some(Asked::Load(Keep::Briefly, self.shown_unasked(Some(here)))),
+        };
+        self.instance().counters.l2_misses.one();
+        Some(Asked::Load(keep, Some(here)))
+    }
+
     /// Takes the lease of a value that is stale, or to be refreshed before it is: it stays until something newer takes its place. `None`: the
     /// key is to be looked at again.
     async fn refresh<A>(
@@ -242,10 +264,12 @@ impl TieredCache {
                 return None;
             }
             Ok(Leased::Not) => Keep::Nothing,
-            Ok(Leased::Moved) => {
-                patience.looks += 1;
-                return (patience.looks >= MAX_LOOKS).then_some(Asked::Load(Keep::Nothing, None));
-            }
+            // Too late for that: its place is taken, before it is nobody's.
+            Ok(Leased::Ending) => match self.claim(tier, key, seen, flight).await {
+                Some(keep) => keep,
+                None => return come_too_late(patience),
+            },
+            Ok(Leased::Moved) => return come_too_late(patience),
             Err(Fault::Unanswered(_)) => Keep::Briefly,
             Err(_) => Keep::Local,
         };
@@ -357,7 +381,7 @@ impl TieredCache {
             Ok(Leased::Yes) => flight.stow(ticket),
             // It may have been taken.
             Err(Fault::Unanswered(_)) => drop(ticket),
-            Ok(Leased::Not | Leased::Moved) | Err(_) => ticket.spend(),
+            Ok(Leased::Not | Leased::Moved | Leased::Ending) | Err(_) => ticket.spend(),
         }
         leased
     }
@@ -537,7 +561,7 @@ impl TieredCache {
         let counters = &self.instance().counters;
         counters.wrong_type.one();
         if counters.told.wrong_type.first() {
-            let asked = std::any::type_name::<V>();
+            let asked = shown(std::any::type_name::<V>());
             tracing::error!(key = key.text, asked, tier, "a key holds values of two types: use another key for one of them");
         }
     }

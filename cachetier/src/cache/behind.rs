@@ -1,9 +1,12 @@
 //! Storing what was loaded behind the caller's back: he is answered at once, and a copy that may be kept briefly becomes a whole one when the
 //! shared tier has answered.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use super::answer::{Answer, Maybe};
 use super::ask::{Flight, entry};
@@ -15,11 +18,19 @@ use crate::key::KeyHash;
 use crate::l1::Entry;
 use crate::l2::tier::Tier;
 use crate::rule::policy::Life;
+use crate::sync::{Mutex, lock};
+use crate::unhashed::BuildUnhashed;
 
-/// How many bytes are on their way behind callers' backs.
+/// What is on its way behind callers' backs.
 #[derive(Debug, Default)]
-pub(super) struct Behind {
-    bytes: Arc<AtomicUsize>,
+pub(super) struct Behind(Arc<Ways>);
+
+#[derive(Debug, Default)]
+struct Ways {
+    bytes: AtomicUsize,
+    /// How many fills of each key.
+    keys: Mutex<HashMap<KeyHash, usize, BuildUnhashed>>,
+    arrived: Notify,
 }
 
 /// Room for a fill, and where it goes.
@@ -28,32 +39,59 @@ pub(super) struct Room {
     on_the_way: OnTheWay,
 }
 
-/// Some of them.
+/// One fill.
 struct OnTheWay {
+    key: KeyHash,
     bytes: usize,
-    of: Arc<AtomicUsize>,
+    of: Arc<Ways>,
 }
 
 impl Drop for OnTheWay {
     fn drop(&mut self) {
-        self.of.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.of.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        let mut keys = lock(&self.of.keys);
+        if let Some(fills) = keys.get_mut(&self.key) {
+            *fills -= 1;
+            if *fills == 0 {
+                keys.remove(&self.key);
+            }
+        }
+        drop(keys);
+        self.of.arrived.notify_waiters();
     }
 }
 
 impl Behind {
-    /// Room for so many more, if there is.
-    fn room(&self, bytes: usize, limit: usize) -> Option<OnTheWay> {
+    /// Room for so many bytes more, if there is.
+    fn room(&self, key: KeyHash, bytes: usize, limit: usize) -> Option<OnTheWay> {
         let more = |present: usize| present.checked_add(bytes).filter(|sum| *sum <= limit);
-        self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(OnTheWay { bytes, of: Arc::clone(&self.bytes) })
+        self.0.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        *lock(&self.0.keys).entry(key).or_default() += 1;
+        Some(OnTheWay { key, bytes, of: Arc::clone(&self.0) })
+    }
+
+    /// Returns when nothing of this key is on its way: who must not be overtaken by what was loaded before waits for that. Each fill has its limit.
+    pub(super) async fn arrived(&self, key: KeyHash) {
+        loop {
+            let arrived = self.0.arrived.notified();
+            tokio::pin!(arrived);
+            // Registered before it is looked: what arrives in between is not missed.
+            arrived.as_mut().enable();
+            if !lock(&self.0.keys).contains_key(&key) {
+                return;
+            }
+            arrived.await;
+        }
     }
 }
 
 impl TieredCache {
     /// Room for this fill in the background, if it is to be sent and there is any.
-    pub(super) fn room_behind(&self, ready: &Ready) -> Option<Room> {
+    pub(super) fn room_behind(&self, key: Key<'_>, ready: &Ready) -> Option<Room> {
         let tier = self.shared.tier.as_ref().filter(|_| ready.is_sent())?;
-        let on_the_way = self.shared.behind.room(ready.parcel.bytes.len(), self.shared.config.write_behind)?;
+        // Until then the value itself is held, too: of one that is only renewed, or is compressed, that is more than is sent.
+        let bytes = ready.parcel.bytes.len().max(ready.parcel.size);
+        let on_the_way = self.shared.behind.room(key.hash, bytes, self.shared.config.write_behind)?;
         Some(Room { tier: Arc::clone(tier), on_the_way })
     }
 

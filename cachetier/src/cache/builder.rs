@@ -366,7 +366,7 @@ impl CacheBuilder {
     ///
     /// It saves a caller that misses the trip of the fill. Until the answer comes the copy of this instance is
     /// one that is kept for [`max_staleness`](CacheBuilder::max_staleness) at most, and goes if the fill is refused. [`flush`](TieredCache::flush)
-    /// waits for what is on its way. Batches, calls that are [fresh](crate::CallOptions::fresh), and `set` wait in any case.
+    /// waits for what is on its way, and so does a [fresh](crate::CallOptions::fresh) call of the same key. Batches, calls that are [fresh](crate::CallOptions::fresh), and `set` wait in any case.
     ///
     /// ```
     /// # use cachetier::*;

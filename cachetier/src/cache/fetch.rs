@@ -113,7 +113,7 @@ impl TieredCache {
         let cost = asked.until(self.now());
         let filling = match self.ready(&flight, key, &terms, &begun, keep, (&answer, cost)) {
             Ok(ready) => {
-                if let Some(room) = self.room_behind(&ready).filter(|_| !options.fresh) {
+                if let Some(room) = self.room_behind(key, &ready).filter(|_| !options.fresh) {
                     self.fill_behind(room, (flight, key), (ready, &terms), &begun, (&answer, options.writes.l1()));
                     return Ok(Answered::loaded(answer));
                 }

@@ -89,7 +89,7 @@ impl TieredCache {
     /// Stores what is ready, and returns the entry for those who wait.
     pub(super) async fn fill<A: Answer>(&self, ready: Ready, terms: &Terms<'_>, begun: &Begun, answer: &A) -> Filling {
         let filled = match &self.shared.tier {
-            Some(tier) => ready.send(tier).await,
+            Some(tier) => tier.tasks().counted(ready.send(tier)).await,
             None => None,
         };
         self.filled(ready, filled, terms, begun, answer)
@@ -202,6 +202,8 @@ impl TieredCache {
         let mut parcel = Parcel { life, size: 0, bytes: Vec::new(), again: false };
         if let Some(bytes) = answer.bytes() {
             parcel.size = bytes;
+            // No loader is shown it.
+            parcel.life.stale = Duration::ZERO;
             return Ok(Some(parcel));
         }
         let Some(codec) = config.codec else { return Ok(Some(parcel)) };
@@ -241,6 +243,9 @@ impl TieredCache {
     ) -> Result<Option<Parcel>, CacheError> {
         if !terms.stored {
             return Ok(None);
+        }
+        if let Some(error) = &terms.unusable {
+            return Err(CacheError::Tag(error.clone()));
         }
         terms.policy.check().map_err(CacheError::Policy)?;
         let Some(life) = terms.policy.life(Content::Value, self.shared.config.max_life, fastrand::u32(..)) else { return Ok(None) };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::local::shown;
 use super::{Key, TieredCache};
 use crate::clock::Millis;
 use crate::error::{CacheError, Fault};
@@ -315,7 +316,7 @@ impl TieredCache {
         let (now, facts) = (self.now(), &entry.facts);
         CopyHere {
             serves: entry.would_serve(now, &self.instance().view),
-            type_name: facts.type_name,
+            type_name: shown(facts.type_name),
             entry: EntryFacts {
                 negative: facts.content == Content::Nothing,
                 age: facts.loaded_at.until(now),
@@ -342,7 +343,7 @@ impl TieredCache {
         }
     }
 
-    fn value_there(&self, key: Key<'_>, opened: &envelope::Envelope<'_>, lease: Option<(u64, u32)>) -> InSharedTier {
+    fn value_there(&self, key: Key<'_>, opened: &envelope::Envelope<'_>, lease: Option<(u64, u32, u32)>) -> InSharedTier {
         let (instance, head) = (self.instance(), &opened.head);
         let server_now = instance.view.server_millis(self.now());
         let tags: Box<[TagHash]> = opened.tags.clone().collect();
@@ -352,7 +353,7 @@ impl TieredCache {
         InSharedTier::Value {
             codec: Codec::of_id(head.codec),
             compressed: head.compressed,
-            refreshed: lease.is_some_and(|(created, ends)| left(created, ends & !0xff, server_now).is_some()),
+            refreshed: lease.is_some_and(|(created, _, ends)| left(created, ends & !0xff, server_now).is_some()),
             unmoved: head.born.era == view.era()
                 && !instance.outbox.covers_tags(&tags)
                 && !instance.outbox.covers(key.text, &instance.prefixes(key.text))

@@ -66,6 +66,12 @@ struct Kept<V> {
     bytes: usize,
 }
 
+/// The name of a type for people: of a value that is kept here, and not of what is around it.
+pub(super) fn shown(type_name: &'static str) -> &'static str {
+    let within = type_name.strip_prefix(concat!(module_path!(), "::Unshared<"));
+    within.and_then(|within| within.strip_suffix('>')).unwrap_or(type_name)
+}
+
 impl<V: Clone + Send + Sync + 'static> Answer for Kept<V> {
     type Value = Unshared<V>;
 

@@ -47,6 +47,8 @@ pub(crate) enum Leased {
     Not,
     /// The key no longer holds that value.
     Moved,
+    /// Nobody's, and the value will not be kept for as long as it is to be had.
+    Ending,
 }
 
 /// What is asked of the lease of a value.

@@ -18,12 +18,16 @@ pub(crate) fn stamp(number: u8) -> Stamp {
 
 fn head(created: u64) -> Head {
     let born = Token { era: Era(7), seq: Seq(9) };
-    Head { codec: 1, created, soft: 60_000, hard: 3_600_000, born, ..Head::default() }
+    Head { codec: 1, created, soft: 60_000, hard: u32::MAX, born, ..Head::default() }
 }
 
 /// A value of this stamp that was created then.
 pub(crate) fn value(number: u8, created: u64, payload: &str) -> Vec<u8> {
-    let mut writer = Writer::begin(stamp(number), &head(created), &[], None).unwrap();
+    written(number, &head(created), payload)
+}
+
+fn written(number: u8, head: &Head, payload: &str) -> Vec<u8> {
+    let mut writer = Writer::begin(stamp(number), head, &[], None).unwrap();
     writer.payload().extend_from_slice(payload.as_bytes());
     writer.finish()
 }
@@ -46,6 +50,19 @@ async fn lease_of(store: &dyn Store, key: &str) -> (u32, u8) {
     let held = store.read(key).await.unwrap().unwrap();
     let refresh = open(&held).unwrap().head.refresh;
     (refresh & !0xff, refresh.to_be_bytes()[3])
+}
+
+/// `now` is the tier's clock, and goes on at most a minute meanwhile.
+pub(crate) async fn a_lease_that_the_value_would_not_outlive_is_not_taken(store: &dyn Store, now: u64) {
+    let ending = Head { hard: 10 * 60_000, ..head(now) };
+    plant(store, "k", &written(1, &ending, "seven"), stamp(1)).await;
+    let lease = |who, call| async move { store.lease("k", stamp(1), who, call).await };
+    assert_eq!(lease(US, LeaseCall::Take(11 * MINUTE)).await, Ok(Leased::Ending));
+    assert_eq!(lease_of(store, "k").await, (0, 0), "it is nobody's");
+    assert_eq!(lease(US, LeaseCall::Take(MINUTE)).await, Ok(Leased::Yes));
+    assert_eq!(lease(OTHERS, LeaseCall::Take(11 * MINUTE)).await, Ok(Leased::Not), "it is somebody's");
+    // Who has it keeps it for as long as there is something.
+    assert_eq!(lease(US, LeaseCall::Lengthen(11 * MINUTE)).await, Ok(Leased::Yes));
 }
 
 /// `now` is the tier's clock, and goes on at most a minute meanwhile.
@@ -86,7 +103,8 @@ pub(crate) async fn a_lease_is_one_holders_until_it_is_over(store: &dyn Store, n
     // One that is over is anybody's; and where it began does not matter for how long it lasts at most.
     let old = Writer::begin(stamp(3), &Head { refresh: 60_000, ..head(now - 120_000) }, &[], None).unwrap().finish();
     plant(store, "old", &old, stamp(3)).await;
-    let ever = LeaseCall::Take(Duration::from_secs(u32::MAX.into()));
+    take(store, "old", 3).await;
+    let ever = LeaseCall::Lengthen(Duration::from_secs(u32::MAX.into()));
     assert_eq!(store.lease("old", stamp(3), US, ever).await, Ok(Leased::Yes));
     assert_eq!(lease_of(store, "old").await, (0xffff_ff00, US));
     let ahead = value(4, now + 120_000, "from the future");

@@ -195,8 +195,9 @@ impl Tier {
         self.counted(self.store.stamp(name).await)
     }
 
+    /// Whoever fills, refills or renews counts that among the writes under way.
     pub(crate) async fn fill(&self, name: &str, ticket: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
-        self.counted(self.tasks.counted(self.store.fill(name, ticket, value, life)).await)
+        self.counted(self.store.fill(name, ticket, value, life).await)
     }
 
     pub(crate) async fn claim(&self, name: &str, seen: Stamp, ticket: Stamp) -> Result<Claimed, Fault> {
@@ -216,7 +217,7 @@ impl Tier {
     }
 
     pub(crate) async fn refill(&self, name: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
-        self.counted(self.tasks.counted(self.store.refill(name, seen, value, life)).await)
+        self.counted(self.store.refill(name, seen, value, life).await)
     }
 
     pub(crate) async fn renew(
@@ -227,7 +228,7 @@ impl Tier {
         header: &[u8],
         life: Duration,
     ) -> Result<Filled, Fault> {
-        self.counted(self.tasks.counted(self.store.renew(name, seen, stamp, header, life)).await)
+        self.counted(self.store.renew(name, seen, stamp, header, life).await)
     }
 
     pub(crate) async fn extend(&self, name: &str, ticket: Stamp) -> Result<(), Fault> {

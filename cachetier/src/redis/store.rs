@@ -468,6 +468,7 @@ fn leased(reply: &Value) -> Result<Leased, Fault> {
         Value::Int(-1) => Ok(Leased::Moved),
         Value::Int(0) => Ok(Leased::Not),
         Value::Int(1) => Ok(Leased::Yes),
+        Value::Int(2) => Ok(Leased::Ending),
         _ => Err(misread("whose the lease is")),
     }
 }

@@ -365,11 +365,11 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Envelope<'_>, Unreadable> {
     Ok(Envelope { stamp, head, tags: Tags(tags.iter()), validator, payload })
 }
 
-/// When a value was created, and when its refresh lease is over, counted from there. `None` if it is cut short.
-pub(crate) fn lease(value: &[u8]) -> Option<(u64, u32)> {
+/// When a value was created; when its hard life is over, and its refresh lease, counted from there. `None` if it is cut short.
+pub(crate) fn lease(value: &[u8]) -> Option<(u64, u32, u32)> {
     let mut rest = Bytes(value.get(CREATED..HEADER)?);
-    let (created, _soft, _hard) = (rest.u48()?, rest.u32()?, rest.u32()?);
-    Some((created, rest.u32()?))
+    let (created, _soft, hard) = (rest.u48()?, rest.u32()?, rest.u32()?);
+    Some((created, hard, rest.u32()?))
 }
 
 /// A refresh lease that is over so long after the value was created, as it is written: in the place of the last eight bits of the time, who has it.

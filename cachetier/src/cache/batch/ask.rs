@@ -76,8 +76,8 @@ impl TieredCache {
             self.judge(batch, led, look, policy, &mut looked);
         }
         self.plant_many(tier, batch, policy, &mut looked).await;
-        self.claim_many(tier, &mut looked).await;
         self.lease_many(tier, &mut looked).await;
+        self.claim_many(tier, &mut looked).await;
         open.led = looked.later;
         looked.to_load
     }
@@ -151,6 +151,11 @@ impl TieredCache {
                 Ok(Leased::Not) => {
                     self.instance().counters.l2_misses.one();
                     looked.load(led, Keep::Nothing);
+                }
+                // Too late for that: its place is taken.
+                Ok(Leased::Ending) => {
+                    self.instance().counters.l2_misses.one();
+                    looked.unusable.push((led, seen));
                 }
                 Ok(Leased::Moved) => {
                     led.looks += 1;

@@ -143,7 +143,7 @@ impl TieredCache {
             let begun = Begun { noted, prefixes: instance.prefixes(asked.key.text), writes: None };
             match instance.flights.enter(asked.key.hash, plan::<Maybe<V>>(Purpose::Load, begun)) {
                 Entered::Lead(flight) => {
-                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, looks: 0 })
+                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, looks: 0 });
                 }
                 Entered::Join(flight) => open.awaited.push_back(Awaited { asked, flight, called: self.called(&begun), leaders: 0 }),
                 Entered::Apart => open.alone.push(asked),

@@ -96,12 +96,17 @@ impl Keys {
             return Ok(Leased::Moved);
         }
         let Some(What::Bytes(bytes)) = self.held.get_mut(key).map(|held| &mut held.what) else { return Ok(Leased::Moved) };
-        let Some((created, ends)) = envelope::lease(bytes) else { return Ok(Leased::Moved) };
+        let Some((created, hard, ends)) = envelope::lease(bytes) else { return Ok(Leased::Moved) };
         let since = now.0.saturating_sub(created);
         let (over, holder) = (u64::from(ends & !0xff), ends.to_be_bytes()[3]);
         let refused = if matches!(call, LeaseCall::Take(_)) { over > since } else { holder != who };
         if refused {
             return Ok(Leased::Not);
+        }
+        if let LeaseCall::Take(time) = call
+            && u64::from(hard).saturating_sub(since) < millis(time)
+        {
+            return Ok(Leased::Ending);
         }
         let upto = match call {
             LeaseCall::GiveBack => 0,

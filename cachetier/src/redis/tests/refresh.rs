@@ -11,6 +11,13 @@ fn now() -> u64 {
 }
 
 #[tokio::test]
+async fn a_lease_that_the_value_would_not_outlive_is_not_taken() {
+    let server = Server::start().await;
+    let (store, _lane) = server.open().await;
+    refresh_tests::a_lease_that_the_value_would_not_outlive_is_not_taken(&*store, now()).await;
+}
+
+#[tokio::test]
 async fn a_lease_is_one_holders_until_it_is_over() {
     let server = Server::start().await;
     let (store, _lane) = server.open().await;

@@ -7,6 +7,12 @@ use crate::l2::{LeaseCall, Leased, refresh_tests};
 const NOW: u64 = 1_000_000;
 
 #[test]
+fn a_lease_that_the_value_would_not_outlive_is_not_taken() {
+    let (_tier, _hand, store) = stored();
+    now(refresh_tests::a_lease_that_the_value_would_not_outlive_is_not_taken(&*store, NOW));
+}
+
+#[test]
 fn a_lease_is_one_holders_until_it_is_over() {
     let (tier, hand, store) = stored();
     now(refresh_tests::a_lease_is_one_holders_until_it_is_over(&*store, NOW));
