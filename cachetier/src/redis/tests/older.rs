@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::lane::keys;
+use super::refresh;
 use super::server::{LEASE, PATIENCE, Plain, SETTINGS, Server, eventually, names, open_with, stamp, ticket, value};
 use crate::error::Fault;
 use crate::l2::lane::{Lane as _, Seized};
@@ -42,7 +43,7 @@ async fn an_older_server_that_is_full_refuses_what_a_newer_one_does_and_nothing_
     let ((store, lane), mut plain) = (server.open_at(&server.told_to_be(&says("6.2.7"))).await, server.plain().await);
     plain.set("value", &value(1, "here")).await;
     plain.set("ticket", &ticket(2)).await;
-    plain.set("stale", &refresh_tests::value(6, 1, "stale")).await;
+    plain.set("stale", &refresh_tests::value(6, refresh::now(), "stale")).await;
     plain.say::<()>("PEXPIRE stale 60000").await;
     plain.say::<()>("CONFIG SET maxmemory 1").await;
     let mut subscription = lane.subscribe().await.unwrap();

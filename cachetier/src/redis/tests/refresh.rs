@@ -6,7 +6,7 @@ use super::server::{Server, eventually};
 use crate::l2::{LeaseCall, Leased, Store as _, refresh_tests};
 
 #[expect(clippy::disallowed_methods, reason = "a real server keeps the machine's time, not an injected one")]
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
