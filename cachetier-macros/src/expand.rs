@@ -157,11 +157,19 @@ fn policy(options: &Cached) -> TokenStream {
     let krate = &options.place.krate;
     match &options.life {
         Life::Policy(policy) => quote_spanned! { policy.span() => #policy },
-        Life::Times { ttl, local, negative } => {
+        Life::Times { ttl, local, negative, stale, retry } => {
             let ttl = duration(ttl, krate);
-            let local = local.as_ref().map(|time| duration(time, krate)).map(|time| quote! { .l1_ttl(#time) });
-            let negative = negative.as_ref().map(|time| duration(time, krate)).map(|time| quote! { .negative_ttl(#time) });
-            quote! { #krate::Policy::ttl(#ttl) #local #negative }
+            let others = [
+                (local, quote! { l1_ttl }),
+                (negative, quote! { negative_ttl }),
+                (stale, quote! { stale_for }),
+                (retry, quote! { stale_if_error }),
+            ];
+            let others = others.into_iter().filter_map(|(time, name)| {
+                let time = duration(time.as_ref()?, krate);
+                Some(quote! { .#name(#time) })
+            });
+            quote! { #krate::Policy::ttl(#ttl) #(#others)* }
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) enum Text {
 /// How long a value lives.
 #[derive(Clone)]
 pub(crate) enum Life {
-    Times { ttl: Time, local: Option<Time>, negative: Option<Time> },
+    Times { ttl: Time, local: Option<Time>, negative: Option<Time>, stale: Option<Time>, retry: Option<Time> },
     Policy(Box<Expr>),
 }
 
@@ -108,6 +108,8 @@ struct Said {
     ttl: Option<Time>,
     l1_ttl: Option<Time>,
     negative_ttl: Option<Time>,
+    stale_for: Option<Time>,
+    stale_if_error: Option<Time>,
     tags: Vec<Text>,
     prefix: Option<Text>,
     skip: Vec<Ident>,
@@ -126,6 +128,8 @@ const CACHED: &[&str] = &[
     "ttl",
     "l1_ttl",
     "negative_ttl",
+    "stale_for",
+    "stale_if_error",
     "tags",
     "cache_if",
     "ttl_with",
@@ -184,6 +188,8 @@ impl Said {
             "ttl" => self.ttl = Some(time(name, input)?),
             "l1_ttl" => self.l1_ttl = Some(time(name, input)?),
             "negative_ttl" => self.negative_ttl = Some(time(name, input)?),
+            "stale_for" => self.stale_for = Some(time(name, input)?),
+            "stale_if_error" => self.stale_if_error = Some(time(name, input)?),
             "tags" => self.tags = texts(name, input)?,
             "cache_if" => self.by_value.cache_if = Some(expression(input)?),
             "ttl_with" => self.by_value.ttl_with = Some(expression(input)?),
@@ -299,16 +305,23 @@ impl Text {
     }
 }
 
+/// What says how long a value lives beside its `ttl`.
+const OTHER_TIMES: &[&str] = &["l1_ttl", "negative_ttl", "stale_for", "stale_if_error"];
+
 /// The life: by times or by a policy, and by one of them.
 fn life(said: &mut Said) -> Result<Life, Error> {
     let Some(policy) = said.policy.take() else {
         let Some(ttl) = said.ttl.take() else {
-            let span = said.span("l1_ttl").or(said.span("negative_ttl")).unwrap_or_else(Span::call_site);
+            let span = OTHER_TIMES.iter().find_map(|time| said.span(time)).unwrap_or_else(Span::call_site);
             return Err(Error::new(span, "how long a value lives is not said; write `ttl = \"5m\"` or `policy = ..`"));
         };
-        return Ok(Life::Times { ttl, local: said.l1_ttl.take(), negative: said.negative_ttl.take() });
+        let (stale, retry) = (said.stale_for.take(), said.stale_if_error.take());
+        if let Some(span) = said.span("stale_if_error").filter(|_| stale.is_none()) {
+            return Err(Error::new(span, "nothing is kept that could be served; write `stale_for = \"1h\"` as well"));
+        }
+        return Ok(Life::Times { ttl, local: said.l1_ttl.take(), negative: said.negative_ttl.take(), stale, retry });
     };
-    for time in ["ttl", "l1_ttl", "negative_ttl"] {
+    for time in ["ttl"].iter().chain(OTHER_TIMES) {
         if let Some(span) = said.span(time) {
             return Err(Error::new(span, format!("`{time}` and `policy` both say how long a value lives; put it into the policy")));
         }
@@ -391,6 +404,8 @@ fn example(name: &str) -> &'static str {
         "ttl" => "ttl = \"5m\"",
         "l1_ttl" => "l1_ttl = \"30s\"",
         "negative_ttl" => "negative_ttl = \"10s\"",
+        "stale_for" => "stale_for = \"1h\"",
+        "stale_if_error" => "stale_if_error = \"5s\"",
         "tags" => "tags = [\"users\", \"org:{org}\"]",
         "cache_if" => "cache_if = |hits| !hits.is_empty()",
         "ttl_with" => "ttl_with = |token| token.life()",

@@ -59,7 +59,7 @@
 //!
 //! - One instance alone: moka is all that you need.
 //! - Values that must never be stale, such as the balance that a payment is checked against: ask the database.
-//! - Redis Cluster, Sentinel or TLS: not yet. Neither are stale values while a loader fails, nor exporters of metrics.
+//! - Redis Cluster, Sentinel or TLS: not yet. Neither are values refreshed in the background, nor exporters of metrics.
 //!
 //! # Words
 //!
@@ -126,6 +126,7 @@
 //! |---|---|
 //! | the value knows how long it lives, its tags, or whether it is worth storing | [`Policy::ttl_with`], [`Policy::tags_with`], [`Policy::cache_if`]; a type of one's own: [`Rules`] |
 //! | the loader knows that; or can ask whether what was there is still current | [`get_or_load_with`](TieredCache::get_or_load_with), [`Policy::stale_for`] |
+//! | the source may be away: better an old answer than none | [`Policy::stale_if_error`] |
 //! | what is there may have changed, or is gone | [`expire`](TieredCache::expire), [`invalidate`](TieredCache::invalidate) |
 //! | one call is to skip a tier, load in any case, or end at a deadline; or to say where its answer came from | [`with`](TieredCache::with) |
 //! | the value cannot be written | [`local`](TieredCache::local) |

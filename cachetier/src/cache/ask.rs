@@ -228,7 +228,11 @@ impl TieredCache {
         let here = here.filter(|here| options.writes.l2() && !here.is_expired())?;
         let seen = here.facts.stamp?;
         let keep = match self.take_lease(tier, key, seen, flight).await {
-            Ok(Leased::Yes) => Keep::Shared,
+            Ok(Leased::Yes) => {
+                // It is what the shared tier holds.
+                flight.noted().into_iter().for_each(|begun| here.clear(begun.noted.epoch));
+                Keep::Shared
+            }
             Ok(Leased::Not) if self.waits(patience, options) => {
                 self.wait_for_another(patience).await;
                 patience.refreshed = Some((seen, Some(here)));
@@ -296,7 +300,7 @@ impl TieredCache {
     }
 
     /// What is stale here and may be shown to the caller's loader, or stands in the way of nothing but a newer one.
-    fn fallback<A: Answer>(&self, key: Key<'_>) -> Option<Arc<Entry>> {
+    pub(super) fn fallback<A: Answer>(&self, key: Key<'_>) -> Option<Arc<Entry>> {
         let instance = self.instance();
         let entry = instance.l1.peek(key.hash)?;
         (entry.is_fallback(self.now(), &instance.view) && entry.value::<A::Value>().is_some()).then_some(entry)
@@ -304,7 +308,7 @@ impl TieredCache {
 
     /// What is stale here and may be shown though nobody was asked whether it is what the shared tier holds: as it would be served if it were
     /// not stale.
-    fn shown_unasked(&self, here: Option<Arc<Entry>>) -> Option<Arc<Entry>> {
+    pub(super) fn shown_unasked(&self, here: Option<Arc<Entry>>) -> Option<Arc<Entry>> {
         here.filter(|here| here.needs_nobody(self.now(), &self.instance().view))
     }
 
@@ -492,6 +496,7 @@ impl TieredCache {
             excusable: policy.is_some_and(|policy| self.when_unreachable(policy) == OnUnreachable::Serve),
             idle_limit: policy.and_then(Policy::idle_limit),
             size: payload.len(),
+            stands_in: false,
             type_name: std::any::type_name::<A::Value>(),
         };
         let unmoved = head.born.era == view.era() && facts.unmoved(view);
@@ -501,7 +506,8 @@ impl TieredCache {
             return Opened::LeftAlone;
         }
         let stale = life.is_none() && !kept.is_zero() && unmoved && !head.negative;
-        if stale && !A::SEES_STALE {
+        // For a loader that is shown it, and for who gets it should that fail.
+        if stale && !A::SEES_STALE && policy.and_then(Policy::retry_after).is_none() {
             return Opened::Stale(None);
         }
         // Nothing is taken apart that could not be served, or shown.

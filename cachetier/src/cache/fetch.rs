@@ -14,6 +14,7 @@ use super::call::{CallOptions, Tiers};
 use super::load::{Beside, Limits, LoadId, Lost, Running, is_running, run};
 use super::rules::Rules;
 use super::served::{Answered, Origin};
+use super::spare::Spare;
 use super::telling::{AsLoadError, Failed, Heard, Telling};
 use super::{Key, TieredCache};
 use crate::error::{CacheError, LoadError};
@@ -51,6 +52,23 @@ enum Turn<A> {
     Lead(Flight),
     /// The caller loads for itself, and keeps nothing.
     Alone,
+}
+
+/// What a call comes to whose load has brought nothing.
+enum Missed<A, T> {
+    /// What its caller is told.
+    Told(T),
+    /// What is stale has answered, by the policy.
+    StoodIn(Answered<A>),
+}
+
+impl<A, T> Missed<A, T> {
+    fn told(self) -> Result<Answered<A>, T> {
+        match self {
+            Self::Told(told) => Err(told),
+            Self::StoodIn(answer) => Ok(answer),
+        }
+    }
 }
 
 /// What looking for a value came to.
@@ -100,14 +118,20 @@ impl TieredCache {
             Found::Answer(answer) => return Ok(answer),
             Found::Alone => {
                 self.instance().counters.loads_alone.one();
-                return self.load(key, &telling, None, || load(None)).await.map(|(answer, _)| Answered::loaded(answer));
+                return match self.load(key, &telling, None, None, || load(None)).await {
+                    Ok((answer, _)) => Ok(Answered::loaded(answer)),
+                    Err(missed) => missed.told(),
+                };
             }
             Found::Nothing(flight, begun, keep, stale) => (flight, begun, keep, stale),
         };
-        let asked = self.now();
+        let (asked, spare) = (self.now(), Spare::of::<A>(rules.policy(), options, stale.as_ref()));
         // What its rules say of it is part of the load: theirs is the caller's code, too.
         let load = async || load(stale).await.map(|answer| (self.terms(&rules, &answer), answer));
-        let ((terms, answer), flight) = self.load(key, &telling, Some(flight), load).await?;
+        let ((terms, answer), flight) = match self.load(key, &telling, Some(flight), spare, load).await {
+            Ok(loaded) => loaded,
+            Err(missed) => return missed.told(),
+        };
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };
         let cost = asked.until(self.now());
@@ -314,41 +338,55 @@ impl TieredCache {
     }
 
     /// Runs the loader, and returns what it brought with the flight that leads it, unless the load limit has ended that one. Where it
-    /// brings nothing, those who wait are told, and what the caller is told is returned.
-    async fn load<A, E, T, F, Fut>(
+    /// brings nothing, the spare answers, if there is one; else those who wait are told, and what the caller is told is returned.
+    async fn load<A: Answer, L, E, T, F, Fut>(
         &self,
         key: Key<'_>,
         telling: &impl Telling<E, T>,
         flight: Option<Flight>,
+        spare: Option<Spare>,
         load: F,
-    ) -> Result<(A, Option<Flight>), T>
+    ) -> Result<(L, Option<Flight>), Missed<A, T>>
     where
         F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<A, E>>,
+        Fut: Future<Output = Result<L, E>>,
     {
         let counters = &self.instance().counters;
         counters.loads.one();
         self.note_load(key, Loading::Begun);
         let config = &self.shared.config;
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
-        let mut watch = Watch { cache: self, telling, flight, of: PhantomData };
+        let mut watch = Watch { cache: self, key, telling, flight, spare, of: PhantomData };
         let loaded = run(Running::One(self.load_id(key)), limits, &mut watch, load).await;
-        let flight = watch.flight;
+        let (flight, spare) = (watch.flight, watch.spare);
         self.note_load(key, if loaded.is_ok() { Loading::Ended } else { Loading::Failed });
-        match loaded {
-            Ok(answer) => Ok((answer, flight)),
-            Err(Lost::Stopped(told)) => {
-                self.fail(flight, Some(Failure::TimedOut(config.load_limit)));
-                Err(told)
-            }
-            Err(Lost::Failed(failed)) => {
-                match failed {
-                    Failed::Loader(_) => counters.load_errors.one(),
-                    Failed::Panicked(_) => counters.load_panics.one(),
-                }
-                Err(telling.failed(failed, |failure| self.fail(flight, failure)))
-            }
+        let lost = match loaded {
+            Ok(answer) => return Ok((answer, flight)),
+            Err(lost) => lost,
+        };
+        match &lost {
+            Lost::Failed(Failed::Loader(_)) => counters.load_errors.one(),
+            Lost::Failed(Failed::Panicked(_)) => counters.load_panics.one(),
+            // Counted when it was stopped.
+            Lost::Stopped(_) => {}
         }
+        let flight = match (flight, spare) {
+            (Some(flight), Some(spare)) => match self.stand_in(key, flight, &spare) {
+                Ok(entry) => match A::of(&entry) {
+                    Some(answer) => return Err(Missed::StoodIn(Answered::new(answer, spare.origin, entry))),
+                    None => None,
+                },
+                Err(flight) => Some(flight),
+            },
+            (flight, _) => flight,
+        };
+        Err(Missed::Told(match lost {
+            Lost::Stopped(told) => {
+                self.fail(flight, Some(Failure::TimedOut(config.load_limit)));
+                told
+            }
+            Lost::Failed(failed) => telling.failed(failed, |failure| self.fail(flight, failure)),
+        }))
     }
 
     /// Ends a flight without a value, if there still is one: with a failure for those who wait, or by leaving it to the first of them.
@@ -436,9 +474,11 @@ impl TieredCache {
 /// What a load does beside loading: it keeps the ticket of its flight alive, if it has one, and minds the limit.
 struct Watch<'a, E, W> {
     cache: &'a TieredCache,
+    key: Key<'a>,
     telling: &'a W,
     /// Gone once the limit has ended it.
     flight: Option<Flight>,
+    spare: Option<Spare>,
     of: PhantomData<fn() -> E>,
 }
 
@@ -454,8 +494,14 @@ impl<E, T, W: Telling<E, T>> Beside<T> for Watch<'_, E, W> {
         let limit = self.cache.shared.config.load_limit;
         let told = self.telling.stopped(limit);
         // A loader that stops is dropped first, and then its flight ends.
-        if told.is_none() {
-            self.cache.fail(self.flight.take(), Some(Failure::TimedOut(limit)));
+        if told.is_none()
+            && let Some(flight) = self.flight.take()
+        {
+            let stood_in = match &self.spare {
+                Some(spare) => self.cache.stand_in(self.key, flight, spare).err(),
+                None => Some(flight),
+            };
+            self.cache.fail(stood_in, Some(Failure::TimedOut(limit)));
         }
         told
     }

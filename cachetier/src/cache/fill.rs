@@ -312,6 +312,7 @@ impl TieredCache {
             self_evident_until: begun.noted.at.after(self.shared.config.max_staleness),
             excusable: self.when_unreachable(&terms.policy) == OnUnreachable::Serve,
             idle_limit: terms.policy.idle_limit(),
+            stands_in: false,
             size,
             type_name: std::any::type_name::<A::Value>(),
         }

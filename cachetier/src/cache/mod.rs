@@ -24,6 +24,7 @@ mod put;
 mod read;
 mod rules;
 mod served;
+mod spare;
 mod sweep;
 mod telling;
 mod terms;

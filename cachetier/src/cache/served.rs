@@ -82,6 +82,8 @@ pub enum Stale {
     /// Nobody could prove that this instance has missed no invalidation, and the policy is
     /// [`OnUnreachable::Serve`](crate::OnUnreachable::Serve).
     Unproven,
+    /// A load has failed, and [`Policy::stale_if_error`](crate::Policy::stale_if_error) lets what is stale answer in its place.
+    LoadFailed,
 }
 
 impl<V> Served<V> {
@@ -139,7 +141,13 @@ impl<A: Answer> Answered<A> {
     pub(super) fn served<V>(self, now: Millis, view: &View, value: impl FnOnce(A) -> V) -> Served<V> {
         let Self { answer, origin, entry } = self;
         let age = entry.as_ref().map_or(Duration::ZERO, |entry| entry.facts.loaded_at.until(now));
-        let unproven = origin != Origin::L2 && entry.is_some_and(|entry| entry.lacks_proof(now, view));
-        Served { value: value(answer), origin, age, stale: unproven.then_some(Stale::Unproven) }
+        let stale = entry.and_then(|entry| {
+            if entry.facts.stands_in {
+                Some(Stale::LoadFailed)
+            } else {
+                (origin != Origin::L2 && entry.lacks_proof(now, view)).then_some(Stale::Unproven)
+            }
+        });
+        Served { value: value(answer), origin, age, stale }
     }
 }

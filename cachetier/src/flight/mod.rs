@@ -228,6 +228,11 @@ impl<O: Clone, B, N> Lead<O, B, N> {
         self.flight.as_ref().map(|flight| flight.plan.purpose)
     }
 
+    /// Whether nothing has detached it by now.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| !lock(&flight.state).detached)
+    }
+
     /// Whether somebody waits for the flight just now.
     pub(crate) fn is_awaited(&self) -> bool {
         self.flight.as_ref().is_some_and(|flight| lock(&flight.state).joined > 0)

@@ -58,6 +58,8 @@ pub(crate) struct Facts {
     /// Whether it may be served while nobody can prove anything.
     pub(crate) excusable: bool,
     pub(crate) idle_limit: Option<Duration>,
+    /// Whether its life is over, and it is served because a load has failed.
+    pub(crate) stands_in: bool,
     /// Bytes of the encoded value.
     pub(crate) size: usize,
     pub(crate) type_name: &'static str,
@@ -181,6 +183,27 @@ impl Entry {
             && self.facts.content == Content::Value
             && self.facts.born.era == view.era()
             && self.facts.unmoved(view)
+    }
+
+    /// Whether it may be served although it is stale, for a load has failed. Without a proof as what is fresh would be; only that nobody is asked
+    /// for one: it has run out because checks had no answer.
+    pub(crate) fn may_stand_in(&self, now: Millis, view: &View) -> bool {
+        let excused = || self.facts.excusable && !view.proven(now) && self.may_lack_proof(view);
+        self.is_fallback(now, view) && (!self.lacks_proof(now, view) || excused())
+    }
+
+    /// The same, to be served for a while in the place of what a load that has failed did not bring, but not for longer than it is kept.
+    pub(crate) fn standing_in<V: Any + Clone + Send + Sync>(&self, now: Millis, so_long: Duration) -> Option<Arc<Entry>> {
+        let value = self.value::<V>()?.clone();
+        let facts = Facts {
+            epoch: Epoch(self.epoch.load(Ordering::Acquire)),
+            deadline: now.after(so_long).min(self.facts.end),
+            // One that was made stale before its time, too.
+            stale_from: self.facts.stale_from.min(now),
+            stands_in: true,
+            ..self.facts.clone()
+        };
+        Some(Entry::new(facts, now, value))
     }
 
     /// It is stale from now on, as long as it would have been kept.

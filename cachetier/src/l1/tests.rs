@@ -26,6 +26,7 @@ fn entry(view: &View, version: u64) -> Arc<Entry> {
         self_evident_until: Millis(0),
         excusable: false,
         idle_limit: None,
+        stands_in: false,
         size: 0,
         type_name: "u64",
     };

@@ -111,6 +111,8 @@ stats! {
     not_asked_for: Counter, "keys not asked for";
     /// Loaders that failed.
     load_errors: Counter, "load errors";
+    /// Loads that failed, panicked or took too long, and in whose place what is stale has answered: [`Policy::stale_if_error`](crate::Policy::stale_if_error).
+    served_stale: Counter, "served stale";
     /// Loaders that panicked.
     load_panics: Counter, "load panics";
     /// Loaders that came to the load limit: the function of a `#[cached]` goes on, any other loader is dropped.
@@ -226,6 +228,7 @@ pub(crate) struct Told {
     pub(crate) bad_key: Once,
     pub(crate) bad_policy: Once,
     pub(crate) bad_tags: Once,
+    pub(crate) served_stale: Once,
     pub(crate) too_large: Once,
     pub(crate) not_encodable: OnceByType,
     pub(crate) wrong_type: Once,

@@ -24,6 +24,7 @@ pub struct Policy {
     negative_ttl: Option<Duration>,
     time_to_idle: Option<Duration>,
     stale_for: Duration,
+    stale_if_error: Option<Duration>,
     jitter: u8,
     on_unreachable: Option<OnUnreachable>,
 }
@@ -68,6 +69,7 @@ impl Policy {
             negative_ttl: None,
             time_to_idle: None,
             stale_for: Duration::ZERO,
+            stale_if_error: None,
             jitter: 10,
             on_unreachable: None,
         }
@@ -102,8 +104,8 @@ impl Policy {
         self
     }
 
-    /// For how long a value is kept in both tiers when its ttl is over, or it was [expired](crate::TieredCache::expire): served to nobody, but
-    /// shown to the [loader](crate::LoadContext::stale) that is to bring a newer one, which may find that it is current still. That there is
+    /// For how long a value is kept in both tiers when its ttl is over, or it was [expired](crate::TieredCache::expire): served to nobody, unless a
+    /// load fails and [`stale_if_error`](Policy::stale_if_error) is given, but shown to the [loader](crate::LoadContext::stale) that is to bring a newer one, which may find that it is current still. That there is
     /// none is not kept in this way. Defaults to not at all.
     ///
     /// ```
@@ -114,6 +116,42 @@ impl Policy {
     #[must_use]
     pub const fn stale_for(mut self, stale_for: Duration) -> Self {
         self.stale_for = stale_for;
+        self
+    }
+
+    /// Where a load fails, panics or takes too long, what is [kept when its life is over](Policy::stale_for) answers in its place, and goes on
+    /// doing so in this instance for `retry`: then the next call loads again. Defaults to not at all: the error is the caller's.
+    ///
+    /// What was invalidated never answers, only what has come to its end or was [expired](crate::TieredCache::expire); and while nobody can
+    /// prove that nothing was missed it answers as any copy would, so by [`on_unreachable`](Policy::on_unreachable). A call that is
+    /// [fresh](crate::CallOptions::fresh) gets the error. Failures are counted all the same
+    /// ([`load_errors`](crate::Stats::load_errors)), and so are such answers ([`served_stale`](crate::Stats::served_stale)); an answer says so
+    /// itself ([`Stale::LoadFailed`](crate::Stale::LoadFailed)).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (clock, hand) = Clock::manual();
+    /// let cache = TieredCache::builder("shop").clock(clock).build().await?;
+    /// let policy = Policy::ttl(Duration::from_secs(60)).stale_for(Duration::from_secs(3_600)).stale_if_error(Duration::from_secs(5));
+    /// cache.set("price:9", 42_u64, policy).await?;
+    ///
+    /// hand.advance(Duration::from_secs(60));
+    /// let away = || async { Err::<u64, _>("the database is away") };
+    /// let served = cache.get_or_load_traced("price:9", policy, away).await?;
+    /// assert_eq!((served.value, served.stale), (42, Some(Stale::LoadFailed)));
+    ///
+    /// // What was invalidated is not served.
+    /// cache.invalidate("price:9").await?;
+    /// assert!(cache.get_or_load("price:9", policy, away).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn stale_if_error(mut self, retry: Duration) -> Self {
+        self.stale_if_error = Some(retry);
         self
     }
 
@@ -172,6 +210,10 @@ impl Policy {
         if let Some(l1_ttl) = self.l1_ttl.filter(|l1_ttl| *l1_ttl > self.ttl) {
             return Err(ConfigError::new("l1_ttl", &format!("{l1_ttl:?}"), &format!("at most the ttl, {:?}", self.ttl)));
         }
+        positive("stale_if_error", self.stale_if_error.unwrap_or(Duration::MAX))?;
+        if self.stale_if_error.is_some() && self.stale_for.is_zero() {
+            return Err(ConfigError::new("stale_if_error", "given", "a stale_for, without which nothing stale is kept"));
+        }
         if self.jitter > MAX_JITTER {
             return Err(ConfigError::new("jitter", &format!("{} %", self.jitter), "at most 50 %"));
         }
@@ -204,6 +246,11 @@ impl Policy {
     /// The part of a life that an instance may still serve of a copy it found in the shared tier.
     pub(crate) fn local_part(&self, left: Duration, dice: u32) -> Duration {
         self.l1_ttl.map_or(left, |l1_ttl| shorten(l1_ttl.min(left), self.jitter, dice))
+    }
+
+    /// For how long what is stale answers in the place of a load that has failed.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.stale_if_error
     }
 
     /// What was told for the case that nothing can be proven.
@@ -293,6 +340,12 @@ mod tests {
         check(Policy::ttl(second).negative_ttl(Duration::ZERO), "negative_ttl is 0 s, expected a duration above 0");
         check(Policy::ttl(second).time_to_idle(Duration::ZERO), "time_to_idle is 0 s, expected a duration above 0");
         check(Policy::ttl(second).l1_ttl(2 * second), "l1_ttl is 2s, expected at most the ttl, 1s");
+        check(
+            Policy::ttl(second).stale_for(second).stale_if_error(Duration::ZERO),
+            "stale_if_error is 0 s, expected a duration above 0",
+        );
+        let nothing = Policy::ttl(second).stale_if_error(second);
+        check(nothing, "stale_if_error is given, expected a stale_for, without which nothing stale is kept");
         check(Policy::ttl(second).jitter(51), "jitter is 51 %, expected at most 50 %");
         assert_eq!(Policy::ttl(Duration::MAX).l1_ttl(Duration::MAX).check(), Ok(()));
     }

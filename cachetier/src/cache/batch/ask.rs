@@ -60,10 +60,16 @@ impl TieredCache {
             match (self.unasked(&led.flight, led.asked.key, &led.begun), led.refreshed.take()) {
                 (Ok(_), Some(seen)) => looked.stale.push((led, seen)),
                 (Ok(tier), None) => {
+                    led.stale = None;
                     names.push(tier.name(led.asked.key.text));
                     asked.push(led);
                 }
-                (Err(keep), _) => looked.load(led, keep),
+                (Err(keep), _) => {
+                    // By a leader before us the shared tier was asked, and what it held is not known here.
+                    let unasked = keep != Keep::Shared && policy.retry_after().is_some();
+                    led.stale = unasked.then(|| self.shown_unasked(self.fallback::<Maybe<V>>(led.asked.key))).flatten();
+                    looked.load(led, keep);
+                }
             }
         }
         let asks = !asked.is_empty() || !looked.stale.is_empty();
@@ -83,7 +89,14 @@ impl TieredCache {
     }
 
     /// What one key was found to hold.
-    fn judge<'a, V: Value>(&self, batch: &mut Batch<'a, V>, led: Led<'a>, look: Look, policy: &Policy, looked: &mut Looked<'a>) {
+    fn judge<'a, V: Value>(
+        &self,
+        batch: &mut Batch<'a, V>,
+        mut led: Led<'a>,
+        look: Look,
+        policy: &Policy,
+        looked: &mut Looked<'a>,
+    ) {
         let (key, counters) = (led.asked.key, &self.instance().counters);
         let held = match look {
             Look::Held(held) => held,
@@ -109,7 +122,10 @@ impl TieredCache {
                     self.land(led.flight, key, entry, true);
                 }
                 Opened::LeftAlone | Opened::OtherShape => looked.load(led, Keep::Local),
-                Opened::Stale(_) => looked.stale.push((led, stamp)),
+                Opened::Stale(stale) => {
+                    led.stale = stale;
+                    looked.stale.push((led, stamp));
+                }
                 Opened::Unusable => looked.unusable.push((led, stamp)),
             },
         }

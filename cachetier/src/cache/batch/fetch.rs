@@ -35,6 +35,8 @@ pub(super) struct Led<'a> {
     pub(super) waited: Duration,
     /// The value that another instance refreshes.
     pub(super) refreshed: Option<Stamp>,
+    /// What answers should the load fail, if the policy says so.
+    pub(super) stale: Option<Arc<Entry>>,
     /// How often a claim came too late.
     pub(super) looks: u32,
 }
@@ -143,7 +145,7 @@ impl TieredCache {
             let begun = Begun { noted, prefixes: instance.prefixes(asked.key.text), writes: None };
             match instance.flights.enter(asked.key.hash, plan::<Maybe<V>>(Purpose::Load, begun)) {
                 Entered::Lead(flight) => {
-                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, looks: 0 });
+                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, stale: None, looks: 0 });
                 }
                 Entered::Join(flight) => open.awaited.push_back(Awaited { asked, flight, called: self.called(&begun), leaders: 0 }),
                 Entered::Apart => open.alone.push(asked),
@@ -201,7 +203,7 @@ impl TieredCache {
         match landed {
             Landed::Lead(flight) => match flight.noted().copied() {
                 Some(begun) if flight.purpose() == Some(Purpose::Load) => {
-                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, looks: 0 });
+                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, stale: None, looks: 0 });
                     return Ok(());
                 }
                 // It only read, and found nothing, or was left: the next one is for loading.

@@ -5,9 +5,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::answer::Maybe;
+use super::super::answer::{Answer as _, Maybe};
+use super::super::call::CallOptions;
 use super::super::fill::{Filling, Ready};
 use super::super::load::{Beside, Limits, Lost, Running, run};
+use super::super::spare::Spare;
 use super::super::telling::{AsLoadError, Failed, Telling as _};
 use super::super::terms::Terms;
 use super::super::{Rules, TieredCache, Value};
@@ -19,6 +21,7 @@ use crate::key::KeyHash;
 use crate::l2::Loading;
 use crate::l2::many::{Fill, MOST, MOST_BYTES, fill_up, is_silent};
 use crate::lease::{Ticket, extend_all};
+use crate::rule::policy::Policy;
 use crate::unhashed::BuildUnhashed;
 
 /// What a loader has brought, by key: nothing where it has named none.
@@ -94,20 +97,28 @@ impl TieredCache {
         }
         let mut brought = match loaded {
             Ok(brought) => brought,
-            Err(Lost::Stopped(told)) => {
-                fail_many(to_load, &Failure::TimedOut(config.load_limit));
-                return Err(told);
-            }
-            Err(Lost::Failed(failed)) => {
-                match failed {
-                    Failed::Loader(_) => counters.load_errors.one(),
-                    Failed::Panicked(_) => counters.load_panics.one(),
+            Err(lost) => {
+                match lost {
+                    Lost::Failed(Failed::Loader(_)) => counters.load_errors.one(),
+                    Lost::Failed(Failed::Panicked(_)) => counters.load_panics.one(),
+                    // Counted when it was stopped.
+                    Lost::Stopped(_) => {}
                 }
-                return Err(AsLoadError.failed(failed, |failure| {
-                    if let Some(failure) = failure {
-                        fail_many(to_load, &failure);
+                let to_load = self.stand_in_many(batch, to_load, rules.policy());
+                if to_load.is_empty() && alone.is_empty() {
+                    return Ok(());
+                }
+                return Err(match lost {
+                    Lost::Stopped(told) => {
+                        fail_many(to_load, &Failure::TimedOut(config.load_limit));
+                        told
                     }
-                }));
+                    Lost::Failed(failed) => AsLoadError.failed(failed, |failure| {
+                        if let Some(failure) = failure {
+                            fail_many(to_load, &failure);
+                        }
+                    }),
+                });
             }
         };
         for asked in alone {
@@ -116,6 +127,29 @@ impl TieredCache {
         }
         self.keep_many(batch, to_load, &mut brought, asked.until(self.now())).await;
         Ok(())
+    }
+
+    /// Answers with what is stale, where the policy says so and it may be served; returns the others, for which the call fails.
+    fn stand_in_many<'a, V: Value>(&self, batch: &mut Batch<'a, V>, to_load: Vec<ToLoad<'a>>, policy: &Policy) -> Vec<ToLoad<'a>> {
+        let spare = |one: &ToLoad<'_>| Spare::of::<Maybe<V>>(policy, CallOptions::new(), one.led.stale.as_ref());
+        if to_load.iter().all(|one| spare(one).is_none()) {
+            return to_load;
+        }
+        let mut left = Vec::new();
+        for mut one in to_load {
+            let Some(spare) = spare(&one) else {
+                left.push(one);
+                continue;
+            };
+            match self.stand_in(one.led.asked.key, one.led.flight, &spare) {
+                Ok(entry) => batch.answer(one.led.asked.place, Maybe::of(&entry).unwrap_or(Maybe(None))),
+                Err(flight) => {
+                    one.led.flight = flight;
+                    left.push(one);
+                }
+            }
+        }
+        left
     }
 
     /// What a loader returned, by the keys it was asked for.
