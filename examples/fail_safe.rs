@@ -27,6 +27,7 @@ struct Prices {
 
 impl Prices {
     async fn query(&self) -> Result<u64, Away> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
         self.queries.fetch_add(1, Ordering::Relaxed);
         if self.away.load(Ordering::Relaxed) { Err(Away) } else { Ok(42) }
     }

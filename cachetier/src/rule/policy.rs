@@ -139,7 +139,7 @@ impl Policy {
     /// cache.set("price:9", 42_u64, policy).await?;
     ///
     /// hand.advance(Duration::from_secs(60));
-    /// let away = || async { Err::<u64, _>("the database is away") };
+    /// let away = || async { Err::<u64, _>(std::io::Error::other("the database is away")) };
     /// let served = cache.get_or_load_traced("price:9", policy, away).await?;
     /// assert_eq!((served.value, served.stale), (42, Some(Stale::LoadFailed)));
     ///

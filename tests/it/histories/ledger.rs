@@ -95,7 +95,9 @@ impl Ledger {
     /// A mutation begins, and covers these versions.
     pub(crate) fn mutation_begins(&mut self, op: Op, cache: usize, what: Mutation, present: [u64; KEYS.len()]) {
         let covers: KeySet = what.covers();
-        let versions: Versions = std::array::from_fn(|key| covers[key].then_some(present[key]));
+        // Of what may answer although it was made stale nothing is promised by that.
+        let promised = |key: usize| covers[key] && !(KEYS[key].stands_in && what == Mutation::Expire(key));
+        let versions: Versions = std::array::from_fn(|key| promised(key).then_some(present[key]));
         raise(&mut self.due, &versions);
         self.mutations.insert(op, Mutating { cache, what, versions, running: true });
     }

@@ -95,6 +95,7 @@ sums! {
     coalesced: "reads that waited for a flight" = |it| it.stats.iter().map(|stats| stats.coalesced).sum();
     fills: "fills stored" = |it| it.stats.iter().map(|stats| stats.fills).sum();
     renewed: "values renewed" = |it| it.stats.iter().map(|stats| stats.renewals).sum();
+    stood_in: "failed loads that something stale answered for" = |it| it.stats.iter().map(|stats| stats.served_stale).sum();
     refused: "fills refused" = |it| it.stats.iter().map(|stats| stats.fills_refused).sum();
     unanswered: "fills unanswered" = |it| it.stats.iter().map(|stats| stats.fills_unanswered).sum();
     suspects_same: "suspects kept" = |it| it.stats.iter().map(|stats| stats.suspects_same).sum();
@@ -131,6 +132,7 @@ impl Sums {
             ("L2 values unusable", self.l2_unusable),
             ("coalesced reads", self.coalesced),
             ("values renewed", self.renewed),
+            ("failed loads answered for", self.stood_in),
             ("fills refused", self.refused),
             ("fills unanswered", self.unanswered),
             ("suspects kept", self.suspects_same),

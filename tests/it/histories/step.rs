@@ -14,20 +14,24 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) tags: &'static [&'static str],
     pub(crate) policy: Policy,
+    /// Whether what is stale may answer for a load that fails: what was made stale by hand as well.
+    pub(crate) stands_in: bool,
 }
 
 const LONG: Policy = Policy::ttl(Duration::from_secs(60));
 const SHORT: Policy = Policy::ttl(Duration::from_millis(600)).l1_ttl(Duration::from_millis(15));
 /// For so long a value is kept behind its life.
 const KEPT: Duration = Duration::from_secs(30);
+/// And answers where a load fails, with a try so often.
+const RETRY: Duration = Duration::from_millis(20);
 /// Soon gone here and not there: what is read again comes from the shared tier.
 const SHARED: Policy = LONG.l1_ttl(Duration::from_millis(6));
 
 pub(crate) const KEYS: [Key; 4] = [
-    Key { name: "p:a", tags: &["t"], policy: LONG.stale_for(KEPT) },
-    Key { name: "q", tags: &[], policy: SHORT.stale_for(KEPT) },
-    Key { name: "p:b", tags: &["t", "u"], policy: SHARED },
-    Key { name: "r:s:x", tags: &["u"], policy: LONG },
+    Key { name: "p:a", tags: &["t"], policy: LONG.stale_for(KEPT), stands_in: false },
+    Key { name: "q", tags: &[], policy: SHORT.stale_for(KEPT).stale_if_error(RETRY), stands_in: true },
+    Key { name: "p:b", tags: &["t", "u"], policy: SHARED, stands_in: false },
+    Key { name: "r:s:x", tags: &["u"], policy: LONG, stands_in: false },
 ];
 
 /// A set of keys.
