@@ -21,7 +21,8 @@ BUMP = r"""#!lua flags=allow-oom
 -- What the scripts of the lane share: put in front of each of them but `usual`.
 -- KEYS[1] the state, KEYS[2] the table: a string each.
 -- ARGV[1] what the caller says of itself: the highest seq it was told in the era it knows, that era, an era to begin if there is none,
--- the size of a table to begin, the run of the server that it was told on this connection, or 0. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
+-- the size of a table to begin, the run of the server that it was told on this connection or 0. ARGV[2], of a bump: the channel.
+-- ARGV[3]: the body of its message.
 -- No `no-writes` flag: a replica, or a primary without its replicas, must refuse to run any of them.
 -- On the way of a bump few calls and functions, nothing looked up twice, and no number that becomes text or is one of several in an
 -- answer: each of these costs a hundredth of it or more, and the server does nothing else meanwhile.
@@ -55,7 +56,7 @@ local function this_run()
 end
 
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
-local floor = struct.unpack(SEQ, ARGV[1])
+local floor, known, fresh, wanted, present = struct.unpack('>I8I4I4I4I8', ARGV[1])
 local found = call('GET', LANE)
 local kind, era, seq, cells, run, written, trusted, guarded
 if found then
@@ -70,7 +71,7 @@ end
 -- Whether there is a lane to count on from. A seq below the one that the caller was told in this era ends the era: the server has gone
 -- back to an older state. Where that is trusted the lane goes on from there, if the clock has not gone back as well.
 local stands = era ~= nil and seq < LAST
-if stands and seq < floor and era == struct.unpack('>I4', ARGV[1], 9) then
+if stands and seq < floor and era == known then
   stands = trusted == 1 and floor <= now()
   seq = floor
 end
@@ -80,7 +81,6 @@ end
 -- Moves the lane on by one bump. Within an era seqs count up from the server's clock at its begin. What another run has left may lack the end
 -- of what was told: a seq that counts on from there may be one that others take for applied. So another era begins here; and where such a
 -- state is trusted, or runs cannot be told apart, seqs stay above what that run can have told.
-local present = struct.unpack('>I8', ARGV[1], 21)
 local told_apart = stands and trusted == 0 and run > 0 and present > 0
 if told_apart and run ~= present then
   -- Whoever was told another, was he told of this server? Else each of his bumps would begin an era.
@@ -99,7 +99,6 @@ end
 -- The table is one string: a head that names its size and era, the last bump of everything, the last bump of each page of cells,
 -- the cells, eight bytes each. The cells of a tag lie in one page.
 local HEAD, PAGE, HASHES, NAMED = 16, 4096, 4, '>c4I4I4I4'
-local wanted = struct.unpack('>I4', ARGV[1], 17)
 -- ARGV[4..]: the places of the table that it is written into, as offsets in a table of the size that the caller wants. Where
 -- the table has another, that size is the answer, and nothing is done.
 -- The first place is written here, and is one before the cells: so a table that is gone although the state remembers one (evicted,
@@ -133,7 +132,7 @@ end
 -- Begins another era where there is no lane to count on from.
 if not stands then
   call('DEL', TABLE)
-  era, cells = struct.unpack('>I4I4', ARGV[1], 13)
+  era, cells = fresh, wanted
   before, seq, written, trusted, found = 0, math.max(now(), floor + 1), 0, trusted or 0, nil
   -- A state that is gone is not told from one that never was. Holds may have been planted under it: they stand for an hour at most.
   guarded = guarded or math.floor(now() / 1000) + 3600000

@@ -2,7 +2,7 @@
 -- A state that another run of the server has left, or another server, may lack what was acknowledged after it was saved: unless the
 -- caller takes it as it is, another era begins.
 -- ARGV[2]: '1' to take the state as it is. Returns era, seq, the server's clock in ms, cells of the table, run.
-local present, left = struct.unpack('>I8', ARGV[1], 21), run
+local left = run
 if present == 0 or run ~= present then
   -- He may have been forbidden to ask when he connected, and may ask now; or was told of another server than this.
   present = this_run()

@@ -2,7 +2,8 @@
 -- What the scripts of the lane share: put in front of each of them but `usual`.
 -- KEYS[1] the state, KEYS[2] the table: a string each.
 -- ARGV[1] what the caller says of itself: the highest seq it was told in the era it knows, that era, an era to begin if there is none,
--- the size of a table to begin, the run of the server that it was told on this connection, or 0. ARGV[2], of a bump: the channel. ARGV[3]: the body of its message.
+-- the size of a table to begin, the run of the server that it was told on this connection or 0. ARGV[2], of a bump: the channel.
+-- ARGV[3]: the body of its message.
 -- No `no-writes` flag: a replica, or a primary without its replicas, must refuse to run any of them.
 -- On the way of a bump few calls and functions, nothing looked up twice, and no number that becomes text or is one of several in an
 -- answer: each of these costs a hundredth of it or more, and the server does nothing else meanwhile.
@@ -36,7 +37,7 @@ local function this_run()
 end
 
 -- Comes before every write: a key of a foreign type stops the script here, or where the table is looked at.
-local floor = struct.unpack(SEQ, ARGV[1])
+local floor, known, fresh, wanted, present = struct.unpack('>I8I4I4I4I8', ARGV[1])
 local found = call('GET', LANE)
 local kind, era, seq, cells, run, written, trusted, guarded
 if found then
@@ -51,7 +52,7 @@ end
 -- Whether there is a lane to count on from. A seq below the one that the caller was told in this era ends the era: the server has gone
 -- back to an older state. Where that is trusted the lane goes on from there, if the clock has not gone back as well.
 local stands = era ~= nil and seq < LAST
-if stands and seq < floor and era == struct.unpack('>I4', ARGV[1], 9) then
+if stands and seq < floor and era == known then
   stands = trusted == 1 and floor <= now()
   seq = floor
 end

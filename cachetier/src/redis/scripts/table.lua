@@ -2,4 +2,3 @@
 -- The table is one string: a head that names its size and era, the last bump of everything, the last bump of each page of cells,
 -- the cells, eight bytes each. The cells of a tag lie in one page.
 local HEAD, PAGE, HASHES, NAMED = 16, 4096, 4, '>c4I4I4I4'
-local wanted = struct.unpack('>I4', ARGV[1], 17)
