@@ -83,7 +83,7 @@
 //!   |---|---|---|
 //!   | [`OnUnreachable::Serve`], the default | it is served until its life is over, and counted: G2 does not hold | the loader |
 //!   | [`OnUnreachable::Bypass`], as in [`Policy::strict`] | the loader: G2 holds | the loader |
-//!   | [`OnUnreachable::Fail`] | an error: G2 holds | an error |
+//!   | [`OnUnreachable::Fail`] | an error: G2 holds; a `get` finds nothing, a `#[cached]` function runs | the same |
 //!
 //! - **G3.** In the instance that invalidated, the next read sees it, whether the server could be reached or not; in another one, after
 //!   [`wait_for`](TieredCache::wait_for).
@@ -143,7 +143,7 @@
 //! | a read whose loader runs, [of many keys](TieredCache::get_or_load_many) as well | the loader is dropped too; somebody who waits runs theirs, and inherits the right to fill |
 //! | an invalidation, a [`remove`](TieredCache::remove), an [`expire`](TieredCache::expire) | once it has been polled, it is carried out all the same, in the background, as an invalidation |
 //! | a function with [`invalidates`](macro@invalidates), while its body runs | **nothing is invalidated**, though the body may have committed: a web framework drops the handler of a request that is cut off. Spawn such a call, or hold a [guard](TieredCache::guard) |
-//! | a [`set`](TieredCache::set), a [`set_many`](TieredCache::set_many) | it counts as an invalidation of the keys |
+//! | a [`set`](TieredCache::set), a [`set_many`](TieredCache::set_many) | it counts as an invalidation of the keys that were under way |
 //! | a guard's [`set`](WriteGuard::set) | the same, and the key may be held until the guard's limit is over |
 //! | a [`purge`](TieredCache::purge) | it has invalidated all the same; it stops deleting |
 //! | an [`invalidate_pattern`](TieredCache::invalidate_pattern) | it stops: what it had found by then is invalidated everywhere, the rest is not |

@@ -86,6 +86,13 @@ pub(super) const MAX_LOOKS: u32 = 8;
 /// The first and the longest wait before another look at a key whose ticket another instance holds.
 pub(super) const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
+/// The shared tier holds the very value that this is a copy of, as a command has found that was sent after the flight had begun.
+fn found_there(flight: &Flight, copy: &Entry) {
+    if let Some(begun) = flight.noted() {
+        copy.clear(begun.noted.epoch);
+    }
+}
+
 /// The key has moved on: it is looked at again, if it has not been too often.
 fn come_too_late<A>(patience: &mut Patience) -> Option<Asked<A>> {
     patience.looks += 1;
@@ -156,7 +163,12 @@ impl TieredCache {
                     plainly = false;
                     continue;
                 }
-                Look::Load(keep) => return Asked::Load(keep, None),
+                Look::Load(keep) => {
+                    // Only where nothing is known: who has looked has found that it is not there.
+                    let unknown = keep == Keep::Briefly && options.reads.l1();
+                    let here = if unknown { self.fallback::<A>(key) } else { None };
+                    return Asked::Load(keep, self.shown_unasked(here));
+                }
             };
             match Slot::of(&held) {
                 Slot::Foreign => {
@@ -228,11 +240,7 @@ impl TieredCache {
         let here = here.filter(|here| options.writes.l2() && !here.is_expired())?;
         let seen = here.facts.stamp?;
         let keep = match self.take_lease(tier, key, seen, flight).await {
-            Ok(Leased::Yes) => {
-                // It is what the shared tier holds.
-                flight.noted().into_iter().for_each(|begun| here.clear(begun.noted.epoch));
-                Keep::Shared
-            }
+            Ok(Leased::Yes) => Keep::Shared,
             Ok(Leased::Not) if self.waits(patience, options) => {
                 self.wait_for_another(patience).await;
                 patience.refreshed = Some((seen, Some(here)));
@@ -246,6 +254,7 @@ impl TieredCache {
             Err(_) => return Some(Asked::Load(Keep::Briefly, self.shown_unasked(Some(here)))),
         };
         self.instance().counters.l2_misses.one();
+        found_there(flight, &here);
         Some(Asked::Load(keep, Some(here)))
     }
 
@@ -278,6 +287,9 @@ impl TieredCache {
             Err(_) => Keep::Local,
         };
         self.instance().counters.l2_misses.one();
+        if let Some(stale) = stale.as_ref().filter(|_| matches!(keep, Keep::Shared | Keep::Nothing)) {
+            found_there(flight, stale);
+        }
         Some(Asked::Load(keep, stale))
     }
 

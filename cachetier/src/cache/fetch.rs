@@ -125,7 +125,7 @@ impl TieredCache {
             }
             Found::Nothing(flight, begun, keep, stale) => (flight, begun, keep, stale),
         };
-        let (asked, spare) = (self.now(), Spare::of::<A>(rules.policy(), options, stale.as_ref()));
+        let (asked, spare) = (self.now(), self.spare::<A>(key, rules.policy(), options, stale.as_ref()));
         // What its rules say of it is part of the load: theirs is the caller's code, too.
         let load = async || load(stale).await.map(|answer| (self.terms(&rules, &answer), answer));
         let ((terms, answer), flight) = match self.load(key, &telling, Some(flight), spare, load).await {

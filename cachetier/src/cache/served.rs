@@ -129,7 +129,12 @@ impl<A: Answer> Answered<A> {
 
     /// What another call of this instance has brought, from wherever that had it.
     pub(super) fn brought(answer: A, entry: Arc<Entry>) -> Self {
-        let origin = if entry.facts.is_loaded_here() { Origin::Loader } else { Origin::L2 };
+        let origin = match entry.facts.is_loaded_here() {
+            // Nothing was brought: it was kept here.
+            _ if entry.facts.stands_in => Origin::L1,
+            true => Origin::Loader,
+            false => Origin::L2,
+        };
         Self::new(answer, origin, entry)
     }
 

@@ -154,7 +154,7 @@ impl Drop for Outbox {
         if lost > 0 {
             tracing::warn!(
                 invalidations = lost,
-                "what was invalidated and never confirmed is lost: other instances may serve it until its life is over; close before the last \
+                "what was invalidated and is not confirmed is lost: other instances may serve it until its life is over; close before the last \
                  handle is dropped, and wait for it"
             );
         }

@@ -185,13 +185,6 @@ impl Entry {
             && self.facts.unmoved(view)
     }
 
-    /// Whether it may be served although it is stale, for a load has failed. Without a proof as what is fresh would be; only that nobody is asked
-    /// for one: it has run out because checks had no answer.
-    pub(crate) fn may_stand_in(&self, now: Millis, view: &View) -> bool {
-        let excused = || self.facts.excusable && !view.proven(now) && self.may_lack_proof(view);
-        self.is_fallback(now, view) && (!self.lacks_proof(now, view) || excused())
-    }
-
     /// The same, to be served for a while in the place of what a load that has failed did not bring, but not for longer than it is kept.
     pub(crate) fn standing_in<V: Any + Clone + Send + Sync>(&self, now: Millis, so_long: Duration) -> Option<Arc<Entry>> {
         let value = self.value::<V>()?.clone();

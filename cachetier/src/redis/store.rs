@@ -136,11 +136,20 @@ impl RedisStore {
         each(count, replies, |reply| swapped(&reply).map(&what))
     }
 
-    /// A lease is given back behind what is to be stored by it, which may be under way over the connection for large values: else another
-    /// instance begins a load whose outcome is then refused.
-    fn way_of_lease(&self, call: LeaseCall) -> Result<(&Link, Line), Fault> {
-        let own = if call == LeaseCall::GiveBack { self.large.own(&self.link) } else { None };
-        own.map_or_else(|| self.shared(), Ok)
+    async fn run_leases(
+        &self,
+        way: Result<(&Link, Line), Fault>,
+        leases: &[Lease<'_>],
+        call: LeaseCall,
+    ) -> Result<Vec<Value>, Fault> {
+        let (over, line) = way?;
+        let (form, time) = (line.form(), lasting(call).to_string());
+        let run = |lease: &Lease<'_>| {
+            let who = lease.who.to_string();
+            let args = [&lease.seen.0[..], time.as_bytes(), who.as_bytes(), b"1"];
+            Run::new(&self.lease, form, &[lease.name.as_bytes()], args.get(..words(call)).unwrap_or(&args))
+        };
+        over.run_many(line, leases.iter().map(run).collect(), self.limit_of(call)).await
     }
 
     /// A reader waits for a lease that is to be had first.
@@ -295,28 +304,25 @@ impl Store for RedisStore {
     async fn lease(&self, key: &str, seen: Stamp, who: u8, call: LeaseCall) -> Result<Leased, Fault> {
         let (time, who) = (lasting(call).to_string(), who.to_string());
         let args = [&seen.0[..], time.as_bytes(), who.as_bytes(), b"1"];
-        let (over, line) = self.way_of_lease(call)?;
-        leased(
-            &over
-                .run_over(line, &self.lease, &[key.as_bytes()], args.get(..words(call)).unwrap_or(&args), self.limit_of(call))
-                .await?,
-        )
+        let args = args.get(..words(call)).unwrap_or(&args);
+        // What is to be stored by it may be under way over the connection for large values: first behind that, or another instance begins a load
+        // whose outcome is refused; then behind what has taken it.
+        if call == LeaseCall::GiveBack
+            && let Some((own, line)) = self.large.own(&self.link)
+        {
+            own.run_over(line, &self.lease, &[key.as_bytes()], args, self.limits.command).await?;
+        }
+        leased(&self.link.run(&self.lease, &[key.as_bytes()], args, self.limit_of(call)).await?)
     }
 
     async fn lease_many(&self, leases: &[Lease<'_>], call: LeaseCall) -> Answers<Leased> {
-        let time = lasting(call).to_string();
-        let replies = match self.way_of_lease(call) {
-            Ok((over, line)) => {
-                let form = line.form();
-                let run = |lease: &Lease<'_>| {
-                    let who = lease.who.to_string();
-                    let args = [&lease.seen.0[..], time.as_bytes(), who.as_bytes(), b"1"];
-                    Run::new(&self.lease, form, &[lease.name.as_bytes()], args.get(..words(call)).unwrap_or(&args))
-                };
-                over.run_many(line, leases.iter().map(run).collect(), self.limit_of(call)).await
-            }
-            Err(fault) => Err(fault),
-        };
+        // As one.
+        if call == LeaseCall::GiveBack
+            && let Some(way) = self.large.own(&self.link)
+        {
+            let _ = self.run_leases(Ok(way), leases, call).await;
+        }
+        let replies = self.run_leases(self.shared(), leases, call).await;
         each(leases.len(), replies, |reply| leased(&reply))
     }
 

@@ -120,11 +120,13 @@ impl Policy {
     }
 
     /// Where a load fails, panics or takes too long, what is [kept when its life is over](Policy::stale_for) answers in its place, and goes on
-    /// doing so in this instance for `retry`: then the next call loads again. Defaults to not at all: the error is the caller's.
+    /// doing so in this instance for `retry`, and not for longer than [`l1_ttl`](Policy::l1_ttl): then the next call loads again. Defaults to not at
+    /// all: the error is the caller's.
     ///
-    /// What was invalidated never answers, only what has come to its end or was [expired](crate::TieredCache::expire); and while nobody can
-    /// prove that nothing was missed it answers as any copy would, so by [`on_unreachable`](Policy::on_unreachable). A call that is
-    /// [fresh](crate::CallOptions::fresh) gets the error. Failures are counted all the same
+    /// What was invalidated never answers, only what has come to its end, or was [expired](crate::TieredCache::expire) before the load began; and
+    /// while nobody can prove that nothing was missed it answers as any copy would, so by [`on_unreachable`](Policy::on_unreachable). A call that
+    /// is [fresh](crate::CallOptions::fresh), one for a [local](crate::TieredCache::local) value, and one in whose midst the proof is lost get the
+    /// error. Failures are counted all the same
     /// ([`load_errors`](crate::Stats::load_errors)), and so are such answers ([`served_stale`](crate::Stats::served_stale)); an answer says so
     /// itself ([`Stale::LoadFailed`](crate::Stale::LoadFailed)).
     ///
@@ -250,7 +252,7 @@ impl Policy {
 
     /// For how long what is stale answers in the place of a load that has failed.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        self.stale_if_error
+        self.stale_if_error.map(|retry| self.l1_ttl.map_or(retry, |l1_ttl| l1_ttl.min(retry)))
     }
 
     /// What was told for the case that nothing can be proven.

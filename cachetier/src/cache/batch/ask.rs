@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::super::answer::Maybe;
 use super::super::ask::{Keep, Look, MAX_LOOKS, Opened};
-use super::super::{TieredCache, Value};
+use super::super::{Key, TieredCache, Value};
 use super::fetch::{Led, Open, ToLoad};
 use super::keys::Batch;
 use crate::error::Fault;
 use crate::flight::outcome::Outcome;
+use crate::l1::Entry;
 use crate::l2::many::{Claim, Standing};
 use crate::l2::tier::Tier;
 use crate::l2::{Claimed, Leased};
@@ -66,8 +67,7 @@ impl TieredCache {
                 }
                 (Err(keep), _) => {
                     // By a leader before us the shared tier was asked, and what it held is not known here.
-                    let unasked = keep != Keep::Shared && policy.retry_after().is_some();
-                    led.stale = unasked.then(|| self.shown_unasked(self.fallback::<Maybe<V>>(led.asked.key))).flatten();
+                    led.stale = if keep == Keep::Shared { None } else { self.unasked_spare::<V>(led.asked.key, policy) };
                     looked.load(led, keep);
                 }
             }
@@ -101,7 +101,11 @@ impl TieredCache {
         let held = match look {
             Look::Held(held) => held,
             Look::Absent => return looked.absent.push(led),
-            Look::Load(keep) => return looked.load(led, keep),
+            Look::Load(keep) => {
+                // As for one key.
+                led.stale = if keep == Keep::Briefly { self.unasked_spare::<V>(led.asked.key, policy) } else { None };
+                return looked.load(led, keep);
+            }
         };
         match Slot::of(&held) {
             Slot::Foreign => {
@@ -129,6 +133,12 @@ impl TieredCache {
                 Opened::Unusable => looked.unusable.push((led, stamp)),
             },
         }
+    }
+
+    /// What is stale here and may answer, should a load fail, though the shared tier was not asked or has not answered.
+    fn unasked_spare<V: Value>(&self, key: Key<'_>, policy: &Policy) -> Option<Arc<Entry>> {
+        policy.retry_after()?;
+        self.shown_unasked(self.fallback::<Maybe<V>>(key))
     }
 
     /// Another instance has the right to load this one: it is looked at again.
@@ -175,6 +185,8 @@ impl TieredCache {
                 }
                 Ok(Leased::Moved) => {
                     led.looks += 1;
+                    // It is not there any more.
+                    led.stale = None;
                     if led.looks >= MAX_LOOKS { looked.load(led, Keep::Nothing) } else { looked.later.push(led) }
                 }
                 Err(Fault::Unanswered(_)) => {
@@ -248,6 +260,8 @@ impl TieredCache {
                 Ok(Claimed::No) => {
                     ticket.spend();
                     led.looks += 1;
+                    // It is not there any more.
+                    led.stale = None;
                     if led.looks >= MAX_LOOKS { looked.load(led, Keep::Nothing) } else { looked.later.push(led) }
                 }
                 Err(Fault::Unanswered(_)) => {

@@ -9,7 +9,6 @@ use super::super::answer::{Answer as _, Maybe};
 use super::super::call::CallOptions;
 use super::super::fill::{Filling, Ready};
 use super::super::load::{Beside, Limits, Lost, Running, run};
-use super::super::spare::Spare;
 use super::super::telling::{AsLoadError, Failed, Telling as _};
 use super::super::terms::Terms;
 use super::super::{Rules, TieredCache, Value};
@@ -131,7 +130,8 @@ impl TieredCache {
 
     /// Answers with what is stale, where the policy says so and it may be served; returns the others, for which the call fails.
     fn stand_in_many<'a, V: Value>(&self, batch: &mut Batch<'a, V>, to_load: Vec<ToLoad<'a>>, policy: &Policy) -> Vec<ToLoad<'a>> {
-        let spare = |one: &ToLoad<'_>| Spare::of::<Maybe<V>>(policy, CallOptions::new(), one.led.stale.as_ref());
+        let spare =
+            |one: &ToLoad<'_>| self.spare::<Maybe<V>>(one.led.asked.key, policy, CallOptions::new(), one.led.stale.as_ref());
         if to_load.iter().all(|one| spare(one).is_none()) {
             return to_load;
         }
