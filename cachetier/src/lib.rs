@@ -48,7 +48,7 @@
 //!
 //! ```toml
 //! [dependencies]
-//! cachetier = "0.1"
+//! cachetier = { path = "../cachetier/cachetier" } # not published yet: where it was cloned
 //! serde = { version = "1", features = ["derive"] }
 //! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
 //! ```

@@ -172,6 +172,20 @@ async fn a_fresh_call_is_not_undone_by_a_fill_that_was_on_its_way() {
 }
 
 #[tokio::test]
+async fn a_fresh_call_that_is_dropped_while_it_waits_for_a_fill_leaves_no_trace() {
+    let (_tier, gate, a, b) = gated(1 << 20).await;
+    assert_eq!(load(&a, "k", 1).await, 1);
+    gate.arrived(1).await;
+    let fresh = a.with(CallOptions::new().fresh());
+    let fresh = fresh.get_or_load("k", POLICY, || async { Ok::<_, Oops>(2_u64) });
+    assert!(tokio::time::timeout(Duration::from_millis(20), fresh).await.is_err());
+    assert_eq!((a.stats().loads, a.stats().flights), (1, 0));
+    gate.open();
+    a.flush(LONG).await.expect("flushed");
+    assert_eq!((a.get("k").await, b.get("k").await), (Some(1_u64), Some(1_u64)));
+}
+
+#[tokio::test]
 async fn what_is_on_its_way_counts_by_what_is_held_and_as_one_write() {
     let (_tier, gate, a, _) = gated(200_000).await;
     // Compressed it is a few bytes; the value itself is held.

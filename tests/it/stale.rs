@@ -942,3 +942,29 @@ async fn what_may_have_been_invalidated_unheard_is_shown_where_it_would_be_serve
         assert_eq!(seen.lock().expect("alone").take(), Some(Some((1, None))), "it is, strict: {strict}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_dropped_while_it_takes_leases_or_stores_leaves_nobody_waiting() {
+    for (kind, reply) in [CallKind::Lease, CallKind::Refill].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let group = Group::new(2).await;
+        let (a, b) = (group.instance(0), group.instance(1));
+        let keys = ["x".to_owned(), "y".to_owned()];
+        read_many(&a, &keys, 1).await;
+        group.jump(MINUTE).await;
+        let gate = Gate::new();
+        group.tier().script_calls(held(kind, &gate, reply));
+        let mut dropped = Box::pin(read_many(&a, &keys, 2));
+        tokio::select! {
+            _ = &mut dropped => panic!("it is held"),
+            () = gate.arrived(1) => {}
+        }
+        drop(dropped);
+        group.tier().script_calls(|_: &Call<'_>| Plan::go());
+        gate.open();
+        group.settle().await;
+        let answers = read_many(&b, &keys, 3).await;
+        let stored = reply && kind == CallKind::Refill;
+        assert!(answers.iter().all(|answer| *answer == Some(3) || stored && *answer == Some(2)), "{kind:?} {reply} {answers:?}");
+        assert_eq!((b.stats().ticket_waits, a.stats().flights), (0, 0), "{kind:?} {reply}");
+    }
+}

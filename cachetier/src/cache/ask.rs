@@ -135,7 +135,11 @@ impl TieredCache {
             Err(keep) => return Asked::Load(keep, self.shown_unasked(here)),
         };
         let mut patience = Patience { looks: 0, waited: Duration::ZERO, pause: POLL.0, refreshed: None };
-        if let Some(asked) = self.refresh_held(tier, key, here, (flight, options), &mut patience).await {
+        // What is stale here: if the same is there, nothing of it needs to be sent. What was made stale here has another stamp there.
+        let here = here.filter(|here| options.writes.l2() && !here.is_expired());
+        if let Some(seen) = here.as_ref().and_then(|here| here.facts.stamp)
+            && let Some(asked) = self.refresh(tier, key, (seen, here), (flight, options), &mut patience).await
+        {
             return asked;
         }
         let mut plainly = !options.writes.l2() || (self.shared.habit.expects_a_value() && !options.fresh);
@@ -227,37 +231,6 @@ impl TieredCache {
         }
     }
 
-    /// Takes the lease of what is stale here: if the same is there, nothing of it needs to be sent. What was made stale here has another stamp
-    /// there. `None`: the key is to be looked at.
-    async fn refresh_held<A>(
-        &self,
-        tier: &Arc<Tier>,
-        key: Key<'_>,
-        here: Option<Arc<Entry>>,
-        (flight, options): (&Flight, CallOptions),
-        patience: &mut Patience,
-    ) -> Option<Asked<A>> {
-        let here = here.filter(|here| options.writes.l2() && !here.is_expired())?;
-        let seen = here.facts.stamp?;
-        let keep = match self.take_lease(tier, key, seen, flight).await {
-            Ok(Leased::Yes) => Keep::Shared,
-            Ok(Leased::Not) if self.waits(patience, options) => {
-                self.wait_for_another(patience).await;
-                patience.refreshed = Some((seen, Some(here)));
-                return None;
-            }
-            Ok(Leased::Not) => Keep::Nothing,
-            Ok(Leased::Ending) => self.claim(tier, key, seen, flight).await?,
-            // What stands there now is to be read.
-            Ok(Leased::Moved) => return None,
-            // Nothing is known of the key, so a guard may hold it.
-            Err(_) => return Some(Asked::Load(Keep::Briefly, self.shown_unasked(Some(here)))),
-        };
-        self.instance().counters.l2_misses.one();
-        found_there(flight, &here);
-        Some(Asked::Load(keep, Some(here)))
-    }
-
     /// Takes the lease of a value that is stale, or to be refreshed before it is: it stays until something newer takes its place. `None`: the
     /// key is to be looked at again.
     async fn refresh<A>(
@@ -283,11 +256,14 @@ impl TieredCache {
                 None => return come_too_late(patience),
             },
             Ok(Leased::Moved) => return come_too_late(patience),
-            Err(Fault::Unanswered(_)) => Keep::Briefly,
-            Err(_) => Keep::Local,
+            // Nothing is known of the key now, so a guard may hold it.
+            Err(_) => {
+                self.instance().counters.l2_misses.one();
+                return Some(Asked::Load(Keep::Briefly, self.shown_unasked(stale)));
+            }
         };
         self.instance().counters.l2_misses.one();
-        if let Some(stale) = stale.as_ref().filter(|_| matches!(keep, Keep::Shared | Keep::Nothing)) {
+        if let Some(stale) = &stale {
             found_there(flight, stale);
         }
         Some(Asked::Load(keep, stale))

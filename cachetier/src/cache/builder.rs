@@ -81,7 +81,8 @@ impl CacheBuilder {
     }
 
     /// Puts the cache over a standalone Redis server, 6.2.7 or newer: `redis://[user:password@]host[:port][/database]` or
-    /// `redis+unix:///path[?db=N][&user=U][&pass=P]`. No TLS, Cluster or Sentinel yet. Defaults to no shared tier: the same API and the same rules, within this process.
+    /// `redis+unix:///path[?db=N][&user=U][&pass=P]`. No TLS, Cluster or Sentinel yet. Defaults to no shared tier: the same API and the same
+    /// rules, within this process.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -366,7 +367,8 @@ impl CacheBuilder {
     ///
     /// It saves a caller that misses the trip of the fill. Until the answer comes the copy of this instance is
     /// one that is kept for [`max_staleness`](CacheBuilder::max_staleness) at most, and goes if the fill is refused. [`flush`](TieredCache::flush)
-    /// waits for what is on its way, and so does a [fresh](crate::CallOptions::fresh) call of the same key. Batches, calls that are [fresh](crate::CallOptions::fresh), and `set` wait in any case.
+    /// waits for what is on its way, and so does a [fresh](crate::CallOptions::fresh) call of the same key. The fills of batches, of fresh calls and
+    /// of `set` are waited for in any case.
     ///
     /// ```
     /// # use cachetier::*;

@@ -112,8 +112,8 @@ impl CallOptions {
     /// nothing then.
     ///
     /// Meanwhile what is there is served, and if the load fails it stays; but the place of what would end within a
-    /// [lease](crate::CacheBuilder::lease) (3 s by default) is taken, and others wait for the load. Other instances go on serving their own copies until their life is over:
-    /// where they are wrong, [invalidate](TieredCache::invalidate) the key. What is [not to be stored](crate::Policy::cache_if) invalidates it.
+    /// [lease](crate::CacheBuilder::lease) (3 s by default) is taken, and others wait for the load. Other instances go on serving their own copies
+    /// until their life is over: where they are wrong, [invalidate](TieredCache::invalidate) the key. What is [not to be stored](crate::Policy::cache_if) invalidates it.
     /// If somebody loads the key already, what this call loads is returned and not stored; so it is where another program's bytes, or a value of
     /// another type, stand in the key.
     ///

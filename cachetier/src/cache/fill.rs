@@ -325,7 +325,8 @@ impl TieredCache {
         let once = match error {
             CacheError::Key(_) => &told.bad_key,
             CacheError::Policy(_) => &told.bad_policy,
-            CacheError::Tag(_) | CacheError::TooManyTags { .. } => &told.bad_tags,
+            CacheError::Tag(_) => &told.bad_tag,
+            CacheError::TooManyTags { .. } => &told.too_many_tags,
             CacheError::TooLarge { .. } => &told.too_large,
             _ => return self.tell_not_carried::<V>(key, error),
         };

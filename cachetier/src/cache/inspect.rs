@@ -337,13 +337,13 @@ impl TieredCache {
             Slot::Hold => InSharedTier::Hold,
             Slot::Foreign => InSharedTier::Unreadable(Unreadable::Foreign.to_string().into()),
             Slot::Value { bytes, .. } => match envelope::open(bytes) {
-                Ok(opened) => self.value_there(key, &opened, envelope::lease(bytes)),
+                Ok(opened) => self.value_there(key, &opened),
                 Err(why) => InSharedTier::Unreadable(why.to_string().into()),
             },
         }
     }
 
-    fn value_there(&self, key: Key<'_>, opened: &envelope::Envelope<'_>, lease: Option<(u64, u32, u32)>) -> InSharedTier {
+    fn value_there(&self, key: Key<'_>, opened: &envelope::Envelope<'_>) -> InSharedTier {
         let (instance, head) = (self.instance(), &opened.head);
         let server_now = instance.view.server_millis(self.now());
         let tags: Box<[TagHash]> = opened.tags.clone().collect();
@@ -353,7 +353,8 @@ impl TieredCache {
         InSharedTier::Value {
             codec: Codec::of_id(head.codec),
             compressed: head.compressed,
-            refreshed: lease.is_some_and(|(created, _, ends)| left(created, ends & !0xff, server_now).is_some()),
+            // In the last eight bits stands who has the lease.
+            refreshed: left(head.created, head.refresh & !0xff, server_now).is_some(),
             unmoved: head.born.era == view.era()
                 && !instance.outbox.covers_tags(&tags)
                 && !instance.outbox.covers(key.text, &instance.prefixes(key.text))

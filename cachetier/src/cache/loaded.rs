@@ -83,7 +83,9 @@ impl<'k, V: Value> LoadContext<'k, V> {
     }
 
     /// Returns what the key held until its life was over or it was [expired](TieredCache::expire), if it was kept
-    /// ([`stale_for`](crate::Policy::stale_for)) and nothing has invalidated it since that this instance has heard of, or the shared tier tells; while neither can be asked, as [`OnUnreachable`](crate::OnUnreachable) says; in a [fresh](crate::CallOptions::fresh) call, what it holds.
+    /// ([`stale_for`](crate::Policy::stale_for)) and nothing has invalidated it since: as the shared tier tells, or as far as this instance has heard
+    /// where that is not asked or does not answer, by [`OnUnreachable`](crate::OnUnreachable). In a [fresh](crate::CallOptions::fresh) call, what it
+    /// holds.
     /// It may be found to be current: then [`StaleValue::not_modified`] is what the loader returns.
     ///
     /// ```

@@ -77,7 +77,8 @@ impl TieredCache {
     /// # Errors
     ///
     /// [`LoadError::Loader`] if the loader fails: the same error for all who waited, and nothing is stored. Otherwise the loader
-    /// panicked, took longer than the [load limit](crate::CacheBuilder::load_limit), 10 s by default, and was dropped, or asked for its own key. [`LoadError::Unproven`] with
+    /// panicked, took longer than the [load limit](crate::CacheBuilder::load_limit), 10 s by default, and was dropped, or asked for its own key.
+    /// [`LoadError::Unproven`] with
     /// [`OnUnreachable::Fail`](crate::OnUnreachable::Fail) alone: then it did not run.
     pub async fn get_or_load<V, E, F, Fut>(&self, key: &str, rules: impl Rules<V>, load: F) -> Result<V, LoadError<E>>
     where

@@ -227,7 +227,8 @@ impl std::fmt::Display for Lag {
 pub(crate) struct Told {
     pub(crate) bad_key: Once,
     pub(crate) bad_policy: Once,
-    pub(crate) bad_tags: Once,
+    pub(crate) bad_tag: Once,
+    pub(crate) too_many_tags: Once,
     pub(crate) served_stale: Once,
     pub(crate) too_large: Once,
     pub(crate) not_encodable: OnceByType,

@@ -302,21 +302,13 @@ impl Store for RedisStore {
     }
 
     async fn lease(&self, key: &str, seen: Stamp, who: u8, call: LeaseCall) -> Result<Leased, Fault> {
-        let (time, who) = (lasting(call).to_string(), who.to_string());
-        let args = [&seen.0[..], time.as_bytes(), who.as_bytes(), b"1"];
-        let args = args.get(..words(call)).unwrap_or(&args);
-        // What is to be stored by it may be under way over the connection for large values: first behind that, or another instance begins a load
-        // whose outcome is refused; then behind what has taken it.
-        if call == LeaseCall::GiveBack
-            && let Some((own, line)) = self.large.own(&self.link)
-        {
-            own.run_over(line, &self.lease, &[key.as_bytes()], args, self.limits.command).await?;
-        }
-        leased(&self.link.run(&self.lease, &[key.as_bytes()], args, self.limit_of(call)).await?)
+        let one = self.lease_many(&[Lease { name: key, seen, who }], call).await.pop();
+        one.unwrap_or_else(|| Err(misread("whose the lease is")))
     }
 
     async fn lease_many(&self, leases: &[Lease<'_>], call: LeaseCall) -> Answers<Leased> {
-        // As one.
+        // What is to be stored by it may be under way over the connection for large values: first behind that, or another instance begins a load
+        // whose outcome is refused; then behind what has taken it.
         if call == LeaseCall::GiveBack
             && let Some(way) = self.large.own(&self.link)
         {

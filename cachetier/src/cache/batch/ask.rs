@@ -198,7 +198,7 @@ impl TieredCache {
                 }
                 Err(_) => {
                     self.instance().counters.l2_misses.one();
-                    looked.load(led, Keep::Local);
+                    looked.load(led, Keep::Briefly);
                 }
             }
             ticket.spend();

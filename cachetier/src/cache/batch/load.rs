@@ -130,18 +130,14 @@ impl TieredCache {
 
     /// Answers with what is stale, where the policy says so and it may be served; returns the others, for which the call fails.
     fn stand_in_many<'a, V: Value>(&self, batch: &mut Batch<'a, V>, to_load: Vec<ToLoad<'a>>, policy: &Policy) -> Vec<ToLoad<'a>> {
-        let spare =
-            |one: &ToLoad<'_>| self.spare::<Maybe<V>>(one.led.asked.key, policy, CallOptions::new(), one.led.stale.as_ref());
-        if to_load.iter().all(|one| spare(one).is_none()) {
-            return to_load;
-        }
         let mut left = Vec::new();
         for mut one in to_load {
-            let Some(spare) = spare(&one) else {
+            let key = one.led.asked.key;
+            let Some(spare) = self.spare::<Maybe<V>>(key, policy, CallOptions::new(), one.led.stale.as_ref()) else {
                 left.push(one);
                 continue;
             };
-            match self.stand_in(one.led.asked.key, one.led.flight, &spare) {
+            match self.stand_in(key, one.led.flight, &spare) {
                 Ok(entry) => batch.answer(one.led.asked.place, Maybe::of(&entry).unwrap_or(Maybe(None))),
                 Err(flight) => {
                     one.led.flight = flight;
