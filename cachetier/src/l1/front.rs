@@ -6,7 +6,7 @@
 //! - who reads loads the cell *before* it asks the store, and puts what it found into its front under the count that it loaded.
 //!
 //! So a place in the front counts only while the cell reads as it did before the entry was looked up. The front owns nothing: what the
-//! store has let go is gone here too.
+//! store has let go is gone here too, as soon as the store has given its memory back, which may be a moment later.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
