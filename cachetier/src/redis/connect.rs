@@ -1,16 +1,13 @@
 //! One multiplexed connection, kept: made, watched, replaced when it breaks or falls silent, ended with its last handle.
-//! Owns the limits of time and the meaning of errors; what is sent over it is `store`'s and `lane`'s.
+//! Owns the limits of time; what is sent over it is `store`'s and `lane`'s, what an answer means `answer`'s.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, Value,
-};
-use tokio::sync::{Notify, mpsc, watch};
+use ::redis::{Cmd, Pipeline, PushKind, RedisResult, Value};
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::error::Elapsed;
 
@@ -18,9 +15,10 @@ use crate::clock::{Clock, Millis, millis};
 use crate::error::Fault;
 use crate::l2::NotReady;
 
+use super::answer::{bounded, judged, misread, text};
+use super::dial::{Dial, Made, Pushes, Refusal};
 use super::script::{self, Run, Script};
-use super::version::{self, Form, OLDEST, TooOld};
-use super::{RedisUrl, Settings};
+use super::version::{Form, OLDEST};
 
 /// After how many commands in a row without an answer a connection is given up, if the silence has lasted for the limit of a
 /// whole command as well: reads have a shorter one, and a server that pauses for as long as that is no black hole. The client
@@ -30,111 +28,14 @@ const SILENT: u32 = 3;
 /// Between two attempts to connect: at most this, doubling from the first to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// The longest time that the system is asked to wait for an acknowledgement: it takes more than 24 days for an error.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 3_600);
-
 /// How long a connection must last for the next loss to be met with the shortest pause again.
 const STEADY: Duration = Duration::from_secs(10);
-
-/// How much of a server's text is passed on.
-const TEXT: usize = 200;
 
 /// Whether a connection's fate is said in the log: of several to one server one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     Yes,
     No,
-}
-
-/// Makes connections.
-#[derive(Clone, Debug)]
-pub(super) struct Dial {
-    pub(super) url: RedisUrl,
-    pub(super) settings: Settings,
-}
-
-/// A connection, just made.
-pub(super) struct Made {
-    pub(super) connection: MultiplexedConnection,
-    pub(super) form: Form,
-    /// The life of the process at its other end, which it does not outlive; 0 where that is not told.
-    pub(super) run: u64,
-    pub(super) pushes: Pushes,
-}
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) why: Arc<str>,
-    /// What was found, if that will not do as long as this server is there.
-    too_old: Option<Arc<str>>,
-}
-
-/// What the server sends unasked, last of all that the connection is gone.
-pub(super) type Pushes = mpsc::UnboundedReceiver<PushInfo>;
-
-impl Dial {
-    pub(super) fn new(url: RedisUrl, settings: Settings) -> Self {
-        Self { url, settings }
-    }
-
-    /// Makes a connection within the limit.
-    /// Cancel safety: a dropped call leaves no connection behind.
-    pub(super) async fn connect(&self) -> Result<Made, Refusal> {
-        let info = self.url.info().clone();
-        // RESP3 is what puts pushes and replies on one ordered stream; and it tells of a lost connection while nothing is sent.
-        let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let login = login.set_lib_name("cachetier", env!("CARGO_PKG_VERSION"));
-        let info = info.set_redis_settings(login).set_tcp_settings(tcp(&self.settings));
-        let (sender, pushes) = mpsc::unbounded_channel();
-        let config = AsyncConnectionConfig::new()
-            .set_push_sender(sender)
-            // One limit of time each is ours.
-            .set_connection_timeout(None)
-            .set_response_timeout(None);
-        // Asked on each connection: the server behind the address may be another one each time.
-        let connect = async {
-            let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;
-            let version = version::told(&connection.send_packed_command(&version::question()).await?);
-            let run = match connection.send_packed_command(&version::question_of_run()).await {
-                Ok(answer) => version::run(&answer),
-                // It may not be asked for; or cannot say it now, and will.
-                Err(error) if error.code().is_some_and(|code| !matches!(code, "BUSY" | "LOADING")) => 0,
-                Err(error) => return Err(error),
-            };
-            Ok::<_, RedisError>((connection, version.unwrap_or_default(), run))
-        };
-        let too_old = |found: &str| Refusal { why: bounded(&format!("{found}, expected {OLDEST}")), too_old: Some(bounded(found)) };
-        match tokio::time::timeout(self.settings.connect_limit, connect).await {
-            Ok(Ok((connection, version, run))) => match Form::of(&version) {
-                Ok(form) => Ok(Made { connection, form, run, pushes }),
-                Err(TooOld) => Err(too_old(&format!("a server of version {version}"))),
-            },
-            Ok(Err(error)) if error.kind() == ErrorKind::RESP3NotSupported => Err(too_old("a server that does not know HELLO")),
-            Ok(Err(error)) => Err(Refusal { why: self.reason(&error), too_old: None }),
-            Err(_) => {
-                Err(Refusal { why: bounded(&format!("no connection within {:?}", self.settings.connect_limit)), too_old: None })
-            }
-        }
-    }
-
-    fn reason(&self, error: &RedisError) -> Arc<str> {
-        bounded(&self.url.censor(&text(error)))
-    }
-}
-
-fn tcp(settings: &Settings) -> TcpSettings {
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(5));
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "windows"))]
-    let keepalive = keepalive.with_interval(Duration::from_secs(1));
-    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-    // What the other end has not acknowledged by then breaks the connection, so that a cut cable is found without commands.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let tcp = tcp.set_user_timeout(settings.limits.command.saturating_mul(2).clamp(Duration::from_secs(1), LONGEST_SILENCE));
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = settings;
-    tcp
 }
 
 /// The connection of the moment and the task that keeps it.
@@ -456,64 +357,6 @@ impl Shared {
         });
         drop(lost);
     }
-}
-
-/// What an answer, or its absence, says.
-pub(super) fn judged(reply: Result<RedisResult<Value>, Elapsed>, limit: Duration) -> Result<Value, Fault> {
-    match reply {
-        Ok(Ok(Value::ServerError(error))) => Err(failed(&error.into())),
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(failed(&error)),
-        Err(_) => Err(Fault::Unanswered(bounded(&format!("no answer within {limit:?}")))),
-    }
-}
-
-/// An error is either the server's or means that the connection broke: as the command may have been sent by then, it is taken
-/// for sent.
-pub(super) fn failed(error: &RedisError) -> Fault {
-    let text = bounded(&text(error));
-    match error.code() {
-        Some(_) if text.starts_with("WRONGTYPE") => Fault::Foreign,
-        Some(_) => Fault::Refused(text),
-        None => Fault::Unanswered(text),
-    }
-}
-
-/// An answer of another shape than the command has: it was run, and what it came to is not known.
-pub(super) fn misread(expected: &str) -> Fault {
-    Fault::Unanswered(bounded(&format!("the answer was not understood, expected {expected}")))
-}
-
-/// What an error says, as the server wrote it. One that does not know a command repeats its arguments (keys, values, or the
-/// password of the handshake): these are cut off.
-fn text(error: &RedisError) -> String {
-    let mut text = match (error.code(), error.kind()) {
-        (Some(code), _) => format!("{code} {}", error.detail().unwrap_or_default()),
-        // The parser's own text quotes the bytes it stumbled over, and these may be a value's.
-        (None, ErrorKind::Parse) => "what the server sent is no Redis reply".to_owned(),
-        (None, _) => error.to_string(),
-    };
-    if let Some(at) = text.find(", with args beginning with") {
-        text.truncate(at);
-    }
-    match within_script(&text) {
-        Some(own) => own.to_owned(),
-        None => text,
-    }
-}
-
-/// What a command within a script was told. Before 7.0 that stands behind where it happened, once or twice:
-/// `ERR Error running script (call to f_..): @user_script:1: @user_script: 1: -OOM command not allowed ..`.
-pub(super) fn within_script(text: &str) -> Option<&str> {
-    let (_, place) = text.rsplit_once("@user_script:")?;
-    let (line, own) = place.split_once(": ")?;
-    line.trim().parse::<u32>().ok()?;
-    Some(own.strip_prefix('-').unwrap_or(own))
-}
-
-fn bounded(text: &str) -> Arc<str> {
-    let end = (0..=TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-    text.get(..end).unwrap_or_default().into()
 }
 
 /// Keeps the connection until the link is gone.

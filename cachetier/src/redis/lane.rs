@@ -17,7 +17,9 @@ use crate::rule::table::TableCopy;
 use crate::wire::message::{Targets, body};
 use crate::wire::slot::{TICKET, prefix};
 
-use super::connect::{Dial, Line, Link, misread};
+use super::answer::misread;
+use super::connect::{Line, Link};
+use super::dial::Dial;
 use super::place::{Place, caller, known, told};
 use super::script::{Script, lane_script};
 use super::store::{bytes, life};

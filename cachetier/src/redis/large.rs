@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::error::Fault;
 use crate::wire::slot::Slot;
 
-use super::connect::{Dial, Heard, Line, Link};
+use super::connect::{Heard, Line, Link};
+use super::dial::Dial;
 
 /// What is large: the time of a value on its way, a tenth of a millisecond or more, is what others would wait.
 pub(super) const LARGE: usize = 128 << 10;

@@ -1,7 +1,9 @@
 //! The shared tier and the lane over a standalone Redis server, 6.2.7 or newer: the only place that names the redis crate.
 //! What the bytes mean is `wire`'s, what follows from an answer `cache`'s and `coherence`'s.
 
+mod answer;
 mod connect;
+mod dial;
 mod lane;
 mod large;
 mod place;
@@ -22,7 +24,8 @@ use crate::error::Fault;
 use crate::l2::Limits;
 use crate::l2::lane::LaneNames;
 
-use self::connect::{Dial, Heard, Link};
+use self::connect::{Heard, Link};
+use self::dial::Dial;
 pub(crate) use self::lane::RedisLane;
 pub(crate) use self::store::RedisStore;
 pub(crate) use self::url::{EXPECTED, RedisUrl};

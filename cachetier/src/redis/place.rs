@@ -10,7 +10,7 @@ use crate::l2::lane::{LaneNames, LaneState};
 use crate::rule::seq::{Era, Seq, Token};
 use crate::wire::message::HEAD;
 
-use super::connect::misread;
+use super::answer::misread;
 use super::script::{Script, lane_script};
 
 /// The highest floor passed on, far from where scripts lose count. A higher one was told by no server.

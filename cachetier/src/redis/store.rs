@@ -14,7 +14,9 @@ use crate::l2::{Claimed, Filled, LeaseCall, Leased, Limits, NotReady, Store};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot, TICKET, VALUE, prefix};
 
-use super::connect::{Dial, Line, Link, failed, misread};
+use super::answer::{failed, misread};
+use super::connect::{Line, Link};
+use super::dial::Dial;
 use super::large::{LARGE, Large};
 use super::script::{Run, Script};
 use super::version::Form;

@@ -14,7 +14,9 @@ use crate::l2::lane::{LaneState, Subscription};
 use crate::rule::seq::{Seq, Token};
 use crate::rule::table::TableCopy;
 
-use super::connect::{Dial, Link, Made, Pushes, failed, judged};
+use super::answer::{failed, judged};
+use super::connect::Link;
+use super::dial::{Dial, Made, Pushes};
 use super::place::Place;
 use super::store::bytes;
 use super::table::{Layout, Reader};

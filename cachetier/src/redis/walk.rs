@@ -12,7 +12,8 @@ use crate::l2::walk::{Doomed, Found, Selection, Swept, Walk};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot};
 
-use super::connect::{Dial, Made, Pushes, judged, misread};
+use super::answer::{judged, misread};
+use super::dial::{Dial, Made, Pushes};
 use super::place::numbers;
 use super::script::Script;
 use super::store::ending;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::server::{LEASE, Plain, SETTINGS, Server, eventually, stamp, ticket, value};
 use crate::l2::{Filled, Store as _};
 use crate::redis::RedisStore;
-use crate::redis::connect::{Dial, Heard, Link};
+use crate::redis::connect::{Heard, Link};
+use crate::redis::dial::Dial;
 use crate::redis::large::{LARGE, Large};
 use crate::redis::url::RedisUrl;
 

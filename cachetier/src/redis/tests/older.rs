@@ -12,7 +12,7 @@ use super::server::{LEASE, PATIENCE, Plain, SETTINGS, Server, eventually, names,
 use crate::error::Fault;
 use crate::l2::lane::{Lane as _, Seized};
 use crate::l2::{Claimed, Filled, LeaseCall, Leased, NotReady, Store as _, refresh_tests};
-use crate::redis::connect::within_script;
+use crate::redis::answer::within_script;
 use crate::rule::seq::Token;
 use crate::wire::envelope::MUTABLE;
 use crate::wire::message::Targets;

@@ -1,0 +1,107 @@
+//! Makes connections, and says why there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use ::redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, RedisError};
+use tokio::sync::mpsc;
+
+use super::answer::{bounded, text};
+use super::version::{self, Form, OLDEST, TooOld};
+use super::{RedisUrl, Settings};
+
+/// The longest time that the system is asked to wait for an acknowledgement: it takes more than 24 days for an error.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 3_600);
+
+/// Makes connections.
+#[derive(Clone, Debug)]
+pub(super) struct Dial {
+    pub(super) url: RedisUrl,
+    pub(super) settings: Settings,
+}
+
+/// A connection, just made.
+pub(super) struct Made {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) form: Form,
+    /// The life of the process at its other end, which it does not outlive; 0 where that is not told.
+    pub(super) run: u64,
+    pub(super) pushes: Pushes,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) why: Arc<str>,
+    /// What was found, if that will not do as long as this server is there.
+    pub(super) too_old: Option<Arc<str>>,
+}
+
+/// What the server sends unasked, last of all that the connection is gone.
+pub(super) type Pushes = mpsc::UnboundedReceiver<PushInfo>;
+
+impl Dial {
+    pub(super) fn new(url: RedisUrl, settings: Settings) -> Self {
+        Self { url, settings }
+    }
+
+    /// Makes a connection within the limit.
+    /// Cancel safety: a dropped call leaves no connection behind.
+    pub(super) async fn connect(&self) -> Result<Made, Refusal> {
+        let info = self.url.info().clone();
+        // RESP3 is what puts pushes and replies on one ordered stream; and it tells of a lost connection while nothing is sent.
+        let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let login = login.set_lib_name("cachetier", env!("CARGO_PKG_VERSION"));
+        let info = info.set_redis_settings(login).set_tcp_settings(tcp(&self.settings));
+        let (sender, pushes) = mpsc::unbounded_channel();
+        let config = AsyncConnectionConfig::new()
+            .set_push_sender(sender)
+            // One limit of time each is ours.
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        // Asked on each connection: the server behind the address may be another one each time.
+        let connect = async {
+            let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;
+            let version = version::told(&connection.send_packed_command(&version::question()).await?);
+            let run = match connection.send_packed_command(&version::question_of_run()).await {
+                Ok(answer) => version::run(&answer),
+                // It may not be asked for; or cannot say it now, and will.
+                Err(error) if error.code().is_some_and(|code| !matches!(code, "BUSY" | "LOADING")) => 0,
+                Err(error) => return Err(error),
+            };
+            Ok::<_, RedisError>((connection, version.unwrap_or_default(), run))
+        };
+        let too_old = |found: &str| Refusal { why: bounded(&format!("{found}, expected {OLDEST}")), too_old: Some(bounded(found)) };
+        match tokio::time::timeout(self.settings.connect_limit, connect).await {
+            Ok(Ok((connection, version, run))) => match Form::of(&version) {
+                Ok(form) => Ok(Made { connection, form, run, pushes }),
+                Err(TooOld) => Err(too_old(&format!("a server of version {version}"))),
+            },
+            Ok(Err(error)) if error.kind() == ErrorKind::RESP3NotSupported => Err(too_old("a server that does not know HELLO")),
+            Ok(Err(error)) => Err(Refusal { why: self.reason(&error), too_old: None }),
+            Err(_) => {
+                Err(Refusal { why: bounded(&format!("no connection within {:?}", self.settings.connect_limit)), too_old: None })
+            }
+        }
+    }
+
+    fn reason(&self, error: &RedisError) -> Arc<str> {
+        bounded(&self.url.censor(&text(error)))
+    }
+}
+
+fn tcp(settings: &Settings) -> TcpSettings {
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(5));
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "windows"))]
+    let keepalive = keepalive.with_interval(Duration::from_secs(1));
+    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    // What the other end has not acknowledged by then breaks the connection, so that a cut cable is found without commands.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let tcp = tcp.set_user_timeout(settings.limits.command.saturating_mul(2).clamp(Duration::from_secs(1), LONGEST_SILENCE));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = settings;
+    tcp
+}
