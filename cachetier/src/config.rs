@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::rule::breaker::Breaker;
 use crate::rule::policy::{OnUnreachable, Policy};
 use crate::wire::codec::Codec;
 use crate::wire::compress::Compression;
@@ -87,6 +88,10 @@ pub(crate) struct Config {
     pub(crate) command_limit: Duration,
     /// How long a read waits for the shared tier before the loader is asked.
     pub(crate) read_limit: Duration,
+    /// When the shared tier is asked no longer for what can be done without.
+    pub(crate) breaker: Breaker,
+    /// Whether a cache without its shared tier is not built.
+    pub(crate) require_shared: bool,
     pub(crate) load_limit: Duration,
     /// How long a ticket lives.
     pub(crate) lease: Duration,
@@ -135,6 +140,8 @@ impl Config {
             connect_limit: Duration::from_secs(1),
             command_limit: Duration::from_millis(500),
             read_limit: Duration::from_millis(50),
+            breaker: Breaker::new(),
+            require_shared: false,
             load_limit: Duration::from_secs(10),
             lease: Duration::from_secs(3),
             wait_budget: Duration::from_secs(10),
@@ -180,6 +187,7 @@ impl Config {
                 return Err(ConfigError::new(field, &format!("{value:?}"), &format!("at most {LONGEST:?}")));
             }
         }
+        self.breaker.check()?;
         check_guard_time("guard_limit", self.guard_limit)?;
         if self.max_staleness < self.check_interval.saturating_mul(3) {
             let least = format!("{:?} or more, three checks", self.check_interval.saturating_mul(3));

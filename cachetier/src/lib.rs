@@ -301,6 +301,7 @@ pub use invalidator::{Invalidator, InvalidatorBuilder, InvalidatorStats};
 pub use key_part::{KeyPart, KeyText};
 pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan, Saved};
 pub use observe::stats::{Lag, Stats};
+pub use rule::breaker::{Breaker, BreakerState};
 pub use rule::policy::{OnUnreachable, Policy};
 pub use rule::seq::{Era, Seq, Token};
 pub use wire::codec::Codec;

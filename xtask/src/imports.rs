@@ -59,7 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["wire", "rule", "error"]),
     ("wire", &["rule", "key", "error"]),
     ("rule", &["key", "clock", "error"]),
-    ("observe", &[]),
+    ("observe", &["rule"]),
     ("all", &[]),
     ("tasks", &[]),
     ("key", &["error"]),

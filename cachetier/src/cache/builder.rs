@@ -35,6 +35,7 @@ use crate::l2::tier::Tier;
 use crate::observe::once::OnceByType;
 use crate::observe::stats::Counters;
 use crate::proofs::Proof;
+use crate::rule::breaker::Breaker;
 use crate::rule::habit::Habit;
 use crate::rule::policy::{OnUnreachable, Policy};
 use crate::rule::stamp::Stamps;
@@ -307,6 +308,38 @@ impl CacheBuilder {
         self
     }
 
+    /// When Redis is asked no longer for what can be done without, because it is silent or slow. Defaults to [`Breaker::new`]. The tier within
+    /// the process has none.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").breaker(Breaker::new().in_a_row(10));
+    /// ```
+    pub fn breaker(mut self, breaker: Breaker) -> Self {
+        self.config.breaker = breaker;
+        self
+    }
+
+    /// Builds no cache without its shared tier: [`build`](CacheBuilder::build) fails if that cannot be reached in time, or what is there will not do.
+    /// Defaults to a cache that begins without it and goes on trying, so that a service starts where Redis does not.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// // Nobody listens there.
+    /// let builder = TieredCache::builder("shop").redis("redis://127.0.0.1:1").connect_limit(Duration::from_millis(100));
+    /// let error = builder.require_redis().build().await.unwrap_err();
+    /// assert_eq!(error.field(), "redis");
+    /// # }
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn require_redis(mut self) -> Self {
+        self.config.require_shared = true;
+        self
+    }
+
     /// How long a loader may take before it is dropped. The body of a `#[cached]` function is not dropped but goes on, for its caller
     /// alone: nobody waits for it any longer, and what it brings is not kept. Defaults to 10 s.
     pub fn load_limit(mut self, limit: Duration) -> Self {
@@ -459,7 +492,7 @@ impl CacheBuilder {
                 };
                 let too_long = || Err(NotReady::Yet(Fault::Unanswered("out of time".into())));
                 if let Err(why) = timeout(limit, in_step).await.unwrap_or_else(|_| too_long()) {
-                    begin_without(&config.namespace, why, "the cache begins without it")?;
+                    begin_without(&config, why, "the cache begins without it")?;
                 }
                 Some(tier)
             }

@@ -186,8 +186,11 @@ impl TieredCache {
             (Some(age), _) => Lag::Proven(age),
             (None, _) => Lag::Unproven,
         };
+        let (breaker, breaker_opened) = self.shared.tier.as_ref().map(|tier| tier.breaker()).unwrap_or_default();
         Stats {
             lag,
+            breaker,
+            breaker_opened,
             time_unproven,
             l1_entries: instance.l1.entries(),
             l1_weight: instance.l1.weight(),

@@ -34,10 +34,14 @@ impl std::fmt::Debug for Over {
     }
 }
 
-/// What follows when a shared tier is not ready in time: an error if it never will be.
-pub(crate) fn begin_without(namespace: &str, why: NotReady, and_then: &str) -> Result<(), ConfigError> {
+/// What follows when a shared tier is not ready in time: an error if it never will be, or is to be there.
+pub(crate) fn begin_without(config: &Config, why: NotReady, and_then: &str) -> Result<(), ConfigError> {
+    let namespace = &config.namespace;
     match why {
         NotReady::Unfit { found, expected } => Err(ConfigError::new("redis", &found, expected)),
+        NotReady::Yet(fault) if config.require_shared => {
+            Err(ConfigError::new("redis", &format!("not to be reached ({fault})"), "one that answers, as it is required"))
+        }
         NotReady::Yet(fault) => {
             tracing::warn!(%namespace, %fault, "the shared tier cannot be reached yet: {and_then}");
             Ok(())
@@ -63,8 +67,12 @@ impl Over {
             Self::Redis(url) => {
                 let url = crate::redis::RedisUrl::parse(&url)
                     .map_err(|bad| ConfigError::new("redis", &bad.to_string(), crate::redis::EXPECTED))?;
-                let settings =
-                    crate::redis::Settings { connect_limit: config.connect_limit, limits, max_staleness: config.max_staleness };
+                let settings = crate::redis::Settings {
+                    connect_limit: config.connect_limit,
+                    limits,
+                    max_staleness: config.max_staleness,
+                    breaker: config.breaker,
+                };
                 let (store, lane) = crate::redis::open(url, settings, names.clone())
                     .map_err(|fault| ConfigError::new("redis", &fault.to_string(), "a tokio runtime"))?;
                 Ok(Some((store, lane)))

@@ -129,7 +129,7 @@ impl InvalidatorBuilder {
         let mut background = Background::default();
         background.spawn(&runtime, carry(Arc::clone(&messenger), Arc::clone(&tier)));
         if let Err(why) = tier.ready(config.connect_limit).await {
-            begin_without(&config.namespace, why, "invalidations are pending")?;
+            begin_without(&config, why, "invalidations are pending")?;
         }
         let closed = AtomicBool::new(false);
         Ok(Invalidator { shared: Arc::new(Shared { namespace: config.namespace, messenger, tier, tasks, background, closed }) })

@@ -18,6 +18,7 @@ use self::many::{Answers, Claim, Fill, Lease, Seen, Standing};
 use self::walk::{Selection, Walk};
 use crate::all::all;
 use crate::error::Fault;
+use crate::rule::breaker::BreakerState;
 use crate::rule::stamp::Stamp;
 
 /// What a fill came to.
@@ -181,6 +182,11 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The number of the connection over which calls go now, or of a later one; they are counted.
     fn line(&self) -> u64 {
         0
+    }
+
+    /// Whether it is asked for what can be done without, and how often it was found that it better is not.
+    fn breaker(&self) -> (BreakerState, u64) {
+        (BreakerState::Closed, 0)
     }
 
     /// Begins a walk over the keys that are selected on each primary, each on a connection of its own.

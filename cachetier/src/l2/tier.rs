@@ -9,6 +9,7 @@ use super::walk::{Selection, Walk};
 use super::{Claimed, Filled, LeaseCall, Leased, NotReady, Store};
 use crate::error::Fault;
 use crate::observe::stats::Counters;
+use crate::rule::breaker::BreakerState;
 use crate::rule::glob::Glob;
 use crate::rule::seq::{Seq, Token};
 use crate::rule::stamp::Stamp;
@@ -59,6 +60,11 @@ impl Tier {
         self.store.line()
     }
 
+    /// Whether it is asked for what can be done without, and how often it was found that it better is not.
+    pub(crate) fn breaker(&self) -> (BreakerState, u64) {
+        self.store.breaker()
+    }
+
     /// Waits until it can be asked, for at most `limit`; an error says why it cannot.
     pub(crate) async fn ready(&self, limit: Duration) -> Result<(), NotReady> {
         self.store.ready(limit).await
@@ -82,16 +88,28 @@ impl Tier {
     }
 
     fn counted<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
-        if answer.is_err() {
-            self.counters.l2_faults.one();
+        if let Err(fault) = &answer {
+            self.count(fault);
         }
         answer
     }
 
+    fn count(&self, fault: &Fault) {
+        let counters = &self.counters;
+        counters.l2_faults.one();
+        match fault {
+            Fault::Away(_) => counters.l2_away.one(),
+            Fault::Unanswered(_) => counters.l2_unanswered.one(),
+            Fault::Refused(_) => counters.l2_refused.one(),
+            Fault::Full(_) => counters.l2_full.one(),
+            Fault::Foreign => {}
+        }
+    }
+
     /// An answer for each of a batch: calls that failed count as one fault for each step.
     fn taken<T>(&self, answers: &mut Answers<T>, step: Answers<T>) -> Going {
-        if step.iter().any(Result::is_err) {
-            self.counters.l2_faults.one();
+        if let Some(fault) = step.iter().find_map(|answer| answer.as_ref().err()) {
+            self.count(fault);
         }
         let going = if is_silent(&step) { Going::Stop } else { Going::On };
         answers.extend(step);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rule::breaker::BreakerState;
+
 use super::counters::{Counter, Gauge, Striped};
 use super::once::{Once, OnceByType};
 
@@ -51,6 +53,10 @@ macro_rules! stats {
             /// Of a million copies here, about how many are missed needlessly if they are asked for now: other tags' bumps hide them, for the
             /// [tag table](crate::CacheBuilder::tag_cells) is small for so many. Estimated once a minute; from 50,000 on a warning is logged.
             pub table_needless_ppm: u64,
+            /// Whether the shared tier is asked for what can be done without.
+            pub breaker: BreakerState,
+            /// How often it was found that it better is not.
+            pub breaker_opened: u64,
             /// Loads that run now.
             pub flights: u64,
             /// Invalidations that the shared tier has not confirmed.
@@ -73,6 +79,7 @@ macro_rules! stats {
                     ("served unproven", self.served_unproven),
                     ("ms unproven", u64::try_from(self.time_unproven.as_millis()).unwrap_or(u64::MAX)),
                     ("missed needlessly, ppm", self.table_needless_ppm),
+                    ("breaker opened", self.breaker_opened),
                     ("loads running", self.flights),
                     ("invalidations pending", self.pending),
                 ]
@@ -101,8 +108,16 @@ stats! {
     l2_foreign: Counter, "L2 values foreign";
     /// Values of another type than the one asked for, in either tier, or of the same with other fields: left alone.
     wrong_type: Counter, "values of another type";
-    /// Calls to the shared tier that failed.
+    /// Calls to the shared tier that failed, for whatever reason; one for each step of a batch.
     l2_faults: Counter, "L2 faults";
+    /// Those of them that were not made: there was no connection, or the [breaker](crate::Breaker) was open.
+    l2_away: Counter, "L2 faults: away";
+    /// Those that had no answer in time, or none that could be read.
+    l2_unanswered: Counter, "L2 faults: unanswered";
+    /// Those that the server answered with an error; what it said is in the log.
+    l2_refused: Counter, "L2 faults: refused";
+    /// Those that the server was too full for.
+    l2_full: Counter, "L2 faults: full";
     /// Loaders run. One for a batch, however many keys it loads.
     loads: Counter, "loads";
     /// Keys that loaders of batches were asked for.
@@ -177,6 +192,7 @@ impl std::fmt::Display for Stats {
             let end = if row == 0 { "" } else { "\n" };
             write!(f, "{end}{label:<width$}  {count:>10}")?;
         }
+        write!(f, "\n{:<width$}  {:>10}", "breaker", self.breaker.to_string())?;
         write!(f, "\n{:<width$}  {:>10}", "lag", self.lag.to_string())
     }
 }

@@ -13,9 +13,11 @@ use tokio::time::error::Elapsed;
 
 use crate::clock::{Clock, Millis, millis};
 use crate::error::Fault;
-use crate::l2::NotReady;
+use crate::l2::{Limits, NotReady};
+use crate::rule::breaker::{BreakerState, Circuit, Turned};
+use crate::sync::lock;
 
-use super::answer::{bounded, judged, misread, text};
+use super::answer::{Told, bounded, class, failed, judged, misread, text};
 use super::dial::{Dial, Made, Pushes, Refusal};
 use super::script::{self, Run, Script};
 use super::version::{Form, OLDEST};
@@ -53,7 +55,20 @@ struct Shared {
     lines: AtomicU64,
     retry: Arc<Retry>,
     clock: Clock,
-    command_limit: Duration,
+    limits: Limits,
+    circuit: Mutex<Circuit>,
+    refusals: Told,
+    /// As whom the log names the server.
+    server: Option<String>,
+}
+
+/// A command that was sent, or is about to be.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Millis,
+    limit: Duration,
+    /// Whether it is small, so that it tells how fast the server is.
+    small: bool,
 }
 
 #[derive(Debug)]
@@ -158,13 +173,16 @@ impl Link {
     pub(super) fn open(dial: Dial, heard: Heard) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
         let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into(), too_old: None, closed: false });
-        let retry = Arc::<Retry>::default();
+        let (retry, clock) = (Arc::<Retry>::default(), Clock::system());
         let shared = Arc::new(Shared {
             state,
             lines: AtomicU64::new(0),
             retry: Arc::clone(&retry),
-            clock: Clock::system(),
-            command_limit: dial.settings.limits.command,
+            circuit: Mutex::new(Circuit::new(dial.settings.breaker, clock.now())),
+            clock,
+            limits: dial.settings.limits,
+            refusals: Told::default(),
+            server: (heard == Heard::Yes).then(|| dial.url.to_string()),
         });
         // Weak: a task that held its own link would keep it for ever.
         let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, retry, (dial, heard))).abort_handle();
@@ -191,6 +209,32 @@ impl Link {
         self.shared.line()
     }
 
+    /// The connection of the moment, for what can be done without: none while the breaker is open. Whoever has it asks at once.
+    pub(super) fn spare_line(&self) -> Result<Line, Fault> {
+        let line = self.line()?;
+        self.admits()?;
+        Ok(line)
+    }
+
+    /// Whether something that can be done without may be asked now.
+    pub(super) fn admits(&self) -> Result<(), Fault> {
+        if lock(&self.shared.circuit).admits(self.shared.clock.now(), fastrand::f64()) {
+            return Ok(());
+        }
+        Err(Fault::Away("it was silent or slow a moment ago, and is left alone for another".into()))
+    }
+
+    /// Whether it is asked what can be done without, and how often it was not.
+    pub(super) fn breaker(&self) -> (BreakerState, u64) {
+        let circuit = lock(&self.shared.circuit);
+        (circuit.state(), circuit.opened())
+    }
+
+    /// Now, for who will be answered in another way.
+    pub(super) fn now(&self) -> Millis {
+        self.shared.clock.now()
+    }
+
     /// Gives up a line, if it is still the present one.
     pub(super) fn lose(&self, line: &Line, why: &str) {
         self.shared.lose(line, &bounded(why));
@@ -201,10 +245,14 @@ impl Link {
         self.shared.lines.load(Ordering::Acquire)
     }
 
-    /// For who is answered in another way, again and again, by the process of this life. Says whether commands go to the same one, or
+    /// For who is answered in another way, again and again, by the process of this life, the last time asked at `asked`. Says whether commands go to the same one, or
     /// nowhere: what is proven of one server is not of another that stands behind the same address.
-    pub(super) fn agrees(&self, run: u64) -> bool {
+    pub(super) fn agrees(&self, run: u64, asked: Millis) -> bool {
         self.shared.retry.at_once();
+        let now = self.now();
+        if !self.shared.is_late(asked, now) {
+            lock(&self.shared.circuit).hint(asked, now);
+        }
         let Ok(line) = self.shared.line() else { return true };
         let same = run == 0 || line.run == 0 || line.run == run;
         if !same {
@@ -220,7 +268,7 @@ impl Link {
     /// Cancel safety: what was begun goes on without it.
     pub(super) async fn revive(&self, run: u64, limit: Duration) {
         let limit = limit / 2;
-        if self.agrees(run)
+        if self.agrees(run, self.now())
             && let Ok(mut line) = self.shared.line()
         {
             let ping = ::redis::cmd("PING");
@@ -235,26 +283,17 @@ impl Link {
         let _ = self.ready(limit).await;
     }
 
-    /// Sends a command and returns its answer.
+    /// Sends a command over this connection, and returns its answer.
     /// Cancel safety: a command whose call is dropped may run all the same; its answer goes nowhere.
-    pub(super) async fn send(&self, command: &Cmd, limit: Duration) -> Result<Value, Fault> {
-        self.send_over(self.line()?, command, limit).await
-    }
-
-    /// As [`Link::send`], over this connection.
-    pub(super) async fn send_over(&self, mut line: Line, command: &Cmd, limit: Duration) -> Result<Value, Fault> {
+    pub(super) async fn send(&self, mut line: Line, command: &Cmd, limit: Duration) -> Result<Value, Fault> {
+        let asked = self.asked(limit, true);
         let reply = tokio::time::timeout(limit, line.connection.send_packed_command(command)).await;
-        self.shared.judge(&line, reply, limit)
+        self.shared.judge(&line, reply, asked)
     }
 
-    /// Runs a script, within the limit of one command.
+    /// Runs a script over this connection, within the limit of one command.
     /// Cancel safety: as [`Link::send`].
-    pub(super) async fn run(&self, script: &Script, keys: &[&[u8]], args: &[&[u8]], limit: Duration) -> Result<Value, Fault> {
-        self.run_over(self.line()?, script, keys, args, limit).await
-    }
-
-    /// As [`Link::run`], over this connection.
-    pub(super) async fn run_over(
+    pub(super) async fn run(
         &self,
         mut line: Line,
         script: &Script,
@@ -262,8 +301,9 @@ impl Link {
         args: &[&[u8]],
         limit: Duration,
     ) -> Result<Value, Fault> {
+        let asked = self.asked(limit, true);
         let reply = tokio::time::timeout(limit, script.run(line.form, &mut line.connection, keys, args)).await;
-        self.shared.judge(&line, reply, limit)
+        self.shared.judge(&line, reply, asked)
     }
 
     /// Sends a command with a script behind it over this connection, and returns the script's answer, within the limit of one command.
@@ -277,30 +317,45 @@ impl Link {
         args: &[&[u8]],
         limit: Duration,
     ) -> Result<Value, Fault> {
+        let asked = self.asked(limit, false);
         let reply = tokio::time::timeout(limit, script.run_behind(first, line.form, &mut line.connection, keys, args)).await;
-        self.shared.judge(&line, reply, limit)
+        self.shared.judge(&line, reply, asked)
     }
 
     /// Sends commands in one go, and returns their answers, within the limit of one command.
     /// Cancel safety: as [`Link::send`].
     pub(super) async fn send_many(&self, mut line: Line, commands: &Pipeline, limit: Duration) -> Result<Vec<Value>, Fault> {
+        let asked = self.asked(limit, false);
         let send = line.connection.send_packed_commands(commands, 0, commands.len());
         let replies = tokio::time::timeout(limit, send).await;
-        self.many(&line, replies, limit)
+        self.many(&line, replies, asked)
     }
 
     /// Runs scripts in one go over this connection, and returns their answers, within the limit of one command.
     /// Cancel safety: as [`Link::send`].
     pub(super) async fn run_many(&self, mut line: Line, runs: Vec<Run<'_>>, limit: Duration) -> Result<Vec<Value>, Fault> {
+        let asked = self.asked(limit, false);
         let replies = tokio::time::timeout(limit, script::run_many(&mut line.connection, runs)).await;
-        self.many(&line, replies, limit)
+        self.many(&line, replies, asked)
     }
 
-    fn many(&self, line: &Line, replies: Result<RedisResult<Vec<Value>>, Elapsed>, limit: Duration) -> Result<Vec<Value>, Fault> {
-        match self.shared.judge(line, replies.map(|replies| replies.map(Value::Array)), limit)? {
-            Value::Array(replies) => Ok(replies),
-            _ => Err(misread("as many answers")),
+    fn asked(&self, limit: Duration, small: bool) -> Asked {
+        Asked { at: self.now(), limit, small }
+    }
+
+    fn many(&self, line: &Line, replies: Result<RedisResult<Vec<Value>>, Elapsed>, asked: Asked) -> Result<Vec<Value>, Fault> {
+        let Value::Array(replies) = self.shared.judge(line, replies.map(|replies| replies.map(Value::Array)), asked)? else {
+            return Err(misread("as many answers"));
+        };
+        // Of as many as there are, one tells what they have in common.
+        let refused = replies.iter().find_map(|reply| match reply {
+            Value::ServerError(error) => Some(failed(&error.clone().into())),
+            _ => None,
+        });
+        if let Some(fault) = refused {
+            self.shared.tell(&fault);
         }
+        Ok(replies)
     }
 
     /// Ends the connection for good. What is under way keeps it for as long as its own limit.
@@ -328,19 +383,61 @@ impl Shared {
         state.line.clone().ok_or_else(|| Fault::Away(Arc::clone(&state.why)))
     }
 
-    fn judge(&self, line: &Line, reply: Result<RedisResult<Value>, Elapsed>, limit: Duration) -> Result<Value, Fault> {
+    fn judge(&self, line: &Line, reply: Result<RedisResult<Value>, Elapsed>, asked: Asked) -> Result<Value, Fault> {
+        let now = self.clock.now();
         match &reply {
-            Ok(Ok(_)) => line.pulse.answered(),
+            Ok(Ok(_)) => {
+                line.pulse.answered();
+                // Of what is not small, to be late says nothing.
+                match (self.is_late(asked.at, now), asked.small) {
+                    (false, _) => self.note(asked, now, true),
+                    (true, true) => self.note(asked, now, false),
+                    (true, false) => {}
+                }
+            }
             Ok(Err(error)) => self.lose(line, &bounded(&text(error))),
             Err(_) => {
-                let now = self.clock.now();
-                let silence = line.pulse.unanswered(Millis(now.0.saturating_sub(millis(limit))));
-                if silence.count >= SILENT && silence.since.until(now) >= self.command_limit {
+                self.note(asked, now, false);
+                let silence = line.pulse.unanswered(asked.at);
+                if silence.count >= SILENT && silence.since.until(now) >= self.limits.command {
                     self.lose(line, &bounded(&format!("{} commands in a row had no answer", silence.count)));
                 }
             }
         }
-        judged(reply, limit)
+        let judged = judged(reply, asked.limit);
+        if let Err(fault) = &judged {
+            self.tell(fault);
+        }
+        judged
+    }
+
+    /// Whether what was asked then and is answered now has taken longer than a read waits.
+    fn is_late(&self, asked: Millis, now: Millis) -> bool {
+        asked.until(now) > self.limits.read.saturating_add(self.clock.grain())
+    }
+
+    /// Tells the breaker.
+    fn note(&self, asked: Asked, now: Millis, well: bool) {
+        let turned = lock(&self.circuit).note(asked.at, now, well, fastrand::f64());
+        let Some(server) = &self.server else { return };
+        match turned {
+            Some(Turned::Open) => {
+                tracing::warn!(%server, "redis is silent or slow: reads and fills go without it, and one now and then tries it");
+            }
+            Some(Turned::Closed(after)) => tracing::info!(%server, ?after, "redis answers in time again"),
+            None => {}
+        }
+    }
+
+    /// Says what the server has refused, once for as long as it does.
+    fn tell(&self, fault: &Fault) {
+        let Fault::Refused(reason) = fault else { return };
+        if !self.refusals.is_news(reason, self.clock.now()) {
+            return;
+        }
+        let Some(server) = &self.server else { return };
+        let mend = class(reason).map_or("see what it says", |class| class.mend);
+        tracing::warn!(%server, %reason, mend, "redis refuses: counted and told once for as long as it goes on");
     }
 
     /// Gives up `line`, if it is still the one in use.
@@ -361,7 +458,7 @@ impl Shared {
 
 /// Keeps the connection until the link is gone.
 async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, (dial, heard): (Dial, Heard)) {
-    let mut away = false;
+    let mut away: Option<Arc<str>> = None;
     loop {
         let why = match dial.connect().await {
             Ok(Made { connection, form, run, pushes }) => {
@@ -369,13 +466,15 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
                 let Some(shared) = owner.upgrade() else { return };
                 // Before the line can be used: who has an answer of it finds its number.
                 shared.lines.fetch_add(1, Ordering::AcqRel);
+                let now = shared.clock.now();
+                lock(&shared.circuit).hint(now, now);
                 // Once closed it stays so: the abort of this task takes hold only at its next await.
                 shared.state.send_modify(|state| {
                     state.line = (!state.closed).then(|| line.clone());
                     state.too_old = None;
                 });
                 drop(shared);
-                if std::mem::take(&mut away) && heard == Heard::Yes {
+                if away.take().is_some() && heard == Heard::Yes {
                     tracing::info!(server = %dial.url, "redis is back");
                 } else {
                     tracing::debug!(server = %dial.url, "connected to redis");
@@ -392,10 +491,25 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
                 why
             }
         };
-        if !std::mem::replace(&mut away, true) && heard == Heard::Yes {
-            tracing::warn!(server = %dial.url, reason = %why, "redis is away: its commands fail at once until it is back");
+        if heard == Heard::Yes {
+            tell_away(&dial, away.as_deref(), &why);
         }
+        away = Some(why);
         retry.pause().await;
+    }
+}
+
+/// Says why the server is away: once, and again where another reason has come to light that somebody can do something about.
+fn tell_away(dial: &Dial, before: Option<&str>, reason: &str) {
+    match (before, class(reason)) {
+        (None, None) => {
+            tracing::warn!(server = %dial.url, %reason, "redis is away: its commands fail at once until it is back");
+        }
+        (before, Some(found)) if before.and_then(class) != Some(found) => {
+            let mend = found.mend;
+            tracing::warn!(server = %dial.url, %reason, mend, "redis is away: its commands fail at once until it is back");
+        }
+        _ => {}
     }
 }
 

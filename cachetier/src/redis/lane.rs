@@ -198,7 +198,8 @@ impl RedisLane {
 #[async_trait]
 impl Reader for &RedisLane {
     async fn part(&mut self, part: Range<usize>) -> Result<Vec<u8>, Fault> {
-        Ok(bytes(self.link.send(&self.place.part(&part), self.dial.settings.limits.read).await?)?.unwrap_or_default())
+        Ok(bytes(self.link.send(self.link.spare_line()?, &self.place.part(&part), self.dial.settings.limits.read).await?)?
+            .unwrap_or_default())
     }
 }
 
@@ -259,10 +260,10 @@ impl Lane for RedisLane {
     }
 
     async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
-        let line = self.link.line()?;
+        let line = self.link.spare_line()?;
         let (check, keys, args) = self.place.check(floor, line.run());
         let args = args.each_ref().map(Vec::as_slice);
-        self.place.found(self.link.run_over(line, check, &keys, &args, self.dial.settings.limits.read).await?)
+        self.place.found(self.link.run(line, check, &keys, &args, self.dial.settings.limits.read).await?)
     }
 
     async fn table(&self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {

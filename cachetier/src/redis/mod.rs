@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::error::Fault;
 use crate::l2::Limits;
 use crate::l2::lane::LaneNames;
+use crate::rule::breaker::Breaker;
 
 use self::connect::{Heard, Link};
 use self::dial::Dial;
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// For how long an answered check proves that no message was missed.
     pub(crate) max_staleness: Duration,
+    /// When it is asked no longer for what can be done without.
+    pub(crate) breaker: Breaker,
 }
 
 /// Returns the shared tier and the lane of one server, at once: the connection is made in the background, and until it stands

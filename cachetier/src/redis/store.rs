@@ -11,6 +11,7 @@ use crate::error::Fault;
 use crate::l2::many::{Answers, Claim, Fill, Lease, Seen, Standing};
 use crate::l2::walk::{Selection, Walk};
 use crate::l2::{Claimed, Filled, LeaseCall, Leased, Limits, NotReady, Store};
+use crate::rule::breaker::BreakerState;
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot, TICKET, VALUE, prefix};
 
@@ -67,14 +68,14 @@ impl RedisStore {
         }
     }
 
-    /// The connection that the key's value goes over.
+    /// The connection that the key's value goes over, if the breaker lets it.
     fn way(&self, key: &str) -> Result<(&Link, Line), Fault> {
-        if self.large.knows(key) { self.large.way(&self.link) } else { self.shared() }
+        if self.large.knows(key) { self.spare_large() } else { self.spare() }
     }
 
-    /// The connection that the values of all of these go over: one for all, so that they are one write.
+    /// As [`RedisStore::way`], for the values of all of these: one for all, so that they are one write.
     fn way_of_many<'a>(&self, mut keys: impl Iterator<Item = &'a str>) -> Result<(&Link, Line), Fault> {
-        if keys.any(|key| self.large.knows(key)) { self.large.way(&self.link) } else { self.shared() }
+        if keys.any(|key| self.large.knows(key)) { self.spare_large() } else { self.spare() }
     }
 
     /// What each of several keys holds.
@@ -109,7 +110,7 @@ impl RedisStore {
         lease: Duration,
     ) -> Result<Option<Vec<u8>>, Fault> {
         let (ticket, lease) = (prefix(TICKET, ticket), life(lease).to_string());
-        let reply = over.run_over(line, &self.probe, &[key.as_bytes()], &[&ticket, lease.as_bytes()], self.limits.read).await;
+        let reply = over.run(line, &self.probe, &[key.as_bytes()], &[&ticket, lease.as_bytes()], self.limits.read).await;
         match reply {
             Ok(reply) => self.found(key, reply),
             // It has looked first: there was nothing to read.
@@ -164,10 +165,10 @@ impl RedisStore {
         let lasts = life(life_of).to_string();
         let limit = self.limits.command;
         let reply = if value.len() <= SMALL {
-            self.link.run(&self.fill, &[key.as_bytes()], &[seen, value, lasts.as_bytes()], limit).await?
+            self.link.run(self.link.spare_line()?, &self.fill, &[key.as_bytes()], &[seen, value, lasts.as_bytes()], limit).await?
         } else {
             let (beside, put) = lay_beside(key, value);
-            let (over, line) = if value.len() < LARGE { self.shared()? } else { self.large.way(&self.link)? };
+            let (over, line) = if value.len() < LARGE { self.spare()? } else { self.spare_large()? };
             let args = [seen, lasts.as_bytes(), head(value)];
             over.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &args, limit).await?
         };
@@ -181,8 +182,27 @@ impl RedisStore {
         Ok((&self.link, self.link.line()?))
     }
 
-    async fn swap(&self, script: &Script, key: &str, args: &[&[u8]], limit: Duration) -> Result<bool, Fault> {
-        swapped(&self.link.run(script, &[key.as_bytes()], args, limit).await?)
+    /// The same, for what can be done without.
+    fn spare(&self) -> Result<(&Link, Line), Fault> {
+        Ok((&self.link, self.link.spare_line()?))
+    }
+
+    /// The connection of large values, for what can be done without.
+    fn spare_large(&self) -> Result<(&Link, Line), Fault> {
+        let way = self.large.way(&self.link)?;
+        way.0.admits()?;
+        Ok(way)
+    }
+
+    async fn swap(
+        &self,
+        (over, line): (&Link, Line),
+        script: &Script,
+        key: &str,
+        args: &[&[u8]],
+        limit: Duration,
+    ) -> Result<bool, Fault> {
+        swapped(&over.run(line, script, &[key.as_bytes()], args, limit).await?)
     }
 }
 
@@ -259,12 +279,16 @@ impl Store for RedisStore {
         self.link.lines()
     }
 
+    fn breaker(&self) -> (BreakerState, u64) {
+        self.link.breaker()
+    }
+
     async fn probe(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
         let (over, line) = self.way(key)?;
         if line.form() == Form::Older {
             return self.probe_by_script((over, line), key, ticket, lease).await;
         }
-        match over.send_over(line, &planting(key, ticket, lease), self.limits.read).await {
+        match over.send(line, &planting(key, ticket, lease), self.limits.read).await {
             Ok(reply) => self.found(key, reply),
             // A full server refuses to plant before it looks whether it would have to: what it holds can still be read.
             Err(Fault::Refused(why)) if why.starts_with("OOM") => match self.read(key).await? {
@@ -280,7 +304,7 @@ impl Store for RedisStore {
         command.write_arg(b"GET");
         command.write_arg(key.as_bytes());
         let (over, line) = self.way(key)?;
-        self.found(key, over.send_over(line, &command, self.limits.read).await?)
+        self.found(key, over.send(line, &command, self.limits.read).await?)
     }
 
     async fn stamp(&self, key: &str) -> Result<Option<Stamp>, Fault> {
@@ -288,7 +312,7 @@ impl Store for RedisStore {
         command.write_arg(b"GETRANGE");
         command.write_arg(key.as_bytes());
         command.arg(0).arg(PREFIX - 1);
-        let head = bytes(self.link.send(&command, self.limits.read).await?)?;
+        let head = bytes(self.link.send(self.link.spare_line()?, &command, self.limits.read).await?)?;
         Ok(head.and_then(|head| match Slot::of(&head) {
             Slot::Value { stamp, .. } => Some(stamp),
             _ => None,
@@ -316,32 +340,40 @@ impl Store for RedisStore {
         {
             let _ = self.run_leases(Ok(way), leases, call).await;
         }
-        let replies = self.run_leases(self.shared(), leases, call).await;
+        // One that is given back or lengthened is nobody's wait.
+        let way = if matches!(call, LeaseCall::Take(_)) { self.spare() } else { self.shared() };
+        let replies = self.run_leases(way, leases, call).await;
         each(leases.len(), replies, |reply| leased(&reply))
     }
 
     async fn renew(&self, key: &str, seen: Stamp, stamp: Stamp, header: &[u8], life_of: Duration) -> Result<Filled, Fault> {
         let lasts = life(life_of).to_string();
-        let renewed = self.swap(&self.renew, key, &[&seen.0, &stamp.0, header, lasts.as_bytes()], self.limits.command).await?;
+        let renewed =
+            self.swap(self.spare()?, &self.renew, key, &[&seen.0, &stamp.0, header, lasts.as_bytes()], self.limits.command).await?;
         Ok(if renewed { Filled::Stored } else { Filled::Refused })
     }
 
     async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault> {
         let ticket = prefix(TICKET, ticket);
-        let ours = self.swap(&self.claim, key, &[&seen.0, &ticket, life(lease).to_string().as_bytes()], self.limits.read).await?;
+        let ours = self
+            .swap(self.spare()?, &self.claim, key, &[&seen.0, &ticket, life(lease).to_string().as_bytes()], self.limits.read)
+            .await?;
         Ok(if ours { Claimed::Yes } else { Claimed::No })
     }
 
     async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault> {
         let lease = life(lease).to_string();
-        self.swap(&self.extend, key, &[&ticket.0, lease.as_bytes()], self.limits.command).await.map(|_| ())
+        self.swap(self.shared()?, &self.extend, key, &[&ticket.0, lease.as_bytes()], self.limits.command).await.map(|_| ())
     }
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
-        let shared = self.swap(&self.abandon, key, &[&ticket.0], self.limits.command).await;
+        let shared = match self.shared() {
+            Ok(way) => self.swap(way, &self.abandon, key, &[&ticket.0], self.limits.command).await,
+            Err(away) => Err(away),
+        };
         // What planted it may be under way over the other connection still: what gives it back must come behind it there.
         let Some((own, line)) = self.large.own(&self.link) else { return shared.map(|_| ()) };
-        own.run_over(line, &self.abandon, &[key.as_bytes()], &[&ticket.0], self.limits.command).await?;
+        own.run(line, &self.abandon, &[key.as_bytes()], &[&ticket.0], self.limits.command).await?;
         shared.map(|_| ())
     }
 
@@ -353,7 +385,7 @@ impl Store for RedisStore {
             command.write_arg(name.as_bytes());
         }
         let reply = match self.way_of_many(names.iter().map(String::as_str)) {
-            Ok((over, line)) => over.send_over(line, &command, self.limits.read).await,
+            Ok((over, line)) => over.send(line, &command, self.limits.read).await,
             Err(fault) => Err(fault),
         };
         let replies = match reply {
@@ -388,7 +420,7 @@ impl Store for RedisStore {
     }
 
     async fn fill_many(&self, fills: &[Fill<'_>]) -> Answers<Filled> {
-        let way = if fills.iter().all(|fill| fill.value.len() < LARGE) { self.shared() } else { self.large.way(&self.link) };
+        let way = if fills.iter().all(|fill| fill.value.len() < LARGE) { self.spare() } else { self.spare_large() };
         let run = |form, fill: &Fill<'_>| {
             let life = life(fill.life).to_string();
             let seen = match fill.seen {
@@ -420,7 +452,7 @@ impl Store for RedisStore {
             Run::new(&self.claim, form, &[claim.name.as_bytes()], &[&claim.seen.0, &ticket, lease.as_bytes()])
         };
         let claimed = |swapped| if swapped { Claimed::Yes } else { Claimed::No };
-        self.swap_many(self.shared(), claims.iter(), run, (self.limits.read, claimed)).await
+        self.swap_many(self.spare(), claims.iter(), run, (self.limits.read, claimed)).await
     }
 
     async fn extend_many(&self, tickets: &[Standing<'_>], lease: Duration) -> Answers<()> {

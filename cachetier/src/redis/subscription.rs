@@ -125,9 +125,10 @@ impl Subscription for RedisSubscription {
         }
         let (check, keys, args) = self.place.check(floor, self.run);
         let args = args.each_ref().map(Vec::as_slice);
+        let asked = self.commands.now();
         let check = check.run(self.form, &mut self.connection, &keys, &args);
         let state = self.place.found(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
-        if !self.commands.agrees(state.run) {
+        if !self.commands.agrees(state.run, asked) {
             return Err(Fault::Away("commands went to another server".into()));
         }
         Ok(state)

@@ -1,5 +1,6 @@
 //! The rules: pure code that decides and never awaits, locks, logs or reads a clock.
 
+pub(crate) mod breaker;
 pub(crate) mod glob;
 pub(crate) mod habit;
 pub(crate) mod hold;

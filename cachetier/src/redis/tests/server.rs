@@ -15,6 +15,7 @@ use ::redis::{Cmd, FromRedisValue};
 use crate::l2::lane::LaneNames;
 use crate::l2::{Limits, Store as _};
 use crate::redis::{RedisLane, RedisStore, RedisUrl, Settings, open};
+use crate::rule::breaker::Breaker;
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{TICKET, VALUE, prefix};
 
@@ -29,6 +30,8 @@ pub(super) const SETTINGS: Settings = Settings {
     connect_limit: Duration::from_secs(5),
     limits: Limits { read: Duration::from_secs(5), command: Duration::from_secs(5) },
     max_staleness: Duration::from_secs(2),
+    // What these tests are about begins where it would step in.
+    breaker: Breaker::off(),
 };
 
 /// A server process, or the place where one will be started.

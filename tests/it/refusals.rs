@@ -1,0 +1,225 @@
+//! What a server refuses, for each of its reasons: the loader answers, one line says what helps, and the right counter moves.
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use cachetier::{Delivery, Policy, Stats, TieredCache};
+use cachetier_tests::{Log, RedisServer, Reply, eventually_async};
+
+const LONG: Duration = Duration::from_secs(20);
+const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
+/// Long enough for a machine that is busy, and for a cache that is built without its server not to make the test slow.
+const LIMIT: Duration = Duration::from_secs(2);
+
+async fn cache(url: impl Into<String>) -> TieredCache {
+    let builder = TieredCache::builder("refused").redis(url).connect_limit(LIMIT / 4).command_limit(LIMIT / 2).read_limit(LIMIT);
+    builder.build().await.expect("built")
+}
+
+/// The loader answers, again and again.
+async fn loads(cache: &TieredCache) {
+    for key in 0..20_u32 {
+        let loaded = cache.get_or_compute(&format!("cold:{key}"), POLICY, async || key).await;
+        assert_eq!(loaded.expect("loaded"), key);
+    }
+    assert_eq!(cache.stats().loads, 20, "{}", cache.stats());
+}
+
+/// What was logged of it: one line with the reason and what helps, and no secret.
+#[track_caller]
+fn told_once(log: &Log, reason: &str, mend: &str) {
+    let lines = log.with(&format!("reason={reason}"));
+    assert_eq!(lines.len(), 1, "{lines:#?} of {:#?}", log.with(""));
+    assert!(lines.iter().all(|line| line.contains(mend)), "{lines:#?}");
+    assert!(log.with("hidden").is_empty(), "{:?}", log.with("hidden"));
+}
+
+/// A server that is well when the cache is built, then made to refuse with `change`.
+async fn refuses(change: &[&[&str]], reason: &str, mend: &str, counter: fn(&Stats) -> u64) {
+    let log = Log::default();
+    let _listening = log.listen();
+    let server = RedisServer::start();
+    let cache = cache(server.url()).await;
+    for words in change {
+        assert_eq!(server.command(words), Reply::Status("OK".to_owned()), "{words:?}");
+    }
+    loads(&cache).await;
+    let stats = cache.stats();
+    assert!(counter(&stats) >= 20 && stats.l2_faults >= counter(&stats), "{stats}");
+    told_once(&log, reason, mend);
+}
+
+/// A server that refuses from the first: the cache begins without it.
+async fn is_away(url: &str, reason: &str, mend: &str) {
+    let log = Log::default();
+    let _listening = log.listen();
+    let cache = cache(url).await;
+    loads(&cache).await;
+    let stats = cache.stats();
+    assert!(stats.l2_away + stats.l2_refused > 0, "{stats}");
+    assert_eq!(cache.invalidate("k").await, Ok(Delivery::Pending));
+    told_once(&log, reason, mend);
+    let required = TieredCache::builder("refused").redis(url).connect_limit(LIMIT / 10).command_limit(LIMIT / 10).require_redis();
+    let error = required.build().await.expect_err("it is required");
+    assert!(error.field() == "redis" && !error.to_string().contains("hidden"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_server() {
+    refuses(&[&["CONFIG", "SET", "maxmemory", "1"]], "OOM", "more memory", |stats| stats.l2_full).await;
+}
+
+#[tokio::test]
+async fn a_replica_of_nobody() {
+    refuses(&[&["REPLICAOF", "127.0.0.1", "1"]], "READONLY", "name the primary's address", |stats| stats.l2_refused).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_has_lost_its_primary_and_says_nothing_without() {
+    let log = Log::default();
+    let _listening = log.listen();
+    let server = RedisServer::start();
+    let cache = cache(server.url()).await;
+    server.command(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    // What only reads: a write is refused for being one.
+    for key in 0..20 {
+        assert_eq!(cache.get::<u32>(&format!("cold:{key}")).await, None);
+    }
+    assert!(cache.stats().l2_refused >= 20, "{}", cache.stats());
+    told_once(&log, "MASTERDOWN", "name the primary's address");
+}
+
+#[tokio::test]
+async fn a_primary_without_the_replicas_that_it_wants() {
+    let change: &[&[&str]] = &[&["CONFIG", "SET", "min-replicas-to-write", "1"]];
+    refuses(change, "NOREPLICAS", "min-replicas-to-write", |stats| stats.l2_refused).await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not() {
+    let change: &[&[&str]] = &[&["ACL", "SETUSER", "default", "resetkeys", "~other:*"]];
+    refuses(change, "NOPERM", "docs/redis.md", |stats| stats.l2_refused).await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_forgotten_its_scripts_is_told_them_again() {
+    let log = Log::default();
+    let _listening = log.listen();
+    let server = RedisServer::start();
+    let cache = cache(server.url()).await;
+    for key in 0..3_u32 {
+        server.command(&["SCRIPT", "FLUSH"]);
+        assert_eq!(cache.get_or_compute(&format!("cold:{key}"), POLICY, async || key).await.expect("loaded"), key);
+        assert!(matches!(cache.invalidate("other").await, Ok(Delivery::Applied(_))));
+    }
+    assert_eq!((cache.stats().l2_faults, cache.stats().fills), (0, 3), "{}", cache.stats());
+    assert!(log.with("").is_empty(), "{:?}", log.with(""));
+}
+
+#[tokio::test]
+async fn a_key_of_another_type() {
+    let log = Log::default();
+    let _listening = log.listen();
+    let server = RedisServer::start();
+    let cache = cache(server.url()).await;
+    for key in 0..20 {
+        server.command(&["LPUSH", &format!("ct:refused:v:cold:{key}"), "x"]);
+    }
+    loads(&cache).await;
+    assert_eq!(cache.stats().l2_foreign, 20, "{}", cache.stats());
+    assert_eq!(server.command(&["LLEN", "ct:refused:v:cold:0"]), Reply::Int(1), "left alone");
+    assert_eq!(log.with("left alone").len(), 1, "{:?}", log.with(""));
+}
+
+#[tokio::test]
+async fn a_server_busy_with_a_script() {
+    let server = RedisServer::builder().config("busy-reply-threshold", "1").start();
+    let log = Log::default();
+    let _listening = log.listen();
+    let cache = cache(server.url()).await;
+    let mut endless = server.client();
+    // It ends by itself, should nobody end it.
+    endless.send(&["EVAL", "local t = redis.call('TIME')[1] while redis.call('TIME')[1] - t < 10 do end", "0"]).expect("sent");
+    eventually_async(LONG, "it is busy", async || matches!(server.command(&["GET", "x"]), Reply::Error(_))).await;
+    loads(&cache).await;
+    assert!(cache.stats().l2_refused >= 20, "{}", cache.stats());
+    told_once(&log, "BUSY", "SCRIPT KILL");
+    assert_eq!(server.command(&["SCRIPT", "KILL"]), Reply::Status("OK".to_owned()));
+}
+
+#[tokio::test]
+async fn a_server_that_loads_its_data() {
+    // A key takes it a millisecond.
+    let mut server =
+        RedisServer::builder().config("key-load-delay", "1000").config("loading-process-events-interval-bytes", "1024").start();
+    for key in 0..6_000 {
+        server.command(&["SET", &format!("other:{key}"), "x"]);
+    }
+    server.save();
+    let url = server.url();
+    // Returns once the server has loaded.
+    let restarting = std::thread::spawn(move || {
+        server.restart_from_saved();
+        server
+    });
+    is_away(&url, "LOADING", "will answer when it has").await;
+    drop(restarting.join().expect("restarted"));
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_that_serves_nothing() {
+    let server = RedisServer::builder().tcp().config("cluster-enabled", "yes").start();
+    let log = Log::default();
+    let _listening = log.listen();
+    let cache = cache(server.url()).await;
+    loads(&cache).await;
+    // Nothing can be proven, so the keys are not even asked for.
+    assert!(cache.stats().l2_refused > 0, "{}", cache.stats());
+    told_once(&log, "CLUSTERDOWN", "CLUSTER INFO");
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_password() {
+    let server = RedisServer::start();
+    server.command(&["CONFIG", "SET", "requirepass", "other"]);
+    is_away(&server.url(), "NOAUTH", "write user and password into the address").await;
+}
+
+#[tokio::test]
+async fn a_server_that_wants_another_password() {
+    let server = RedisServer::start();
+    server.command(&["CONFIG", "SET", "requirepass", "other"]);
+    is_away(&format!("{}?pass=hidden", server.url()), "WRONGPASS", "mend the address").await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_redis() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    // Ends with its runtime's process at the latest; it serves a bounded number of connections.
+    std::thread::spawn(move || {
+        for connection in listener.incoming().take(1_000) {
+            let Ok(mut connection) = connection else { return };
+            let _ = connection.set_read_timeout(Some(LIMIT));
+            let _ = connection.read(&mut [0; 1_024]);
+            let _ = connection.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        }
+    });
+    is_away(&format!("redis://user:hidden@127.0.0.1:{port}"), "what the server sent is no Redis reply", "something else answers")
+        .await;
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let log = Log::default();
+    let _listening = log.listen();
+    let cache = cache("redis://user:hidden@127.0.0.1:1").await;
+    loads(&cache).await;
+    assert!(cache.stats().l2_away > 0, "{}", cache.stats());
+    assert_eq!(log.with("redis is away").len(), 1, "{:#?}", log.with(""));
+    assert!(log.with("hidden").is_empty());
+}
