@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bulkhead::Bulkhead;
 use crate::error::ConfigError;
 use crate::rule::breaker::Breaker;
 use crate::rule::policy::{OnUnreachable, Policy};
@@ -93,6 +94,8 @@ pub(crate) struct Config {
     /// Whether a cache without its shared tier is not built.
     pub(crate) require_shared: bool,
     pub(crate) load_limit: Duration,
+    /// How many loads run at once.
+    pub(crate) bulkhead: Option<Bulkhead>,
     /// How long a ticket lives.
     pub(crate) lease: Duration,
     /// How long a read waits for another instance's load.
@@ -143,6 +146,7 @@ impl Config {
             breaker: Breaker::new(),
             require_shared: false,
             load_limit: Duration::from_secs(10),
+            bulkhead: None,
             lease: Duration::from_secs(3),
             wait_budget: Duration::from_secs(10),
             guard_limit: Duration::from_secs(30),

@@ -320,6 +320,13 @@ pub enum LoadError<E> {
     TimedOut(std::time::Duration),
     /// The call came to [its deadline](crate::CallOptions::deadline), whatever it was waiting for.
     Deadline(std::time::Duration),
+    /// The loader did not run: as many loads ran as [may](crate::Bulkhead), and there was no place within the load limit, or none in the queue.
+    Overloaded {
+        /// How many loads ran.
+        running: usize,
+        /// How many calls waited.
+        waiting: usize,
+    },
     /// The loader of this key asked the cache for the same key: it would wait for itself.
     Recursive(Arc<str>),
     /// Nobody can prove that this instance has missed no invalidation, and its policy would rather fail:
@@ -334,6 +341,7 @@ impl<E> Clone for LoadError<E> {
             Self::Panicked(message) => Self::Panicked(Arc::clone(message)),
             Self::TimedOut(limit) => Self::TimedOut(*limit),
             Self::Deadline(limit) => Self::Deadline(*limit),
+            Self::Overloaded { running, waiting } => Self::Overloaded { running: *running, waiting: *waiting },
             Self::Recursive(key) => Self::Recursive(Arc::clone(key)),
             Self::Unproven => Self::Unproven,
         }
@@ -401,6 +409,7 @@ impl<E> LoadError<E> {
             Self::Panicked(message) => LoadError::Panicked(message),
             Self::TimedOut(limit) => LoadError::TimedOut(limit),
             Self::Deadline(limit) => LoadError::Deadline(limit),
+            Self::Overloaded { running, waiting } => LoadError::Overloaded { running, waiting },
             Self::Recursive(key) => LoadError::Recursive(key),
             Self::Unproven => LoadError::Unproven,
         }
@@ -423,6 +432,21 @@ impl<E> LoadError<E> {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOut(_) | Self::Deadline(_))
+    }
+
+    /// Whether the loader did not run because too many others did: the caller may be told to try again a little later.
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// # use cachetier::LoadError;
+    /// fn status(error: &LoadError<Infallible>) -> u16 {
+    ///     if error.is_overloaded() { 503 } else { 500 }
+    /// }
+    /// assert_eq!(status(&LoadError::Overloaded { running: 50, waiting: 1_000 }), 503);
+    /// ```
+    #[must_use]
+    pub fn is_overloaded(&self) -> bool {
+        matches!(self, Self::Overloaded { .. })
     }
 
     /// Whether the loader panicked.
@@ -475,6 +499,7 @@ impl<E: std::fmt::Display> std::fmt::Display for LoadError<E> {
             Self::Panicked(message) => write!(f, "the loader panicked: {message}"),
             Self::TimedOut(limit) => write!(f, "the loader took longer than {limit:?}"),
             Self::Deadline(limit) => write!(f, "there was no answer within {limit:?}"),
+            Self::Overloaded { running, waiting } => write!(f, "too many loads: {running} run and {waiting} calls wait for theirs"),
             Self::Recursive(key) => write!(f, "the loader of {key:?} asked for {key:?} itself; load it without the cache there"),
             Self::Unproven => write!(f, "it cannot be proven that no invalidation was missed: the shared tier does not answer"),
         }

@@ -127,6 +127,7 @@
 //! | the value knows how long it lives, its tags, or whether it is worth storing | [`Policy::ttl_with`], [`Policy::tags_with`], [`Policy::cache_if`]; a type of one's own: [`Rules`] |
 //! | the loader knows that; or can ask whether what was there is still current | [`get_or_load_with`](TieredCache::get_or_load_with), [`Policy::stale_for`] |
 //! | the source may be away: better an old answer than none | [`Policy::stale_if_error`] |
+//! | the source must not be asked by too many at once | [`Bulkhead`] |
 //! | what is there may have changed, or is gone | [`expire`](TieredCache::expire), [`invalidate`](TieredCache::invalidate) |
 //! | one call is to skip a tier, load in any case, or end at a deadline; or to say where its answer came from | [`with`](TieredCache::with) |
 //! | the value cannot be written | [`local`](TieredCache::local) |
@@ -235,6 +236,7 @@
 mod all;
 #[doc(hidden)]
 pub mod attribute;
+mod bulkhead;
 mod cache;
 mod clock;
 mod coherence;
@@ -268,6 +270,7 @@ mod unhashed;
 mod view;
 mod wire;
 
+pub use bulkhead::Bulkhead;
 pub use cache::{
     AtWork, ByValue, CacheBuilder, CallOptions, CopyHere, Delivery, EntryFacts, InSharedTier, Inspection, LoadContext, Loaded,
     Local, Origin, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Rules, Served, Stale, StaleValue, Tagged, Tags,

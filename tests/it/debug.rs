@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use cachetier::testing::{Counted, Group, Loads as _, Source};
 use cachetier::{
-    AtWork, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, Delivery, Eviction, InProcess, Invalidator,
-    KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress, Rules,
-    SharedError, Stale, Terms, TieredCache, Tiers, Token, TokenError, WaitError,
+    AtWork, Breaker, Bulkhead, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, Delivery, Eviction, InProcess,
+    Invalidator, KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeError,
+    PurgeProgress, Rules, SharedError, Stale, Terms, TieredCache, Tiers, Token, TokenError, WaitError,
 };
 
 /// Every public item: what can be shown is read from it.
@@ -138,6 +138,9 @@ async fn handles(shown: &mut Shown) {
     shown.debug("Saved", &tier.save());
     shown.debug("TieredCache", &cache);
     shown.both("Stats", &cache.stats());
+    shown.both("BreakerState", &cache.stats().breaker);
+    shown.debug("Bulkhead", &Bulkhead::new(1).unwrap());
+    shown.debug("Breaker", &Breaker::new());
     shown.both("Lag", &Lag::Proven(Duration::from_millis(340)));
 
     let limit = Duration::from_millis(10);

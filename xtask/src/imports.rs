@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cache",
         &[
             "all",
+            "bulkhead",
             "coherence",
             "flight",
             "lease",
@@ -56,7 +57,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("view", &["progress", "proofs", "wire", "rule", "key", "clock", "sync"]),
     ("progress", &["rule"]),
     ("proofs", &["clock"]),
-    ("config", &["wire", "rule", "error"]),
+    ("config", &["bulkhead", "wire", "rule", "error"]),
+    ("bulkhead", &["error", "sync"]),
     ("wire", &["rule", "key", "error"]),
     ("rule", &["key", "clock", "error"]),
     ("observe", &["rule"]),

@@ -181,6 +181,11 @@ impl<S: Sharing<E>, E> Telling<E, E> for AsItsOwn<S> {
         None
     }
 
+    /// It has nothing to say that with.
+    fn overloaded(&self, _: usize, _: usize) -> Option<E> {
+        None
+    }
+
     fn failed(&self, failed: Failed<E>, end: impl FnOnce(Option<Failure>)) -> E {
         match failed {
             Failed::Loader(error) => self.0.share(error, |shared| end(shared.map(Failure::Loader))),
@@ -194,7 +199,8 @@ impl<S: Sharing<E>, E> Telling<E, E> for AsItsOwn<S> {
     fn heard(&self, failure: &Failure) -> Heard<E> {
         match failure {
             Failure::Loader(error) => self.0.shared(error).map_or(Heard::Again, Heard::Told),
-            Failure::Panicked(_) => Heard::Again,
+            // Of many it waits for a place itself, for as long as that takes.
+            Failure::Panicked(_) | Failure::Overloaded(..) => Heard::Again,
             Failure::TimedOut(_) => Heard::Alone,
         }
     }

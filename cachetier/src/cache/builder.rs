@@ -14,6 +14,7 @@ use super::behind::Behind;
 use super::over::{Over, begin_without};
 use super::sweep::sweep;
 use super::{Shared, TieredCache};
+use crate::bulkhead::Bulkhead;
 use crate::clock::{Clock, Millis};
 use crate::coherence::courier::carry;
 use crate::coherence::follower::{Pace, follow};
@@ -347,6 +348,20 @@ impl CacheBuilder {
         self
     }
 
+    /// How many loads run at once, and how many wait. Defaults to as many as come.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), cachetier::ConfigError> {
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").bulkhead(Bulkhead::new(50)?.queue(1_000));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn bulkhead(mut self, bulkhead: Bulkhead) -> Self {
+        self.config.bulkhead = Some(bulkhead);
+        self
+    }
+
     /// How long the right to load a key lives: what others wait when an instance dies in the middle of a load. Defaults to 3 s.
     ///
     /// ```
@@ -501,6 +516,7 @@ impl CacheBuilder {
         let stamps = Stamps::new(RandomState::new().build_hasher().finish());
         let closed = AtomicBool::new(false);
         Ok(TieredCache {
+            group: None,
             shared: Arc::new(Shared {
                 config,
                 instance,

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use super::answer::Answer;
 use super::ask::{Asked, Flight, Keep};
 use super::call::{CallOptions, Tiers};
-use super::load::{Beside, Limits, LoadId, Lost, Running, is_running, run};
+use super::load::{Beside, For, Limits, LoadId, Lost, Running, is_running, run};
+use super::places::{Refused, lend, regain};
 use super::rules::Rules;
 use super::served::{Answered, Origin};
 use super::spare::Spare;
@@ -100,6 +101,25 @@ impl TieredCache {
 
     /// The way of a read from a miss in L1 on, with failures told as `telling` says.
     pub(super) async fn fetch_as<A, E, T, F, Fut>(
+        &self,
+        telling: impl Telling<E, T>,
+        options: CallOptions,
+        key: Key<'_>,
+        rules: impl Rules<A::Value>,
+        load: F,
+    ) -> Result<Answered<A>, T>
+    where
+        A: Answer,
+        F: FnOnce(Option<Arc<Entry>>) -> Fut,
+        Fut: Future<Output = Result<A, E>>,
+    {
+        let lent = lend();
+        let answer = self.fetch_here(telling, options, key, rules, load).await?;
+        regain(lent).await;
+        Ok(answer)
+    }
+
+    async fn fetch_here<A, E, T, F, Fut>(
         &self,
         telling: impl Telling<E, T>,
         options: CallOptions,
@@ -352,41 +372,24 @@ impl TieredCache {
         Fut: Future<Output = Result<L, E>>,
     {
         let counters = &self.instance().counters;
-        counters.loads.one();
-        self.note_load(key, Loading::Begun);
         let config = &self.shared.config;
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
         let mut watch = Watch { cache: self, key, telling, flight, spare, of: PhantomData };
-        let loaded = run(Running::One(self.load_id(key)), limits, &mut watch, load).await;
-        let (flight, spare) = (watch.flight, watch.spare);
+        let overloaded = |running, waiting| telling.overloaded(running, waiting);
+        // In a statement of its own, as where it is looked for: what is told may not go from thread to thread.
+        let places = match self.places(&limits, overloaded, || Beside::<T>::beat(&watch)).await {
+            Ok(places) => places,
+            Err(refused) => return Err(watch.lost(Lost::Refused(refused))),
+        };
+        counters.loads.one();
+        self.note_load(key, Loading::Begun);
+        let running = Running { keys: For::One(self.load_id(key)), places };
+        let loaded = run(running, limits, &mut watch, load).await;
         self.note_load(key, if loaded.is_ok() { Loading::Ended } else { Loading::Failed });
-        let lost = match loaded {
-            Ok(answer) => return Ok((answer, flight)),
-            Err(lost) => lost,
-        };
-        match &lost {
-            Lost::Failed(Failed::Loader(_)) => counters.load_errors.one(),
-            Lost::Failed(Failed::Panicked(_)) => counters.load_panics.one(),
-            // Counted when it was stopped.
-            Lost::Stopped(_) => {}
+        match loaded {
+            Ok(answer) => Ok((answer, watch.flight)),
+            Err(lost) => Err(watch.lost(lost)),
         }
-        let flight = match (flight, spare) {
-            (Some(flight), Some(spare)) => match self.stand_in(key, flight, &spare) {
-                Ok(entry) => match A::of(&entry) {
-                    Some(answer) => return Err(Missed::StoodIn(Answered::new(answer, spare.origin, entry))),
-                    None => None,
-                },
-                Err(flight) => Some(flight),
-            },
-            (flight, _) => flight,
-        };
-        Err(Missed::Told(match lost {
-            Lost::Stopped(told) => {
-                self.fail(flight, Some(Failure::TimedOut(config.load_limit)));
-                told
-            }
-            Lost::Failed(failed) => telling.failed(failed, |failure| self.fail(flight, failure)),
-        }))
     }
 
     /// Ends a flight without a value, if there still is one: with a failure for those who wait, or by leaving it to the first of them.
@@ -480,6 +483,45 @@ struct Watch<'a, E, W> {
     flight: Option<Flight>,
     spare: Option<Spare>,
     of: PhantomData<fn() -> E>,
+}
+
+impl<E, W> Watch<'_, E, W> {
+    /// What follows a load that has brought nothing.
+    fn lost<A: Answer, T>(self, lost: Lost<E, T>) -> Missed<A, T>
+    where
+        W: Telling<E, T>,
+    {
+        let Self { cache, key, telling, flight, spare, .. } = self;
+        let counters = &cache.instance().counters;
+        match &lost {
+            Lost::Failed(Failed::Loader(_)) => counters.load_errors.one(),
+            Lost::Failed(Failed::Panicked(_)) => counters.load_panics.one(),
+            Lost::Refused(_) => counters.loads_refused.one(),
+            // Counted when it was stopped.
+            Lost::Stopped(_) => {}
+        }
+        let flight = match (flight, spare) {
+            (Some(flight), Some(spare)) => match cache.stand_in(key, flight, &spare) {
+                Ok(entry) => match A::of(&entry) {
+                    Some(answer) => return Missed::StoodIn(Answered::new(answer, spare.origin, entry)),
+                    None => None,
+                },
+                Err(flight) => Some(flight),
+            },
+            (flight, _) => flight,
+        };
+        Missed::Told(match lost {
+            Lost::Stopped(told) => {
+                cache.fail(flight, Some(Failure::TimedOut(cache.shared.config.load_limit)));
+                told
+            }
+            Lost::Failed(failed) => telling.failed(failed, |failure| cache.fail(flight, failure)),
+            Lost::Refused(Refused { told, running, waiting }) => {
+                cache.fail(flight, Some(Failure::Overloaded(running, waiting)));
+                told
+            }
+        })
+    }
 }
 
 impl<E, T, W: Telling<E, T>> Beside<T> for Watch<'_, E, W> {

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::places::Refused;
 use super::telling::Failed;
+use crate::bulkhead::Places;
 use crate::key::KeyHash;
 use crate::unhashed::BuildUnhashed;
 
@@ -25,19 +27,26 @@ pub(super) struct LoadId {
 
 /// The keys that a load is for.
 #[derive(Clone, Debug)]
-pub(super) enum Running {
+pub(super) enum For {
     One(LoadId),
     /// Those of one cache.
     Many(usize, Arc<HashSet<KeyHash, BuildUnhashed>>),
 }
 
-impl Running {
-    fn is_of(&self, id: LoadId) -> bool {
+impl For {
+    fn is(&self, id: LoadId) -> bool {
         match self {
             Self::One(one) => *one == id,
             Self::Many(cache, keys) => *cache == id.cache && keys.contains(&id.key),
         }
     }
+}
+
+/// A load: what it is for, and the places that it has among those that run at once.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    pub(super) keys: For,
+    pub(super) places: Option<Arc<Places>>,
 }
 
 thread_local! {
@@ -47,7 +56,12 @@ thread_local! {
 
 /// Whether the caller is inside of this very load: it would wait for itself.
 pub(super) fn is_running(id: LoadId) -> bool {
-    RUNNING.with_borrow(|running| running.iter().any(|load| load.is_of(id)))
+    RUNNING.with_borrow(|running| running.iter().any(|load| load.keys.is(id)))
+}
+
+/// The places of the load that the caller is inside of.
+pub(super) fn places() -> Option<Arc<Places>> {
+    RUNNING.with_borrow(|running| running.iter().rev().find_map(|load| load.places.clone()))
 }
 
 /// What goes on beside a load. `T` is what the caller is told if it is stopped.
@@ -70,6 +84,8 @@ pub(super) enum Lost<E, T> {
     Failed(Failed<E>),
     /// At its limit, for which its caller is told this.
     Stopped(T),
+    /// It was not begun.
+    Refused(Refused<T>),
 }
 
 /// Runs the loader to its end, or to the limit if it is to stop there.

@@ -19,6 +19,7 @@ mod loaded;
 mod local;
 mod look_up;
 mod over;
+mod places;
 mod purge;
 mod put;
 mod read;
@@ -63,6 +64,7 @@ pub(crate) use crate::flight::outcome::Failure;
 pub(crate) use crate::l1::Entry;
 
 use self::behind::Behind;
+use crate::bulkhead::Bulkhead;
 use crate::clock::Millis;
 use crate::coherence::courier::delivered;
 use crate::coherence::instance::Instance;
@@ -104,6 +106,8 @@ use crate::tasks::{Background, Tasks};
 #[derive(Clone)]
 pub struct TieredCache {
     shared: Arc<Shared>,
+    /// What bounds the loads of calls of this handle beside what bounds those of the cache.
+    group: Option<Bulkhead>,
 }
 
 /// What all clones of a handle share.

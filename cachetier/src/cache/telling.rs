@@ -41,6 +41,9 @@ pub(crate) trait Telling<E, T> {
     /// either case.
     fn stopped(&self, limit: Duration) -> Option<T>;
 
+    /// What a caller is told whose loader does not run because so many do, and so many wait; `None` lets it wait for as long as it takes.
+    fn overloaded(&self, running: usize, waiting: usize) -> Option<T>;
+
     /// Ends the flight of a loader that failed, by `end`, and returns what its caller is told. `end` is called once at most: with what
     /// those who wait are told, or with `None`, which leaves the flight to the first of them; so does not calling it.
     fn failed(&self, failed: Failed<E>, end: impl FnOnce(Option<Failure>)) -> T;
@@ -63,6 +66,10 @@ impl<E: Send + Sync + 'static> Telling<E, LoadError<E>> for AsLoadError {
 
     fn stopped(&self, limit: Duration) -> Option<LoadError<E>> {
         Some(LoadError::TimedOut(limit))
+    }
+
+    fn overloaded(&self, running: usize, waiting: usize) -> Option<LoadError<E>> {
+        Some(LoadError::Overloaded { running, waiting })
     }
 
     fn failed(&self, failed: Failed<E>, end: impl FnOnce(Option<Failure>)) -> LoadError<E> {

@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     Loader(Arc<dyn Any + Send + Sync>),
     Panicked(Arc<str>),
     TimedOut(Duration),
+    /// It did not run: so many did, and so many waited.
+    Overloaded(usize, usize),
 }
 
 impl Failure {
@@ -36,6 +38,7 @@ impl Failure {
             Self::Loader(error) => LoadError::Loader(Arc::downcast(Arc::clone(error)).ok()?),
             Self::Panicked(message) => LoadError::Panicked(Arc::clone(message)),
             Self::TimedOut(limit) => LoadError::TimedOut(*limit),
+            Self::Overloaded(running, waiting) => LoadError::Overloaded { running: *running, waiting: *waiting },
         })
     }
 }

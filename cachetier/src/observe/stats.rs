@@ -138,6 +138,10 @@ stats! {
     /// Failures of a `#[cached]` function that those who waited could not share: panics, errors without `Clone` and without a shared form,
     /// and errors with `share_error = none`. One of those who waited loads next.
     failures_unshared: Counter, "failures not shared";
+    /// Loads that waited for a place among those that run at once.
+    loads_queued: Counter, "loads queued";
+    /// Those that got none.
+    loads_refused: Counter, "loads refused";
     /// Calls from within the load of their own key.
     recursions: Counter, "recursive calls";
     /// Callers that missed and got the outcome of another's load: they waited for it, or it had landed since they looked.

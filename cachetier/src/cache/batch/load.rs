@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::super::answer::{Answer as _, Maybe};
 use super::super::call::CallOptions;
 use super::super::fill::{Filling, Ready};
-use super::super::load::{Beside, Limits, Lost, Running, run};
-use super::super::telling::{AsLoadError, Failed, Telling as _};
+use super::super::load::{Beside, For, Limits, Lost, Running, run};
+use super::super::places::Refused;
+use super::super::telling::{AsLoadError, Failed, Telling};
 use super::super::terms::Terms;
 use super::super::{Rules, TieredCache, Value};
 use super::fetch::{Open, ToLoad};
@@ -61,24 +62,16 @@ impl TieredCache {
         wanted.sort_unstable_by_key(|asked| asked.place);
 
         let counters = &self.instance().counters;
-        counters.loads.one();
-        counters.batched.add(u64::try_from(wanted.len()).unwrap_or_default());
-        if !alone.is_empty() {
-            counters.loads_alone.one();
-        }
         let config = &self.shared.config;
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
         // Those as well that wait for another instance: asked for by the loader they would wait for this very call.
         let led = open.led.iter().map(|led| led.asked.key.hash);
         let running: HashSet<_, BuildUnhashed> = wanted.iter().map(|asked| asked.key.hash).chain(led).collect();
-        let running = Running::Many(Arc::as_ptr(&self.shared).addr(), Arc::new(running));
+        let keys = For::Many(Arc::as_ptr(&self.shared).addr(), Arc::new(running));
         let asked = self.now();
         let mut watch = Watch { cache: self, to_load };
         let names = wanted.iter().map(|asked| asked.key.text.to_owned()).collect();
         let empty: Brought<V> = wanted.iter().map(|asked| (asked.key.hash, None)).collect();
-        for asked in &wanted {
-            self.note_load(asked.key, Loading::Begun);
-        }
         // What it returns is taken apart within the guarded load: to iterate over it may run the caller's code, too, and so do the rules.
         let with_terms = |(key, value)| {
             let answer = Maybe(value);
@@ -88,18 +81,30 @@ impl TieredCache {
         let load = async || {
             load(names).await.map(|loaded| self.sorted(loaded, empty).into_iter().map(with_terms).collect::<Ruled<'_, V>>())
         };
-        let loaded = run(running, limits, &mut watch, load).await;
+        let overloaded = |running, waiting| Telling::<E, _>::overloaded(&AsLoadError, running, waiting);
+        let loaded = match self.places(&limits, overloaded, || Beside::<LoadError<E>>::beat(&watch)).await {
+            Ok(places) => {
+                counters.loads.one();
+                counters.batched.add(u64::try_from(wanted.len()).unwrap_or_default());
+                if !alone.is_empty() {
+                    counters.loads_alone.one();
+                }
+                let note = |loading| wanted.iter().for_each(|asked| self.note_load(asked.key, loading));
+                note(Loading::Begun);
+                let loaded = run(Running { keys, places }, limits, &mut watch, load).await;
+                note(if loaded.is_ok() { Loading::Ended } else { Loading::Failed });
+                loaded
+            }
+            Err(refused) => Err(Lost::Refused(refused)),
+        };
         let to_load = watch.to_load;
-        let came = if loaded.is_ok() { Loading::Ended } else { Loading::Failed };
-        for asked in &wanted {
-            self.note_load(asked.key, came);
-        }
         let mut brought = match loaded {
             Ok(brought) => brought,
             Err(lost) => {
-                match lost {
+                match &lost {
                     Lost::Failed(Failed::Loader(_)) => counters.load_errors.one(),
                     Lost::Failed(Failed::Panicked(_)) => counters.load_panics.one(),
+                    Lost::Refused(_) => counters.loads_refused.one(),
                     // Counted when it was stopped.
                     Lost::Stopped(_) => {}
                 }
@@ -110,6 +115,10 @@ impl TieredCache {
                 return Err(match lost {
                     Lost::Stopped(told) => {
                         fail_many(to_load, &Failure::TimedOut(config.load_limit));
+                        told
+                    }
+                    Lost::Refused(Refused { told, running, waiting }) => {
+                        fail_many(to_load, &Failure::Overloaded(running, waiting));
                         told
                     }
                     Lost::Failed(failed) => AsLoadError.failed(failed, |failure| {
