@@ -90,6 +90,7 @@ async fn what_a_server_refuses_does_not_open_it() {
     let stats = cache.stats();
     assert_eq!((stats.breaker_opened, stats.breaker), (0, BreakerState::Closed), "{stats}");
     assert!(stats.l2_full >= 50, "{stats}");
+    assert!(matches!(cache.invalidate("cold:1").await, Ok(Delivery::Applied(_))), "what must be told is told on a full server");
 }
 
 #[tokio::test]

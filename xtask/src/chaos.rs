@@ -10,8 +10,15 @@ use crate::{faketime, redis};
 const SHORT: [[&str; 6]; 2] =
     [["--seconds", "20", "--seed", "1", "--scenario", "everything"], ["--seconds", "10", "--seed", "1", "--scenario", "trust"]];
 
-/// Runs it with these arguments, which are its own.
+/// An outage of each kind, a soak, and the worst misses.
+const SHORT_LOAD: [&[&str]; 3] = [&["outage", "--seconds", "5"], &["soak", "--seconds", "30"], &["misses"]];
+
+/// Runs it with these arguments, which are its own. An outage is measured, not checked: another program does that.
 pub(crate) fn chaos(arguments: &[&str]) -> Outcome {
+    if let Some(at) = arguments.windows(2).position(|pair| pair == ["--scenario", "outage"]) {
+        let rest = arguments.iter().take(at).chain(arguments.iter().skip(at + 2)).copied();
+        return load(&std::iter::once("outage").chain(rest).collect::<Vec<_>>());
+    }
     let server = redis::server()?;
     let mut command = cargo();
     command.args(["run", "--quiet", "-p", "cachetier-chaos", "--bin", "chaos", "--"]).args(arguments);
@@ -24,6 +31,21 @@ pub(crate) fn short() -> Outcome {
     let server = redis::server()?;
     let program = Programs::build()?.path("bin", "chaos")?;
     SHORT.iter().try_for_each(|arguments| run(Command::new(&program).args(arguments).env(redis::VARIABLE, &server)))
+}
+
+/// Runs what measures under load, as fast as it can be built.
+pub(crate) fn load(arguments: &[&str]) -> Outcome {
+    let server = redis::server()?;
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--release", "-p", "cachetier-load", "--bin", "load", "--"]).args(arguments);
+    run(command.env(redis::VARIABLE, &server))
+}
+
+/// What that finds in a short while, out of what the other checks have built.
+pub(crate) fn short_load() -> Outcome {
+    let server = redis::server()?;
+    let program = Programs::build()?.path("bin", "load")?;
+    SHORT_LOAD.iter().try_for_each(|arguments| run(Command::new(&program).args(*arguments).env(redis::VARIABLE, &server)))
 }
 
 /// Without it the server's clock is not stepped.

@@ -44,6 +44,7 @@ const STEPS: &[Step] = &[
     ("default-features", || test::default_features().into()),
     ("older-redis", || test::older_redis().into()),
     ("chaos", || chaos::short().into()),
+    ("load", || chaos::short_load().into()),
     ("features", || package::features().into()),
     ("benches", || package::benches().into()),
     ("package", || package::package().into()),

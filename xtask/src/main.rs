@@ -44,7 +44,10 @@ cargo xtask COMMAND
   chaos --seconds N --seed S [--scenario NAME] [--one-process]
                           instances as processes over a server and a network that fail, and a checker of what they saw;
                           --seeds A..B runs one after the other, a line each, and sums them up;
-                          scenarios: calm, restarts, network, pubsub, memory, pauses, trust, everything; see docs/chaos.md
+                          scenarios: calm, restarts, network, pubsub, memory, pauses, trust, everything; see docs/chaos.md;
+                          and outage, which is measured: [--seconds N] for each phase
+  load soak [--seconds N] | misses
+                          a server killed every ten seconds, and what the process holds; what is added to a miss at worst
   cut SECONDS             an instance that is cut off for so long while others invalidate, and what it keeps
   shuttle [ITERATIONS]    tries so many interleavings of the flight registry for each of its tests, others each time;
                           `test` and `ci` try a few, always the same
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         ["fuzz", seconds, target] => fuzz::fuzz(seconds, Some(target)),
         ["cut", seconds] => cut::cut(seconds),
         ["chaos", rest @ ..] => chaos::chaos(rest),
+        ["load", rest @ ..] => chaos::load(rest),
         ["shuttle"] => shuttle::shuttle(None),
         ["shuttle", iterations] => shuttle::shuttle(Some(iterations)),
         ["help" | "--help" | "-h"] => {

@@ -281,7 +281,8 @@ impl TieredCache {
             counters.ticket_waits.one();
         }
         counters.ticket_polls.one();
-        let jittered = patience.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let left = self.shared.config.wait_budget.saturating_sub(patience.waited);
+        let jittered = patience.pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
         sleep(jittered).await;
         patience.waited = patience.waited.saturating_add(jittered);
         patience.pause = patience.pause.saturating_mul(2).min(POLL.1);

@@ -104,7 +104,10 @@ impl TieredCache {
                     batch.look_at_l1(self);
                 }
             } else if !open.led.is_empty() {
-                let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+                let budget = self.shared.config.wait_budget;
+                // Who has the least of it left comes to its end in time.
+                let left = open.led.iter().map(|led| budget.saturating_sub(led.waited)).min().unwrap_or_default();
+                let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
                 sleep(jittered).await;
                 open.led.iter_mut().for_each(|led| led.waited = led.waited.saturating_add(jittered));
                 pause = pause.saturating_mul(2).min(POLL.1);
