@@ -59,7 +59,7 @@
 //!
 //! - One instance alone: moka is all that you need.
 //! - Values that must never be stale, such as the balance that a payment is checked against: ask the database.
-//! - Redis Cluster, Sentinel or TLS: not yet. Neither are values refreshed in the background, nor exporters of metrics.
+//! - Redis Cluster or TLS: not yet. Neither are values refreshed in the background, nor exporters of metrics.
 //!
 //! # Words
 //!

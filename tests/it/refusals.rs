@@ -74,7 +74,9 @@ async fn a_full_server() {
 
 #[tokio::test]
 async fn a_replica_of_nobody() {
-    refuses(&[&["REPLICAOF", "127.0.0.1", "1"]], "READONLY", "name the primary's address", |stats| stats.l2_refused).await;
+    // It is left at once, and tried again after a pause.
+    let counter = |stats: &Stats| if stats.l2_refused > 0 { stats.l2_refused + stats.l2_away } else { 0 };
+    refuses(&[&["REPLICAOF", "127.0.0.1", "1"]], "READONLY", "name the primary's address", counter).await;
 }
 
 #[tokio::test]
@@ -89,7 +91,7 @@ async fn a_replica_that_has_lost_its_primary_and_says_nothing_without() {
     for key in 0..20 {
         assert_eq!(cache.get::<u32>(&format!("cold:{key}")).await, None);
     }
-    assert!(cache.stats().l2_refused >= 20, "{}", cache.stats());
+    assert!(cache.stats().l2_refused > 0, "{}", cache.stats());
     told_once(&log, "MASTERDOWN", "name the primary's address");
 }
 

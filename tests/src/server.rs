@@ -346,13 +346,13 @@ fn answering_pid(address: &Address) -> Option<u32> {
     info.lines().find_map(|line| line.strip_prefix("process_id:"))?.trim().parse().ok()
 }
 
-fn free_port() -> Result<u16, String> {
+pub(crate) fn free_port() -> Result<u16, String> {
     let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).map(|address| address.port());
     port.map_err(|error| format!("no free port: {error}"))
 }
 
 /// `REDIS_SERVER`, then `PATH`, then the copy that `cargo xtask` has fetched beside what cargo builds.
-fn program() -> Result<PathBuf, String> {
+pub(crate) fn program() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os("REDIS_SERVER").filter(|named| !named.is_empty()) {
         let named = PathBuf::from(named);
         return if named.is_file() { Ok(named) } else { Err(format!("REDIS_SERVER names {}: no such file", named.display())) };
@@ -368,10 +368,10 @@ fn program() -> Result<PathBuf, String> {
 
 /// A folder of one server, removed with it. Its path is short: a unix socket's has at most 107 bytes.
 #[derive(Debug)]
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let base = std::env::temp_dir();
         loop {
@@ -384,6 +384,10 @@ impl Folder {
                 Err(error) => return Err(format!("no folder at {}: {error}", path.display())),
             }
         }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     fn log(&self) -> PathBuf {

@@ -83,7 +83,8 @@ impl CacheBuilder {
     }
 
     /// Puts the cache over a standalone Redis server, 6.2.7 or newer: `redis://[user:password@]host[:port][/database]` or
-    /// `redis+unix:///path[?db=N][&user=U][&pass=P]`. No TLS, Cluster or Sentinel yet. Defaults to no shared tier: the same API and the same
+    /// `redis+unix:///path[?db=N][&user=U][&pass=P]`. No TLS or Cluster yet; with Sentinels:
+    /// [`redis_sentinel`](CacheBuilder::redis_sentinel). Defaults to no shared tier: the same API and the same
     /// rules, within this process.
     ///
     /// ```
@@ -103,6 +104,22 @@ impl CacheBuilder {
     #[cfg(feature = "redis")]
     pub fn redis(mut self, url: impl Into<String>) -> Self {
         self.over = Over::Redis(url.into());
+        self
+    }
+
+    /// Puts the cache over the primary of that name, wherever Sentinels say that it is: `redis://[user:password@]host:port` each, of which one that
+    /// answers is enough. A fail-over is followed as soon as they know of it. `primary` is its name, or an address with the name in the place of the
+    /// host, where user, password or database of the primary are to be said.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let sentinels = ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379", "redis://10.0.0.3:26379"];
+    /// let builder = TieredCache::builder("shop").redis_sentinel(sentinels, "redis://app:secret@shop/2");
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn redis_sentinel(mut self, sentinels: impl IntoIterator<Item = impl Into<String>>, primary: impl Into<String>) -> Self {
+        self.over = Over::Sentinel(sentinels.into_iter().map(Into::into).collect(), primary.into());
         self
     }
 

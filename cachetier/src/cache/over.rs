@@ -7,6 +7,8 @@ use crate::error::ConfigError;
 use crate::l2::lane::{Lane, LaneNames};
 use crate::l2::memory::InProcess;
 use crate::l2::{Limits, NotReady, Store};
+#[cfg(feature = "redis")]
+use crate::redis::{RedisUrl, Target};
 
 /// Which shared tier.
 #[derive(Clone)]
@@ -15,6 +17,9 @@ pub(crate) enum Over {
     InProcess(InProcess),
     #[cfg(feature = "redis")]
     Redis(String),
+    /// Addresses of Sentinels, and the primary that they know.
+    #[cfg(feature = "redis")]
+    Sentinel(Vec<String>, String),
     /// What a test has opened, and put something of its own before.
     #[cfg(all(test, feature = "redis"))]
     Opened(Ends),
@@ -28,6 +33,8 @@ impl std::fmt::Debug for Over {
             Self::InProcess(_) => "in process",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
+            #[cfg(feature = "redis")]
+            Self::Sentinel(..) => "sentinel",
             #[cfg(all(test, feature = "redis"))]
             Self::Opened(_) => "opened by a test",
         })
@@ -64,19 +71,50 @@ impl Over {
             #[cfg(all(test, feature = "redis"))]
             Self::Opened(ends) => Ok(Some(ends)),
             #[cfg(feature = "redis")]
-            Self::Redis(url) => {
-                let url = crate::redis::RedisUrl::parse(&url)
-                    .map_err(|bad| ConfigError::new("redis", &bad.to_string(), crate::redis::EXPECTED))?;
-                let settings = crate::redis::Settings {
-                    connect_limit: config.connect_limit,
-                    limits,
-                    max_staleness: config.max_staleness,
-                    breaker: config.breaker,
-                };
-                let (store, lane) = crate::redis::open(url, settings, names.clone())
-                    .map_err(|fault| ConfigError::new("redis", &fault.to_string(), "a tokio runtime"))?;
-                Ok(Some((store, lane)))
+            Self::Redis(url) => connected(Target::At(address("redis", &url)?), config, limits, names).map(Some),
+            #[cfg(feature = "redis")]
+            Self::Sentinel(sentinels, name) => {
+                let sentinels = sentinels.iter().map(|url| address("redis_sentinel", url)).collect::<Result<Vec<_>, _>>()?;
+                if sentinels.is_empty() {
+                    return Err(ConfigError::new("redis_sentinel", "no address", "those of the Sentinels, one at least"));
+                }
+                let server = Target::Primary { name: primary(&name)?, sentinels };
+                connected(server, config, limits, names).map(Some)
             }
         }
     }
+}
+
+#[cfg(feature = "redis")]
+fn address(field: &'static str, url: &str) -> Result<RedisUrl, ConfigError> {
+    RedisUrl::parse(url).map_err(|bad| ConfigError::new(field, &bad.to_string(), crate::redis::EXPECTED))
+}
+
+/// The name of a primary, alone or in the place of the host in an address.
+#[cfg(feature = "redis")]
+fn primary(name: &str) -> Result<RedisUrl, ConfigError> {
+    let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let expected = "the name of the primary, or redis://[user:password@]NAME[/database]";
+    let url = if name.contains("://") {
+        address("redis_sentinel", name)?
+    } else {
+        address("redis_sentinel", &format!("redis://{name}"))?
+    };
+    match url.host() {
+        Some(host) if plain(host) => Ok(url),
+        _ => Err(ConfigError::new("redis_sentinel", "a primary without a name that Sentinels could know", expected)),
+    }
+}
+
+#[cfg(feature = "redis")]
+fn connected(server: Target, config: &Config, limits: Limits, names: &LaneNames) -> Result<Ends, ConfigError> {
+    let settings = crate::redis::Settings {
+        connect_limit: config.connect_limit,
+        limits,
+        max_staleness: config.max_staleness,
+        breaker: config.breaker,
+    };
+    let (store, lane) = crate::redis::open(server, settings, names.clone())
+        .map_err(|fault| ConfigError::new("redis", &fault.to_string(), "a tokio runtime"))?;
+    Ok((store, lane))
 }

@@ -63,6 +63,18 @@ impl InvalidatorBuilder {
         self
     }
 
+    /// The primary that the service's caches are over, by its Sentinels: as for [a cache](crate::CacheBuilder::redis_sentinel).
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = Invalidator::builder("shop").redis_sentinel(["redis://10.0.0.1:26379", "redis://10.0.0.2:26379"], "shop");
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn redis_sentinel(mut self, sentinels: impl IntoIterator<Item = impl Into<String>>, primary: impl Into<String>) -> Self {
+        self.over = Over::Sentinel(sentinels.into_iter().map(Into::into).collect(), primary.into());
+        self
+    }
+
     /// The tier in this process that the service's caches are over: for tests. It counts as one more instance there.
     pub fn in_process(mut self, tier: &InProcess) -> Self {
         self.over = Over::InProcess(tier.clone());

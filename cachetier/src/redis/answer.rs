@@ -104,6 +104,7 @@ const CLASSES: &[Class] = &[
         code: "ERR unknown command",
         mend: "it, or a proxy before it, lacks a command: expected Redis 6.2.7 or newer, or Valkey, all commands in place",
     },
+    Class { code: "no Sentinel says where", mend: "is the name of the primary right, and does one of them answer at its address?" },
     Class { code: NO_REDIS, mend: "something else answers at that address: mend it, or use `rediss://` if it expects TLS" },
 ];
 
@@ -113,6 +114,11 @@ const NO_REDIS: &str = "what the server sent is no Redis reply";
 /// The class of a text, if it has one.
 pub(super) fn class(text: &str) -> Option<Class> {
     CLASSES.iter().find(|class| text.starts_with(class.code)).copied()
+}
+
+/// Whether it says that the server is no primary, or no longer.
+pub(super) fn is_no_primary(text: &str) -> bool {
+    text.starts_with("READONLY") || text.starts_with("MASTERDOWN")
 }
 
 /// How long nothing of a class must have been refused for the next refusal to be told.

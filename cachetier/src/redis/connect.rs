@@ -17,9 +17,10 @@ use crate::l2::{Limits, NotReady};
 use crate::rule::breaker::{BreakerState, Circuit, Turned};
 use crate::sync::lock;
 
-use super::answer::{Told, bounded, class, failed, judged, misread, text};
+use super::answer::{Told, bounded, class, failed, is_no_primary, judged, misread, text};
 use super::dial::{Dial, Made, Pushes, Refusal};
 use super::script::{self, Run, Script};
+use super::sentinel::{self, Sentinels, Spot};
 use super::version::{Form, OLDEST};
 
 /// After how many commands in a row without an answer a connection is given up, if the silence has lasted for the limit of a
@@ -29,6 +30,9 @@ const SILENT: u32 = 3;
 
 /// Between two attempts to connect: at most this, doubling from the first to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Between two Sentinels that are listened to, if the first one is lost: at most.
+const MINDED: Duration = Duration::from_secs(1);
 
 /// How long a connection must last for the next loss to be met with the shortest pause again.
 const STEADY: Duration = Duration::from_secs(10);
@@ -45,6 +49,8 @@ pub(super) enum Heard {
 pub(super) struct Link {
     shared: Arc<Shared>,
     keeper: AbortHandle,
+    /// Listens to Sentinels, where there are any.
+    minder: Option<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -114,6 +120,8 @@ pub(super) struct Line {
     form: Form,
     /// As [`Made::run`].
     run: u64,
+    /// As [`Made::spot`].
+    spot: Option<Spot>,
     /// Also tells this connection from its successors.
     pulse: Arc<Pulse>,
 }
@@ -182,11 +190,13 @@ impl Link {
             clock,
             limits: dial.settings.limits,
             refusals: Told::default(),
-            server: (heard == Heard::Yes).then(|| dial.url.to_string()),
+            server: (heard == Heard::Yes).then(|| dial.to_string()),
         });
         // Weak: a task that held its own link would keep it for ever.
+        let minder = dial.sentinels.clone().filter(|_| heard == Heard::Yes);
+        let minder = minder.map(|sentinels| runtime.spawn(mind(Arc::downgrade(&shared), sentinels)).abort_handle());
         let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, retry, (dial, heard))).abort_handle();
-        Ok(Self { shared, keeper })
+        Ok(Self { shared, keeper, minder })
     }
 
     /// Waits until there is a connection, or a server that will not do.
@@ -353,14 +363,21 @@ impl Link {
             _ => None,
         });
         if let Some(fault) = refused {
-            self.shared.tell(&fault);
+            self.shared.tell(line, &fault);
         }
         Ok(replies)
     }
 
+    fn end_tasks(&self) {
+        self.keeper.abort();
+        if let Some(minder) = &self.minder {
+            minder.abort();
+        }
+    }
+
     /// Ends the connection for good. What is under way keeps it for as long as its own limit.
     pub(super) fn close(&self) {
-        self.keeper.abort();
+        self.end_tasks();
         let mut lost = None;
         self.shared.state.send_modify(|state| {
             state.closed = true;
@@ -373,7 +390,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.end_tasks();
     }
 }
 
@@ -406,7 +423,7 @@ impl Shared {
         }
         let judged = judged(reply, asked.limit);
         if let Err(fault) = &judged {
-            self.tell(fault);
+            self.tell(line, fault);
         }
         judged
     }
@@ -429,15 +446,37 @@ impl Shared {
         }
     }
 
-    /// Says what the server has refused, once for as long as it does.
-    fn tell(&self, fault: &Fault) {
+    /// Says what the server has refused, once for as long as it does. One that is no primary is left: another may stand behind the address, or
+    /// be known to Sentinels, by now.
+    fn tell(&self, line: &Line, fault: &Fault) {
         let Fault::Refused(reason) = fault else { return };
+        if is_no_primary(reason) {
+            self.lose(line, reason);
+        }
         if !self.refusals.is_news(reason, self.clock.now()) {
             return;
         }
         let Some(server) = &self.server else { return };
         let mend = class(reason).map_or("see what it says", |class| class.mend);
         tracing::warn!(%server, %reason, mend, "redis refuses: counted and told once for as long as it goes on");
+    }
+
+    /// The primary is there now: a connection that leads to another place is left, and a pause is over.
+    fn moved(&self, spot: &Spot, known: Option<&Spot>) {
+        if known == Some(spot) {
+            return;
+        }
+        if known.is_some()
+            && let Some(server) = &self.server
+        {
+            tracing::info!(%server, host = spot.0, port = spot.1, "the primary is another one now");
+        }
+        if let Ok(line) = self.line()
+            && line.spot.as_ref().is_some_and(|present| present != spot)
+        {
+            self.lose(&line, &"another server is the primary now".into());
+        }
+        self.retry.at_once();
     }
 
     /// Gives up `line`, if it is still the one in use.
@@ -458,11 +497,11 @@ impl Shared {
 
 /// Keeps the connection until the link is gone.
 async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, (dial, heard): (Dial, Heard)) {
-    let mut away: Option<Arc<str>> = None;
+    let (mut away, mut looked_at) = (None::<Arc<str>>, None);
     loop {
         let why = match dial.connect().await {
-            Ok(Made { connection, form, run, pushes }) => {
-                let line = Line { connection, form, run, pulse: Arc::default() };
+            Ok(Made { connection, form, run, pushes, spot }) => {
+                let line = Line { connection, form, run, spot, pulse: Arc::default() };
                 let Some(shared) = owner.upgrade() else { return };
                 // Before the line can be used: who has an answer of it finds its number.
                 shared.lines.fetch_add(1, Ordering::AcqRel);
@@ -474,10 +513,20 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
                     state.too_old = None;
                 });
                 drop(shared);
-                if away.take().is_some() && heard == Heard::Yes {
-                    tracing::info!(server = %dial.url, "redis is back");
+                if away.take().is_some_and(|why| !is_no_primary(&why)) && heard == Heard::Yes {
+                    tracing::info!(server = %dial, "redis is back");
                 } else {
-                    tracing::debug!(server = %dial.url, "connected to redis");
+                    tracing::debug!(server = %dial, "connected to redis");
+                }
+                if line.spot.is_some() && heard == Heard::Yes && std::mem::replace(&mut looked_at, line.spot.clone()) != line.spot {
+                    let unguarded = sentinel::takes_writes_alone(line.connection.clone());
+                    if let Ok(true) = tokio::time::timeout(dial.settings.limits.command, unguarded).await {
+                        tracing::warn!(
+                            server = %dial,
+                            "the primary has replicas and takes writes without them: once replaced it may take more for seconds, which are lost; set its \
+                             `min-replicas-to-write` to 1"
+                        );
+                    }
                 }
                 let Some(why) = until_lost(&owner, &mut state, line, pushes, &retry).await else { return };
                 why
@@ -491,7 +540,8 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
                 why
             }
         };
-        if heard == Heard::Yes {
+        // What was refused over the connection was told there.
+        if heard == Heard::Yes && !is_no_primary(&why) {
             tell_away(&dial, away.as_deref(), &why);
         }
         away = Some(why);
@@ -499,15 +549,36 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
     }
 }
 
+/// Leaves a primary as soon as Sentinels know of another, until the link is gone.
+async fn mind(owner: Weak<Shared>, sentinels: Sentinels) {
+    let mut known = None;
+    loop {
+        if let Ok(mut ears) = sentinels.listen().await {
+            loop {
+                if let Ok(spot) = sentinels.primary().await {
+                    let Some(shared) = owner.upgrade() else { return };
+                    shared.moved(&spot, known.as_ref());
+                    known = Some(spot);
+                }
+                if !ears.news().await {
+                    break;
+                }
+            }
+        }
+        // Another one, a little later: those who lost one together do not come to the next together.
+        tokio::time::sleep(MINDED.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+    }
+}
+
 /// Says why the server is away: once, and again where another reason has come to light that somebody can do something about.
 fn tell_away(dial: &Dial, before: Option<&str>, reason: &str) {
     match (before, class(reason)) {
         (None, None) => {
-            tracing::warn!(server = %dial.url, %reason, "redis is away: its commands fail at once until it is back");
+            tracing::warn!(server = %dial, %reason, "redis is away: its commands fail at once until it is back");
         }
         (before, Some(found)) if before.and_then(class) != Some(found) => {
             let mend = found.mend;
-            tracing::warn!(server = %dial.url, %reason, mend, "redis is away: its commands fail at once until it is back");
+            tracing::warn!(server = %dial, %reason, mend, "redis is away: its commands fail at once until it is back");
         }
         _ => {}
     }

@@ -9,8 +9,9 @@ use ::redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInf
 use tokio::sync::mpsc;
 
 use super::answer::{bounded, text};
+use super::sentinel::{Sentinels, Spot};
 use super::version::{self, Form, OLDEST, TooOld};
-use super::{RedisUrl, Settings};
+use super::{RedisUrl, Settings, Target};
 
 /// The longest time that the system is asked to wait for an acknowledgement: it takes more than 24 days for an error.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -20,6 +21,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 3_600);
 #[derive(Clone, Debug)]
 pub(super) struct Dial {
     pub(super) url: RedisUrl,
+    /// Who says where it leads to, where that is not said by the address itself.
+    pub(super) sentinels: Option<Sentinels>,
     pub(super) settings: Settings,
 }
 
@@ -30,6 +33,8 @@ pub(super) struct Made {
     /// The life of the process at its other end, which it does not outlive; 0 where that is not told.
     pub(super) run: u64,
     pub(super) pushes: Pushes,
+    /// Where it leads to, where Sentinels say that.
+    pub(super) spot: Option<Spot>,
 }
 
 /// Why there is no connection.
@@ -44,14 +49,29 @@ pub(super) struct Refusal {
 pub(super) type Pushes = mpsc::UnboundedReceiver<PushInfo>;
 
 impl Dial {
-    pub(super) fn new(url: RedisUrl, settings: Settings) -> Self {
-        Self { url, settings }
+    pub(super) fn new(target: impl Into<Target>, settings: Settings) -> Self {
+        let (url, sentinels) = match target.into() {
+            Target::At(url) => (url, None),
+            Target::Primary { name, sentinels } => {
+                let of = Sentinels::new(sentinels, name.host().unwrap_or_default(), settings.connect_limit);
+                (name, Some(of))
+            }
+        };
+        Self { url, sentinels, settings }
     }
 
     /// Makes a connection within the limit.
     /// Cancel safety: a dropped call leaves no connection behind.
     pub(super) async fn connect(&self) -> Result<Made, Refusal> {
-        let info = self.url.info().clone();
+        let (url, spot, limit) = match &self.sentinels {
+            None => (self.url.clone(), None, self.settings.connect_limit),
+            Some(sentinels) => {
+                let spot = sentinels.primary().await.map_err(|why| Refusal { why, too_old: None })?;
+                // Sentinels have half of it.
+                (self.url.at(spot.clone()), Some(spot), self.settings.connect_limit / 2)
+            }
+        };
+        let info = url.info().clone();
         // RESP3 is what puts pushes and replies on one ordered stream; and it tells of a lost connection while nothing is sent.
         let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let login = login.set_lib_name("cachetier", env!("CARGO_PKG_VERSION"));
@@ -75,21 +95,29 @@ impl Dial {
             Ok::<_, RedisError>((connection, version.unwrap_or_default(), run))
         };
         let too_old = |found: &str| Refusal { why: bounded(&format!("{found}, expected {OLDEST}")), too_old: Some(bounded(found)) };
-        match tokio::time::timeout(self.settings.connect_limit, connect).await {
+        match tokio::time::timeout(limit, connect).await {
             Ok(Ok((connection, version, run))) => match Form::of(&version) {
-                Ok(form) => Ok(Made { connection, form, run, pushes }),
+                Ok(form) => Ok(Made { connection, form, run, pushes, spot }),
                 Err(TooOld) => Err(too_old(&format!("a server of version {version}"))),
             },
             Ok(Err(error)) if error.kind() == ErrorKind::RESP3NotSupported => Err(too_old("a server that does not know HELLO")),
             Ok(Err(error)) => Err(Refusal { why: self.reason(&error), too_old: None }),
-            Err(_) => {
-                Err(Refusal { why: bounded(&format!("no connection within {:?}", self.settings.connect_limit)), too_old: None })
-            }
+            Err(_) => Err(Refusal { why: bounded(&format!("no connection within {limit:?}")), too_old: None }),
         }
     }
 
     fn reason(&self, error: &RedisError) -> Arc<str> {
         bounded(&self.url.censor(&text(error)))
+    }
+}
+
+/// As the log names it.
+impl std::fmt::Display for Dial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.sentinels {
+            None => self.url.fmt(f),
+            Some(sentinels) => write!(f, "{:?}, as Sentinels say", sentinels.name()),
+        }
     }
 }
 

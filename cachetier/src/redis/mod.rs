@@ -8,6 +8,7 @@ mod lane;
 mod large;
 mod place;
 mod script;
+mod sentinel;
 mod store;
 mod subscription;
 mod table;
@@ -44,13 +45,32 @@ pub(crate) struct Settings {
     pub(crate) breaker: Breaker,
 }
 
+/// Which server.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// The one at this address.
+    At(RedisUrl),
+    /// The primary of this name, which stands in the place of the host: wherever these say that it is.
+    Primary { name: RedisUrl, sentinels: Vec<RedisUrl> },
+}
+
+impl From<RedisUrl> for Target {
+    fn from(url: RedisUrl) -> Self {
+        Self::At(url)
+    }
+}
+
 /// Returns the shared tier and the lane of one server, at once: the connection is made in the background, and until it stands
 /// every call is [`Fault::Away`]. The connection and the task that keeps it end with the last of the two.
 ///
 /// An error means that there is no tokio runtime to do so.
-pub(crate) fn open(url: RedisUrl, settings: Settings, names: LaneNames) -> Result<(Arc<RedisStore>, Arc<RedisLane>), Fault> {
-    let database = url.database();
-    let dial = Dial::new(url, settings);
+pub(crate) fn open(
+    target: impl Into<Target>,
+    settings: Settings,
+    names: LaneNames,
+) -> Result<(Arc<RedisStore>, Arc<RedisLane>), Fault> {
+    let dial = Dial::new(target, settings);
+    let database = dial.url.database();
     let link = Arc::new(Link::open(dial.clone(), Heard::Yes)?);
     let store = Arc::new(RedisStore::new(Arc::clone(&link), dial.clone()));
     let lane = Arc::new(RedisLane::new(link, dial, names, database));

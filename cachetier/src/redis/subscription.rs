@@ -43,7 +43,7 @@ impl RedisSubscription {
     pub(super) async fn open(dial: &Dial, place: Arc<Place>, commands: Arc<Link>) -> Result<Self, Fault> {
         // Cancel safety: until it is returned, the connection belongs to this call and ends with it.
         let made = dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
-        let Made { mut connection, form, run, pushes } = made;
+        let Made { mut connection, form, run, pushes, .. } = made;
         let limit = dial.settings.limits.command;
         match tokio::time::timeout(limit, connection.subscribe(&place.channel)).await {
             Ok(Ok(())) => {}

@@ -44,6 +44,25 @@ impl RedisUrl {
         &self.0
     }
 
+    /// The same, at another place.
+    pub(super) fn at(&self, (host, port): (String, u16)) -> Self {
+        let addr = match self.0.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        Self(self.0.clone().set_addr(addr))
+    }
+
+    /// What stands in the place of its host.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self.0.addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host),
+            _ => None,
+        }
+    }
+
     pub(super) fn database(&self) -> i64 {
         self.0.redis_settings().db()
     }

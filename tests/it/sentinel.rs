@@ -1,0 +1,187 @@
+//! A primary that is replaced: its Sentinels are asked where the next one is, and nothing of the old one is believed.
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
+
+use std::time::Duration;
+
+use cachetier::{CacheBuilder, Delivery, Invalidator, OnRestart, Policy, TieredCache};
+use cachetier_tests::{Log, Origin, Reply, Sentinels, eventually_async};
+use tokio::time::{Instant, sleep};
+
+const LONG: Duration = Duration::from_secs(30);
+const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
+
+fn builder(sentinels: &Sentinels) -> CacheBuilder {
+    TieredCache::builder("sentinel").redis_sentinel(sentinels.urls(), sentinels.name()).read_limit(Duration::from_millis(200))
+}
+
+async fn built(builder: CacheBuilder) -> TieredCache {
+    builder.build().await.expect("built")
+}
+
+async fn read(cache: &TieredCache, key: &str, origin: &Origin) -> u64 {
+    cache.get_or_load(key, POLICY, async || origin.load().await).await.expect("loaded")
+}
+
+/// Both are in step again: what one tells the other hears, and what one loads the other finds.
+async fn in_step(a: &TieredCache, b: &TieredCache) {
+    let heard = async || {
+        let (pending, told) = (a.stats().pending + b.stats().pending, a.set("again", 7_u64, POLICY).await);
+        pending == 0 && matches!(told, Ok(Delivery::Applied(_))) && b.get("again").await == Some(7_u64)
+    };
+    eventually_async(LONG, "they are in step", heard).await;
+}
+
+/// While the primary is gone a read goes to the loader and an invalidation is pending; behind the fail-over all is told, and nothing old is served.
+async fn is_followed(harm: impl FnOnce(&mut Sentinels, usize), end: impl FnOnce(&mut Sentinels, usize)) {
+    let (mut sentinels, origin) = (Sentinels::start(), Origin::at(1));
+    let (a, b) = (built(builder(&sentinels)).await, built(builder(&sentinels)).await);
+    assert_eq!((read(&a, "k", &origin).await, read(&b, "k", &origin).await), (1, 1));
+    assert_eq!(origin.loads(), 1, "one for both");
+    let old = sentinels.primary();
+    harm(&mut sentinels, old);
+    origin.commit(2);
+    let _ = a.invalidate("k").await;
+    assert_eq!(read(&a, "k", &origin).await, 2, "who has invalidated it sees that");
+    let begun = Instant::now();
+    let new = sentinels.wait_for_another(old);
+    let found = begun.elapsed();
+    in_step(&a, &b).await;
+    println!("another primary after {found:?}, in step after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < found + Duration::from_secs(10), "{:?} after {found:?}", begun.elapsed());
+    end(&mut sentinels, old);
+    for cache in [&a, &b] {
+        assert_eq!(read(cache, "k", &origin).await, 2);
+    }
+    // What the old one has taken after it was replaced is lost with it; who was answered by it tells it again.
+    sleep(Duration::from_secs(2)).await;
+    in_step(&a, &b).await;
+    let holds = sentinels.servers.get(new).map(|server| server.command(&["EXISTS", "ct:sentinel:v:again"]));
+    assert_eq!(holds, Some(Reply::Int(1)), "it went to the new one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_killed_is_followed_to_the_next_and_comes_back_as_its_replica() {
+    is_followed(|all, old| all.servers[old].kill(), |all, old| all.servers[old].restart()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_frozen_is_left_and_not_believed_when_it_goes_on() {
+    is_followed(|all, old| all.servers[old].stop(), |all, old| all.servers[old].resume()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_replaced_though_it_is_well_is_left() {
+    is_followed(|all, _| all.fail_over(), |_, _| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invalidator_follows_as_well_and_one_sentinel_of_three_is_enough_to_begin() {
+    let (mut sentinels, origin) = (Sentinels::start(), Origin::at(1));
+    sentinels.kill_sentinel(0);
+    sentinels.kill_sentinel(2);
+    let cache = built(builder(&sentinels)).await;
+    let worker = Invalidator::builder("sentinel").redis_sentinel(sentinels.urls(), sentinels.name()).build().await.expect("built");
+    assert_eq!(read(&cache, "k", &origin).await, 1);
+    origin.commit(2);
+    assert!(matches!(worker.invalidate("k").await, Ok(Delivery::Applied(_))));
+    eventually_async(LONG, "it is heard", async || read(&cache, "k", &origin).await == 2).await;
+}
+
+#[tokio::test]
+async fn a_primary_that_takes_writes_without_its_replicas_is_warned_of() {
+    let sentinels = Sentinels::start();
+    let warned = async |expected: usize| {
+        let log = Log::default();
+        let _listening = log.listen();
+        let cache = built(builder(&sentinels)).await;
+        let begun = Instant::now();
+        while log.with("min-replicas-to-write").len() < expected.max(1) && begun.elapsed() < Duration::from_secs(2) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        drop(cache);
+        assert_eq!(log.with("min-replicas-to-write").len(), expected, "{:?}", log.with(""));
+    };
+    warned(1).await;
+    sentinels.servers[sentinels.primary()].command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    warned(0).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_an_error_and_what_is_not_there_yet_is_not() {
+    let bad = async |urls: &[&str], name: &str| {
+        let built = TieredCache::builder("sentinel").redis_sentinel(urls.iter().copied(), name).build().await;
+        let error = built.expect_err("it cannot be used");
+        assert!(error.field() == "redis_sentinel" && !error.to_string().contains("hidden"), "{error}");
+        error.to_string()
+    };
+    let one = ["redis://127.0.0.1:1"];
+    assert!(bad(&[], "shop").await.contains("no address"));
+    assert!(bad(&["nonsense"], "shop").await.contains("no address of a server"));
+    assert!(bad(&one, "").await.contains("redis_sentinel is"));
+    assert!(bad(&one, "redis://user:hidden@/2").await.contains("redis_sentinel is"));
+    assert!(bad(&one, "redis+unix:///tmp/x").await.contains("a primary without a name"));
+
+    let log = Log::default();
+    let _listening = log.listen();
+    let away = |name: &str| {
+        let limit = Duration::from_millis(300);
+        let builder = TieredCache::builder("sentinel").connect_limit(limit).command_limit(limit);
+        builder.redis_sentinel(one, name)
+    };
+    let cache = built(away("redis://user:hidden@shop/2")).await;
+    let loaded = cache.get_or_compute("k", POLICY, async || 1_u32).await;
+    assert_eq!(loaded.expect("loaded"), 1);
+    let told = log.with("no Sentinel says where");
+    assert!(told.iter().any(|line| line.contains("does one of them answer")), "{told:?}");
+    assert!(log.with("hidden").is_empty(), "{:?}", log.with("hidden"));
+    let error = away("shop").require_redis().build().await.expect_err("it is required");
+    assert!(error.to_string().contains("no Sentinel says where"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_no_sentinel_knows_is_told() {
+    let sentinels = Sentinels::start();
+    let error = TieredCache::builder("sentinel").redis_sentinel(sentinels.urls(), "other").require_redis().build().await;
+    let error = error.expect_err("nobody knows it").to_string();
+    assert!(error.contains("No such master with that name"), "{error}");
+}
+
+/// What was acknowledged and never replicated is lost by the fail-over. It hurts nobody: by default nothing from before is used; and where it is
+/// trusted, whoever told it tells it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invalidation_that_the_fail_over_loses_is_made_up_for() {
+    for trust in [false, true] {
+        let (mut sentinels, origin) = (Sentinels::start(), Origin::at(1));
+        let on_restart = if trust { OnRestart::Trust } else { OnRestart::BeginAnew };
+        let settings = |sentinels: &Sentinels| builder(sentinels).on_restart(on_restart);
+        let (a, b) = (built(settings(&sentinels)).await, built(settings(&sentinels)).await);
+        assert_eq!(read(&a, "k", &origin).await, 1);
+        let old = sentinels.primary();
+        assert_eq!(sentinels.servers[old].command(&["WAIT", "2", "5000"]), Reply::Int(2));
+        let others: Vec<usize> = (0..3).filter(|server| *server != old).collect();
+
+        // Neither replica hears of it.
+        for replica in &others {
+            sentinels.servers[*replica].stop();
+        }
+        sentinels.servers[old].command(&["CLIENT", "KILL", "TYPE", "replica"]);
+        origin.commit(2);
+        assert!(matches!(a.invalidate("k").await, Ok(Delivery::Applied(_))));
+        sentinels.servers[old].kill();
+        for replica in &others {
+            sentinels.servers[*replica].resume();
+            let holds = sentinels.servers[*replica].command(&["EXISTS", "ct:sentinel:v:k"]);
+            assert_eq!(holds, Reply::Int(1), "the invalidation is lost there");
+        }
+
+        sentinels.wait_for_another(old);
+        in_step(&a, &b).await;
+        eventually_async(LONG, "it is told again", async || a.stats().retold > 0 && a.stats().pending == 0).await;
+        println!("{on_restart:?}: told again {}", a.stats().retold);
+        let late = built(settings(&sentinels)).await;
+        for cache in [&a, &b, &late] {
+            assert_eq!(read(cache, "k", &origin).await, 2);
+        }
+    }
+}
