@@ -41,7 +41,11 @@ impl Sentinels {
         }
     }
 
-    fn try_start() -> Result<Self, String> {
+    /// Starts them as [`Sentinels::start`] does, for callers that can say why they cannot be had.
+    ///
+    /// # Errors
+    /// Where that panics, with the same text.
+    pub fn try_start() -> Result<Self, String> {
         let primary = RedisServer::builder().tcp().config("repl-diskless-sync-delay", "0").try_start()?;
         let port = primary.port().ok_or("the primary has no port")?;
         let mut servers = vec![primary];
@@ -108,6 +112,24 @@ impl Sentinels {
         }
     }
 
+    /// Waits until the primary has both others as replicas that are in step with it, and each Sentinel knows that.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    #[track_caller]
+    pub fn wait_for_replicas(&self) {
+        let deadline = Deadline::after(PATIENCE);
+        let in_step = || {
+            let primary = self.servers.get(self.primary());
+            let told = primary.and_then(|primary| primary.command(&["INFO", "replication"]).text()).unwrap_or_default();
+            told.matches("state=online").count() == 2
+        };
+        while !(in_step() && self.sentinels.iter().all(Sentinel::sees_replicas)) {
+            assert!(!deadline.passed(), "the replicas do not come into step");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Has the primary replaced though nothing is wrong with it.
     ///
     /// # Panics
@@ -158,6 +180,18 @@ impl Sentinel {
 
     fn knows_all(&self) -> bool {
         self.field("num-other-sentinels").as_deref() == Some("2") && self.field("num-slaves").as_deref() == Some("2")
+    }
+
+    /// Whether both replicas can take the place of the primary, as far as it knows.
+    fn sees_replicas(&self) -> bool {
+        let Some(Reply::Array(replicas)) = self.ask(&["SENTINEL", "REPLICAS", NAME]) else { return false };
+        let fit = |replica: &Reply| {
+            let Reply::Array(words) = replica else { return false };
+            let words: Vec<String> = words.iter().map(|word| word.text().unwrap_or_default()).collect();
+            let of = |name: &str| words.iter().step_by(2).position(|word| word == name).and_then(|at| words.get(at * 2 + 1));
+            of("flags").is_some_and(|flags| flags == "slave") && of("master-link-status").is_some_and(|status| status == "ok")
+        };
+        replicas.iter().filter(|replica| fit(replica)).count() == 2
     }
 
     fn primary(&self) -> Option<u16> {

@@ -7,11 +7,14 @@ use crate::run::{Outcome, cargo, run};
 use crate::{faketime, redis};
 
 /// Every kind of fault for a short while, and what no other scenario has; always drawn from the same seed.
-const SHORT: [[&str; 6]; 2] =
-    [["--seconds", "20", "--seed", "1", "--scenario", "everything"], ["--seconds", "10", "--seed", "1", "--scenario", "trust"]];
+const SHORT: [[&str; 6]; 3] = [
+    ["--seconds", "20", "--seed", "1", "--scenario", "everything"],
+    ["--seconds", "10", "--seed", "1", "--scenario", "trust"],
+    ["--seconds", "20", "--seed", "3", "--scenario", "failover"],
+];
 
 /// An outage of each kind, a soak, and the worst misses.
-const SHORT_LOAD: [&[&str]; 3] = [&["outage", "--seconds", "5"], &["soak", "--seconds", "30"], &["misses"]];
+const SHORT_LOAD: [&[&str]; 3] = [&["outage", "--seconds", "5"], &["soak", "--seconds", "20"], &["misses"]];
 
 /// Runs it with these arguments, which are its own. An outage is measured, not checked: another program does that.
 pub(crate) fn chaos(arguments: &[&str]) -> Outcome {

@@ -85,8 +85,25 @@ kinds! {
     InstanceKilled: Network, 1..900;
     /// The server's clock is stepped, forward or back, and goes back to the true time or stays.
     ClockStepped: Server, 300..3_000;
-    /// As `RestartOld`, and every instance trusts what the server had saved: last, for no other scenario has it.
+    /// As `RestartOld`, and every instance trusts what the server had saved: one of the last, for no other scenario has them.
     RestartTrusted: Server, 100..1_500;
+    /// The primary is killed, and comes back some time after another has taken its place.
+    PrimaryKilled: Server, 100..1_500;
+    /// The primary is frozen, and goes on some time after another has taken its place.
+    PrimaryFrozen: Server, 100..1_500;
+    /// The primary is replaced though it is well.
+    PrimaryReplaced: Server, 100..1_500;
+}
+
+impl Kind {
+    /// Those that one scenario has and no other.
+    const APART: usize = 4;
+
+    /// Whether another server takes the place of the primary.
+    #[must_use]
+    pub fn fails_over(self) -> bool {
+        matches!(self, Self::PrimaryKilled | Self::PrimaryFrozen | Self::PrimaryReplaced)
+    }
 }
 
 /// Who makes a fault: two at once, so that faults of the server and of the way to it meet.
@@ -148,11 +165,12 @@ pub enum Scenario {
     Pauses,
     Trust,
     Everything,
+    Failover,
 }
 
 impl Scenario {
     /// All of them, by name.
-    pub const NAMED: [(&'static str, Self); 8] = [
+    pub const NAMED: [(&'static str, Self); 9] = [
         ("calm", Self::Calm),
         ("restarts", Self::Restarts),
         ("network", Self::Network),
@@ -161,7 +179,10 @@ impl Scenario {
         ("pauses", Self::Pauses),
         ("trust", Self::Trust),
         ("everything", Self::Everything),
+        ("failover", Self::Failover),
     ];
+    /// How many of these a seed draws from: over one server.
+    const DRAWN: u64 = 8;
 
     /// The one of this name.
     #[must_use]
@@ -178,7 +199,7 @@ impl Scenario {
     /// The one that a seed draws: of seeds that follow on one another each in turn.
     #[must_use]
     pub fn drawn(seed: u64) -> Self {
-        let at = usize::try_from(seed % Self::NAMED.len() as u64).unwrap_or_default();
+        let at = usize::try_from(seed % Self::DRAWN).unwrap_or_default();
         Self::NAMED.get(at).map_or(Self::Everything, |(_, scenario)| *scenario)
     }
 
@@ -186,6 +207,12 @@ impl Scenario {
     #[must_use]
     pub fn trusts(self) -> bool {
         self == Self::Trust
+    }
+
+    /// Whether it is over a primary with replicas, and Sentinels.
+    #[must_use]
+    pub fn fails_over(self) -> bool {
+        self == Self::Failover
     }
 
     /// The faults that it makes with this clock.
@@ -199,8 +226,8 @@ impl Scenario {
     pub fn kinds(self) -> &'static [Kind] {
         use Kind::{
             AclRevoked, ClockStepped, Cut, CutMidReply, Eviction, FlushAll, Full, HalfOpen, Hole, InstanceFrozen, InstanceKilled,
-            Late, MessageLate, MessageLost, PubsubCut, PubsubHole, PubsubOverrun, Refused, ReplyLate, RestartEmpty, RestartOld,
-            RestartTrusted, ScriptFlush, ServerFrozen, Slow,
+            Late, MessageLate, MessageLost, PrimaryFrozen, PrimaryKilled, PrimaryReplaced, PubsubCut, PubsubHole, PubsubOverrun,
+            Refused, ReplyLate, RestartEmpty, RestartOld, RestartTrusted, ScriptFlush, ServerFrozen, Slow,
         };
         match self {
             Self::Calm => &[],
@@ -210,7 +237,8 @@ impl Scenario {
             Self::Memory => &[Eviction, Full, FlushAll],
             Self::Pauses => &[ServerFrozen, InstanceFrozen, InstanceKilled],
             Self::Trust => &[RestartEmpty, RestartTrusted, FlushAll, ScriptFlush],
-            Self::Everything => Kind::ALL.split_last().map_or(&[], |(_, kinds)| kinds),
+            Self::Everything => Kind::ALL.split_at(Kind::ALL.len() - Kind::APART).0,
+            Self::Failover => &[PrimaryKilled, PrimaryFrozen, PrimaryReplaced, InstanceFrozen, InstanceKilled],
         }
     }
 }
@@ -322,6 +350,7 @@ mod tests {
         }
         assert_eq!(Scenario::named("chaos"), None);
         let drawn: Vec<Scenario> = (5..13).map(Scenario::drawn).collect();
-        assert!(Scenario::NAMED.iter().all(|(_, scenario)| drawn.contains(scenario)), "{drawn:?}");
+        let alone = |scenario: &Scenario| scenario.fails_over();
+        assert!(Scenario::NAMED.iter().all(|(_, scenario)| drawn.contains(scenario) != alone(scenario)), "{drawn:?}");
     }
 }

@@ -12,7 +12,7 @@ use crate::figures::{Sorted, Wrong, ms};
 use crate::service::{LOADER, Sample, request_of};
 
 /// How many misses of each kind.
-const MISSES: usize = 2_000;
+const MISSES: usize = 1_000;
 /// How many at a time.
 const AT_ONCE: usize = 8;
 const BUDGET: Duration = Duration::from_millis(50);

@@ -55,7 +55,7 @@ pub(super) fn may_be_lost(history: &History, held: &Held) -> bool {
             fault.kind,
             Kind::RestartEmpty | Kind::RestartOld | Kind::RestartTrusted | Kind::FlushAll | Kind::Eviction | Kind::ClockStepped
         );
-        forgets && overlap(fault.span.start, fault.span.end, held.span.start, held.span.end)
+        (forgets || fault.kind.fails_over()) && overlap(fault.span.start, fault.span.end, held.span.start, held.span.end)
     })
 }
 

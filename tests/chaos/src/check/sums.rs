@@ -86,8 +86,13 @@ impl Sums {
         if self.hits * 100 < self.looks * L1_SHARE {
             unmet.push(format!("expected L1 to answer {L1_SHARE} % of the reads or more, found {}", share(self.hits, self.looks)));
         }
-        let scenarios = Scenario::NAMED.iter().filter(|(name, _)| !self.scenarios.contains_key(name)).map(|(name, _)| *name);
-        let faults = Kind::ALL.iter().filter(|kind| self.clock.allows(**kind) && !self.faults.contains_key(kind));
+        // Fail-overs are a whole of their own.
+        let apart = self.scenarios.keys().all(|name| *name == Scenario::Failover.name());
+        let of_it = Scenario::NAMED.iter().filter(|(_, scenario)| scenario.fails_over() == apart);
+        let scenarios = of_it.filter(|(name, _)| !self.scenarios.contains_key(name)).map(|(name, _)| *name);
+        let kinds = if apart { Scenario::Failover.kinds() } else { Kind::ALL };
+        let kinds = kinds.iter().filter(|kind| apart || !kind.fails_over());
+        let faults = kinds.filter(|kind| self.clock.allows(**kind) && !self.faults.contains_key(kind));
         let faults = faults.map(|kind| format!("{kind:?}"));
         let missing: Vec<String> = scenarios.map(str::to_owned).chain(faults).collect();
         if !missing.is_empty() {

@@ -143,8 +143,22 @@ async fn live(orders: &Orders) -> Result<(), String> {
     Ok(())
 }
 
+/// What an address begins with that names Sentinels, divided by commas, behind the name of their primary.
+pub const SENTINELS: &str = "sentinels:";
+
+/// The name of a primary and its Sentinels.
+fn sentinels(url: &str) -> Option<(&str, Vec<&str>)> {
+    let (name, urls) = url.strip_prefix(SENTINELS)?.split_once('@')?;
+    Some((name, urls.split(',').collect()))
+}
+
 async fn cache(url: &str, trust: bool) -> Result<TieredCache, String> {
-    let builder = TieredCache::builder(NAMESPACE).redis(url).max_staleness(limits::MAX_STALENESS).load_limit(limits::LOAD_LIMIT);
+    let builder = TieredCache::builder(NAMESPACE);
+    let builder = match sentinels(url) {
+        Some((name, urls)) => builder.redis_sentinel(urls, name),
+        None => builder.redis(url),
+    };
+    let builder = builder.max_staleness(limits::MAX_STALENESS).load_limit(limits::LOAD_LIMIT);
     let builder = builder.lease(limits::LEASE).wait_budget(limits::WAIT_BUDGET).command_limit(limits::COMMAND_LIMIT);
     let builder = builder.read_limit(limits::READ_LIMIT).tag_cells(limits::CELLS).l1_max_entries(10_000);
     let builder = builder.guard_limit(limits::GUARD_LIMIT);
@@ -153,7 +167,12 @@ async fn cache(url: &str, trust: bool) -> Result<TieredCache, String> {
 }
 
 async fn outside(url: &str) -> Result<Invalidator, String> {
-    let builder = Invalidator::builder(NAMESPACE).redis(url).command_limit(limits::COMMAND_LIMIT).tag_cells(limits::CELLS);
+    let builder = Invalidator::builder(NAMESPACE);
+    let builder = match sentinels(url) {
+        Some((name, urls)) => builder.redis_sentinel(urls, name),
+        None => builder.redis(url),
+    };
+    let builder = builder.command_limit(limits::COMMAND_LIMIT).tag_cells(limits::CELLS);
     builder.build().await.map_err(|error| error.to_string())
 }
 

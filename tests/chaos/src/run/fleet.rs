@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachetier_tests::{Owned, Proxy};
+use cachetier_tests::Owned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
@@ -43,7 +43,7 @@ impl Fleet {
         program: &Path,
         folder: &Folder,
         runtime: &Runtime,
-        proxies: &[Proxy],
+        urls: &[String],
         record: &Arc<Record>,
     ) -> Result<Self, String> {
         let socket = folder.0.join("leader.sock");
@@ -64,9 +64,7 @@ impl Fleet {
             program: program.to_owned(),
             folder: folder.0.clone(),
         };
-        for (first, proxies) in
-            (0..).step_by(usize::from(asked.spread.each())).zip(proxies.chunks(usize::from(asked.spread.each())))
-        {
+        for (first, urls) in (0..).step_by(usize::from(asked.spread.each())).zip(urls.chunks(usize::from(asked.spread.each()))) {
             let orders = Orders {
                 socket: socket.clone(),
                 history: folder.0.join(format!("instance-{first}")),
@@ -75,7 +73,7 @@ impl Fleet {
                 of: asked.spread.instances(),
                 trust: asked.scenario.trusts(),
                 begun,
-                urls: proxies.iter().map(Proxy::url).collect(),
+                urls: urls.to_vec(),
             };
             let process = fleet.spawn(&orders)?;
             fleet.processes.push(process);

@@ -3,22 +3,24 @@
 
 mod fleet;
 mod network_hand;
+mod sentinel_hand;
 mod server_hand;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachetier_tests::{Owned, Proxy, RedisServer, Reply, eventually};
+use cachetier_tests::{Owned, Proxy, RedisServer, Reply, Sentinels, eventually};
 use tokio::runtime::Runtime;
 
 use crate::clock::Nanos;
 use crate::event::{self, Ending, Event, Fault, Record, Span};
-use crate::instance::{NAMESPACE, order};
+use crate::instance::{NAMESPACE, SENTINELS, order};
 use crate::limits::{CELLS, LAST_REST, MAX_STALENESS, PLAIN_WITHIN};
 use crate::plan::{Hand, Kind, Planned, Scenario, ServerClock, plan};
 use fleet::Fleet;
 use network_hand::NetworkHand;
+use sentinel_hand::SentinelHand;
 use server_hand::ServerHand;
 
 /// From the end of the work to the last reads.
@@ -85,9 +87,16 @@ pub fn faketime() -> Result<Option<PathBuf>, String> {
 /// # Errors
 /// When it cannot be run here, or a part of it has failed that is not under test.
 pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
-    let folder = Folder::new()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
+    if asked.scenario.fails_over() {
+        let mut sentinels = Sentinels::try_start()?;
+        let primary = sentinels.servers.get(sentinels.primary()).ok_or("no primary")?;
+        primary.command(&[b"SET", lane().as_bytes(), &old_lane()]);
+        let url = format!("{SENTINELS}{}@{}", sentinels.name(), sentinels.urls().join(","));
+        let urls = vec![url; usize::from(asked.spread.instances())];
+        return over(asked, program, &runtime, &urls, (&Arc::from(Vec::new()), Ground::Sentinels(&mut sentinels)));
+    }
     let kinds = asked.scenario.made(asked.clock);
     let mut server = RedisServer::builder();
     if let Some(library) = faketime()?.filter(|_| kinds.contains(&Kind::ClockStepped)) {
@@ -98,11 +107,34 @@ pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
     let proxies: Arc<[Proxy]> = (0..asked.spread.instances())
         .map(|instance| if instance % 2 == 0 { Proxy::on_socket(&server) } else { Proxy::on_port(&server) })
         .collect();
-    let record = Arc::new(Record::create(&folder.0.join("leader")).map_err(|error| format!("no history: {error}"))?);
+    let urls: Vec<String> = proxies.iter().map(Proxy::url).collect();
+    over(asked, program, &runtime, &urls, (&proxies, Ground::Server(&mut server)))
+}
 
-    let mut fleet = Fleet::start(asked, program, &folder, &runtime, &proxies, &record)?;
-    check_kind(&server, asked.scenario);
-    let hands = make_faults(asked, &mut server, &proxies, &mut fleet, &runtime, &record);
+/// Makes one fault after the other.
+type Hands<'a> = dyn FnMut(&Planned) -> Result<Made, String> + Send + 'a;
+
+/// What the instances stand over.
+enum Ground<'a> {
+    Server(&'a mut RedisServer),
+    Sentinels(&'a mut Sentinels),
+}
+
+/// Runs it over this.
+fn over(
+    asked: &Asked,
+    program: &Path,
+    runtime: &Runtime,
+    urls: &[String],
+    (proxies, mut ground): (&Arc<[Proxy]>, Ground<'_>),
+) -> Result<Vec<Event>, String> {
+    let folder = Folder::new()?;
+    let record = Arc::new(Record::create(&folder.0.join("leader")).map_err(|error| format!("no history: {error}"))?);
+    let mut fleet = Fleet::start(asked, program, &folder, runtime, urls, &record)?;
+    if let Ground::Server(server) = &ground {
+        check_kind(server, asked.scenario);
+    }
+    let hands = make_faults(asked, &mut ground, proxies, &mut fleet, runtime, &record);
     proxies.iter().for_each(Proxy::restore);
     hands?;
     std::thread::sleep(LAST_REST);
@@ -144,7 +176,7 @@ fn old_lane() -> Vec<u8> {
 /// Both hands make their faults at once; returns when both have mended what they broke.
 fn make_faults(
     asked: &Asked,
-    server: &mut RedisServer,
+    ground: &mut Ground<'_>,
     proxies: &Arc<[Proxy]>,
     fleet: &mut Fleet,
     runtime: &Runtime,
@@ -156,10 +188,19 @@ fn make_faults(
     let (for_server, for_network) = (planned(Hand::Server), planned(Hand::Network));
     let end = Nanos::now().plus(length);
     std::thread::scope(|scope| {
-        let mut server = ServerHand { server, proxies, runtime, stepped: 0 };
+        let mut of_server: Box<Hands<'_>> = match ground {
+            Ground::Server(server) => {
+                let mut hand = ServerHand { server, proxies, runtime, stepped: 0 };
+                Box::new(move |planned| hand.make(planned))
+            }
+            Ground::Sentinels(sentinels) => {
+                let mut hand = SentinelHand { sentinels };
+                Box::new(move |planned| hand.make(planned))
+            }
+        };
         let mut network = NetworkHand { proxies, fleet, runtime, record, spread: asked.spread };
         let hands = [
-            scope.spawn(move || work_off(&for_server, end, record, |planned| server.make(planned))),
+            scope.spawn(move || work_off(&for_server, end, record, |planned| of_server(planned))),
             scope.spawn(move || work_off(&for_network, end, record, |planned| network.make(planned))),
         ];
         std::thread::sleep(end.since(Nanos::now()));
