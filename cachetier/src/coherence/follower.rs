@@ -204,6 +204,9 @@ impl Follower<'_> {
         let asked = self.ask();
         let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
         let applied = catch_up(instance, subscription, before, state.token)?;
+        if !instance.journal.has_met(state.run) {
+            return Err(Broken::Behind(Fault::Refused("another server was asked meanwhile, or told something".into())));
+        }
         instance.view.checked(instance.now(), state.server_millis);
         self.prove(asked, applied, subscription);
         Ok(applied)

@@ -27,6 +27,8 @@ struct Told {
     met: (Era, u64),
     /// How often that was another one.
     lives: u64,
+    /// Whether something was told since at a point of another era.
+    elsewhere: bool,
 }
 
 #[derive(Debug)]
@@ -67,15 +69,18 @@ impl Journal {
         } else {
             targets.clone()
         };
+        told.elsewhere |= told_at.era != told.met.0;
         told.targets = told.targets.saturating_add(targets.len());
         told.bumps.push_back(Bump { at: now, era: told_at.era, targets });
         false
     }
 
-    /// Whether the lane was last met in that life of its server, as far as that is told.
+    /// Whether the lane was last met in that life of its server, as far as that is told, and nothing was told to another since: who was not known to
+    /// have been replaced may have answered.
     pub(crate) fn has_met(&self, run: u64) -> bool {
         let _meeting = lock(&self.meeting);
-        run == 0 || lock(&self.told).met.1 == run
+        let told = lock(&self.told);
+        run == 0 || (told.met.1 == run && !told.elsewhere)
     }
 
     /// The lane is met in that era and that life of its server. Hands over what it may have forgotten, which is not kept here any longer:
@@ -89,6 +94,7 @@ impl Journal {
         if std::mem::replace(&mut told.met, met) != met {
             told.lives = told.lives.saturating_add(1);
         }
+        told.elsewhere = false;
         told.forget_before(now, self.span);
         let bumps = std::mem::take(&mut told.bumps);
         let (forgotten, kept) = bumps.into_iter().partition::<VecDeque<_>, _>(|bump| another || bump.era != era);
@@ -177,6 +183,19 @@ mod tests {
         met(&journal, 2, 0, Millis(1));
         assert!(!journal.note(&key("a"), (sent_in, at(2)), Millis(2)));
         assert!(journal.note(&key("a"), (sent_in, at(1)), Millis(2)));
+    }
+
+    #[test]
+    fn a_life_is_not_met_while_something_was_told_to_another() {
+        let journal = Journal::new(10, SPAN);
+        met(&journal, 2, 7, Millis(0));
+        told(&journal, "a", at(2), Millis(1));
+        assert!(journal.has_met(7));
+        // By the old primary, which is not known to have been replaced: it has not heard of the era.
+        told(&journal, "b", at(1), Millis(2));
+        assert!(!journal.has_met(7));
+        assert_eq!(keys(met(&journal, 2, 7, Millis(3))), ["b"]);
+        assert!(journal.has_met(7));
     }
 
     #[test]

@@ -461,22 +461,14 @@ impl Shared {
         tracing::warn!(%server, %reason, mend, "redis refuses: counted and told once for as long as it goes on");
     }
 
-    /// The primary is there now: a connection that leads to another place is left, and a pause is over.
-    fn moved(&self, spot: &Spot, known: Option<&Spot>) {
-        if known == Some(spot) {
-            return;
-        }
-        if known.is_some()
-            && let Some(server) = &self.server
-        {
-            tracing::info!(%server, host = spot.0, port = spot.1, "the primary is another one now");
-        }
+    /// Leaves a connection to what is not the primary any more, as Sentinels say. Whoever makes one looks once it can be used, and who hears of another
+    /// primary does when that is known: so one of them finds it.
+    fn leave_unless_primary(&self, sentinels: &Sentinels) {
         if let Ok(line) = self.line()
-            && line.spot.as_ref().is_some_and(|present| present != spot)
+            && line.spot.as_ref().is_some_and(|spot| !sentinels.stand_by(spot))
         {
             self.lose(&line, &"another server is the primary now".into());
         }
-        self.retry.at_once();
     }
 
     /// Gives up `line`, if it is still the one in use.
@@ -512,6 +504,9 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
                     state.line = (!state.closed).then(|| line.clone());
                     state.too_old = None;
                 });
+                if let Some(sentinels) = &dial.sentinels {
+                    shared.leave_unless_primary(sentinels);
+                }
                 drop(shared);
                 if away.take().is_some_and(|why| !is_no_primary(&why)) && heard == Heard::Yes {
                     tracing::info!(server = %dial, "redis is back");
@@ -557,8 +552,14 @@ async fn mind(owner: Weak<Shared>, sentinels: Sentinels) {
             loop {
                 if let Ok(spot) = sentinels.primary().await {
                     let Some(shared) = owner.upgrade() else { return };
-                    shared.moved(&spot, known.as_ref());
-                    known = Some(spot);
+                    if known.as_ref() != Some(&spot) {
+                        if let (Some(_), Some(server)) = (&known, &shared.server) {
+                            tracing::info!(%server, host = spot.0, port = spot.1, "the primary is another one now");
+                        }
+                        shared.retry.at_once();
+                        known = Some(spot);
+                    }
+                    shared.leave_unless_primary(&sentinels);
                 }
                 if !ears.news().await {
                     break;

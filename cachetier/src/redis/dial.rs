@@ -96,6 +96,10 @@ impl Dial {
         };
         let too_old = |found: &str| Refusal { why: bounded(&format!("{found}, expected {OLDEST}")), too_old: Some(bounded(found)) };
         match tokio::time::timeout(limit, connect).await {
+            // It may have been replaced while it did not answer, and not know it yet.
+            Ok(Ok(_)) if !self.still_there(spot.as_ref()).await => {
+                Err(Refusal { why: "another server is the primary now".into(), too_old: None })
+            }
             Ok(Ok((connection, version, run))) => match Form::of(&version) {
                 Ok(form) => Ok(Made { connection, form, run, pushes, spot }),
                 Err(TooOld) => Err(too_old(&format!("a server of version {version}"))),
@@ -103,6 +107,17 @@ impl Dial {
             Ok(Err(error)) if error.kind() == ErrorKind::RESP3NotSupported => Err(too_old("a server that does not know HELLO")),
             Ok(Err(error)) => Err(Refusal { why: self.reason(&error), too_old: None }),
             Err(_) => Err(Refusal { why: bounded(&format!("no connection within {limit:?}")), too_old: None }),
+        }
+    }
+
+    /// Whether Sentinels, asked once more, say the same, or nothing.
+    async fn still_there(&self, spot: Option<&Spot>) -> bool {
+        match (&self.sentinels, spot) {
+            (Some(sentinels), Some(spot)) => {
+                let _ = sentinels.primary().await;
+                sentinels.stand_by(spot)
+            }
+            _ => true,
         }
     }
 

@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::sync::{Mutex, lock};
+
 use super::RedisUrl;
 use super::answer::{bounded, text};
 
@@ -26,12 +28,15 @@ pub(super) struct Sentinels {
     limit: Duration,
     /// Which of them is listened to.
     turn: Arc<AtomicUsize>,
+    /// The best that was said so far.
+    known: Arc<Mutex<Option<Said>>>,
 }
 
 /// Where a primary is: host and port.
 pub(super) type Spot = (String, u16);
 
 /// What one of them says of the primary, and of which configuration.
+#[derive(Clone, Debug)]
 struct Said {
     spot: Spot,
     /// Grows with each fail-over: who knows of the last one has the highest.
@@ -48,7 +53,7 @@ pub(super) struct Ears {
 impl Sentinels {
     pub(super) fn new(urls: Vec<RedisUrl>, name: &str, connect_limit: Duration) -> Self {
         // Asked within the limit of the connection that the answer is for.
-        Self { urls: urls.into(), name: name.into(), limit: connect_limit / 2, turn: Arc::default() }
+        Self { urls: urls.into(), name: name.into(), limit: connect_limit / 2, turn: Arc::default(), known: Arc::default() }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -85,7 +90,18 @@ impl Sentinels {
             }
         }
         let why = || why.unwrap_or_else(|| "none is named".into());
-        best.map(|best| best.spot).ok_or_else(|| bounded(&format!("no Sentinel says where {:?} is: {}", self.name, why())))
+        let best = best.ok_or_else(|| bounded(&format!("no Sentinel says where {:?} is: {}", self.name, why())))?;
+        let mut known = lock(&self.known);
+        // What was known by then is not forgotten for one that has not heard of it.
+        Ok(match &*known {
+            Some(known) if known.epoch > best.epoch => known.spot.clone(),
+            _ => known.insert(best).spot.clone(),
+        })
+    }
+
+    /// Whether nobody has said by now that the primary is elsewhere.
+    pub(super) fn stand_by(&self, spot: &Spot) -> bool {
+        lock(&self.known).as_ref().is_none_or(|known| known.spot == *spot)
     }
 
     /// Listens to one of them, another one each time.

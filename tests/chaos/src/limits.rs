@@ -53,6 +53,12 @@ pub const AFTERMATH: Duration = Duration::from_millis(2_500);
 /// connection is tried, two commands of which one fails, the bound, and a busy machine.
 pub const TOLD_AGAIN: Duration = Duration::from_secs(5);
 
+/// By when everybody who is awake has left a primary that is replaced, and has told the next one again what it had told: a second until Sentinels miss it,
+/// two until they agree, and a busy machine.
+pub const REPLACED: Duration = Duration::from_secs(5);
+/// The same for a process that was frozen then, once it goes on.
+pub const LEFT: Duration = Duration::from_secs(1);
+
 /// What a killed process has committed and not told of is served elsewhere as long as its values live: none is killed so late that some of it is
 /// met by the last reads.
 pub const AFTER_KILL: Duration = LONGEST_LIFE.saturating_sub(LAST_REST).saturating_sub(MAX_STALENESS);

@@ -23,7 +23,7 @@ pub use sums::Sums;
 use crate::clock::Nanos;
 use crate::event::{Got, Mutation, Read, Row, Span, Told, Verb};
 use crate::layout::Key;
-use crate::limits::{LONGEST_LIFE, MAX_STALENESS, MUTATION_DEADLINE, READ_DEADLINE, SLACK, TOLD_AGAIN};
+use crate::limits::{LEFT, LONGEST_LIFE, MAX_STALENESS, MUTATION_DEADLINE, READ_DEADLINE, REPLACED, SLACK, TOLD_AGAIN};
 use crate::plan::Kind;
 use floors::{Floor, Floors};
 use holds::Holds;
@@ -131,6 +131,8 @@ pub struct Verdict {
     pub reads: u64,
     /// Copies that are old at the end because a guard was dropped whose hold the server had lost, which is a known limit.
     pub unguarded: u64,
+    /// How many were read from a primary that did not know yet that it was replaced.
+    pub replaced: u64,
     /// Reads that came while something was served without proof, by policy: for these the bound is not promised.
     pub unproven: u64,
     /// Those of them in time in which nothing was disturbed.
@@ -243,18 +245,41 @@ impl Judge<'_> {
 
     /// Whatever the bound, it is asked of the read's begin: a call that took long may bring what was true when it began.
     fn judge_age(&mut self, read: &Read, row: Row) {
-        let bound = read.span.start.minus(MAX_STALENESS + SLACK);
         let kept = self.kept_until(read.span);
+        let Some((rule, floor, text)) = self.broken_by(read, row, kept) else { return };
+        let replaced = self.replaced_from(read);
+        if replaced < kept && self.broken_by(read, row, replaced).is_none() {
+            self.verdict.replaced += 1;
+        } else {
+            self.violated(of(read, rule, row.begun.min(floor.since), &text));
+        }
+    }
+
+    /// What it breaks of the promises that were acknowledged up to then.
+    fn broken_by(&self, read: &Read, row: Row, kept: Nanos) -> Option<(Rule, Floor, String)> {
+        let bound = read.span.start.minus(MAX_STALENESS + SLACK);
         let all = self.floors.of_all(read.key, bound.min(kept));
         // The instance could prove nothing, and its policy would rather have what there is.
         let all = all.filter(|_| !read.unproven);
         let own = self.floors.of_own(read.instance, read.key, read.span.start);
         let promised = self.floors.of_promised(read.instance, read.key, read.span.start.min(kept));
         let floors = [(Rule::Bound, all), (Rule::Own, own), (Rule::Promised, promised)];
-        let broken = floors.into_iter().find_map(|(rule, floor)| self.broken(floor?, row, rule));
-        if let Some((rule, floor, text)) = broken {
-            self.violated(of(read, rule, row.begun.min(floor.since), &text));
-        }
+        floors.into_iter().find_map(|(rule, floor)| self.broken(floor?, row, rule))
+    }
+
+    /// From when on another primary may have acknowledged what this instance cannot have heard of, for it had not left the old one yet: which does not
+    /// know that it was replaced. A known limit, with a bound.
+    fn replaced_from(&self, read: &Read) -> Nanos {
+        let faults = &self.history.faults;
+        let replaced = faults.iter().filter(|fault| fault.kind.fails_over() && fault.span.start <= read.span.end);
+        let near = replaced.filter(|fault| {
+            let frozen = faults.iter().filter(|other| other.kind == Kind::InstanceFrozen && other.span.end >= fault.span.start);
+            let woke = frozen.filter(|frozen| frozen.instance.is_none_or(|whose| whose == read.instance)).map(|frozen| frozen.span);
+            let out = std::iter::once(fault.span.start.plus(REPLACED))
+                .chain(woke.filter(|woke| woke.start <= fault.span.start.plus(REPLACED)).map(|woke| woke.end.plus(LEFT)));
+            out.max().is_some_and(|until| read.span.start <= until)
+        });
+        near.map(|fault| fault.span.start).min().unwrap_or(Nanos::NEVER)
     }
 
     /// Up to when the server has kept what it acknowledged, as far as a read can know: a trusted one is told again what it has forgotten, and

@@ -147,6 +147,7 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "points reached      {:>10}  not in time {}", verdict.waits, verdict.waits_in_vain)?;
         writeln!(f, "keys held           {:>10}  judged {}, lost {}", history.held.len(), verdict.holds, totals.holds_lost)?;
         writeln!(f, "behind lost guards  {:>10}", verdict.unguarded)?;
+        writeln!(f, "of replaced primary {:>10}", verdict.replaced)?;
         writeln!(f, "violations          {:>10}", verdict.violated)?;
         writeln!(f, "staleness           {:>12} {:>12} {:>12} {:>12}", "reads", "stale", "p99.9", "worst")?;
         for (name, staleness) in [("sound", &verdict.sound), ("disturbed", &verdict.disturbed)] {

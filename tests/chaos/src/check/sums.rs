@@ -24,6 +24,7 @@ pub struct Sums {
     waits: u64,
     holds: u64,
     unguarded: u64,
+    replaced: u64,
     violated: u64,
     faults: BTreeMap<Kind, u64>,
     clock: ServerClock,
@@ -49,6 +50,7 @@ impl Sums {
         self.waits += verdict.waits;
         self.holds += verdict.holds;
         self.unguarded += verdict.unguarded;
+        self.replaced += verdict.replaced;
         self.violated += verdict.violated;
         for (kind, count) in &made {
             *self.faults.entry(*kind).or_default() += count;
@@ -117,6 +119,7 @@ impl fmt::Display for Sums {
         writeln!(f, "points reached      {:>10}", self.waits)?;
         writeln!(f, "keys held           {:>10}", self.holds)?;
         writeln!(f, "behind lost guards  {:>10}", self.unguarded)?;
+        writeln!(f, "of replaced primary {:>10}", self.replaced)?;
         writeln!(f, "violations          {:>10}", self.violated)?;
         writeln!(f, "staleness           {:>12} {:>12} {:>12} {:>12}", "reads", "stale", "p99.9", "worst")?;
         writeln!(f, "  sound             {}", self.sound)?;

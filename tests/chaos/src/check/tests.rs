@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Nanos;
 use crate::event::{Commit, Counts, Event, Fault, Held, Load, Point, Span, Waited};
 use crate::layout::{KEYS, Tag, Target};
-use crate::limits::{AFTERMATH, HELD_FOR, READS_A_SECOND, TOLD_AGAIN, WHOLE};
+use crate::limits::{AFTERMATH, HELD_FOR, LEFT, READS_A_SECOND, REPLACED, TOLD_AGAIN, WHOLE};
 use crate::plan::{Kind, Scenario, ServerClock};
 
 const K: Key = Key(0);
@@ -293,6 +293,25 @@ fn what_a_trusted_server_has_forgotten_is_asked_of_its_issuer_at_once_and_of_oth
     bad(promise(100, 999), Rule::Promised);
     good(promise(100, 1_400));
     bad(vec![commit(1, 490), back(), last(1, 2_100, row(0, 5)), forgotten()], Rule::Settled);
+}
+
+#[test]
+fn what_a_replaced_primary_answers_is_counted_for_as_long_as_it_may_be_asked() {
+    let replaced = || fault(Kind::PrimaryReplaced, None, 1_000, 20_000);
+    let (out, left) = (u64::try_from(REPLACED.as_millis()).unwrap(), u64::try_from(LEFT.as_millis()).unwrap());
+    let old = |when| vec![commit(1, 1_010), applied(2, 1_011, 1_012), replaced(), read(1, when, row(0, 900))];
+    let counted = verdict(old(1_000 + out));
+    assert_eq!((counted.violated, counted.replaced), (0, 1));
+    bad(old(1_001 + out), Rule::Bound);
+    // Who was frozen then has a second from when it goes on; who was frozen later has not.
+    let frozen =
+        |start, end, when| old(when).into_iter().chain([fault(Kind::InstanceFrozen, Some(1), start, end)]).collect::<Vec<_>>();
+    assert_eq!(verdict(frozen(2_000, 7_000, 7_000 + left)).replaced, 1);
+    bad(frozen(2_000, 7_000, 7_001 + left), Rule::Bound);
+    bad(frozen(6_500, 7_000, 7_100), Rule::Bound);
+    // What is one's own, and what was acknowledged before, is asked of everybody.
+    bad(vec![commit(1, 1_010), applied(1, 1_011, 1_012), replaced(), read(1, 1_100, row(0, 900))], Rule::Own);
+    bad(vec![commit(1, 10), applied(2, 11, 12), replaced(), read(1, 1_000 + LATE, row(0, 5))], Rule::Bound);
 }
 
 #[test]
