@@ -59,7 +59,7 @@
 //!
 //! - One instance alone: moka is all that you need.
 //! - Values that must never be stale, such as the balance that a payment is checked against: ask the database.
-//! - Redis Cluster or TLS: not yet. Neither are values refreshed in the background, nor exporters of metrics.
+//! - Redis Cluster: not yet. Neither are values refreshed in the background, nor exporters of metrics.
 //!
 //! # Words
 //!
@@ -184,6 +184,7 @@
 //! | `macros` | yes | [`cached`](macro@cached), [`invalidates`](macro@invalidates), `#[derive(KeyPart)]` | 2 crates beside those that serde's derive has |
 //! | `postcard` | yes | [`Codec`]`::Postcard`, the codec that is used unless told otherwise | 4 crates |
 //! | `redis` | yes | the shared tier over a Redis server, 6.2.7 or newer | about 50 crates |
+//! | `tls` | no | TLS to that server: `rediss://`, by rustls; turns `redis` on | 14 crates, 3 of them to compile ring, for which a C compiler is needed |
 //! | `bincode` | no | [`Codec`]`::Bincode`, at its last usable release | 2 crates |
 //! | `messagepack` | no | [`Codec`]`::MessagePack`: fields may be added later | 3 crates |
 //! | `json` | no | [`Codec`]`::Json`: the same, for people to read | 4 crates |

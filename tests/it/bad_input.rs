@@ -50,7 +50,10 @@ async fn an_address_that_cannot_be_used_is_an_error_that_does_not_repeat_it() {
         String::new(),
         SECRET.to_owned(),
         format!("http://:{SECRET}@localhost/"),
-        format!("rediss://:{SECRET}@localhost/"),
+        format!("rediss://:{SECRET}@localhost/?pass={SECRET}"),
+        format!("rediss://:{SECRET}@localhost/?key={SECRET}"),
+        format!("rediss://:{SECRET}@localhost/?ca={SECRET}"),
+        format!("redis://:{SECRET}@localhost/?ca={SECRET}"),
         format!("redis://:{SECRET}@localhost:port/"),
         format!("redis://:{SECRET}@localhost:99999/"),
         format!("redis://:{SECRET}@[::1/"),
@@ -66,9 +69,12 @@ async fn an_address_that_cannot_be_used_is_an_error_that_does_not_repeat_it() {
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains(SECRET), "{shown}");
     }
-    let error = shop().redis("rediss://localhost/").build().await.expect_err("no TLS yet");
-    let expected = "redis://[user:password@]host[:port][/database] or redis+unix:///path[?db=..&user=..&pass=..]";
-    assert_eq!(error.to_string(), format!("redis is an address for TLS, which is not built in yet, expected {expected}"));
+    let error = shop().redis("redis://localhost/?cert=client.pem").build().await.expect_err("no TLS there");
+    let found = "an address without TLS that has `ca`, `cert` or `key`, which only `rediss://` knows";
+    let expected = "redis://[user:password@]host[:port][/database], \
+                    rediss://[user:password@]host[:port][/database][?ca=PATH&cert=PATH&key=PATH] or \
+                    redis+unix:///path[?db=..&user=..&pass=..]";
+    assert_eq!(error.to_string(), format!("redis is {found}, expected {expected}"));
 }
 
 #[tokio::test]

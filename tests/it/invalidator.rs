@@ -168,7 +168,7 @@ async fn it_begins_without_its_server_and_tells_it_later() {
 #[tokio::test]
 async fn it_acts_on_the_database_of_its_address_alone() {
     let server = RedisServer::start();
-    let third = format!("{}?db=3", server.url());
+    let third = server.url_of(3);
     let mut caches = Vec::new();
     for url in [server.url(), third.clone()] {
         caches.push(TieredCache::builder("shop").redis(url).build().await.expect("built"));
@@ -193,7 +193,7 @@ async fn what_cannot_be_used_is_told_in_the_words_of_the_cache() {
         ("http://127.0.0.1/", "shop"),
         ("redis://user:s3cr3t@127.0.0.1/first", "shop"),
         ("redis://user:s3cr3t@127.0.0.1/-1", "shop"),
-        ("rediss://:s3cr3t@127.0.0.1/", "shop"),
+        ("rediss://:s3cr3t@127.0.0.1/?cert=s3cr3t", "shop"),
     ] {
         let theirs = TieredCache::builder(namespace).redis(url).build().await.expect_err("unusable");
         let ours = Invalidator::connect(url, namespace).await.expect_err("unusable");

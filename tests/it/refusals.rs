@@ -2,40 +2,18 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
+mod away;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use cachetier::{Delivery, Policy, Stats, TieredCache};
-use cachetier_tests::{Log, RedisServer, Reply, eventually_async};
+use cachetier::{Delivery, Stats};
+use cachetier_tests::{Log, Over, RedisServer, Reply, eventually_async};
+
+use away::{LIMIT, POLICY, cache, is_away, loads, told_once};
 
 const LONG: Duration = Duration::from_secs(20);
-const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
-/// Long enough for a machine that is busy, and for a cache that is built without its server not to make the test slow.
-const LIMIT: Duration = Duration::from_secs(2);
-
-async fn cache(url: impl Into<String>) -> TieredCache {
-    let builder = TieredCache::builder("refused").redis(url).connect_limit(LIMIT / 4).command_limit(LIMIT / 2).read_limit(LIMIT);
-    builder.build().await.expect("built")
-}
-
-/// The loader answers, again and again.
-async fn loads(cache: &TieredCache) {
-    for key in 0..20_u32 {
-        let loaded = cache.get_or_compute(&format!("cold:{key}"), POLICY, async || key).await;
-        assert_eq!(loaded.expect("loaded"), key);
-    }
-    assert_eq!(cache.stats().loads, 20, "{}", cache.stats());
-}
-
-/// What was logged of it: one line with the reason and what helps, and no secret.
-#[track_caller]
-fn told_once(log: &Log, reason: &str, mend: &str) {
-    let lines = log.with(&format!("reason={reason}"));
-    assert_eq!(lines.len(), 1, "{lines:#?} of {:#?}", log.with(""));
-    assert!(lines.iter().all(|line| line.contains(mend)), "{lines:#?}");
-    assert!(log.with("hidden").is_empty(), "{:?}", log.with("hidden"));
-}
 
 /// A server that is well when the cache is built, then made to refuse with `change`.
 async fn refuses(change: &[&[&str]], reason: &str, mend: &str, counter: fn(&Stats) -> u64) {
@@ -50,21 +28,6 @@ async fn refuses(change: &[&[&str]], reason: &str, mend: &str, counter: fn(&Stat
     let stats = cache.stats();
     assert!(counter(&stats) >= 20 && stats.l2_faults >= counter(&stats), "{stats}");
     told_once(&log, reason, mend);
-}
-
-/// A server that refuses from the first: the cache begins without it.
-async fn is_away(url: &str, reason: &str, mend: &str) {
-    let log = Log::default();
-    let _listening = log.listen();
-    let cache = cache(url).await;
-    loads(&cache).await;
-    let stats = cache.stats();
-    assert!(stats.l2_away + stats.l2_refused > 0, "{stats}");
-    assert_eq!(cache.invalidate("k").await, Ok(Delivery::Pending));
-    told_once(&log, reason, mend);
-    let required = TieredCache::builder("refused").redis(url).connect_limit(LIMIT / 10).command_limit(LIMIT / 10).require_redis();
-    let error = required.build().await.expect_err("it is required");
-    assert!(error.field() == "redis" && !error.to_string().contains("hidden"), "{error}");
 }
 
 #[tokio::test]
@@ -103,6 +66,9 @@ async fn a_primary_without_the_replicas_that_it_wants() {
 
 #[tokio::test]
 async fn a_user_who_may_not() {
+    if !Over::is_none_of(&[Over::Acl], "the user whose rights are taken away is another") {
+        return;
+    }
     let change: &[&[&str]] = &[&["ACL", "SETUSER", "default", "resetkeys", "~other:*"]];
     refuses(change, "NOPERM", "docs/redis.md", |stats| stats.l2_refused).await;
 }
@@ -188,14 +154,14 @@ async fn a_node_of_a_cluster_that_serves_nothing() {
 async fn a_server_that_wants_a_password() {
     let server = RedisServer::start();
     server.command(&["CONFIG", "SET", "requirepass", "other"]);
-    is_away(&server.url(), "NOAUTH", "write user and password into the address").await;
+    is_away(&server.url_as("", "", 0), "NOAUTH", "write user and password into the address").await;
 }
 
 #[tokio::test]
 async fn a_server_that_wants_another_password() {
     let server = RedisServer::start();
     server.command(&["CONFIG", "SET", "requirepass", "other"]);
-    is_away(&format!("{}?pass=hidden", server.url()), "WRONGPASS", "mend the address").await;
+    is_away(&server.url_as("", "hidden", 0), "WRONGPASS", "mend the address").await;
 }
 
 #[tokio::test]

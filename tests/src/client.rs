@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::over::Login;
+
 /// Longer than any command of a test takes; a server that is stopped on purpose is noticed by it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -19,10 +21,10 @@ pub(crate) enum Address {
 
 impl Address {
     /// As clients take it.
-    pub(crate) fn url(&self) -> String {
+    pub(crate) fn url(&self, login: &Login<'_>) -> String {
         match self {
-            Self::Unix(path) => format!("redis+unix://{}", path.display()),
-            Self::Tcp(port) => format!("redis://127.0.0.1:{port}/"),
+            Self::Unix(path) => format!("redis+unix://{}{}", path.display(), login.query()),
+            Self::Tcp(port) => format!("redis://{}127.0.0.1:{port}/{}", login.authority(), login.path()),
         }
     }
 }

@@ -4,11 +4,13 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::panic, reason = "whatever fails here is a test that has failed")]
 
+mod certificates;
 mod client;
 mod eventually;
 mod faketime;
 mod gate;
 mod log;
+mod over;
 mod process;
 mod proxy;
 mod sentinel;
@@ -16,10 +18,12 @@ mod server;
 mod tiers;
 mod world;
 
+pub use certificates::{Authority, Issued};
 pub use client::{Client, Reply};
 pub use eventually::{eventually, eventually_async, under_way};
 pub use gate::Gate;
 pub use log::Log;
+pub use over::Over;
 pub use process::Owned;
 pub use proxy::{Flow, Flows, Proxy, Which};
 pub use sentinel::Sentinels;

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use crate::client::Address;
+use crate::over::Login;
 use crate::server::RedisServer;
 use wire::{Ends, Wire};
 
@@ -85,10 +86,11 @@ pub enum Which {
     Plain,
 }
 
-/// A proxy in front of one server. Dropping it breaks its connections and ends its thread.
+/// A proxy in front of one server. It reads what passes, so a server behind TLS is reached by its socket. Dropping it breaks its connections and ends its thread.
 #[derive(Debug)]
 pub struct Proxy {
     listens: Address,
+    login: Login<'static>,
     shared: Arc<Shared>,
     end: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -135,7 +137,7 @@ impl Proxy {
     pub fn on_socket(server: &RedisServer) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("cachetier-proxy-{}-{}.sock", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self::start(server.address().clone(), Address::Unix(std::env::temp_dir().join(name)))
+        Self::start(server, Address::Unix(std::env::temp_dir().join(name)))
     }
 
     /// Returns a proxy that listens on a free port of the loopback interface.
@@ -145,12 +147,13 @@ impl Proxy {
     #[must_use]
     #[track_caller]
     pub fn on_port(server: &RedisServer) -> Self {
-        Self::start(server.address().clone(), Address::Tcp(0))
+        Self::start(server, Address::Tcp(0))
     }
 
     #[track_caller]
-    fn start(server: Address, listens: Address) -> Self {
-        let shared = Arc::new(Shared { server, state: Mutex::default() });
+    fn start(server: &RedisServer, listens: Address) -> Self {
+        let login = server.login();
+        let shared = Arc::new(Shared { server: server.address().clone(), state: Mutex::default() });
         let (end, ended) = watch::channel(false);
         let (ready, told) = std::sync::mpsc::channel();
         let serving = Arc::clone(&shared);
@@ -170,7 +173,7 @@ impl Proxy {
             });
         });
         match told.recv() {
-            Ok(Ok(listens)) => Self { listens, shared, end, thread: Some(thread) },
+            Ok(Ok(listens)) => Self { listens, login, shared, end, thread: Some(thread) },
             Ok(Err(error)) => panic!("no proxy: {error}"),
             Err(ended) => panic!("no proxy: its thread has ended, {ended}"),
         }
@@ -179,7 +182,7 @@ impl Proxy {
     /// Returns the address as clients of the server take it.
     #[must_use]
     pub fn url(&self) -> String {
-        self.listens.url()
+        self.listens.url(&self.login)
     }
 
     /// Orders what becomes of the bytes of these connections, of those to come as well.

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::certificates::Issued;
 use crate::client::{Address, Client, Reply};
 use crate::eventually::Deadline;
 use crate::faketime;
+use crate::over::{Login, Over};
 use crate::process::{Owned, in_path};
 
 /// A server is ready within a tenth of a second; a machine that is busy with other tests may take far longer.
@@ -23,16 +25,40 @@ const LOG_SHOWN: usize = 8_192;
 /// Says how a server is to run.
 #[derive(Clone, Debug, Default)]
 pub struct ServerBuilder {
-    tcp: bool,
+    over: Over,
+    /// Who has issued the server's certificate, and that.
+    identity: Option<(String, Issued)>,
     config: Vec<(String, String)>,
     faketime: Option<PathBuf>,
 }
 
 impl ServerBuilder {
-    /// Listens on a free port of the loopback interface. Defaults to a unix socket in the server's folder.
+    /// Listens on a free port of the loopback interface, in every run. Defaults to a unix socket in the server's folder, or to what
+    /// [`Over::chosen`] says.
     #[must_use]
     pub fn tcp(mut self) -> Self {
-        self.tcp = true;
+        self.over = Over::Tcp;
+        self
+    }
+
+    /// The same behind TLS, and wants no certificate of its clients.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.over = Over::TlsWithoutCertificate;
+        self
+    }
+
+    /// The same behind TLS, and wants a certificate of its clients: `client.pem` and `client.key` in the server's folder.
+    #[must_use]
+    pub fn tls_with_client_certificate(mut self) -> Self {
+        self.over = Over::Tls;
+        self
+    }
+
+    /// Sets the server's certificate, and whose clients are to trust: as PEM, `ca.pem` in the server's folder. Defaults to a good one.
+    #[must_use]
+    pub fn certificate(mut self, trusted: &str, issued: Issued) -> Self {
+        self.identity = Some((trusted.to_owned(), issued));
         self
     }
 
@@ -73,9 +99,9 @@ impl ServerBuilder {
         loop {
             tried += 1;
             let folder = Folder::new()?;
-            let address = if self.tcp { Address::Tcp(free_port()?) } else { Address::Unix(folder.0.join("redis.sock")) };
-            match RedisServer::launch(program.clone(), address, self.clone(), folder) {
-                Err(why) if self.tcp && tried < PORTS_TRIED && why.contains("Address already in use") => {}
+            let port = if self.over.has_port() { Some(free_port()?) } else { None };
+            match RedisServer::launch(program.clone(), port, self.clone(), folder) {
+                Err(why) if port.is_some() && tried < PORTS_TRIED && why.contains("Address already in use") => {}
                 outcome => return outcome,
             }
         }
@@ -88,61 +114,91 @@ pub struct RedisServer {
     // Before the folder: the process is ended before the folder goes.
     process: Owned,
     program: PathBuf,
+    /// Where it is reached without TLS.
     address: Address,
+    port: Option<u16>,
     builder: ServerBuilder,
     folder: Folder,
 }
 
 impl RedisServer {
-    /// Returns a builder for a server on a unix socket, without persistence.
+    /// Returns a builder for a server without persistence, reached as [`Over::chosen`] says.
     #[must_use]
     pub fn builder() -> ServerBuilder {
-        ServerBuilder::default()
+        ServerBuilder { over: Over::chosen(), ..ServerBuilder::default() }
     }
 
-    /// Starts a server on a unix socket.
+    /// Starts a server, reached as [`Over::chosen`] says.
     #[must_use]
     #[track_caller]
     pub fn start() -> Self {
         Self::builder().start()
     }
 
-    fn launch(program: PathBuf, address: Address, builder: ServerBuilder, folder: Folder) -> Result<Self, String> {
+    fn launch(program: PathBuf, port: Option<u16>, builder: ServerBuilder, folder: Folder) -> Result<Self, String> {
         if builder.faketime.is_some() {
             faketime::tell(&folder.clock(), 0).map_err(|error| format!("no clock at {}: {error}", folder.clock().display()))?;
         }
-        let process = spawn(&program, &address, &builder, &folder)?;
-        let mut server = Self { process, program, address, builder, folder };
+        let address = match port {
+            Some(port) if !builder.over.is_tls() => Address::Tcp(port),
+            // Without a port it listens there alone; behind TLS for whoever asks about it.
+            _ => Address::Unix(folder.0.join("redis.sock")),
+        };
+        let process = spawn(&program, &address, port, &builder, &folder)?;
+        let mut server = Self { process, program, address, port, builder, folder };
         server.ready()?;
         Ok(server)
     }
 
-    /// Returns the address as clients take it: `redis+unix:///..` or `redis://127.0.0.1:port/`.
+    /// Returns the address as clients take it: `redis+unix:///..`, `redis://127.0.0.1:port/` or `rediss://127.0.0.1:port/?..`.
     #[must_use]
     pub fn url(&self) -> String {
-        self.address.url()
+        self.url_for(&self.login())
+    }
+
+    /// Returns the address of one of its databases.
+    #[must_use]
+    pub fn url_of(&self, database: u32) -> String {
+        self.url_for(&Login { database, ..self.login() })
+    }
+
+    /// Returns the address for this user, or for nobody in particular where there is no name or no password.
+    #[must_use]
+    pub fn url_as(&self, user: &str, password: &str, database: u32) -> String {
+        self.url_for(&Login { user, password, database })
+    }
+
+    fn url_for(&self, login: &Login<'_>) -> String {
+        match self.port {
+            Some(port) if self.builder.over.is_tls() => {
+                let query = self.builder.over.query(&self.folder.0);
+                format!("rediss://{}127.0.0.1:{port}/{}?{query}", login.authority(), login.path())
+            }
+            _ => self.address.url(login),
+        }
+    }
+
+    pub(crate) fn login(&self) -> Login<'static> {
+        self.builder.over.login()
     }
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Returns the unix socket, if that is what the server listens on.
+    /// Returns the unix socket, if that is where its clients go.
     #[must_use]
     pub fn socket(&self) -> Option<&Path> {
         match &self.address {
-            Address::Unix(path) => Some(path),
-            Address::Tcp(_) => None,
+            Address::Unix(path) if self.port.is_none() => Some(path),
+            _ => None,
         }
     }
 
-    /// Returns the port, if the server listens on one.
+    /// Returns the port, if its clients go to one.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
-        match &self.address {
-            Address::Unix(_) => None,
-            Address::Tcp(port) => Some(*port),
-        }
+        self.port
     }
 
     /// Returns the process's id; another one after [`RedisServer::restart`].
@@ -264,7 +320,7 @@ impl RedisServer {
 
     #[track_caller]
     fn launch_again(&mut self) {
-        let restarted = spawn(&self.program, &self.address, &self.builder, &self.folder).and_then(|process| {
+        let restarted = spawn(&self.program, &self.address, self.port, &self.builder, &self.folder).and_then(|process| {
             self.process = process;
             self.ready()
         });
@@ -308,7 +364,7 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(program: &Path, address: &Address, builder: &ServerBuilder, folder: &Folder) -> Result<Owned, String> {
+fn spawn(program: &Path, address: &Address, port: Option<u16>, builder: &ServerBuilder, folder: &Folder) -> Result<Owned, String> {
     let mut arguments: Vec<String> = Vec::new();
     let mut set = |name: &str, value: &str| arguments.extend([format!("--{name}"), value.to_owned()]);
     match address {
@@ -318,8 +374,17 @@ fn spawn(program: &Path, address: &Address, builder: &ServerBuilder, folder: &Fo
         }
         Address::Tcp(port) => {
             set("port", &port.to_string());
-            set("bind", "127.0.0.1");
         }
+    }
+    if let Some(port) = port {
+        set("bind", "127.0.0.1");
+        if builder.over.is_tls() {
+            set("tls-port", &port.to_string());
+        }
+    }
+    let options = builder.over.prepare(&folder.0, builder.identity.as_ref());
+    for (name, value) in options.map_err(|error| format!("{} cannot be written: {error}", folder.0.display()))? {
+        set(name, &value);
     }
     set("dir", &folder.0.to_string_lossy());
     set("logfile", &folder.log().to_string_lossy());

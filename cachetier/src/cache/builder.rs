@@ -83,9 +83,23 @@ impl CacheBuilder {
     }
 
     /// Puts the cache over a standalone Redis server, 6.2.7 or newer: `redis://[user:password@]host[:port][/database]` or
-    /// `redis+unix:///path[?db=N][&user=U][&pass=P]`. No TLS or Cluster yet; with Sentinels:
+    /// `redis+unix:///path[?db=N][&user=U][&pass=P]`. No Cluster yet; with Sentinels:
     /// [`redis_sentinel`](CacheBuilder::redis_sentinel). Defaults to no shared tier: the same API and the same
     /// rules, within this process.
+    ///
+    /// With the feature `tls` also `rediss://[user:password@]host[:port][/database][?ca=PATH&cert=PATH&key=PATH]`, over TLS 1.2 or 1.3:
+    ///
+    /// - `ca`: a file of the certificates that are trusted, as PEM. Without it those are that the system trusts, as they are when the cache is
+    ///   built, or those of the file that `SSL_CERT_FILE` names.
+    /// - `cert` and `key`, both or neither: files of the client's own certificate, those behind which its issuer stands included, and of its
+    ///   private key, not encrypted; for a server that asks for one.
+    ///
+    /// The server's certificate must be for the host of the address, be it a name or an IP address; that cannot be switched off.
+    /// The files are read when the cache is built, and an error says what is wrong with one. They are read again before each later connection,
+    /// so that renewed certificates are taken up; if they cannot be used, those before are kept, and a line of the log says so once.
+    /// A connection that stands goes on with what it was made with. In a path a space is written `%20`, `&` is `%26`, `%` is `%25`, `#` is `%23`.
+    ///
+    /// The cryptography is what the process has installed as rustls's default, or else ring's; nothing is installed for the process.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -97,6 +111,10 @@ impl CacheBuilder {
     ///
     /// // An error says nothing of what may be a secret.
     /// let error = TieredCache::builder("shop").redis("http://ada:secret@127.0.0.1/").build().await.unwrap_err();
+    /// assert!(error.field() == "redis" && !error.to_string().contains("secret"));
+    ///
+    /// let over_tls = "rediss://ada:secret@cache.internal/0?ca=/nowhere/ca.pem";
+    /// let error = TieredCache::builder("shop").redis(over_tls).build().await.unwrap_err();
     /// assert!(error.field() == "redis" && !error.to_string().contains("secret"));
     /// # Ok(())
     /// # }

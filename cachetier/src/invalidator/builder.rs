@@ -50,7 +50,8 @@ impl InvalidatorBuilder {
     }
 
     /// The server that the service's caches are over, its database included:
-    /// `redis://[user:password@]host[:port][/database]` or `redis+unix:///path`. This or a tier in the process must be given.
+    /// `redis://[user:password@]host[:port][/database]` or `redis+unix:///path`; with the feature `tls` also
+    /// `rediss://..`, as for [`CacheBuilder::redis`](crate::CacheBuilder::redis). This or a tier in the process must be given.
     ///
     /// ```
     /// # use cachetier::*;

@@ -71,7 +71,7 @@ pub(super) fn bounded(text: &str) -> Arc<str> {
     text.get(..end).unwrap_or_default().into()
 }
 
-/// A class of refusals: what the server's text begins with, and what helps.
+/// A class of failures: what the server's text begins with, and what helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Class {
     pub(super) code: &'static str,
@@ -106,10 +106,48 @@ const CLASSES: &[Class] = &[
     },
     Class { code: "no Sentinel says where", mend: "is the name of the primary right, and does one of them answer at its address?" },
     Class { code: NO_REDIS, mend: "something else answers at that address: mend it, or use `rediss://` if it expects TLS" },
+    Class {
+        code: CLOSED,
+        mend: "if it goes on: does the server expect TLS? Then use `rediss://`; or a proxy before it has no server",
+    },
+    Class { code: UNKNOWN_ISSUER, mend: "name a file with the issuer's certificate as `ca` in the address" },
+    Class { code: OTHER_NAME, mend: "write a host into the address that the certificate names, or have it issued for this one" },
+    Class { code: EXPIRED, mend: "have it renewed; or this machine's clock is wrong" },
+    Class { code: NOT_YET, mend: "this machine's clock is wrong, or the server's was when it was issued" },
+    Class { code: WANTS_CERTIFICATE, mend: "name one and its key as `cert` and `key` in the address" },
+    Class {
+        code: DECLINED,
+        mend: "see `cert` in the address: has it expired, and does the server trust its issuer (`tls-ca-cert-file`)?",
+    },
+    Class { code: NOTHING_IN_COMMON, mend: "expected TLS 1.2 or 1.3: see its `tls-protocols` and `tls-ciphers`" },
+    Class {
+        code: BROKEN_OFF,
+        mend: "does it want a certificate of its client (`cert` and `key` in the address), or other versions or ciphers? See its log",
+    },
+    Class { code: NO_HANDSHAKE, mend: "if it goes on: does it speak TLS at that port? Use `redis://` if it does not" },
+    Class {
+        code: NO_TLS,
+        mend: "something without TLS answers at that address: mend its port, or use `redis://` if that is meant",
+    },
 ];
 
 /// What is said of a server that is none.
 const NO_REDIS: &str = "what the server sent is no Redis reply";
+
+/// What is said of one that takes a connection and says nothing.
+pub(super) const CLOSED: &str = "the server closed the connection before its first answer";
+
+/// What is said where TLS fails and somebody can do something about it.
+pub(super) const UNKNOWN_ISSUER: &str = "TLS: nobody who is trusted has issued the server's certificate";
+pub(super) const OTHER_NAME: &str = "TLS: the server's certificate is for another name";
+pub(super) const EXPIRED: &str = "TLS: the server's certificate has expired";
+pub(super) const NOT_YET: &str = "TLS: the server's certificate is not valid yet";
+pub(super) const WANTS_CERTIFICATE: &str = "TLS: the server wants a certificate of its client";
+pub(super) const DECLINED: &str = "TLS: the server does not take the client's certificate";
+pub(super) const NOTHING_IN_COMMON: &str = "TLS: the server has no version or cipher that is known here";
+pub(super) const BROKEN_OFF: &str = "TLS: the server has broken off the handshake";
+pub(super) const NO_HANDSHAKE: &str = "TLS: the server did not answer the handshake";
+pub(super) const NO_TLS: &str = "TLS: what the server sent is no TLS";
 
 /// The class of a text, if it has one.
 pub(super) fn class(text: &str) -> Option<Class> {

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, Pipeline, PushKind, RedisResult, Value};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -18,7 +17,7 @@ use crate::rule::breaker::{BreakerState, Circuit, Turned};
 use crate::sync::lock;
 
 use super::answer::{Told, bounded, class, failed, is_no_primary, judged, misread, text};
-use super::dial::{Dial, Made, Pushes, Refusal};
+use super::dial::{Connection, Dial, Made, Pushes, Refusal};
 use super::script::{self, Run, Script};
 use super::sentinel::{self, Sentinels, Spot};
 use super::version::{Form, OLDEST};
@@ -116,7 +115,7 @@ impl Retry {
 /// One connection, for as long as it lasts.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
-    connection: MultiplexedConnection,
+    connection: Connection,
     form: Form,
     /// As [`Made::run`].
     run: u64,
@@ -539,7 +538,8 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
         if heard == Heard::Yes && !is_no_primary(&why) {
             tell_away(&dial, away.as_deref(), &why);
         }
-        away = Some(why);
+        // One that somebody can do something about is remembered until another is found: those between tell nothing new.
+        away = Some(away.filter(|before| class(before).is_some() && class(&why).is_none()).unwrap_or(why));
         retry.pause().await;
     }
 }

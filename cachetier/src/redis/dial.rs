@@ -1,14 +1,18 @@
 //! Makes connections, and says why there is none.
 
+use std::io;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use ::redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, RedisError};
+use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion, PushInfo, RedisError};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
-use super::answer::{bounded, text};
+use super::answer::{CLOSED, NO_HANDSHAKE, bounded, text};
 use super::sentinel::{Sentinels, Spot};
 use super::version::{self, Form, OLDEST, TooOld};
 use super::{RedisUrl, Settings, Target};
@@ -28,13 +32,45 @@ pub(super) struct Dial {
 
 /// A connection, just made.
 pub(super) struct Made {
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Connection,
     pub(super) form: Form,
     /// The life of the process at its other end, which it does not outlive; 0 where that is not told.
     pub(super) run: u64,
     pub(super) pushes: Pushes,
     /// Where it leads to, where Sentinels say that.
     pub(super) spot: Option<Spot>,
+}
+
+/// A connection that ends with its last clone, however it was made.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    line: MultiplexedConnection,
+    /// The task behind it, where that is ours: the client library ends its own.
+    _task: Option<Arc<Task>>,
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Deref for Connection {
+    type Target = MultiplexedConnection;
+
+    fn deref(&self) -> &MultiplexedConnection {
+        &self.line
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut MultiplexedConnection {
+        &mut self.line
+    }
 }
 
 /// Why there is no connection.
@@ -83,8 +119,9 @@ impl Dial {
             .set_connection_timeout(None)
             .set_response_timeout(None);
         // Asked on each connection: the server behind the address may be another one each time.
+        let shaking = AtomicBool::new(false);
         let connect = async {
-            let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;
+            let mut connection = reach(&url, info, config, &shaking).await?;
             let version = version::told(&connection.send_packed_command(&version::question()).await?);
             let run = match connection.send_packed_command(&version::question_of_run()).await {
                 Ok(answer) => version::run(&answer),
@@ -106,7 +143,10 @@ impl Dial {
             },
             Ok(Err(error)) if error.kind() == ErrorKind::RESP3NotSupported => Err(too_old("a server that does not know HELLO")),
             Ok(Err(error)) => Err(Refusal { why: self.reason(&error), too_old: None }),
-            Err(_) => Err(Refusal { why: bounded(&format!("no connection within {limit:?}")), too_old: None }),
+            Err(_) => {
+                let what = if shaking.into_inner() { NO_HANDSHAKE } else { "no connection" };
+                Err(Refusal { why: bounded(&format!("{what} within {limit:?}")), too_old: None })
+            }
         }
     }
 
@@ -126,6 +166,22 @@ impl Dial {
     }
 }
 
+/// Makes a connection to the address in this form: by TLS if that says so. `shaking` is set while the handshake of TLS waits for the server.
+pub(super) async fn reach(
+    url: &RedisUrl,
+    info: ConnectionInfo,
+    config: AsyncConnectionConfig,
+    shaking: &AtomicBool,
+) -> Result<Connection, RedisError> {
+    let (Some(tls), ConnectionAddr::Tcp(host, port)) = (url.tls(), info.addr()) else {
+        let line = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await.map_err(closed)?;
+        return Ok(Connection { line, _task: None });
+    };
+    let stream = tls.connect((host, *port), info.tcp_settings(), shaking).await?;
+    let (line, task) = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config).await?;
+    Ok(Connection { line, _task: Some(Arc::new(Task(tokio::spawn(task).abort_handle()))) })
+}
+
 /// As the log names it.
 impl std::fmt::Display for Dial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -133,6 +189,15 @@ impl std::fmt::Display for Dial {
             None => self.url.fmt(f),
             Some(sentinels) => write!(f, "{:?}, as Sentinels say", sentinels.name()),
         }
+    }
+}
+
+/// Says of a connection that was taken and ended without a word that it was.
+fn closed(error: RedisError) -> RedisError {
+    if error.is_connection_dropped() && !error.is_connection_refusal() {
+        io::Error::new(io::ErrorKind::ConnectionReset, CLOSED).into()
+    } else {
+        error
     }
 }
 

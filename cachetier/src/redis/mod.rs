@@ -14,6 +14,8 @@ mod subscription;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 mod url;
 mod version;
 mod walk;

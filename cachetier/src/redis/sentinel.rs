@@ -2,11 +2,10 @@
 //! left without waiting for it to break.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, Cmd, ProtocolVersion, PushInfo, PushKind, Value};
+use ::redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -15,6 +14,7 @@ use crate::sync::{Mutex, lock};
 
 use super::RedisUrl;
 use super::answer::{bounded, text};
+use super::dial::{Connection, reach};
 
 /// How long nobody has to say anything before it is asked again where the primary is: what was said meanwhile may have been lost.
 const LOOK: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ struct Said {
 /// What is heard between two questions.
 pub(super) struct Ears {
     /// Ends with it.
-    _connection: MultiplexedConnection,
+    _connection: Connection,
     pushes: mpsc::UnboundedReceiver<PushInfo>,
 }
 
@@ -133,7 +133,7 @@ impl Ears {
 }
 
 /// Whether a primary has replicas, and none of them must confirm what it takes. Not if it may not be asked.
-pub(super) async fn takes_writes_alone(mut primary: MultiplexedConnection) -> bool {
+pub(super) async fn takes_writes_alone(mut primary: Connection) -> bool {
     let text = |answer: &Value| match answer {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
         Value::VerbatimString { text, .. } | Value::SimpleString(text) => Some(text.clone()),
@@ -163,7 +163,7 @@ async fn connect(
     url: &RedisUrl,
     protocol: ProtocolVersion,
     pushes: Option<mpsc::UnboundedSender<PushInfo>>,
-) -> Result<MultiplexedConnection, Arc<str>> {
+) -> Result<Connection, Arc<str>> {
     let info = url.info().clone();
     let login = info.redis_settings().clone().set_protocol(protocol);
     let info = info.set_redis_settings(login);
@@ -172,8 +172,7 @@ async fn connect(
         Some(pushes) => config.set_push_sender(pushes),
         None => config,
     };
-    let client = Client::open(info).map_err(|error| reason(url, &error))?;
-    client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| reason(url, &error))
+    reach(url, info, config, &AtomicBool::new(false)).await.map_err(|error| reason(url, &error))
 }
 
 /// What one Sentinel says.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::{PushInfo, PushKind, Value};
 use async_trait::async_trait;
 
@@ -16,7 +15,7 @@ use crate::rule::table::TableCopy;
 
 use super::answer::{failed, judged};
 use super::connect::Link;
-use super::dial::{Dial, Made, Pushes};
+use super::dial::{Connection, Dial, Made, Pushes};
 use super::place::Place;
 use super::store::bytes;
 use super::table::{Layout, Reader};
@@ -24,7 +23,7 @@ use super::version::Form;
 
 /// The reading end of a lane: a connection of its own.
 pub(super) struct RedisSubscription {
-    connection: MultiplexedConnection,
+    connection: Connection,
     form: Form,
     /// The connection's task puts each message here before it looks at what the server sent next, the answer to a check
     /// included: so whatever was published before that answer is here when the answer is.

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, Pipeline, Value};
 use async_trait::async_trait;
 
@@ -13,7 +12,7 @@ use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot};
 
 use super::answer::{judged, misread};
-use super::dial::{Dial, Made, Pushes};
+use super::dial::{Connection, Dial, Made, Pushes};
 use super::place::numbers;
 use super::script::Script;
 use super::store::ending;
@@ -21,7 +20,7 @@ use super::version::Form;
 
 /// One walk.
 pub(super) struct RedisWalk {
-    connection: MultiplexedConnection,
+    connection: Connection,
     form: Form,
     /// Kept for as long as the connection: it reports there.
     _pushes: Pushes,

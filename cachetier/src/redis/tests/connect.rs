@@ -358,6 +358,39 @@ fn addresses_show_where_but_not_who() {
     check("unix:///run/redis.sock", "redis+unix:///run/redis.sock?db=0");
 }
 
+/// Trusts what the system does, which is not to be on every machine: so the address names somebody, in a file.
+#[cfg(feature = "tls")]
+#[test]
+fn addresses_with_tls_show_where_and_no_files_and_choose_nothing_for_the_process() {
+    let ca = std::env::temp_dir().join(format!("cachetier-{}-s3cret.pem", std::process::id()));
+    std::fs::write(&ca, AUTHORITY).unwrap();
+    #[track_caller]
+    fn check(url: &str, shown: &str) {
+        let url = RedisUrl::parse(url).unwrap();
+        assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), format!("RedisUrl({shown})")));
+    }
+    let query = format!("ca={}&protocol=resp2", ca.display());
+    check(&format!("rediss://me:s3cret@cache.example:7000/2?{query}"), "rediss://cache.example:7000/2");
+    check(&format!("valkeys://:p%40ss@[::1]?{query}"), "rediss://[::1]:6379/0");
+    check(&format!("rediss://10.0.0.1?{query}"), "rediss://10.0.0.1:6379/0");
+    std::fs::remove_file(ca).unwrap();
+    // The process may want to, later; and it is an error to do so twice.
+    assert!(tokio_rustls::rustls::crypto::CryptoProvider::get_default().is_none());
+}
+
+/// A certificate whose key nobody has kept.
+#[cfg(feature = "tls")]
+const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBeDCCAR+gAwIBAgIUSJ2ZBi8KcV4YC10gDmUhxnCHvTgwCgYIKoZIzj0EAwIw\n\
+ETEPMA0GA1UEAwwGbm9ib2R5MCAXDTI2MTEyMjAyMDQzNFoYDzIxMjYxMDI5MDIw\n\
+NDM0WjARMQ8wDQYDVQQDDAZub2JvZHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+AASfVwiSnLxnmDgyRRy++fmYp7vLceEPaNUG9/pxiuKG11ajOIO6LUk0eV1NKrnT\n\
+xV+ojuNA09nh4JQp6SKh4tgPo1MwUTAdBgNVHQ4EFgQUX6v7fg5qiq7px8kCfTER\n\
+TRWBrFgwHwYDVR0jBBgwFoAUX6v7fg5qiq7px8kCfTERTRWBrFgwDwYDVR0TAQH/\n\
+BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiAgWgEwvAYDmzXJfDSf/rZ29X5GzC2a\n\
+j2cczTNufLF8kQIgSskwAJlbr1vUtcUndWmpzhwTh5gnMDRPLQZ6u3CLJ40=\n\
+-----END CERTIFICATE-----";
+
 #[test]
 fn what_is_no_address_is_told_without_its_secrets() {
     #[track_caller]
@@ -367,7 +400,20 @@ fn what_is_no_address_is_told_without_its_secrets() {
         assert!(!reason.contains("s3cret") && !reason.contains("hunter"), "{reason}");
     }
     let other = "no address of a server";
-    check("rediss://me:s3cret@host/", "TLS, which is not built in yet");
+    check("redis://me:s3cret@host/?ca=hunter", "which only `rediss://` knows");
+    #[cfg(not(feature = "tls"))]
+    check("rediss://me:s3cret@host/?ca=hunter", "the feature `tls` of cachetier must be turned on");
+    #[cfg(feature = "tls")]
+    {
+        check("rediss://me:s3cret@host/?ca=hunter", "`ca` cannot be read");
+        check("rediss://me:s3cret@host/?key=hunter", "`key` and without `cert`");
+        check("rediss://me:s3cret@host/?cert=hunter", "`cert` and without `key`");
+        check("valkeys://me:s3cret@host/?pass=hunter", "a parameter other than `ca`, `cert` and `key`");
+        check("rediss://me:s3cret@host/#insecure", "verification cannot be switched off");
+        check("rediss://me:s3cret@ho%20st/", "neither a name of the DNS nor an IP address");
+        check("rediss://me:s3cret@host/hunter", "database is no number");
+        check("rediss:///s3cret", "without a host");
+    }
     check("http://me:s3cret@host/", other);
     check("me:s3cret@host:6379", other);
     check("", other);
