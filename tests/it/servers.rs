@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use cachetier_tests::{RedisServer, Reply};
+use cachetier_tests::{Over, RedisServer, Reply};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -35,6 +35,9 @@ fn panic_of(run: impl FnOnce()) -> String {
 
 #[test]
 fn a_server_starts_on_a_unix_socket_alone() {
+    if !Over::is_none_of(&[Over::Tcp, Over::Tls, Over::Acl], "it is about the address without any of them") {
+        return;
+    }
     let server = RedisServer::start();
     assert_eq!(server.command(&["PING"]), pong());
     assert!(server.url().starts_with("redis+unix:///"), "{}", server.url());
@@ -193,10 +196,13 @@ mod death {
 
     use cachetier_tests::eventually;
 
-    use super::LONG;
+    use super::{LONG, Over};
 
     #[test]
     fn a_server_dies_with_a_process_that_is_killed() {
+        if !Over::is_none_of(&[Over::Tcp], "whether the server lives is seen by its socket") {
+            return;
+        }
         let mut owner = Command::new(env!("CARGO_BIN_EXE_server_owner"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
