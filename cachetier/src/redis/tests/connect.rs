@@ -362,13 +362,13 @@ fn addresses_show_where_but_not_who() {
 #[cfg(feature = "tls")]
 #[test]
 fn addresses_with_tls_show_where_and_no_files_and_choose_nothing_for_the_process() {
-    let ca = std::env::temp_dir().join(format!("cachetier-{}-s3cret.pem", std::process::id()));
-    std::fs::write(&ca, AUTHORITY).unwrap();
     #[track_caller]
     fn check(url: &str, shown: &str) {
         let url = RedisUrl::parse(url).unwrap();
         assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), format!("RedisUrl({shown})")));
     }
+    let ca = std::env::temp_dir().join(format!("cachetier-{}-s3cret.pem", std::process::id()));
+    std::fs::write(&ca, AUTHORITY).unwrap();
     let query = format!("ca={}&protocol=resp2", ca.display());
     check(&format!("rediss://me:s3cret@cache.example:7000/2?{query}"), "rediss://cache.example:7000/2");
     check(&format!("valkeys://:p%40ss@[::1]?{query}"), "rediss://[::1]:6379/0");
