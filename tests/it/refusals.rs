@@ -129,6 +129,8 @@ async fn a_server_that_loads_its_data() {
     }
     server.save();
     let url = server.url();
+    // First: the cache must not find the one that has loaded already.
+    server.kill();
     // Returns once the server has loaded.
     let restarting = std::thread::spawn(move || {
         server.restart_from_saved();
