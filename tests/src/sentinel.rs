@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::client::{Address, Client, Reply};
 use crate::eventually::Deadline;
+use crate::over::Login;
 use crate::process::Owned;
 use crate::server::{Folder, RedisServer, free_port, program};
 
@@ -68,7 +69,7 @@ impl Sentinels {
     /// The addresses of the Sentinels.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        self.sentinels.iter().map(|sentinel| Address::Tcp(sentinel.port).url()).collect()
+        self.sentinels.iter().map(|sentinel| Address::Tcp(sentinel.port).url(&Login::default())).collect()
     }
 
     /// What they call the primary.
@@ -148,8 +149,31 @@ impl Sentinels {
     }
 }
 
+/// How many free ports are tried: another process can take one between our look and the Sentinel's bind.
+const PORTS_TRIED: u32 = 5;
+
 impl Sentinel {
     fn start(primary: u16) -> Result<Self, String> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let mut sentinel = Self::launch(primary)?;
+            let deadline = Deadline::after(PATIENCE);
+            let how = loop {
+                match sentinel.process.ended() {
+                    None if sentinel.ask(&["PING"]).is_some() => return Ok(sentinel),
+                    None if deadline.passed() => break "it does not answer".to_owned(),
+                    None => std::thread::sleep(Duration::from_millis(5)),
+                    Some(how) => break how,
+                }
+            };
+            if tried == PORTS_TRIED {
+                return Err(format!("no Sentinel starts: {how}"));
+            }
+        }
+    }
+
+    fn launch(primary: u16) -> Result<Self, String> {
         let (program, folder, port) = (program()?, Folder::new()?, free_port()?);
         let path = folder.path().join("sentinel.conf");
         let config = format!(

@@ -154,6 +154,9 @@ pub(super) fn class(text: &str) -> Option<Class> {
     CLASSES.iter().find(|class| text.starts_with(class.code)).copied()
 }
 
+/// What is said of a primary that was left because there is another.
+pub(super) const REPLACED: &str = "another server is the primary now";
+
 /// Whether it says that the server is no primary, or no longer.
 pub(super) fn is_no_primary(text: &str) -> bool {
     text.starts_with("READONLY") || text.starts_with("MASTERDOWN")
@@ -174,10 +177,11 @@ impl Told {
         if let Some((_, last)) = told.iter_mut().find(|(known, _)| **known == *code) {
             return std::mem::replace(last, now).until(now) >= QUIET;
         }
-        // More than a server has: one that makes them up is not remembered without bound.
-        if told.len() < 64 {
+        // More than a server has: of one that makes them up no more is told.
+        let room = told.len() < 64;
+        if room {
             told.push((code.into(), now));
         }
-        true
+        room
     }
 }

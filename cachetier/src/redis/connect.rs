@@ -16,7 +16,7 @@ use crate::l2::{Limits, NotReady};
 use crate::rule::breaker::{BreakerState, Circuit, Turned};
 use crate::sync::lock;
 
-use super::answer::{Told, bounded, class, failed, is_no_primary, judged, misread, text};
+use super::answer::{Class, REPLACED, Told, bounded, class, failed, is_no_primary, judged, misread, text};
 use super::dial::{Connection, Dial, Made, Pushes, Refusal};
 use super::script::{self, Run, Script};
 use super::sentinel::{self, Sentinels, Spot};
@@ -65,6 +65,8 @@ struct Shared {
     refusals: Told,
     /// As whom the log names the server.
     server: Option<String>,
+    /// Who says which one it is, if not its address.
+    sentinels: Option<Sentinels>,
 }
 
 /// A command that was sent, or is about to be.
@@ -141,6 +143,8 @@ impl Line {
 struct Pulse {
     /// Whether there is a silence: all that a command which was answered looks at.
     silent: AtomicBool,
+    /// When something was answered last.
+    latest: AtomicU64,
     silence: Mutex<Option<Silence>>,
 }
 
@@ -153,13 +157,18 @@ struct Silence {
 }
 
 impl Pulse {
-    fn answered(&self) {
+    fn answered(&self, now: Millis) {
+        self.latest.fetch_max(now.0, Ordering::Relaxed);
         // Read first: every command passes here, and only the one after a silence has something to write.
         if self.silent.load(Ordering::Relaxed) {
             let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
             *silence = None;
             self.silent.store(false, Ordering::Relaxed);
         }
+    }
+
+    fn has_answered_since(&self, sent: Millis) -> bool {
+        self.latest.load(Ordering::Relaxed) > sent.0
     }
 
     /// Counts a command that was sent at `sent` and has no answer.
@@ -190,6 +199,7 @@ impl Link {
             limits: dial.settings.limits,
             refusals: Told::default(),
             server: (heard == Heard::Yes).then(|| dial.to_string()),
+            sentinels: dial.sentinels.clone(),
         });
         // Weak: a task that held its own link would keep it for ever.
         let minder = dial.sentinels.clone().filter(|_| heard == Heard::Yes);
@@ -231,6 +241,11 @@ impl Link {
             return Ok(());
         }
         Err(Fault::Away("it was silent or slow a moment ago, and is left alone for another".into()))
+    }
+
+    /// Whether a connection to that place leads to the primary, as far as Sentinels have said by now.
+    pub(super) fn is_primary(&self, spot: Option<&Spot>) -> bool {
+        self.shared.is_primary(spot)
     }
 
     /// Whether it is asked what can be done without, and how often it was not.
@@ -282,7 +297,7 @@ impl Link {
         {
             let ping = ::redis::cmd("PING");
             if let Ok(Ok(_)) = tokio::time::timeout(limit, line.connection.send_packed_command(&ping)).await {
-                line.pulse.answered();
+                line.pulse.answered(self.now());
                 return;
             }
             self.shared.lose(&line, &bounded("silent, while the server can be reached"));
@@ -403,7 +418,7 @@ impl Shared {
         let now = self.clock.now();
         match &reply {
             Ok(Ok(_)) => {
-                line.pulse.answered();
+                line.pulse.answered(now);
                 // Of what is not small, to be late says nothing.
                 match (self.is_late(asked.at, now), asked.small) {
                     (false, _) => self.note(asked, now, true),
@@ -413,7 +428,10 @@ impl Shared {
             }
             Ok(Err(error)) => self.lose(line, &bounded(&text(error))),
             Err(_) => {
-                self.note(asked, now, false);
+                // What is not small may take that long; and who has answered something since is not silent.
+                if asked.small && !line.pulse.has_answered_since(asked.at) {
+                    self.note(asked, now, false);
+                }
                 let silence = line.pulse.unanswered(asked.at);
                 if silence.count >= SILENT && silence.since.until(now) >= self.limits.command {
                     self.lose(line, &bounded(&format!("{} commands in a row had no answer", silence.count)));
@@ -432,16 +450,16 @@ impl Shared {
         asked.until(now) > self.limits.read.saturating_add(self.clock.grain())
     }
 
-    /// Tells the breaker.
+    /// Tells the breaker. What it comes to is said once for as long as it goes on.
     fn note(&self, asked: Asked, now: Millis, well: bool) {
         let turned = lock(&self.circuit).note(asked.at, now, well, fastrand::f64());
-        let Some(server) = &self.server else { return };
+        let Some(server) = self.server.as_ref().filter(|_| turned.is_some()) else { return };
         match turned {
-            Some(Turned::Open) => {
-                tracing::warn!(%server, "redis is silent or slow: reads and fills go without it, and one now and then tries it");
+            Some(Turned::Open) if self.refusals.is_news("SLOW", now) => {
+                tracing::warn!(%server, "redis is silent or slow: what can be done without it is, but for a call now and then");
             }
-            Some(Turned::Closed(after)) => tracing::info!(%server, ?after, "redis answers in time again"),
-            None => {}
+            Some(Turned::Closed(after)) => tracing::debug!(%server, ?after, "redis answers in time again"),
+            _ => {}
         }
     }
 
@@ -460,13 +478,20 @@ impl Shared {
         tracing::warn!(%server, %reason, mend, "redis refuses: counted and told once for as long as it goes on");
     }
 
-    /// Leaves a connection to what is not the primary any more, as Sentinels say. Whoever makes one looks once it can be used, and who hears of another
-    /// primary does when that is known: so one of them finds it.
-    fn leave_unless_primary(&self, sentinels: &Sentinels) {
+    fn is_primary(&self, spot: Option<&Spot>) -> bool {
+        match (&self.sentinels, spot) {
+            (Some(sentinels), Some(spot)) => sentinels.stand_by(spot),
+            _ => true,
+        }
+    }
+
+    /// Leaves a connection to what is not the primary any more. Whoever makes one looks once it can be used, and who hears of another primary does when
+    /// that is known: so one of them finds it.
+    fn leave_unless_primary(&self) {
         if let Ok(line) = self.line()
-            && line.spot.as_ref().is_some_and(|spot| !sentinels.stand_by(spot))
+            && !self.is_primary(line.spot.as_ref())
         {
-            self.lose(&line, &"another server is the primary now".into());
+            self.lose(&line, &REPLACED.into());
         }
     }
 
@@ -488,7 +513,7 @@ impl Shared {
 
 /// Keeps the connection until the link is gone.
 async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, (dial, heard): (Dial, Heard)) {
-    let (mut away, mut looked_at) = (None::<Arc<str>>, None);
+    let (mut told, mut looked_at) = (None::<Said>, None);
     loop {
         let why = match dial.connect().await {
             Ok(Made { connection, form, run, pushes, spot }) => {
@@ -503,26 +528,23 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
                     state.line = (!state.closed).then(|| line.clone());
                     state.too_old = None;
                 });
-                if let Some(sentinels) = &dial.sentinels {
-                    shared.leave_unless_primary(sentinels);
-                }
+                shared.leave_unless_primary();
                 drop(shared);
-                if away.take().is_some_and(|why| !is_no_primary(&why)) && heard == Heard::Yes {
+                if told.take().is_some() {
                     tracing::info!(server = %dial, "redis is back");
                 } else {
                     tracing::debug!(server = %dial, "connected to redis");
                 }
-                if line.spot.is_some() && heard == Heard::Yes && std::mem::replace(&mut looked_at, line.spot.clone()) != line.spot {
-                    let unguarded = sentinel::takes_writes_alone(line.connection.clone());
-                    if let Ok(true) = tokio::time::timeout(dial.settings.limits.command, unguarded).await {
-                        tracing::warn!(
-                            server = %dial,
-                            "the primary has replicas and takes writes without them: once replaced it may take more for seconds, which are lost; set its \
-                             `min-replicas-to-write` to 1"
-                        );
-                    }
-                }
-                let Some(why) = until_lost(&owner, &mut state, line, pushes, &retry).await else { return };
+                let new =
+                    line.spot.is_some() && heard == Heard::Yes && std::mem::replace(&mut looked_at, line.spot.clone()) != line.spot;
+                let looking = look_at_replicas(&dial, new.then(|| line.connection.clone()));
+                let lost = until_lost(&owner, &mut state, line, pushes, &retry);
+                tokio::pin!(lost);
+                let lost = tokio::select! {
+                    lost = &mut lost => lost,
+                    () = looking => lost.await,
+                };
+                let Some(why) = lost else { return };
                 why
             }
             Err(Refusal { why, too_old }) => {
@@ -534,13 +556,46 @@ async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc
                 why
             }
         };
-        // What was refused over the connection was told there.
-        if heard == Heard::Yes && !is_no_primary(&why) {
-            tell_away(&dial, away.as_deref(), &why);
+        if heard == Heard::Yes {
+            tell_away(&dial, &mut told, &why);
         }
-        // One that somebody can do something about is remembered until another is found: those between tell nothing new.
-        away = Some(away.filter(|before| class(before).is_some() && class(&why).is_none()).unwrap_or(why));
         retry.pause().await;
+    }
+}
+
+/// What was said of why the server is away, since it was there: the class of that, if it has one.
+struct Said(Option<Class>);
+
+/// Says why the server is away: once, and again where a reason comes to light that somebody can do something about.
+fn tell_away(dial: &Dial, told: &mut Option<Said>, reason: &str) {
+    // What it has refused was told when it did, and that it was left for another is no fault.
+    if is_no_primary(reason) || reason == REPLACED {
+        return;
+    }
+    match (&*told, class(reason)) {
+        (None, None) => {
+            tracing::warn!(server = %dial, %reason, "redis is away: its commands fail at once until it is back");
+            *told = Some(Said(None));
+        }
+        (before, Some(found)) if before.as_ref().and_then(|Said(class)| *class) != Some(found) => {
+            let mend = found.mend;
+            tracing::warn!(server = %dial, %reason, mend, "redis is away: its commands fail at once until it is back");
+            *told = Some(Said(Some(found)));
+        }
+        _ => {}
+    }
+}
+
+/// Warns of a primary that takes writes which nobody has to confirm, within the limit of a command.
+async fn look_at_replicas(dial: &Dial, primary: Option<Connection>) {
+    let Some(primary) = primary else { return };
+    let alone = tokio::time::timeout(dial.settings.limits.command, sentinel::takes_writes_alone(primary)).await;
+    if alone == Ok(true) {
+        tracing::warn!(
+            server = %dial,
+            "the primary has replicas and takes writes without them: once replaced it may take more for seconds, which are lost; set its \
+             `min-replicas-to-write` to 1"
+        );
     }
 }
 
@@ -559,7 +614,7 @@ async fn mind(owner: Weak<Shared>, sentinels: Sentinels) {
                         shared.retry.at_once();
                         known = Some(spot);
                     }
-                    shared.leave_unless_primary(&sentinels);
+                    shared.leave_unless_primary();
                 }
                 if !ears.news().await {
                     break;
@@ -568,20 +623,6 @@ async fn mind(owner: Weak<Shared>, sentinels: Sentinels) {
         }
         // Another one, a little later: those who lost one together do not come to the next together.
         tokio::time::sleep(MINDED.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-    }
-}
-
-/// Says why the server is away: once, and again where another reason has come to light that somebody can do something about.
-fn tell_away(dial: &Dial, before: Option<&str>, reason: &str) {
-    match (before, class(reason)) {
-        (None, None) => {
-            tracing::warn!(server = %dial, %reason, "redis is away: its commands fail at once until it is back");
-        }
-        (before, Some(found)) if before.and_then(class) != Some(found) => {
-            let mend = found.mend;
-            tracing::warn!(server = %dial, %reason, mend, "redis is away: its commands fail at once until it is back");
-        }
-        _ => {}
     }
 }
 

@@ -12,7 +12,7 @@ use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Err
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::answer::{CLOSED, NO_HANDSHAKE, bounded, text};
+use super::answer::{CLOSED, NO_HANDSHAKE, REPLACED, bounded, text};
 use super::sentinel::{Sentinels, Spot};
 use super::version::{self, Form, OLDEST, TooOld};
 use super::{RedisUrl, Settings, Target};
@@ -134,9 +134,7 @@ impl Dial {
         let too_old = |found: &str| Refusal { why: bounded(&format!("{found}, expected {OLDEST}")), too_old: Some(bounded(found)) };
         match tokio::time::timeout(limit, connect).await {
             // It may have been replaced while it did not answer, and not know it yet.
-            Ok(Ok(_)) if !self.still_there(spot.as_ref()).await => {
-                Err(Refusal { why: "another server is the primary now".into(), too_old: None })
-            }
+            Ok(Ok(_)) if !self.still_there(spot.as_ref()).await => Err(Refusal { why: REPLACED.into(), too_old: None }),
             Ok(Ok((connection, version, run))) => match Form::of(&version) {
                 Ok(form) => Ok(Made { connection, form, run, pushes, spot }),
                 Err(TooOld) => Err(too_old(&format!("a server of version {version}"))),

@@ -2,7 +2,7 @@
 //! left without waiting for it to break.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ::redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, PushKind, Value};
@@ -26,8 +26,6 @@ pub(super) struct Sentinels {
     name: Arc<str>,
     /// How long one may take to answer.
     limit: Duration,
-    /// Which of them is listened to.
-    turn: Arc<AtomicUsize>,
     /// The best that was said so far.
     known: Arc<Mutex<Option<Said>>>,
 }
@@ -45,15 +43,15 @@ struct Said {
 
 /// What is heard between two questions.
 pub(super) struct Ears {
-    /// Ends with it.
-    _connection: Connection,
+    /// End with it.
+    _connections: Vec<Connection>,
     pushes: mpsc::UnboundedReceiver<PushInfo>,
 }
 
 impl Sentinels {
     pub(super) fn new(urls: Vec<RedisUrl>, name: &str, connect_limit: Duration) -> Self {
         // Asked within the limit of the connection that the answer is for.
-        Self { urls: urls.into(), name: name.into(), limit: connect_limit / 2, turn: Arc::default(), known: Arc::default() }
+        Self { urls: urls.into(), name: name.into(), limit: connect_limit / 2, known: Arc::default() }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -104,22 +102,39 @@ impl Sentinels {
         lock(&self.known).as_ref().is_none_or(|known| known.spot == *spot)
     }
 
-    /// Listens to one of them, another one each time.
+    /// Listens to all of them that answer: who leads a fail-over tells of it last, and who is cut off not at all.
     pub(super) async fn listen(&self) -> Result<Ears, Arc<str>> {
-        let nth = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(self.urls.len()).unwrap_or_default();
-        let Some(url) = self.urls.get(nth) else { return Err("none is named".into()) };
-        let listen = async {
-            let (sender, pushes) = mpsc::unbounded_channel();
-            let mut connection = connect(url, ProtocolVersion::RESP3, Some(sender)).await?;
-            connection.subscribe("+switch-master").await.map_err(|error| reason(url, &error))?;
-            Ok(Ears { _connection: connection, pushes })
-        };
-        timeout(self.limit, listen).await.unwrap_or_else(|_| Err(late(self.limit)))
+        let (sender, pushes) = mpsc::unbounded_channel();
+        let mut begun = JoinSet::new();
+        for nth in 0..self.urls.len() {
+            let (urls, sender, limit) = (Arc::clone(&self.urls), sender.clone(), self.limit);
+            begun.spawn(async move {
+                let Some(url) = urls.get(nth) else { return Err("none is named".into()) };
+                let listen = async {
+                    let mut connection = connect(url, ProtocolVersion::RESP3, Some(sender)).await?;
+                    connection.subscribe("+switch-master").await.map_err(|error| reason(url, &error))?;
+                    Ok(connection)
+                };
+                timeout(limit, listen).await.unwrap_or_else(|_| Err(late(limit)))
+            });
+        }
+        let (mut connections, mut why) = (Vec::new(), None);
+        while let Some(begun) = begun.join_next().await {
+            match begun {
+                Ok(Ok(connection)) => connections.push(connection),
+                Ok(Err(reason)) => why = Some(reason),
+                Err(_) => {}
+            }
+        }
+        if connections.is_empty() {
+            return Err(why.unwrap_or_else(|| "none is named".into()));
+        }
+        Ok(Ears { _connections: connections, pushes })
     }
 }
 
 impl Ears {
-    /// Returns when there may be something new, at the latest after a while; `false`: nothing is heard over it any more.
+    /// Returns when there may be something new, at the latest after a while; `false`: one of them is not heard any more.
     pub(super) async fn news(&mut self) -> bool {
         loop {
             match timeout(LOOK, self.pushes.recv()).await {
@@ -134,15 +149,10 @@ impl Ears {
 
 /// Whether a primary has replicas, and none of them must confirm what it takes. Not if it may not be asked.
 pub(super) async fn takes_writes_alone(mut primary: Connection) -> bool {
-    let text = |answer: &Value| match answer {
-        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Value::VerbatimString { text, .. } | Value::SimpleString(text) => Some(text.clone()),
-        _ => None,
-    };
     let mut question = ::redis::cmd("INFO");
     question.arg("replication");
     let Ok(told) = primary.send_packed_command(&question).await else { return false };
-    let replicas = text(&told).and_then(|told| {
+    let replicas = text_of(&told).and_then(|told| {
         let line = told.lines().find_map(|line| line.strip_prefix("connected_slaves:").map(str::to_owned))?;
         line.trim().parse::<u32>().ok()
     });
@@ -152,8 +162,8 @@ pub(super) async fn takes_writes_alone(mut primary: Connection) -> bool {
     let mut question = ::redis::cmd("CONFIG");
     question.arg("GET").arg("min-replicas-to-write");
     let least = match primary.send_packed_command(&question).await {
-        Ok(Value::Map(pairs)) => pairs.first().and_then(|(_, value)| text(value)),
-        Ok(Value::Array(words)) => words.get(1).and_then(text),
+        Ok(Value::Map(pairs)) => pairs.first().and_then(|(_, value)| text_of(value)),
+        Ok(Value::Array(words)) => words.get(1).and_then(text_of),
         _ => None,
     };
     least.as_deref() == Some("0")
@@ -175,32 +185,47 @@ async fn connect(
     reach(url, info, config, &AtomicBool::new(false)).await.map_err(|error| reason(url, &error))
 }
 
-/// What one Sentinel says.
+/// What one Sentinel says. First of which configuration it knows, then where the primary is: in its report of the primary stands the new configuration
+/// with the old place as long as the fail-over goes on that it leads, which may be minutes.
 async fn ask(url: &RedisUrl, name: &str) -> Result<Said, Arc<str>> {
-    let mut connection = connect(url, ProtocolVersion::RESP2, None).await?;
-    let mut question = Cmd::new();
-    question.arg("SENTINEL").arg("MASTER").arg(name);
-    let answer = connection.send_packed_command(&question).await.map_err(|error| reason(url, &error))?;
-    if let Value::ServerError(error) = answer {
-        return Err(reason(url, &error.into()));
-    }
-    said(&answer).ok_or_else(|| bounded(&format!("{url} does not answer like a Sentinel")))
+    let connection = connect(url, ProtocolVersion::RESP2, None).await?;
+    let question = |what: &'static str| {
+        let mut question = Cmd::new();
+        question.arg("SENTINEL").arg(what).arg(name);
+        let mut connection = connection.clone();
+        async move {
+            match connection.send_packed_command(&question).await {
+                Ok(Value::ServerError(error)) => Err(reason(url, &error.into())),
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(reason(url, &error)),
+            }
+        }
+    };
+    let report = question("MASTER").await?;
+    let place = question("GET-MASTER-ADDR-BY-NAME").await?;
+    let said = || Some(Said { epoch: epoch(&report)?, spot: spot(&place)? });
+    said().ok_or_else(|| bounded(&format!("{url} does not answer like a Sentinel")))
 }
 
-/// Reads a list of names and values, one behind the other.
-fn said(answer: &Value) -> Option<Said> {
-    let Value::Array(words) = answer else { return None };
-    let text = |value: &Value| match value {
+fn text_of(value: &Value) -> Option<String> {
+    match value {
         Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
         _ => None,
-    };
-    let field = |name: &str| {
-        let at = words.iter().step_by(2).position(|word| text(word).as_deref() == Some(name))?;
-        text(words.get(at * 2 + 1)?)
-    };
-    let spot = (field("ip")?, field("port")?.parse().ok()?);
-    Some(Said { spot, epoch: field("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default() })
+    }
+}
+
+/// Reads the configuration out of a list of names and values, one behind the other.
+fn epoch(report: &Value) -> Option<u64> {
+    let Value::Array(words) = report else { return None };
+    let at = words.iter().step_by(2).position(|word| text_of(word).as_deref() == Some("config-epoch"))?;
+    text_of(words.get(at * 2 + 1)?)?.parse().ok()
+}
+
+/// Reads a host and a port.
+fn spot(place: &Value) -> Option<Spot> {
+    let Value::Array(words) = place else { return None };
+    Some((text_of(words.first()?)?, text_of(words.get(1)?)?.parse().ok()?))
 }
 
 fn reason(url: &RedisUrl, error: &::redis::RedisError) -> Arc<str> {
@@ -220,15 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_by_the_names_in_it_and_one_without_a_place_is_none() {
-        let words = ["name", "shop", "ip", "10.0.0.7", "port", "6380", "flags", "master", "config-epoch", "12"].map(bulk);
-        let read = said(&Value::Array(words.to_vec())).map(|said| (said.spot, said.epoch));
-        assert_eq!(read, Some((("10.0.0.7".to_owned(), 6380), 12)));
-        for wrong in [vec![], vec![bulk("ip")], ["ip", "h", "port", "x"].map(bulk).to_vec(), ["port", "1"].map(bulk).to_vec()] {
-            assert!(said(&Value::Array(wrong)).is_none());
-        }
-        assert!(said(&Value::Nil).is_none());
+    fn the_configuration_is_read_by_its_name_and_a_place_by_its_order() {
+        let report = |words: &[&str]| epoch(&Value::Array(words.iter().map(|word| bulk(word)).collect()));
+        assert_eq!(report(&["name", "shop", "flags", "master", "config-epoch", "12"]), Some(12));
         // A value of that name is no name.
-        assert!(said(&Value::Array(["name", "ip", "port", "1"].map(bulk).to_vec())).is_none());
+        for wrong in [&[][..], &["config-epoch"], &["config-epoch", "x"], &["name", "config-epoch", "12"]] {
+            assert_eq!(report(wrong), None);
+        }
+        let place = |words: &[&str]| spot(&Value::Array(words.iter().map(|word| bulk(word)).collect()));
+        assert_eq!(place(&["10.0.0.7", "6380"]), Some(("10.0.0.7".to_owned(), 6380)));
+        assert!(place(&["10.0.0.7"]).is_none() && place(&["10.0.0.7", "x"]).is_none() && spot(&Value::Nil).is_none());
     }
 }

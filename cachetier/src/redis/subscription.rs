@@ -13,10 +13,11 @@ use crate::l2::lane::{LaneState, Subscription};
 use crate::rule::seq::{Seq, Token};
 use crate::rule::table::TableCopy;
 
-use super::answer::{failed, judged};
+use super::answer::{REPLACED, failed, judged};
 use super::connect::Link;
 use super::dial::{Connection, Dial, Made, Pushes};
 use super::place::Place;
+use super::sentinel::Spot;
 use super::store::bytes;
 use super::table::{Layout, Reader};
 use super::version::Form;
@@ -31,6 +32,8 @@ pub(super) struct RedisSubscription {
     place: Arc<Place>,
     /// As [`Made::run`].
     run: u64,
+    /// As [`Made::spot`].
+    spot: Option<Spot>,
     limit: Duration,
     proves_for: Duration,
     /// The commands' connection: as long as this one is answered, it need not be waited for.
@@ -42,7 +45,7 @@ impl RedisSubscription {
     pub(super) async fn open(dial: &Dial, place: Arc<Place>, commands: Arc<Link>) -> Result<Self, Fault> {
         // Cancel safety: until it is returned, the connection belongs to this call and ends with it.
         let made = dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
-        let Made { mut connection, form, run, pushes, .. } = made;
+        let Made { mut connection, form, run, pushes, spot } = made;
         let limit = dial.settings.limits.command;
         match tokio::time::timeout(limit, connection.subscribe(&place.channel)).await {
             Ok(Ok(())) => {}
@@ -52,7 +55,7 @@ impl RedisSubscription {
         // Before anything is proven: a proof makes copies suspect that have lived without one, and whoever cannot ask for their stamps must
         // load them all.
         commands.revive(run, limit).await;
-        Ok(Self { connection, form, pushes, place, run, limit, proves_for: dial.settings.max_staleness, commands })
+        Ok(Self { connection, form, pushes, place, run, spot, limit, proves_for: dial.settings.max_staleness, commands })
     }
 }
 
@@ -127,6 +130,9 @@ impl Subscription for RedisSubscription {
         let asked = self.commands.now();
         let check = check.run(self.form, &mut self.connection, &keys, &args);
         let state = self.place.found(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
+        if !self.commands.is_primary(self.spot.as_ref()) {
+            return Err(Fault::Away(REPLACED.into()));
+        }
         if !self.commands.agrees(state.run, asked) {
             return Err(Fault::Away("commands went to another server".into()));
         }

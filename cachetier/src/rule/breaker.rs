@@ -38,6 +38,8 @@ pub struct Breaker {
 /// Over how many seconds the share of failures is counted.
 const WINDOW: usize = 10;
 
+const LONGEST: Duration = Duration::from_secs(3_600);
+
 /// How long it must have been closed for the next pause to be as short as the first.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -115,6 +117,7 @@ impl Breaker {
             Self { first, longest, .. } if longest < first => {
                 bad(format!("a longest pause of {longest:?}"), "no less than the first")
             }
+            Self { longest, .. } if *longest > LONGEST => bad(format!("a longest pause of {longest:?}"), "at most an hour"),
             _ => Ok(()),
         }
     }
@@ -160,8 +163,9 @@ impl std::fmt::Display for BreakerState {
 pub(crate) struct Circuit {
     rule: Breaker,
     state: State,
-    /// Failures in a row.
+    /// Failures in a row, and when the last of them was known.
     row: u32,
+    latest: Millis,
     seconds: [Second; WINDOW],
     /// How many pauses there were since it was closed for long.
     pauses: u32,
@@ -201,7 +205,15 @@ pub(crate) enum Turned {
 
 impl Circuit {
     pub(crate) fn new(rule: Breaker, now: Millis) -> Self {
-        Self { rule, state: State::Closed { since: now }, row: 0, seconds: [Second::default(); WINDOW], pauses: 0, opened: 0 }
+        Self {
+            rule,
+            state: State::Closed { since: now },
+            row: 0,
+            latest: now,
+            seconds: [Second::default(); WINDOW],
+            pauses: 0,
+            opened: 0,
+        }
     }
 
     pub(crate) fn state(&self) -> BreakerState {
@@ -245,7 +257,11 @@ impl Circuit {
                 None
             }
             (State::Closed { .. }, false) => {
-                self.row = self.row.saturating_add(1);
+                // Of those that were under way together one counts: a pause of the server is not many.
+                if asked >= self.latest || self.row == 0 {
+                    self.row = self.row.saturating_add(1);
+                }
+                self.latest = now;
                 self.count(now, 1);
                 let (calls, failures) = self.counted(now);
                 let many = calls >= self.rule.of && u64::from(failures) * 100 >= u64::from(calls) * u64::from(self.rule.percent);
@@ -269,12 +285,12 @@ impl Circuit {
         }
     }
 
-    /// The server has answered in time in another way, asked at `asked`: a pause is over.
+    /// The server has answered in time in another way, asked at `asked`: a pause is over, but for the first.
     pub(crate) fn hint(&mut self, asked: Millis, now: Millis) {
-        if let State::Open { since, trying: false, .. } = self.state
+        if let State::Open { since, until, trying: false } = self.state
             && asked >= since
         {
-            self.state = State::Open { since, until: now, trying: false };
+            self.state = State::Open { since, until: until.min(now.max(since.after(self.rule.first))), trying: false };
         }
     }
 
@@ -394,14 +410,29 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_ends_the_pause_unless_one_is_trying_or_it_is_older_than_the_pause() {
+    fn a_hint_ends_a_pause_beyond_the_first_unless_one_is_trying_or_it_is_older_than_the_pause() {
         let mut circuit = opened(Breaker::new(), 100);
-        circuit.hint(at(99), at(110));
-        assert!(!circuit.admits(at(110), 1.0));
         circuit.hint(at(105), at(110));
-        assert!(circuit.admits(at(110), 1.0));
-        circuit.hint(at(111), at(112));
-        assert!(!circuit.admits(at(112), 1.0));
+        assert!(!circuit.admits(at(599), 1.0) && circuit.admits(at(600), 1.0), "the first");
+        circuit.hint(at(610), at(620));
+        assert!(!circuit.admits(at(620), 1.0), "one is trying");
+        assert_eq!(circuit.note(at(600), at(650), false, 1.0), None);
+        circuit.hint(at(99), at(660));
+        assert!(!circuit.admits(at(660), 1.0), "asked before it opened");
+        circuit.hint(at(655), at(660));
+        assert!(circuit.admits(at(660), 1.0));
+    }
+
+    #[test]
+    fn a_pause_of_the_server_is_one_failure_however_many_wait() {
+        let mut circuit = Circuit::new(Breaker::new(), ZERO);
+        let _ = circuit.note(at(0), at(5), true, 1.0);
+        for _ in 0..18 {
+            assert_eq!(circuit.note(at(10), at(60), false, 1.0), None);
+        }
+        assert_eq!(circuit.state(), BreakerState::Closed);
+        // The twentieth call within ten seconds: more than half of them have failed.
+        assert_eq!(circuit.note(at(10), at(60), false, 1.0), Some(Turned::Open));
     }
 
     #[test]
@@ -439,6 +470,8 @@ mod tests {
         assert_eq!(check(Breaker::new().share(50, 0)), expect("a share of 0 calls, expected 1 or more"));
         let (none, second) = (Duration::ZERO, Duration::from_secs(1));
         assert_eq!(check(Breaker::new().pause(none, second)), expect("a pause of 0ns, expected 1 ms or more"));
+        let day = Duration::from_secs(24 * 3_600);
+        assert_eq!(check(Breaker::new().pause(second, day)), expect("a longest pause of 86400s, expected at most an hour"));
         assert_eq!(check(Breaker::new().pause(second, none)), expect("a longest pause of 0ns, expected no less than the first"));
     }
 
