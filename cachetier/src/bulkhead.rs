@@ -1,10 +1,13 @@
 //! How many loads run at once, and who waits for a place among them.
 //!
-//! A load that asks the cache for something that must be loaded gives its places away for as long as that takes, and takes them again before it
-//! goes on. So nobody has a place while he waits for anything of ours, and however loads ask for each other, some load runs.
+//! A load that waits for another load gives its places away meanwhile, and has them again before it goes on. So nobody has a place while he waits for
+//! a load, and however loads ask for each other, some load runs.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,7 +24,11 @@ use crate::sync::{Mutex, lock};
 /// [the queue](Bulkhead::queue) full. Where [`stale_if_error`] is set, what is stale answers instead. A `#[cached]` function cannot be told, and waits
 /// for as long as it takes.
 ///
-/// While a load asks the cache for something else that must be loaded, its place is free for others, and it waits for one again before it goes on.
+/// A load that asks the cache for something else that must be loaded gives its place away meanwhile, and waits for one again before it goes on, in turn and
+/// within its own limit; what else it does beside that call it does without. That is seen where the call is made in the task of the load: one that spawns
+/// a task and waits for it keeps its place, and with a single place may wait for itself.
+///
+/// Who joins a load is told what it comes to, also where that is that there was no place for it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -46,6 +53,8 @@ use crate::sync::{Mutex, lock};
 pub struct Bulkhead(Arc<Inner>);
 
 struct Inner {
+    /// Whoever needs places of several takes them in this order: else two would wait for each other.
+    number: u64,
     places: Arc<Semaphore>,
     loads: usize,
     queue: usize,
@@ -75,7 +84,9 @@ impl Bulkhead {
     }
 
     fn of(loads: usize, queue: usize) -> Self {
-        Self(Arc::new(Inner { places: Arc::new(Semaphore::new(loads)), loads, queue, waiting: AtomicUsize::new(0) }))
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::new(Inner { number, places: Arc::new(Semaphore::new(loads)), loads, queue, waiting: AtomicUsize::new(0) }))
     }
 
     /// Another one of as many loads, in which so many calls wait at most; with zero none does.
@@ -121,8 +132,8 @@ impl Bulkhead {
         self.0.waiting.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    pub(crate) fn number(&self) -> u64 {
+        self.0.number
     }
 
     pub(crate) fn try_take(&self) -> Option<OwnedSemaphorePermit> {
@@ -161,7 +172,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The places of one load.
+/// The places of one load. It runs on only while it has them, or while a call of it is under way for which it has given them away.
 #[derive(Debug)]
 pub(crate) struct Places {
     of: Vec<Bulkhead>,
@@ -175,9 +186,11 @@ struct Held {
     calls: usize,
 }
 
-/// The places of a load are given away. Dropped without [`Lent::regain`], as by a load that gives up a call, they are taken again if they are free; if
-/// not, the load goes on without.
-pub(crate) struct Lent(Option<Arc<Places>>);
+/// The wait of a load for the places that it has given away.
+pub(crate) type Regaining = Pin<Box<dyn Future<Output = Vec<OwnedSemaphorePermit>> + Send>>;
+
+/// The places of a load are given away.
+pub(crate) struct Lent(Arc<Places>);
 
 impl Places {
     pub(crate) fn new(of: Vec<Bulkhead>, permits: Vec<OwnedSemaphorePermit>) -> Self {
@@ -193,44 +206,50 @@ impl Places {
         };
         // Outside of the lock: it wakes who waits.
         drop(given_away);
-        Lent(Some(self))
+        Lent(self)
     }
 
-    /// A call of the load has ended. Says whether it was the last one.
-    fn ended(&self) -> bool {
-        let mut held = lock(&self.held);
-        held.calls = held.calls.saturating_sub(1);
-        held.calls == 0
+    /// Whether the load has its places, or a call of it has them given away.
+    pub(crate) fn runs(&self) -> bool {
+        let held = lock(&self.held);
+        held.calls > 0 || held.permits.len() == self.of.len()
     }
 
-    /// Puts places back, unless another call of the load has begun meanwhile.
-    fn put_back(&self, permits: Vec<OwnedSemaphorePermit>) {
-        let mut held = lock(&self.held);
-        if held.calls == 0 && held.permits.is_empty() {
-            held.permits = permits;
-        } else {
-            drop(held);
-            drop(permits);
+    /// Whether the load may run on. If it may not, it waits in `regaining` for the places that it has given away: one wait, however many calls of it
+    /// have ended.
+    pub(crate) fn poll_ready(&self, regaining: &mut Option<Regaining>, context: &mut Context<'_>) -> Poll<()> {
+        if self.runs() {
+            *regaining = None;
+            return Poll::Ready(());
         }
+        let waiting = regaining.get_or_insert_with(|| {
+            let of = self.of.clone();
+            Box::pin(async move {
+                let mut permits = Vec::with_capacity(of.len());
+                for bulkhead in &of {
+                    permits.extend(bulkhead.take().await);
+                }
+                permits
+            })
+        });
+        let permits = ready!(waiting.as_mut().poll(context));
+        *regaining = None;
+        lock(&self.held).permits = permits;
+        Poll::Ready(())
     }
 }
 
 impl Lent {
-    pub(crate) async fn regain(mut self) {
-        let Some(places) = self.0.take().filter(|places| places.ended()) else { return };
-        let mut permits = Vec::with_capacity(places.of.len());
-        for bulkhead in &places.of {
-            permits.extend(bulkhead.take().await);
-        }
-        places.put_back(permits);
+    /// The call has ended. Lets the load that it is of be looked at, before it goes on.
+    pub(crate) async fn end(self) {
+        drop(self);
+        tokio::task::yield_now().await;
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(places) = self.0.take().filter(|places| places.ended()) {
-            let permits = places.of.iter().filter_map(Bulkhead::try_take).collect();
-            places.put_back(permits);
-        }
+        let mut held = lock(&self.0.held);
+        held.calls = held.calls.saturating_sub(1);
     }
 }

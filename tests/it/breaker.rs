@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::{Breaker, BreakerState, CacheBuilder, Delivery, Policy, TieredCache};
-use cachetier_tests::{Flow, Flows, Log, Proxy, RedisServer, Which, eventually_async};
+use cachetier_tests::{Flow, Flows, Log, Proxy, RedisServer, Reply, Which, eventually_async};
 use tokio::time::{Instant, sleep};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -97,4 +97,34 @@ async fn what_a_server_refuses_does_not_open_it() {
 async fn a_rule_that_cannot_be_used_is_an_error_of_the_builder() {
     let error = TieredCache::builder("breaker").breaker(Breaker::new().in_a_row(0)).build().await.unwrap_err();
     assert_eq!((error.field(), error.to_string().as_str()), ("breaker", "breaker is 0 failures in a row, expected 1 or more"));
+}
+
+#[tokio::test]
+async fn what_is_set_over_a_slow_server_is_stored_all_the_same() {
+    let server = RedisServer::start();
+    let proxy = Proxy::on_socket(&server);
+    let cache = builder(&proxy).build().await.expect("built");
+    proxy.now(Which::Plain, Flows { down: Flow::Delay(READ_LIMIT * 2), up: Flow::Pass });
+    misses(&cache, 0, 6).await;
+    assert_ne!(cache.stats().breaker, BreakerState::Closed);
+    for (key, bytes) in [("small", 10), ("medium", 10_000)] {
+        assert!(matches!(cache.set(key, "x".repeat(bytes), POLICY).await, Ok(Delivery::Applied(_))), "{key}");
+        assert_eq!(server.command(&["EXISTS", &format!("ct:breaker:v:{key}")]), Reply::Int(1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_take_long_for_their_size_open_nothing() {
+    let server = RedisServer::start();
+    let build = || TieredCache::builder("breaker").redis(server.url()).command_limit(LONG);
+    let filler = build().read_limit(LONG).build().await.expect("built");
+    let (text, keys) = ("x".repeat(60 << 10), (0..1_000).map(|key| format!("k:{key}")).collect::<Vec<_>>());
+    for key in &keys {
+        assert!(matches!(filler.set(key, text.clone(), POLICY).await, Ok(Delivery::Applied(_))));
+    }
+    let reader = build().read_limit(Duration::from_millis(5)).l1_max_bytes(1 << 10).build().await.expect("built");
+    for _ in 0..10 {
+        let _ = reader.get_many::<String>(keys.iter()).await;
+    }
+    assert_eq!(reader.stats().breaker_opened, 0, "{}", reader.stats());
 }

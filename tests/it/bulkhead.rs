@@ -182,6 +182,7 @@ async fn a_load_that_gives_up_a_call_goes_on_and_no_place_is_lost() {
     let outer = cache.get_or_compute("outer", POLICY, async || {
         let never = cache.get_or_compute("never", POLICY, async || std::future::pending::<u32>().await);
         assert!(timeout(LOADER, never).await.is_err());
+        tokio::task::yield_now().await;
         assert_eq!(bound.running(), 1, "its own place");
         3
     });
@@ -262,6 +263,106 @@ async fn a_cached_function_waits_for_as_long_as_it_takes() {
         calls.spawn(async move { assert_eq!(of_function(&cache, &crowd, id % 10).await, 7 + id % 10) });
     }
     calls.join_all().await;
-    assert_eq!((crowd.most(), cache.stats().loads_refused), (1, 0), "{}", cache.stats());
-    assert!(crowd.all() >= 10);
+    assert_eq!((crowd.most(), crowd.all(), cache.stats().loads_refused), (1, 10, 0), "{}", cache.stats());
+}
+
+/// Two branches of one load end their calls one after the other, while somebody else has the place.
+#[tokio::test(start_paused = true)]
+async fn a_load_waits_once_for_its_place_however_many_calls_of_it_have_ended() {
+    let (cache, plain) = (of(1).await, built(TieredCache::builder("plain")).await);
+    let takes = |millis: u64| async move || sleep(Duration::from_millis(millis)).await;
+    let busy = cache.clone();
+    let busy = tokio::spawn(async move {
+        sleep(Duration::from_millis(5)).await;
+        busy.get_or_compute("busy", POLICY, takes(100)).await.expect("loaded");
+    });
+    let outer = cache.get_or_compute("outer", POLICY, async || {
+        let one = async {
+            plain.get_or_compute("a", POLICY, takes(10)).await.expect("a");
+            sleep(Duration::from_millis(10)).await;
+            plain.get_or_compute("c", POLICY, takes(10)).await.expect("c");
+        };
+        let two = async { plain.get_or_compute("b", POLICY, takes(15)).await.expect("b") };
+        tokio::join!(one, two);
+        7_u32
+    });
+    assert_eq!(timeout(LONG, outer).await.expect("not for ever").expect("loaded"), 7);
+    busy.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_whose_call_fails_has_its_place_again_before_it_goes_on() {
+    let cache = of(1).await;
+    let (mut calls, crowd) = (JoinSet::new(), Crowd::default());
+    for key in 0..10 {
+        let (cache, crowd) = (cache.clone(), crowd.clone());
+        calls.spawn(async move {
+            let load = async || {
+                let name = format!("n:{key}");
+                let nested = cache.get_or_load(&name, POLICY, async || {
+                    sleep(LOADER).await;
+                    Err::<u32, _>(Oops)
+                });
+                assert!(nested.await.is_err());
+                crowd.load().await
+            };
+            cache.get_or_compute(&format!("o:{key}"), POLICY, load).await.expect("loaded")
+        });
+    }
+    calls.join_all().await;
+    assert_eq!((crowd.most(), crowd.all()), (1, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_bulkheads_are_taken_in_one_order_whoever_names_them_how() {
+    let (x, y) = (bulkhead(1), bulkhead(1));
+    let a = built(TieredCache::builder("a").bulkhead(x.clone())).await;
+    let b = built(TieredCache::builder("b").bulkhead(y.clone())).await;
+    let (mut calls, crowd) = (JoinSet::new(), Crowd::default());
+    // At first each place is somebody's who wants no other, and comes free at the same time.
+    for (id, cache) in [(1, a.clone()), (2, b.clone()), (3, a.bulkhead(&y)), (4, b.bulkhead(&x))] {
+        let crowd = crowd.clone();
+        calls.spawn(async move { of_function(&cache, &crowd, id).await });
+    }
+    timeout(LONG, calls.join_all()).await.expect("not for ever");
+    assert_eq!(crowd.all(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_come_together_waits_once_however_long_that_is() {
+    let cache = of(1).await;
+    let (mut calls, crowd) = (JoinSet::new(), Crowd::default());
+    let holds = cached_slowly(&cache, Duration::from_secs(100));
+    let asks = async {
+        sleep(LOADER * 2).await;
+        for _ in 0..50 {
+            let (cache, crowd) = (cache.clone(), crowd.clone());
+            calls.spawn(async move { of_function(&cache, &crowd, 1).await });
+        }
+        std::mem::take(&mut calls).join_all().await
+    };
+    tokio::join!(holds, asks);
+    assert_eq!(crowd.all(), 1, "one load for fifty callers");
+}
+
+#[cached(ttl = "1h", key = "slowly", cache = cache)]
+async fn cached_slowly(cache: &TieredCache, takes: Duration) -> u32 {
+    sleep(takes).await;
+    1
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_finds_what_it_asks_for_keeps_its_place() {
+    let tier = InProcess::new();
+    let filler = built(TieredCache::builder("bulkhead").in_process(&tier)).await;
+    filler.set("there", 1_u32, POLICY).await.expect("a key");
+    let cache = built(TieredCache::builder("bulkhead").in_process(&tier).bulkhead(bulkhead(1))).await;
+    let (begun, crowd) = (Instant::now(), Crowd::default());
+    let outer = cache.get_or_compute("outer", POLICY, async || {
+        sleep(LOADER).await;
+        cache.get_or_compute("there", POLICY, async || 2_u32).await.expect("found")
+    });
+    let queue = read_all(&cache, &crowd, keys(50));
+    let (outer, _) = tokio::join!(async { (outer.await, begun.elapsed()) }, queue);
+    assert_eq!((outer.0.expect("loaded"), outer.1), (1, LOADER), "{}", cache.stats());
 }

@@ -120,7 +120,11 @@ async fn what_cannot_be_used_is_an_error_and_what_is_not_there_yet_is_not() {
     assert!(bad(&["nonsense"], "shop").await.contains("no address of a server"));
     assert!(bad(&one, "").await.contains("redis_sentinel is"));
     assert!(bad(&one, "redis://user:hidden@/2").await.contains("redis_sentinel is"));
-    assert!(bad(&one, "redis+unix:///tmp/x").await.contains("a primary without a name"));
+    for name in ["redis+unix:///tmp/x", "shop:6379", "shop/x", "shop?db=3", "user:hidden@shop", "redis://shop:6379/2"] {
+        assert!(bad(&one, name).await.contains("a primary without a name"), "{name}");
+    }
+    let nothing = TieredCache::builder("sentinel").require_redis().build().await.expect_err("there is none to require");
+    assert_eq!(nothing.field(), "redis");
 
     let log = Log::default();
     let _listening = log.listen();

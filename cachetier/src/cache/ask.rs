@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::answer::Answer;
 use super::call::CallOptions;
 use super::local::shown;
+use super::places::{end, lend};
 use super::{Key, TieredCache, Value};
 use crate::clock::Millis;
 use crate::error::Fault;
@@ -283,7 +284,9 @@ impl TieredCache {
         counters.ticket_polls.one();
         let left = self.shared.config.wait_budget.saturating_sub(patience.waited);
         let jittered = patience.pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
+        let given_away = lend();
         sleep(jittered).await;
+        end(given_away).await;
         patience.waited = patience.waited.saturating_add(jittered);
         patience.pause = patience.pause.saturating_mul(2).min(POLL.1);
     }

@@ -496,6 +496,9 @@ impl CacheBuilder {
             outlives_runs: config.on_restart == OnRestart::Trust,
         };
         let tier = over.open(&config, &names)?;
+        if tier.is_none() && config.require_shared {
+            return Err(ConfigError::new("redis", "missing", "the address of the server that is required"));
+        }
         if tier.is_some() && config.codec.is_none() {
             return Err(ConfigError::new(
                 "codec",

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::answer::{Answer, Just, Maybe};
 use super::loaded::{LoadContext, Loaded};
+use super::places::turn_back;
 use super::rules::Rules;
 use super::served::{Answered, Served};
 use super::telling::AsLoadError;
@@ -423,13 +424,12 @@ impl Verbs<'_> {
         F: FnOnce(Option<Arc<Entry>>) -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
-        match self.hit(key) {
-            Some(found) => Ok(found),
-            None => self
-                .in_time(self.cache.fetch_as(AsLoadError, self.options, key, rules, load))
-                .await
-                .unwrap_or_else(|limit| Err(LoadError::Deadline(limit))),
+        if let Some(found) = self.hit(key) {
+            return Ok(found);
         }
+        let found = self.in_time(self.cache.fetch_as(AsLoadError, self.options, key, rules, load)).await;
+        turn_back().await;
+        found.unwrap_or_else(|limit| Err(LoadError::Deadline(limit)))
     }
 
     /// Up to the deadline, if there is one; an error names it.

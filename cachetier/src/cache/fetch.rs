@@ -12,7 +12,7 @@ use super::answer::Answer;
 use super::ask::{Asked, Flight, Keep};
 use super::call::{CallOptions, Tiers};
 use super::load::{Beside, For, Limits, LoadId, Lost, Running, is_running, run};
-use super::places::{Refused, lend, regain};
+use super::places::{Refused, end, lend, turn_back};
 use super::rules::Rules;
 use super::served::{Answered, Origin};
 use super::spare::Spare;
@@ -96,30 +96,15 @@ impl TieredCache {
         Fut: Future<Output = Result<A, E>>,
     {
         let found = self.fetch_as(AsLoadError, CallOptions::new(), key, rules, load);
-        async move { found.await.map(|found| found.answer) }
+        async move {
+            let found = found.await;
+            turn_back().await;
+            found.map(|found| found.answer)
+        }
     }
 
     /// The way of a read from a miss in L1 on, with failures told as `telling` says.
     pub(super) async fn fetch_as<A, E, T, F, Fut>(
-        &self,
-        telling: impl Telling<E, T>,
-        options: CallOptions,
-        key: Key<'_>,
-        rules: impl Rules<A::Value>,
-        load: F,
-    ) -> Result<Answered<A>, T>
-    where
-        A: Answer,
-        F: FnOnce(Option<Arc<Entry>>) -> Fut,
-        Fut: Future<Output = Result<A, E>>,
-    {
-        let lent = lend();
-        let answer = self.fetch_here(telling, options, key, rules, load).await?;
-        regain(lent).await;
-        Ok(answer)
-    }
-
-    async fn fetch_here<A, E, T, F, Fut>(
         &self,
         telling: impl Telling<E, T>,
         options: CallOptions,
@@ -332,21 +317,24 @@ impl TieredCache {
         Ok(Turn::Alone)
     }
 
-    /// Waits for somebody else's load, whoever leads it; `None` once one leader alone has used up the patience there is for one. Each
-    /// new leader renews it, so the whole wait is bounded by those who lead before it is the caller's turn.
+    /// Waits for somebody else's load, whoever leads it; `None` once the patience there is for one leader is used up. Each
+    /// new leader renews it, and each beat of one whose load runs, or waits for a place.
     ///
     /// Cancel safety: the wait is dropped with this future, and passes on the turn to lead.
     pub(super) async fn landing_of(&self, mut flight: Waiting) -> Option<Landed<Outcome, Ticket, Begun>> {
-        loop {
-            let leaders = flight.leaders();
+        let given_away = lend();
+        let landed = loop {
+            let signs = flight.signs();
             if let Ok(landed) = timeout(self.patience(), &mut flight).await {
-                return Some(landed);
+                break Some(landed);
             }
-            // Who waits is not told of a new leader, and so may give the last one up to twice the patience.
-            if flight.leaders() == leaders {
-                return None;
+            // Who waits is not told of a sign of life, and so may give the last leader up to twice the patience.
+            if flight.signs() == signs {
+                break None;
             }
-        }
+        };
+        end(given_away).await;
+        landed
     }
 
     /// For how long one leader is waited for: twice what its load can take, for a leader that is neither dropped nor polled comes to no
@@ -376,6 +364,7 @@ impl TieredCache {
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
         let mut watch = Watch { cache: self, key, telling, flight, spare, of: PhantomData };
         let overloaded = |running, waiting| telling.overloaded(running, waiting);
+        let given_away = lend();
         // In a statement of its own, as where it is looked for: what is told may not go from thread to thread.
         let places = match self.places(&limits, overloaded, || Beside::<T>::beat(&watch)).await {
             Ok(places) => places,
@@ -384,12 +373,16 @@ impl TieredCache {
         counters.loads.one();
         self.note_load(key, Loading::Begun);
         let running = Running { keys: For::One(self.load_id(key)), places };
-        let loaded = run(running, limits, &mut watch, load).await;
-        self.note_load(key, if loaded.is_ok() { Loading::Ended } else { Loading::Failed });
-        match loaded {
-            Ok(answer) => Ok((answer, watch.flight)),
-            Err(lost) => Err(watch.lost(lost)),
-        }
+        let answer = {
+            let loaded = run(running, limits, &mut watch, load).await;
+            self.note_load(key, if loaded.is_ok() { Loading::Ended } else { Loading::Failed });
+            match loaded {
+                Ok(answer) => answer,
+                Err(lost) => return Err(watch.lost(lost)),
+            }
+        };
+        end(given_away).await;
+        Ok((answer, watch.flight))
     }
 
     /// Ends a flight without a value, if there still is one: with a failure for those who wait, or by leaving it to the first of them.
@@ -526,6 +519,9 @@ impl<E, W> Watch<'_, E, W> {
 
 impl<E, T, W: Telling<E, T>> Beside<T> for Watch<'_, E, W> {
     fn beat(&self) {
+        if let Some(flight) = &self.flight {
+            flight.live();
+        }
         if let Some(extension) = self.flight.as_ref().and_then(|flight| flight.with_stowed(Ticket::extension)) {
             extension();
         }

@@ -7,14 +7,14 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::places::Refused;
 use super::telling::Failed;
-use crate::bulkhead::Places;
+use crate::bulkhead::{Places, Regaining};
 use crate::key::KeyHash;
 use crate::unhashed::BuildUnhashed;
 
@@ -100,7 +100,7 @@ where
     Fut: Future<Output = Result<V, E>>,
 {
     // The closure runs within the guarded poll, too: what it does before its first await is part of the load.
-    let load = Guarded { running, load: async move { load().await } };
+    let load = Guarded { running, regaining: None, load: async move { load().await } };
     tokio::pin!(load);
     let Limits { limit, pace } = limits;
     let mut left = limit;
@@ -121,6 +121,7 @@ where
 pin_project_lite::pin_project! {
     struct Guarded<Fut> {
         running: Running,
+        regaining: Option<Regaining>,
         #[pin]
         load: Fut,
     }
@@ -131,6 +132,9 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Guarded<Fut> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        if let Some(places) = &this.running.places {
+            ready!(places.poll_ready(this.regaining, context));
+        }
         RUNNING.with_borrow_mut(|running| running.push(this.running.clone()));
         let load = this.load;
         // A loader that has panicked is dropped and not polled again, so nothing it left broken is seen.

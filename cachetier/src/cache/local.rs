@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::TieredCache;
 use super::answer::{Answer, Just};
 use super::call::CallOptions;
+use super::places::turn_back;
 use super::rules::Rules;
 use super::telling::AsLoadError;
 use super::terms::Terms;
@@ -216,8 +217,9 @@ impl Local<'_> {
         let bytes = self.bytes;
         let load = async move |_| load().await.map(|value| Kept { value: Unshared(value), bytes });
         let key = self.cache.key(key);
-        let found = Box::pin(self.cache.fetch_as(AsLoadError, CallOptions::LOCAL, key, Within(rules), load)).await?;
-        Ok(found.answer.value.0)
+        let found = Box::pin(self.cache.fetch_as(AsLoadError, CallOptions::LOCAL, key, Within(rules), load)).await;
+        turn_back().await;
+        Ok(found?.answer.value.0)
     }
 
     /// [`Local::get_or_load`] for a loader that cannot fail.

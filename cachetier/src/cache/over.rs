@@ -93,17 +93,21 @@ fn address(field: &'static str, url: &str) -> Result<RedisUrl, ConfigError> {
 /// The name of a primary, alone or in the place of the host in an address.
 #[cfg(feature = "redis")]
 fn primary(name: &str) -> Result<RedisUrl, ConfigError> {
-    let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    let expected = "the name of the primary, or redis://[user:password@]NAME[/database]";
-    let url = if name.contains("://") {
-        address("redis_sentinel", name)?
-    } else {
-        address("redis_sentinel", &format!("redis://{name}"))?
+    let bad = || {
+        let expected = "the name of the primary, or redis://[user:password@]NAME[/database]";
+        ConfigError::new("redis_sentinel", "a primary without a name that Sentinels could know", expected)
     };
-    match url.host() {
-        Some(host) if plain(host) => Ok(url),
-        _ => Err(ConfigError::new("redis_sentinel", "a primary without a name that Sentinels could know", expected)),
+    let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let Some((_, rest)) = name.split_once("://") else {
+        return if plain(name) { address("redis_sentinel", &format!("redis://{name}")) } else { Err(bad()) };
+    };
+    // What is behind the last `@`, up to the database or the query: a port would be nobody's.
+    let place = rest.split(['/', '?']).next().unwrap_or_default();
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    if !plain(place) {
+        return Err(bad());
     }
+    address("redis_sentinel", name)
 }
 
 #[cfg(feature = "redis")]

@@ -8,16 +8,25 @@ use tokio::time::timeout;
 use super::TieredCache;
 use super::load::Limits;
 use crate::bulkhead::{Bulkhead, Lent, Places};
+use crate::clock::Stopwatch;
 
-/// Before a call that may wait for loads: if it comes from within a load that has places, these are given away until [`regain`].
+/// Before something that waits for a load: if it is called from within a load that has places, these are given away until [`end`].
 pub(super) fn lend() -> Option<Lent> {
     super::load::places().map(Places::lend)
 }
 
 /// After it.
-pub(super) async fn regain(lent: Option<Lent>) {
+pub(super) async fn end(lent: Option<Lent>) {
     if let Some(lent) = lent {
-        lent.regain().await;
+        lent.end().await;
+    }
+}
+
+/// After a call that has failed, whatever it waited for: if it is called from within a load that has given its places away, that is looked at before it goes
+/// on. An attribute cannot do so: its error may not go from thread to thread.
+pub(super) async fn turn_back() {
+    if super::load::places().is_some_and(|places| !places.runs()) {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -56,10 +65,9 @@ impl TieredCache {
         overloaded: impl Fn(usize, usize) -> Option<T>,
         beat: impl Fn(),
     ) -> Result<Option<Arc<Places>>, Refused<T>> {
-        let whole = self.shared.config.bulkhead.as_ref();
-        let group = self.group.as_ref().filter(|group| whole.is_none_or(|whole| !whole.is(group)));
-        // Always in this order: who has the second waits for nothing.
-        let of: Vec<Bulkhead> = group.into_iter().chain(whole).cloned().collect();
+        let mut of: Vec<Bulkhead> = self.group.iter().chain(&self.shared.config.bulkhead).cloned().collect();
+        of.sort_unstable_by_key(Bulkhead::number);
+        of.dedup_by_key(|bulkhead| bulkhead.number());
         if of.is_empty() {
             return Ok(None);
         }
@@ -68,7 +76,7 @@ impl TieredCache {
             overloaded(running, waiting).map(|told| Refused { told, running, waiting })
         };
         let mut permits = Vec::with_capacity(of.len());
-        let (mut left, mut queued) = (*limit, false);
+        let (waited, mut queued) = (Stopwatch::start(), false);
         for bulkhead in &of {
             if let Some(permit) = bulkhead.try_take() {
                 permits.push(permit);
@@ -86,14 +94,14 @@ impl TieredCache {
             let taken = bulkhead.take();
             tokio::pin!(taken);
             loop {
+                let left = limit.saturating_sub(waited.elapsed());
                 let step = if left.is_zero() { *pace } else { (*pace).min(left) }.max(Duration::from_millis(1));
                 if let Ok(permit) = timeout(step, taken.as_mut()).await {
                     permits.extend(permit);
                     break;
                 }
                 beat();
-                left = left.saturating_sub(step);
-                if left.is_zero()
+                if waited.elapsed() >= *limit
                     && let Some(refused) = refused(bulkhead)
                 {
                     return Err(refused);

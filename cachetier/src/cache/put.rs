@@ -146,7 +146,7 @@ impl TieredCache {
 
 /// Stores the value where the first half has planted the ticket. `None`: nobody knows.
 async fn second_half(tier: &Tier, ticket: Ticket, parcel: &Parcel) -> Option<Filled> {
-    let fill = tier.fill(ticket.name(), ticket.stamp(), &parcel.bytes, parcel.kept());
+    let fill = tier.put(ticket.name(), ticket.stamp(), &parcel.bytes, parcel.kept());
     let filled = tier.tasks().counted(fill).await.ok()?;
     ticket.spend();
     Some(filled)

@@ -33,7 +33,7 @@ impl<O: Clone, B> State<O, B> {
             Phase::Vacant if self.detached => Some(Taken::Anew),
             Phase::Vacant => {
                 self.phase = Phase::Led;
-                self.leaders += 1;
+                self.signs += 1;
                 Some(Taken::Lead)
             }
             Phase::Led => None,
@@ -70,9 +70,9 @@ impl<O: Clone, B, N> Join<O, B, N> {
         }
     }
 
-    /// How many have led the flight so far: as long as it grows, somebody polls those who come to lead.
-    pub(crate) fn leaders(&self) -> u64 {
-        lock(&self.flight.state).leaders
+    /// How often somebody who leads the flight was seen to live: as long as it grows, somebody polls who leads.
+    pub(crate) fn signs(&self) -> u64 {
+        lock(&self.flight.state).signs
     }
 }
 

@@ -69,8 +69,8 @@ struct State<O, B> {
     /// Those of them that have polled, by the order in which they came.
     waiting: BTreeMap<u64, Waker>,
     next: u64,
-    /// How many have led it so far.
-    leaders: u64,
+    /// How often somebody who leads it was seen to live: at its begin, and at each beat.
+    signs: u64,
     detached: bool,
     stowed: Option<B>,
 }
@@ -181,7 +181,7 @@ fn shard<O, B, N>(shards: &[Shard<O, B, N>], key: KeyHash) -> Option<&Shard<O, B
 impl<O: Clone, B, N> Flight<O, B, N> {
     fn led(key: KeyHash, plan: Plan<N>) -> Self {
         let state =
-            State { phase: Phase::Led, joined: 0, waiting: BTreeMap::new(), next: 0, leaders: 1, detached: false, stowed: None };
+            State { phase: Phase::Led, joined: 0, waiting: BTreeMap::new(), next: 0, signs: 1, detached: false, stowed: None };
         Self { key, plan, state: Mutex::new(state) }
     }
 
@@ -221,6 +221,14 @@ impl<O: Clone, B, N> Lead<O, B, N> {
     /// What was noted at the flight's begin, by its first leader.
     pub(crate) fn noted(&self) -> Option<&N> {
         self.flight.as_ref().map(|flight| &flight.plan.noted)
+    }
+
+    /// Its leader lives, and is at work on it.
+    pub(crate) fn live(&self) {
+        if let Some(flight) = &self.flight {
+            let mut state = lock(&flight.state);
+            state.signs = state.signs.saturating_add(1);
+        }
     }
 
     /// What the flight is for, as its first leader said.

@@ -120,6 +120,12 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Swaps the ticket `seen` for `value`, a whole slot that begins with its own kind and stamp, for `life`.
     async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault>;
 
+    /// [`Store::fill`] by who has dropped what was there to put this in its place: it is sent also where the tier is left alone for what can be
+    /// done without.
+    async fn put(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
+        self.fill(key, seen, value, life).await
+    }
+
     /// Swaps the value stamped `seen` for `ticket`.
     async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault>;
 

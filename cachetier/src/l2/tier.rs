@@ -218,6 +218,10 @@ impl Tier {
         self.counted(self.store.fill(name, ticket, value, life).await)
     }
 
+    pub(crate) async fn put(&self, name: &str, ticket: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
+        self.counted(self.store.put(name, ticket, value, life).await)
+    }
+
     pub(crate) async fn claim(&self, name: &str, seen: Stamp, ticket: Stamp) -> Result<Claimed, Fault> {
         self.counted(self.store.claim(name, seen, ticket, self.lease).await)
     }

@@ -315,6 +315,13 @@ impl Link {
         self.shared.judge(&line, reply, asked)
     }
 
+    /// As [`Link::send`], for a command whose answer may be large: how long that takes says nothing.
+    pub(super) async fn send_large(&self, mut line: Line, command: &Cmd, limit: Duration) -> Result<Value, Fault> {
+        let asked = self.asked(limit, false);
+        let reply = tokio::time::timeout(limit, line.connection.send_packed_command(command)).await;
+        self.shared.judge(&line, reply, asked)
+    }
+
     /// Runs a script over this connection, within the limit of one command.
     /// Cancel safety: as [`Link::send`].
     pub(super) async fn run(

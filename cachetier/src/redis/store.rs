@@ -33,6 +33,13 @@ const SMALL: usize = 2 << 10;
 /// For how many milliseconds a value lies beside its key at most, should nobody move it.
 const BESIDE: u64 = 10_000;
 
+/// Whether something can be done without, if the breaker says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urge {
+    Spare,
+    Needed,
+}
+
 /// Values in a Redis server.
 #[derive(Debug)]
 pub(crate) struct RedisStore {
@@ -161,14 +168,19 @@ impl RedisStore {
     }
 
     /// Puts the value in the place of what begins with `seen`.
-    async fn put_for(&self, key: &str, seen: &[u8], value: &[u8], life_of: Duration) -> Result<Filled, Fault> {
+    async fn put_for(&self, urge: Urge, key: &str, seen: &[u8], value: &[u8], life_of: Duration) -> Result<Filled, Fault> {
+        let (over, line) = match (urge, value.len() < LARGE) {
+            (Urge::Spare, true) => self.spare()?,
+            (Urge::Spare, false) => self.spare_large()?,
+            (Urge::Needed, true) => self.shared()?,
+            (Urge::Needed, false) => self.large.way(&self.link)?,
+        };
         let lasts = life(life_of).to_string();
         let limit = self.limits.command;
         let reply = if value.len() <= SMALL {
-            self.link.run(self.link.spare_line()?, &self.fill, &[key.as_bytes()], &[seen, value, lasts.as_bytes()], limit).await?
+            over.run(line, &self.fill, &[key.as_bytes()], &[seen, value, lasts.as_bytes()], limit).await?
         } else {
             let (beside, put) = lay_beside(key, value);
-            let (over, line) = if value.len() < LARGE { self.spare()? } else { self.spare_large()? };
             let args = [seen, lasts.as_bytes(), head(value)];
             over.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &args, limit).await?
         };
@@ -320,11 +332,15 @@ impl Store for RedisStore {
     }
 
     async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
-        self.put_for(key, &prefix(TICKET, seen), value, life).await
+        self.put_for(Urge::Spare, key, &prefix(TICKET, seen), value, life).await
+    }
+
+    async fn put(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
+        self.put_for(Urge::Needed, key, &prefix(TICKET, seen), value, life).await
     }
 
     async fn refill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault> {
-        self.put_for(key, &prefix(VALUE, seen), value, life).await
+        self.put_for(Urge::Spare, key, &prefix(VALUE, seen), value, life).await
     }
 
     async fn lease(&self, key: &str, seen: Stamp, who: u8, call: LeaseCall) -> Result<Leased, Fault> {
@@ -385,7 +401,7 @@ impl Store for RedisStore {
             command.write_arg(name.as_bytes());
         }
         let reply = match self.way_of_many(names.iter().map(String::as_str)) {
-            Ok((over, line)) => over.send(line, &command, self.limits.read).await,
+            Ok((over, line)) => over.send_large(line, &command, self.limits.read).await,
             Err(fault) => Err(fault),
         };
         let replies = match reply {

@@ -7,10 +7,11 @@ use crate::error::ConfigError;
 
 /// When a server that is silent or slow is asked no longer: [`CacheBuilder::breaker`](crate::CacheBuilder::breaker).
 ///
-/// What counts is silence, a command without an answer in its time, and an answer that came later than a read would have waited for it. What the
+/// What counts is silence, a command without an answer in its time, and an answer that came later than a read would have waited for it; not of calls for many
+/// keys, whose answers may be large. What the
 /// server refuses does not count: it has answered. Nor does a connection that breaks: until there is another one, nothing is asked anyway.
 ///
-/// While it is open, reads and fills fail at once and the loader answers. Invalidations are sent in any case, and wait for their own limit. One
+/// While it is open, reads and fills fail at once and the loader answers. Invalidations and `set` are sent in any case, and wait for their own limit. One
 /// call after each pause is let through, and with its answer all are; an answer over the connection of the subscription ends a pause early.
 ///
 /// ```

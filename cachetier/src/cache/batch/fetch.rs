@@ -15,6 +15,7 @@ use super::super::answer::Maybe;
 use super::super::ask::{Flight, Keep, POLL};
 use super::super::fetch::{Called, MAX_ANEW, MAX_WAITS, Waiting, plan};
 use super::super::load::is_running;
+use super::super::places::{end, lend};
 use super::super::telling::{AsLoadError, Heard, Telling as _};
 use super::super::{Rules, TieredCache, Value};
 use super::keys::{Asked, Batch};
@@ -53,8 +54,8 @@ struct Awaited<'a> {
     asked: Asked<'a>,
     flight: Waiting,
     called: Called,
-    /// How many had led it when this call last began to wait.
-    leaders: u64,
+    /// How many signs of life there were when this call last began to wait.
+    signs: u64,
 }
 
 /// What is open, by what it needs next. Those without a turn stand in the batch.
@@ -108,11 +109,15 @@ impl TieredCache {
                 // Who has the least of it left comes to its end in time.
                 let left = open.led.iter().map(|led| budget.saturating_sub(led.waited)).min().unwrap_or_default();
                 let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
+                let given_away = lend();
                 sleep(jittered).await;
+                end(given_away).await;
                 open.led.iter_mut().for_each(|led| led.waited = led.waited.saturating_add(jittered));
                 pause = pause.saturating_mul(2).min(POLL.1);
             } else if !open.awaited.is_empty() {
+                let given_away = lend();
                 self.wait_many(batch, &mut open).await?;
+                end(given_away).await;
             } else {
                 return Ok(());
             }
@@ -150,7 +155,7 @@ impl TieredCache {
                 Entered::Lead(flight) => {
                     open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, stale: None, looks: 0 });
                 }
-                Entered::Join(flight) => open.awaited.push_back(Awaited { asked, flight, called: self.called(&begun), leaders: 0 }),
+                Entered::Join(flight) => open.awaited.push_back(Awaited { asked, flight, called: self.called(&begun), signs: 0 }),
                 Entered::Apart => open.alone.push(asked),
             }
         }
@@ -178,7 +183,7 @@ impl TieredCache {
         open: &mut Open<'a>,
     ) -> Result<(), LoadError<E>> {
         let Some(Awaited { asked, flight, called, .. }) = open.awaited.pop_front() else { return Ok(()) };
-        open.awaited.iter_mut().for_each(|awaited| awaited.leaders = awaited.flight.leaders());
+        open.awaited.iter_mut().for_each(|awaited| awaited.signs = awaited.flight.signs());
         let landed = self.landing_of(flight).await;
         let in_vain = landed.is_none();
         match landed {
@@ -188,7 +193,7 @@ impl TieredCache {
         for awaited in std::mem::take(&mut open.awaited) {
             match awaited.flight.look() {
                 Some(landed) => self.take_landed(batch, open, (awaited.asked, &awaited.called), landed)?,
-                None if in_vain && awaited.flight.leaders() == awaited.leaders => open.alone.push(awaited.asked),
+                None if in_vain && awaited.flight.signs() == awaited.signs => open.alone.push(awaited.asked),
                 None => open.awaited.push_back(awaited),
             }
         }

@@ -9,7 +9,7 @@ use super::super::answer::{Answer as _, Maybe};
 use super::super::call::CallOptions;
 use super::super::fill::{Filling, Ready};
 use super::super::load::{Beside, For, Limits, Lost, Running, run};
-use super::super::places::Refused;
+use super::super::places::{Refused, end, lend};
 use super::super::telling::{AsLoadError, Failed, Telling};
 use super::super::terms::Terms;
 use super::super::{Rules, TieredCache, Value};
@@ -81,6 +81,7 @@ impl TieredCache {
         let load = async || {
             load(names).await.map(|loaded| self.sorted(loaded, empty).into_iter().map(with_terms).collect::<Ruled<'_, V>>())
         };
+        let given_away = lend();
         let overloaded = |running, waiting| Telling::<E, _>::overloaded(&AsLoadError, running, waiting);
         let loaded = match self.places(&limits, overloaded, || Beside::<LoadError<E>>::beat(&watch)).await {
             Ok(places) => {
@@ -129,6 +130,7 @@ impl TieredCache {
                 });
             }
         };
+        end(given_away).await;
         for asked in alone {
             let answer = brought.remove(&asked.key.hash).map_or(Maybe(None), |(answer, _)| answer);
             batch.answer(asked.place, answer);
@@ -263,6 +265,9 @@ struct Watch<'a, 'k> {
 
 impl<E> Beside<LoadError<E>> for Watch<'_, '_> {
     fn beat(&self) {
+        for one in &self.to_load {
+            one.led.flight.live();
+        }
         if let Some(tier) = &self.cache.shared.tier {
             let named = self.to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::named));
             extend_all(tier, named.collect());

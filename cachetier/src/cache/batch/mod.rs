@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::future::Future;
 
 use self::keys::Batch;
-use super::places::{lend, regain};
+use super::places::turn_back;
 use super::write::Delivery;
 use super::{Rules, TieredCache, Value};
 use crate::all::all;
@@ -108,9 +108,9 @@ impl TieredCache {
         let keys: Vec<_> = keys.into_iter().collect();
         let mut batch = Batch::of(self, &keys);
         if !batch.open.is_empty() {
-            let lent = lend();
-            Box::pin(self.fetch_many(&mut batch, &rules, load)).await?;
-            regain(lent).await;
+            let fetched = Box::pin(self.fetch_many(&mut batch, &rules, load)).await;
+            turn_back().await;
+            fetched?;
         }
         Ok(batch.into_answers())
     }

@@ -23,15 +23,15 @@ fn each_new_leader_is_counted_and_one_that_is_not_polled_is_none() {
     let flights = registry();
     let gone = lead(&flights);
     let (first, second, third) = (wait(&flights), wait(&flights), wait(&flights));
-    assert_eq!(third.join.leaders(), 1);
+    assert_eq!(third.join.signs(), 1);
     drop(gone);
-    assert_eq!(third.join.leaders(), 1, "nobody has taken over yet");
+    assert_eq!(third.join.signs(), 1, "nobody has taken over yet");
     drop(first.must_lead());
-    assert_eq!(third.join.leaders(), 2);
+    assert_eq!(third.join.signs(), 2);
     let heir = second.must_lead();
-    assert_eq!(third.join.leaders(), 3);
+    assert_eq!(third.join.signs(), 3);
     finish(heir, "value");
-    assert_eq!(third.join.leaders(), 3);
+    assert_eq!(third.join.signs(), 3);
 }
 
 #[test]
