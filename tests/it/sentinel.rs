@@ -2,10 +2,13 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cachetier::{CacheBuilder, Delivery, Invalidator, OnRestart, Policy, TieredCache};
-use cachetier_tests::{Log, Origin, Reply, Sentinels, eventually_async};
+use cachetier_tests::{Log, Origin, RedisServer, Reply, Sentinels, eventually_async};
 use tokio::time::{Instant, sleep};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -188,4 +191,90 @@ async fn an_invalidation_that_the_fail_over_loses_is_made_up_for() {
             assert_eq!(read(cache, "k", &origin).await, 2);
         }
     }
+}
+
+/// A Sentinel that says what it is told to: where the primary is, and of which configuration. It serves a bounded number of connections, each for a
+/// bounded time.
+fn scripted(says: impl Fn() -> (u16, u64) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let says = Arc::new(says);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(500) {
+            let (Ok(stream), says) = (stream, Arc::clone(&says)) else { return };
+            let _ = stream.set_read_timeout(Some(LONG));
+            std::thread::spawn(move || serve(stream, &*says));
+        }
+    });
+    format!("redis://127.0.0.1:{port}")
+}
+
+fn serve(mut stream: TcpStream, says: &dyn Fn() -> (u16, u64)) -> Option<()> {
+    let list = |words: &[&str]| {
+        words.iter().fold(format!("*{}\r\n", words.len()), |all, word| format!("{all}${}\r\n{word}\r\n", word.len()))
+    };
+    let mut from = BufReader::new(stream.try_clone().ok()?);
+    while let Some(words) = asked(&mut from) {
+        let (port, epoch) = says();
+        let (port, epoch) = (port.to_string(), epoch.to_string());
+        let answer = match (words.first()?.to_ascii_uppercase().as_str(), words.get(1).map(String::as_str)) {
+            ("HELLO", _) => "%1\r\n$5\r\nproto\r\n:3\r\n".to_owned(),
+            ("SUBSCRIBE", _) => ">3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n".to_owned(),
+            ("SENTINEL", Some("MASTER")) => list(&["name", "shop", "config-epoch", &epoch]),
+            ("SENTINEL", _) => list(&["127.0.0.1", &port]),
+            _ => "+OK\r\n".to_owned(),
+        };
+        stream.write_all(answer.as_bytes()).ok()?;
+    }
+    Some(())
+}
+
+/// The words of one command.
+fn asked(from: &mut impl BufRead) -> Option<Vec<String>> {
+    let mut number = |sign: char| {
+        let mut line = String::new();
+        from.read_line(&mut line).ok()?;
+        line.trim().strip_prefix(sign)?.parse::<usize>().ok()
+    };
+    let count = number('*')?;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        let mut line = String::new();
+        from.read_line(&mut line).ok()?;
+        let mut word = vec![0; line.trim().strip_prefix('$')?.parse::<usize>().ok()? + 2];
+        from.read_exact(&mut word).ok()?;
+        word.truncate(word.len() - 2);
+        words.push(String::from_utf8_lossy(&word).into_owned());
+    }
+    Some(words)
+}
+
+/// Without the right to `INFO` nothing tells two servers apart but where they stand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_was_replaced_and_lives_proves_nothing_also_to_who_may_not_ask_for_its_run() {
+    let (old, new) = (RedisServer::builder().tcp().start(), RedisServer::builder().tcp().start());
+    let (first, second) = (old.port().expect("a port"), new.port().expect("a port"));
+    for server in [&old, &new] {
+        let told = server.command(&["ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-info"]);
+        assert_eq!(told, Reply::Status("OK".to_owned()));
+    }
+    let now = Arc::new(Mutex::new((first, 1)));
+    let says = Arc::clone(&now);
+    let url = scripted(move || *says.lock().expect("no panic"));
+    let a = built(TieredCache::builder("sentinel").redis_sentinel([url], "redis://app:pw@shop")).await;
+    assert!(matches!(a.set("a", 1_u32, POLICY).await, Ok(Delivery::Applied(_))));
+
+    *now.lock().expect("no panic") = (second, 2);
+    let on_new = async || a.set("b", 1_u32, POLICY).await.is_ok() && new.command(&["EXISTS", "ct:sentinel:v:b"]) == Reply::Int(1);
+    eventually_async(LONG, "the old one is left", on_new).await;
+    // What was said since is not unsaid by one that is behind.
+    *now.lock().expect("no panic") = (first, 1);
+    let b = built(TieredCache::builder("sentinel").redis(format!("redis://app:pw@127.0.0.1:{second}"))).await;
+    let origin = Origin::at(1);
+    assert_eq!(read(&a, "k", &origin).await, 1);
+    origin.commit(2);
+    assert!(matches!(b.invalidate("k").await, Ok(Delivery::Applied(_))));
+    // As old as the bound on staleness, and what a busy machine adds.
+    eventually_async(Duration::from_secs(5), "it is heard of", async || read(&a, "k", &origin).await == 2).await;
+    assert_eq!(old.command(&["EXISTS", "ct:sentinel:v:k"]), Reply::Int(0));
 }

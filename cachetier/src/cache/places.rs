@@ -40,15 +40,11 @@ impl TieredCache {
     /// # use std::time::Duration;
     /// # use cachetier::*;
     /// # let cache = TieredCache::builder("shop").build().await?;
-    /// let reports = Bulkhead::new(4)?.queue(100);
-    /// # #[cfg(feature = "macros")]
-    /// # {
-    /// #[cached(ttl = "5m", key = "report:{id}", cache = cache.bulkhead(reports))]
-    /// async fn report(cache: &TieredCache, reports: &Bulkhead, id: u64) -> String {
-    ///     format!("report {id}")
-    /// }
-    /// assert_eq!(report(&cache, &reports, 7).await, "report 7");
-    /// # }
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// let reports = cache.bulkhead(&Bulkhead::new(4)?.queue(100));
+    /// let report = reports.get_or_compute("report:7", policy, || async { "all is well".to_owned() }).await?;
+    /// // An attribute takes it like any cache: `#[cached(key = "report:{id}", ttl = "5m", cache = reports)]`.
+    /// assert_eq!(cache.get("report:7").await, Some(report));
     /// # Ok(())
     /// # }
     /// ```
