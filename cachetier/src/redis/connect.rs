@@ -13,7 +13,8 @@ use tokio::time::error::Elapsed;
 use crate::clock::{Clock, Millis, millis};
 use crate::error::Fault;
 use crate::l2::{Limits, NotReady};
-use crate::rule::breaker::{BreakerState, Circuit, Turned};
+use crate::rule::breaker::BreakerState;
+use crate::rule::circuit::{Circuit, Turned};
 use crate::sync::lock;
 
 use super::answer::{Class, REPLACED, Told, bounded, class, failed, is_no_primary, judged, misread, text};

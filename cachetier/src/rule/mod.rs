@@ -1,6 +1,8 @@
 //! The rules: pure code that decides and never awaits, locks, logs or reads a clock.
 
 pub(crate) mod breaker;
+#[cfg(feature = "redis")]
+pub(crate) mod circuit;
 pub(crate) mod glob;
 pub(crate) mod habit;
 pub(crate) mod hold;

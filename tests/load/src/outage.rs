@@ -196,11 +196,13 @@ fn judge(wrong: &mut Wrong, plain: &Phase, healthy: &Phase, pairs: &[(Phase, Pha
         wrong.must(phase.errors() == 0, format!("{}: {} errors, expected 0 {first}", phase.name.trim(), phase.errors()));
     }
     for (out, back) in pairs {
-        let added = out.added().permille(999);
-        wrong.must(
-            added <= bound,
-            format!("{}: p99.9 beyond the loader {} ms, expected at most {} ms", out.name, ms(added), ms(bound)),
-        );
+        for phase in [out, back] {
+            let added = phase.added().permille(999);
+            wrong.must(
+                added <= bound,
+                format!("{}: p99.9 beyond the loader {} ms, expected at most {} ms", phase.name.trim(), ms(added), ms(bound)),
+            );
+        }
         let p99 = out.took_after(TO_OPEN).permille(990);
         let most = plain_p99.mul_f64(1.5);
         wrong.must(
