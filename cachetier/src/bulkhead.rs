@@ -189,7 +189,7 @@ struct Held {
 /// The wait of a load for the places that it has given away.
 pub(crate) type Regaining = Pin<Box<dyn Future<Output = Vec<OwnedSemaphorePermit>> + Send>>;
 
-/// The places of a load are given away.
+/// The places of a load are given away, for as long as this is there.
 pub(crate) struct Lent(Arc<Places>);
 
 impl Places {
@@ -236,14 +236,6 @@ impl Places {
         *regaining = None;
         lock(&self.held).permits = permits;
         Poll::Ready(())
-    }
-}
-
-impl Lent {
-    /// The call has ended. Lets the load that it is of be looked at, before it goes on.
-    pub(crate) async fn end(self) {
-        drop(self);
-        tokio::task::yield_now().await;
     }
 }
 

@@ -366,3 +366,24 @@ async fn a_load_that_finds_what_it_asks_for_keeps_its_place() {
     let (outer, _) = tokio::join!(async { (outer.await, begun.elapsed()) }, queue);
     assert_eq!((outer.0.expect("loaded"), outer.1), (1, LOADER), "{}", cache.stats());
 }
+
+/// Who has loaded for others hands that on, and waits for its own place then.
+#[tokio::test(start_paused = true)]
+async fn what_a_load_has_loaded_on_its_way_is_there_before_it_has_its_place_again() {
+    let tier = InProcess::new();
+    let cache = built(TieredCache::builder("bulkhead").in_process(&tier).bulkhead(bulkhead(1))).await;
+    let (begun, crowd) = (Instant::now(), Crowd::default());
+    let outer = async {
+        let load = async || cache.get_or_compute("nested", POLICY, async || crowd.load().await).await.expect("loaded");
+        (cache.get_or_compute("outer", POLICY, load).await.expect("loaded"), begun.elapsed())
+    };
+    let others = async {
+        // The nested one runs: from here on there is a queue.
+        eventually_async(LONG, "it runs", async || crowd.all() == 1).await;
+        let joins = async { (cache.get_or_compute("nested", POLICY, async || 0_u32).await.expect("joined"), begun.elapsed()) };
+        tokio::join!(joins, read_all(&cache, &crowd, keys(5))).0
+    };
+    let (outer, joined) = tokio::join!(outer, others);
+    assert_eq!(joined, (7, LOADER), "not behind the queue");
+    assert_eq!(outer, (7, LOADER * 6), "behind the queue");
+}

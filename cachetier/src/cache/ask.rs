@@ -9,8 +9,9 @@ use tokio::time::sleep;
 use super::answer::Answer;
 use super::call::CallOptions;
 use super::local::shown;
-use super::places::{end, lend};
+use super::places::lend;
 use super::{Key, TieredCache, Value};
+use crate::bulkhead::Lent;
 use crate::clock::Millis;
 use crate::error::Fault;
 use crate::flight::Lead;
@@ -80,6 +81,8 @@ struct Patience {
     pause: Duration,
     /// The value that another instance refreshes, and what of it may be shown.
     refreshed: Option<(Stamp, Option<Arc<Entry>>)>,
+    /// What the load that the call comes from does without meanwhile.
+    given_away: Option<Lent>,
 }
 
 /// How often a claim that came too late is followed by another look.
@@ -135,7 +138,7 @@ impl TieredCache {
             Err(Keep::Shared) => return Asked::Load(Keep::Shared, here.filter(|here| is_stowed_for(flight, here))),
             Err(keep) => return Asked::Load(keep, self.shown_unasked(here)),
         };
-        let mut patience = Patience { looks: 0, waited: Duration::ZERO, pause: POLL.0, refreshed: None };
+        let mut patience = Patience { looks: 0, waited: Duration::ZERO, pause: POLL.0, refreshed: None, given_away: None };
         // What is stale here: if the same is there, nothing of it needs to be sent. What was made stale here has another stamp there.
         let here = here.filter(|here| options.writes.l2() && !here.is_expired());
         if let Some(seen) = here.as_ref().and_then(|here| here.facts.stamp)
@@ -284,9 +287,8 @@ impl TieredCache {
         counters.ticket_polls.one();
         let left = self.shared.config.wait_budget.saturating_sub(patience.waited);
         let jittered = patience.pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
-        let given_away = lend();
+        lend(&mut patience.given_away);
         sleep(jittered).await;
-        end(given_away).await;
         patience.waited = patience.waited.saturating_add(jittered);
         patience.pause = patience.pause.saturating_mul(2).min(POLL.1);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::answer::Answer;
 use super::call::CallOptions;
+use super::places::turn_back;
 use super::telling::Telling;
 use super::{Rules, TieredCache};
 use crate::error::KeyError;
@@ -32,7 +33,11 @@ impl TieredCache {
         Fut: Future<Output = Result<A, E>>,
     {
         let found = self.fetch_as(telling, CallOptions::new(), self.key(key), rules, load);
-        async move { found.await.map(|found| found.answer) }
+        async move {
+            let found = found.await?;
+            turn_back().await;
+            Ok(found.answer)
+        }
     }
 
     /// Invalidates keys, tags and prefixes in one step, also if some of them cannot be used; those are counted, and the first is logged.

@@ -12,12 +12,13 @@ use super::answer::Answer;
 use super::ask::{Asked, Flight, Keep};
 use super::call::{CallOptions, Tiers};
 use super::load::{Beside, For, Limits, LoadId, Lost, Running, is_running, run};
-use super::places::{Refused, end, lend, turn_back};
+use super::places::{Refused, lend, turn_back};
 use super::rules::Rules;
 use super::served::{Answered, Origin};
 use super::spare::Spare;
 use super::telling::{AsLoadError, Failed, Heard, Telling};
 use super::{Key, TieredCache};
+use crate::bulkhead::Lent;
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Failure, Outcome};
 use crate::flight::{Entered, Join, Landed, Plan, Purpose};
@@ -119,10 +120,12 @@ impl TieredCache {
     {
         // In a statement of its own: what is told may not go from thread to thread, and would otherwise live through the load.
         let found = self.find(key, rules.policy(), options, &telling).await?;
+        let mut given_away = None;
         let (flight, begun, keep, stale) = match found {
             Found::Answer(answer) => return Ok(answer),
             Found::Alone => {
                 self.instance().counters.loads_alone.one();
+                lend(&mut given_away);
                 return match self.load(key, &telling, None, None, || load(None)).await {
                     Ok((answer, _)) => Ok(Answered::loaded(answer)),
                     Err(missed) => missed.told(),
@@ -130,6 +133,7 @@ impl TieredCache {
             }
             Found::Nothing(flight, begun, keep, stale) => (flight, begun, keep, stale),
         };
+        lend(&mut given_away);
         let (asked, spare) = (self.now(), self.spare::<A>(key, rules.policy(), options, stale.as_ref()));
         // What its rules say of it is part of the load: theirs is the caller's code, too.
         let load = async || load(stale).await.map(|answer| (self.terms(&rules, &answer), answer));
@@ -200,14 +204,14 @@ impl TieredCache {
         if options.looks_here() {
             self.instance().counters.l1_misses.one();
         }
-        let mut anew = 0;
+        let (mut anew, mut given_away) = (0, None);
         loop {
             if self.fails(policy)
                 && let Some(told) = telling.unproven()
             {
                 return Err(told);
             }
-            let flight = match self.turn(key, options, telling).await? {
+            let flight = match self.turn(key, options, telling, &mut given_away).await? {
                 Turn::Answer(found) => return Ok(Found::Answer(found)),
                 Turn::Lead(flight) => flight,
                 Turn::Alone => return Ok(Found::Alone),
@@ -253,7 +257,13 @@ impl TieredCache {
     }
 
     /// Waits for the answer of somebody else's load, or for the turn to load.
-    async fn turn<A: Answer, E, T>(&self, key: Key<'_>, options: CallOptions, telling: &impl Telling<E, T>) -> Result<Turn<A>, T> {
+    async fn turn<A: Answer, E, T>(
+        &self,
+        key: Key<'_>,
+        options: CallOptions,
+        telling: &impl Telling<E, T>,
+        given_away: &mut Option<Lent>,
+    ) -> Result<Turn<A>, T> {
         // First: who loads for itself alone would otherwise do so within itself, again and again, until the stack ends.
         if is_running(self.load_id(key)) {
             self.instance().counters.recursions.one();
@@ -285,6 +295,7 @@ impl TieredCache {
                     _ => break,
                 },
                 Entered::Join(flight) => {
+                    lend(given_away);
                     let Some(landed) = self.landing_of(flight).await else { break };
                     match landed {
                         Landed::Lead(flight) if flight.purpose() == Some(Purpose::Load) => return Ok(Turn::Lead(flight)),
@@ -322,19 +333,16 @@ impl TieredCache {
     ///
     /// Cancel safety: the wait is dropped with this future, and passes on the turn to lead.
     pub(super) async fn landing_of(&self, mut flight: Waiting) -> Option<Landed<Outcome, Ticket, Begun>> {
-        let given_away = lend();
-        let landed = loop {
+        loop {
             let signs = flight.signs();
             if let Ok(landed) = timeout(self.patience(), &mut flight).await {
-                break Some(landed);
+                return Some(landed);
             }
             // Who waits is not told of a sign of life, and so may give the last leader up to twice the patience.
             if flight.signs() == signs {
-                break None;
+                return None;
             }
-        };
-        end(given_away).await;
-        landed
+        }
     }
 
     /// For how long one leader is waited for: twice what its load can take, for a leader that is neither dropped nor polled comes to no
@@ -364,7 +372,6 @@ impl TieredCache {
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
         let mut watch = Watch { cache: self, key, telling, flight, spare, of: PhantomData };
         let overloaded = |running, waiting| telling.overloaded(running, waiting);
-        let given_away = lend();
         // In a statement of its own, as where it is looked for: what is told may not go from thread to thread.
         let places = match self.places(&limits, overloaded, || Beside::<T>::beat(&watch)).await {
             Ok(places) => places,
@@ -373,16 +380,12 @@ impl TieredCache {
         counters.loads.one();
         self.note_load(key, Loading::Begun);
         let running = Running { keys: For::One(self.load_id(key)), places };
-        let answer = {
-            let loaded = run(running, limits, &mut watch, load).await;
-            self.note_load(key, if loaded.is_ok() { Loading::Ended } else { Loading::Failed });
-            match loaded {
-                Ok(answer) => answer,
-                Err(lost) => return Err(watch.lost(lost)),
-            }
-        };
-        end(given_away).await;
-        Ok((answer, watch.flight))
+        let loaded = run(running, limits, &mut watch, load).await;
+        self.note_load(key, if loaded.is_ok() { Loading::Ended } else { Loading::Failed });
+        match loaded {
+            Ok(answer) => Ok((answer, watch.flight)),
+            Err(lost) => Err(watch.lost(lost)),
+        }
     }
 
     /// Ends a flight without a value, if there still is one: with a failure for those who wait, or by leaving it to the first of them.

@@ -10,20 +10,16 @@ use super::load::Limits;
 use crate::bulkhead::{Bulkhead, Lent, Places};
 use crate::clock::Stopwatch;
 
-/// Before something that waits for a load: if it is called from within a load that has places, these are given away until [`end`].
-pub(super) fn lend() -> Option<Lent> {
-    super::load::places().map(Places::lend)
-}
-
-/// After it.
-pub(super) async fn end(lent: Option<Lent>) {
-    if let Some(lent) = lent {
-        lent.end().await;
+/// Before a call waits for a load, its own or another's: if it comes from within a load that has places, these are given away from then on, until the call
+/// has handed on what it has to hand on.
+pub(super) fn lend(given_away: &mut Option<Lent>) {
+    if given_away.is_none() {
+        *given_away = super::load::places().map(Places::lend);
     }
 }
 
-/// After a call that has failed, whatever it waited for: if it is called from within a load that has given its places away, that is looked at before it goes
-/// on. An attribute cannot do so: its error may not go from thread to thread.
+/// After the call, whatever it has come to: if the load that it comes from has to wait for its places, it does before it goes on. A call that fails for an
+/// attribute cannot do so, for its error may not go from thread to thread.
 pub(super) async fn turn_back() {
     if super::load::places().is_some_and(|places| !places.runs()) {
         tokio::task::yield_now().await;

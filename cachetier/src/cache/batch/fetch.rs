@@ -15,7 +15,7 @@ use super::super::answer::Maybe;
 use super::super::ask::{Flight, Keep, POLL};
 use super::super::fetch::{Called, MAX_ANEW, MAX_WAITS, Waiting, plan};
 use super::super::load::is_running;
-use super::super::places::{end, lend};
+use super::super::places::lend;
 use super::super::telling::{AsLoadError, Heard, Telling as _};
 use super::super::{Rules, TieredCache, Value};
 use super::keys::{Asked, Batch};
@@ -87,7 +87,7 @@ impl TieredCache {
         }
         self.instance().counters.l1_misses.add(u64::try_from(batch.open.len()).unwrap_or_default());
         let mut open = Open { led: Vec::new(), alone: Vec::new(), awaited: VecDeque::new() };
-        let (mut anew, mut pause) = (0, POLL.0);
+        let (mut anew, mut pause, mut given_away) = (0, POLL.0, None);
         loop {
             if !batch.open.is_empty() && self.fails(rules.policy()) {
                 return Err(LoadError::Unproven);
@@ -98,6 +98,7 @@ impl TieredCache {
                 anew += 1;
             }
             if !to_load.is_empty() || !open.alone.is_empty() {
+                lend(&mut given_away);
                 self.load_many(batch, &mut open, to_load, rules, &mut load).await?;
             }
             if !batch.open.is_empty() {
@@ -109,15 +110,13 @@ impl TieredCache {
                 // Who has the least of it left comes to its end in time.
                 let left = open.led.iter().map(|led| budget.saturating_sub(led.waited)).min().unwrap_or_default();
                 let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
-                let given_away = lend();
+                lend(&mut given_away);
                 sleep(jittered).await;
-                end(given_away).await;
                 open.led.iter_mut().for_each(|led| led.waited = led.waited.saturating_add(jittered));
                 pause = pause.saturating_mul(2).min(POLL.1);
             } else if !open.awaited.is_empty() {
-                let given_away = lend();
+                lend(&mut given_away);
                 self.wait_many(batch, &mut open).await?;
-                end(given_away).await;
             } else {
                 return Ok(());
             }

@@ -9,7 +9,7 @@ use super::super::answer::{Answer as _, Maybe};
 use super::super::call::CallOptions;
 use super::super::fill::{Filling, Ready};
 use super::super::load::{Beside, For, Limits, Lost, Running, run};
-use super::super::places::{Refused, end, lend};
+use super::super::places::Refused;
 use super::super::telling::{AsLoadError, Failed, Telling};
 use super::super::terms::Terms;
 use super::super::{Rules, TieredCache, Value};
@@ -81,7 +81,6 @@ impl TieredCache {
         let load = async || {
             load(names).await.map(|loaded| self.sorted(loaded, empty).into_iter().map(with_terms).collect::<Ruled<'_, V>>())
         };
-        let given_away = lend();
         let overloaded = |running, waiting| Telling::<E, _>::overloaded(&AsLoadError, running, waiting);
         let loaded = match self.places(&limits, overloaded, || Beside::<LoadError<E>>::beat(&watch)).await {
             Ok(places) => {
@@ -130,7 +129,6 @@ impl TieredCache {
                 });
             }
         };
-        end(given_away).await;
         for asked in alone {
             let answer = brought.remove(&asked.key.hash).map_or(Maybe(None), |(answer, _)| answer);
             batch.answer(asked.place, answer);
