@@ -1,41 +1,39 @@
-//! One multiplexed connection, kept: made, watched, replaced when it breaks or falls silent, ended with its last handle.
-//! Owns the limits of time; what is sent over it is `store`'s and `lane`'s, what an answer means `answer`'s.
+//! One multiplexed connection: what is sent over it, within which limits, and when it is given up. `keep` makes it anew, and ends with its last handle.
+//! What is sent is `store`'s and `lane`'s, what an answer means `answer`'s.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+mod keep;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::redis::{Cmd, Pipeline, PushKind, RedisResult, Value};
-use tokio::sync::{Notify, watch};
+use ::redis::{Cmd, Pipeline, RedisResult, Value};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::error::Elapsed;
 
-use crate::clock::{Clock, Millis, millis};
+use crate::clock::{Clock, Millis};
 use crate::error::Fault;
 use crate::l2::{Limits, NotReady};
 use crate::rule::breaker::BreakerState;
 use crate::rule::circuit::{Circuit, Turned};
 use crate::sync::lock;
 
-use super::answer::{Class, REPLACED, Told, bounded, class, failed, is_no_primary, judged, misread, text};
-use super::dial::{Connection, Dial, Made, Pushes, Refusal};
+use super::answer::{REPLACED, Told, bounded, class, failed, is_no_primary, judged, misread, text};
+use super::dial::{Connection, Dial};
 use super::script::{self, Run, Script};
-use super::sentinel::{self, Sentinels, Spot};
+use super::sentinel::{Sentinels, Spot};
 use super::version::{Form, OLDEST};
+
+pub(super) use self::keep::Retry;
+#[cfg(test)]
+pub(super) use self::keep::ceiling;
+use self::keep::{keep, mind};
 
 /// After how many commands in a row without an answer a connection is given up, if the silence has lasted for the limit of a
 /// whole command as well: reads have a shorter one, and a server that pauses for as long as that is no black hole. The client
 /// library would keep the connection for ever.
 const SILENT: u32 = 3;
-
-/// Between two attempts to connect: at most this, doubling from the first to the last.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-
-/// Between two Sentinels that are listened to, if the first one is lost: at most.
-const MINDED: Duration = Duration::from_secs(1);
-
-/// How long a connection must last for the next loss to be met with the shortest pause again.
-const STEADY: Duration = Duration::from_secs(10);
 
 /// Whether a connection's fate is said in the log: of several to one server one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,31 +88,6 @@ struct State {
     closed: bool,
 }
 
-/// When a connection that is missing is tried for again.
-#[derive(Debug, Default)]
-pub(super) struct Retry {
-    /// How many pauses there were since the server was known to be well.
-    pauses: AtomicU32,
-    over: Notify,
-}
-
-impl Retry {
-    /// Somebody has reached the server in another way: a pause is over, and the next one is as short as the first.
-    pub(super) fn at_once(&self) {
-        self.pauses.store(0, Ordering::Relaxed);
-        self.over.notify_waiters();
-    }
-
-    /// Full jitter: the instances that lost a server together must not come back together.
-    pub(super) async fn pause(&self) {
-        // First: whoever ends it has set the count back before.
-        let over = self.over.notified();
-        let most = millis(ceiling(self.pauses.fetch_add(1, Ordering::Relaxed)));
-        // In vain or not: it is a pause less.
-        let _ = tokio::time::timeout(Duration::from_millis(fastrand::u64(0..=most)), over).await;
-    }
-}
-
 /// One connection, for as long as it lasts.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
@@ -144,7 +117,7 @@ impl Line {
 struct Pulse {
     /// Whether there is a silence: all that a command which was answered looks at.
     silent: AtomicBool,
-    /// When something was answered last.
+    /// When something was answered in time last.
     latest: AtomicU64,
     silence: Mutex<Option<Silence>>,
 }
@@ -158,8 +131,7 @@ struct Silence {
 }
 
 impl Pulse {
-    fn answered(&self, now: Millis) {
-        self.latest.fetch_max(now.0, Ordering::Relaxed);
+    fn answered(&self) {
         // Read first: every command passes here, and only the one after a silence has something to write.
         if self.silent.load(Ordering::Relaxed) {
             let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,7 +140,11 @@ impl Pulse {
         }
     }
 
-    fn has_answered_since(&self, sent: Millis) -> bool {
+    fn answered_in_time(&self, now: Millis) {
+        self.latest.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    fn has_answered_in_time_since(&self, sent: Millis) -> bool {
         self.latest.load(Ordering::Relaxed) > sent.0
     }
 
@@ -270,8 +246,8 @@ impl Link {
         self.shared.lines.load(Ordering::Acquire)
     }
 
-    /// For who is answered in another way, again and again, by the process of this life, the last time asked at `asked`. Says whether commands go to the same one, or
-    /// nowhere: what is proven of one server is not of another that stands behind the same address.
+    /// For who is answered in another way, again and again, by the process of this life, the last time asked at `asked`. Says whether commands
+    /// go to the same one, or nowhere: what is proven of one server is not of another that stands behind the same address.
     pub(super) fn agrees(&self, run: u64, asked: Millis) -> bool {
         self.shared.retry.at_once();
         let now = self.now();
@@ -298,7 +274,7 @@ impl Link {
         {
             let ping = ::redis::cmd("PING");
             if let Ok(Ok(_)) = tokio::time::timeout(limit, line.connection.send_packed_command(&ping)).await {
-                line.pulse.answered(self.now());
+                line.pulse.answered();
                 return;
             }
             self.shared.lose(&line, &bounded("silent, while the server can be reached"));
@@ -426,18 +402,19 @@ impl Shared {
         let now = self.clock.now();
         match &reply {
             Ok(Ok(_)) => {
-                line.pulse.answered(now);
-                // Of what is not small, to be late says nothing.
-                match (self.is_late(asked.at, now), asked.small) {
-                    (false, _) => self.note(asked, now, true),
-                    (true, true) => self.note(asked, now, false),
-                    (true, false) => {}
+                line.pulse.answered();
+                if !self.is_late(asked.at, now) {
+                    line.pulse.answered_in_time(now);
+                    self.note(asked, now, true);
+                } else if asked.small {
+                    // Of what is not small, to be late says nothing.
+                    self.note(asked, now, false);
                 }
             }
             Ok(Err(error)) => self.lose(line, &bounded(&text(error))),
             Err(_) => {
-                // What is not small may take that long; and who has answered something since is not silent.
-                if asked.small && !line.pulse.has_answered_since(asked.at) {
+                // What is not small may take that long; and who has answered something in time since is not slow.
+                if asked.small && !line.pulse.has_answered_in_time_since(asked.at) {
                     self.note(asked, now, false);
                 }
                 let silence = line.pulse.unanswered(asked.at);
@@ -517,156 +494,4 @@ impl Shared {
         });
         drop(lost);
     }
-}
-
-/// Keeps the connection until the link is gone.
-async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, (dial, heard): (Dial, Heard)) {
-    let (mut told, mut looked_at) = (None::<Said>, None);
-    loop {
-        let why = match dial.connect().await {
-            Ok(Made { connection, form, run, pushes, spot }) => {
-                let line = Line { connection, form, run, spot, pulse: Arc::default() };
-                let Some(shared) = owner.upgrade() else { return };
-                // Before the line can be used: who has an answer of it finds its number.
-                shared.lines.fetch_add(1, Ordering::AcqRel);
-                let now = shared.clock.now();
-                lock(&shared.circuit).hint(now, now);
-                // Once closed it stays so: the abort of this task takes hold only at its next await.
-                shared.state.send_modify(|state| {
-                    state.line = (!state.closed).then(|| line.clone());
-                    state.too_old = None;
-                });
-                shared.leave_unless_primary();
-                drop(shared);
-                if told.take().is_some() {
-                    tracing::info!(server = %dial, "redis is back");
-                } else {
-                    tracing::debug!(server = %dial, "connected to redis");
-                }
-                let new =
-                    line.spot.is_some() && heard == Heard::Yes && std::mem::replace(&mut looked_at, line.spot.clone()) != line.spot;
-                let looking = look_at_replicas(&dial, new.then(|| line.connection.clone()));
-                let lost = until_lost(&owner, &mut state, line, pushes, &retry);
-                tokio::pin!(lost);
-                let lost = tokio::select! {
-                    lost = &mut lost => lost,
-                    () = looking => lost.await,
-                };
-                let Some(why) = lost else { return };
-                why
-            }
-            Err(Refusal { why, too_old }) => {
-                let Some(shared) = owner.upgrade() else { return };
-                shared.state.send_modify(|state| {
-                    state.why = Arc::clone(&why);
-                    state.too_old = too_old;
-                });
-                why
-            }
-        };
-        if heard == Heard::Yes {
-            tell_away(&dial, &mut told, &why);
-        }
-        retry.pause().await;
-    }
-}
-
-/// What was said of why the server is away, since it was there: the class of that, if it has one.
-struct Said(Option<Class>);
-
-/// Says why the server is away: once, and again where a reason comes to light that somebody can do something about.
-fn tell_away(dial: &Dial, told: &mut Option<Said>, reason: &str) {
-    // What it has refused was told when it did, and that it was left for another is no fault.
-    if is_no_primary(reason) || reason == REPLACED {
-        return;
-    }
-    match (&*told, class(reason)) {
-        (None, None) => {
-            tracing::warn!(server = %dial, %reason, "redis is away: its commands fail at once until it is back");
-            *told = Some(Said(None));
-        }
-        (before, Some(found)) if before.as_ref().and_then(|Said(class)| *class) != Some(found) => {
-            let mend = found.mend;
-            tracing::warn!(server = %dial, %reason, mend, "redis is away: its commands fail at once until it is back");
-            *told = Some(Said(Some(found)));
-        }
-        _ => {}
-    }
-}
-
-/// Warns of a primary that takes writes which nobody has to confirm, within the limit of a command.
-async fn look_at_replicas(dial: &Dial, primary: Option<Connection>) {
-    let Some(primary) = primary else { return };
-    let alone = tokio::time::timeout(dial.settings.limits.command, sentinel::takes_writes_alone(primary)).await;
-    if alone == Ok(true) {
-        tracing::warn!(
-            server = %dial,
-            "the primary has replicas and takes writes without them: once replaced it may take more for seconds, which are lost; set its \
-             `min-replicas-to-write` to 1"
-        );
-    }
-}
-
-/// Leaves a primary as soon as Sentinels know of another, until the link is gone.
-async fn mind(owner: Weak<Shared>, sentinels: Sentinels) {
-    let mut known = None;
-    loop {
-        if let Ok(mut ears) = sentinels.listen().await {
-            loop {
-                if let Ok(spot) = sentinels.primary().await {
-                    let Some(shared) = owner.upgrade() else { return };
-                    if known.as_ref() != Some(&spot) {
-                        if let (Some(_), Some(server)) = (&known, &shared.server) {
-                            tracing::info!(%server, host = spot.0, port = spot.1, "the primary is another one now");
-                        }
-                        shared.retry.at_once();
-                        known = Some(spot);
-                    }
-                    shared.leave_unless_primary();
-                }
-                if !ears.news().await {
-                    break;
-                }
-            }
-        }
-        // Another one, a little later: those who lost one together do not come to the next together.
-        tokio::time::sleep(MINDED.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-    }
-}
-
-/// Waits until `line` is lost and says why; `None` when the link is gone.
-async fn until_lost(
-    owner: &Weak<Shared>,
-    state: &mut watch::Receiver<State>,
-    line: Line,
-    mut pushes: Pushes,
-    retry: &Retry,
-) -> Option<Arc<str>> {
-    // Only the mark is kept: a connection ends with its last clone.
-    let pulse = line.pulse;
-    drop(line.connection);
-    loop {
-        tokio::select! {
-            push = pushes.recv() => {
-                if push.is_none_or(|push| push.kind == PushKind::Disconnection) {
-                    let shared = owner.upgrade()?;
-                    // Bound first: the borrow would otherwise outlive it into the write below.
-                    let present = shared.state.borrow().line.clone();
-                    if let Some(present) = present.filter(|present| Arc::ptr_eq(&present.pulse, &pulse)) {
-                        shared.lose(&present, &"the connection was closed".into());
-                    }
-                }
-            }
-            lost = state.wait_for(|state| state.line.as_ref().is_none_or(|line| !Arc::ptr_eq(&line.pulse, &pulse))) => {
-                return lost.ok().map(|state| Arc::clone(&state.why));
-            }
-            () = tokio::time::sleep(STEADY), if retry.pauses.load(Ordering::Relaxed) > 0 => retry.pauses.store(0, Ordering::Relaxed),
-        }
-    }
-}
-
-/// The longest pause before the next attempt, after `tries` in a row.
-pub(super) fn ceiling(tries: u32) -> Duration {
-    let (first, last) = BACKOFF;
-    first.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX).max(1)).min(last)
 }

@@ -75,14 +75,18 @@ impl RedisStore {
         }
     }
 
-    /// The connection that the key's value goes over, if the breaker lets it.
-    fn way(&self, key: &str) -> Result<(&Link, Line), Fault> {
-        if self.large.knows(key) { self.spare_large() } else { self.spare() }
+    /// The connection that what is asked goes over.
+    fn way(&self, urge: Urge, large: bool) -> Result<(&Link, Line), Fault> {
+        let way = if large { self.large.way(&self.link)? } else { (self.link.as_ref(), self.link.line()?) };
+        if urge == Urge::Spare {
+            way.0.admits()?;
+        }
+        Ok(way)
     }
 
-    /// As [`RedisStore::way`], for the values of all of these: one for all, so that they are one write.
-    fn way_of_many<'a>(&self, mut keys: impl Iterator<Item = &'a str>) -> Result<(&Link, Line), Fault> {
-        if keys.any(|key| self.large.knows(key)) { self.spare_large() } else { self.spare() }
+    /// As [`RedisStore::way`], for the values of these: one for all, so that they are one write.
+    fn way_to<'a>(&self, mut keys: impl Iterator<Item = &'a str>) -> Result<(&Link, Line), Fault> {
+        self.way(Urge::Spare, keys.any(|key| self.large.knows(key)))
     }
 
     /// What each of several keys holds.
@@ -169,12 +173,7 @@ impl RedisStore {
 
     /// Puts the value in the place of what begins with `seen`.
     async fn put_for(&self, urge: Urge, key: &str, seen: &[u8], value: &[u8], life_of: Duration) -> Result<Filled, Fault> {
-        let (over, line) = match (urge, value.len() < LARGE) {
-            (Urge::Spare, true) => self.spare()?,
-            (Urge::Spare, false) => self.spare_large()?,
-            (Urge::Needed, true) => self.shared()?,
-            (Urge::Needed, false) => self.large.way(&self.link)?,
-        };
+        let (over, line) = self.way(urge, value.len() >= LARGE)?;
         let lasts = life(life_of).to_string();
         let limit = self.limits.command;
         let reply = if value.len() <= SMALL {
@@ -187,23 +186,6 @@ impl RedisStore {
         // Who stores it is who reads it next.
         self.large.note(key, value.len());
         Ok(if swapped(&reply)? { Filled::Stored } else { Filled::Refused })
-    }
-
-    /// The connection of all that is not large.
-    fn shared(&self) -> Result<(&Link, Line), Fault> {
-        Ok((&self.link, self.link.line()?))
-    }
-
-    /// The same, for what can be done without.
-    fn spare(&self) -> Result<(&Link, Line), Fault> {
-        Ok((&self.link, self.link.spare_line()?))
-    }
-
-    /// The connection of large values, for what can be done without.
-    fn spare_large(&self) -> Result<(&Link, Line), Fault> {
-        let way = self.large.way(&self.link)?;
-        way.0.admits()?;
-        Ok(way)
     }
 
     async fn swap(
@@ -296,7 +278,7 @@ impl Store for RedisStore {
     }
 
     async fn probe(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<Option<Vec<u8>>, Fault> {
-        let (over, line) = self.way(key)?;
+        let (over, line) = self.way_to([key].into_iter())?;
         if line.form() == Form::Older {
             return self.probe_by_script((over, line), key, ticket, lease).await;
         }
@@ -315,7 +297,7 @@ impl Store for RedisStore {
         let mut command = Cmd::with_capacity(2, key.len() + 3);
         command.write_arg(b"GET");
         command.write_arg(key.as_bytes());
-        let (over, line) = self.way(key)?;
+        let (over, line) = self.way_to([key].into_iter())?;
         self.found(key, over.send(line, &command, self.limits.read).await?)
     }
 
@@ -357,36 +339,50 @@ impl Store for RedisStore {
             let _ = self.run_leases(Ok(way), leases, call).await;
         }
         // One that is given back or lengthened is nobody's wait.
-        let way = if matches!(call, LeaseCall::Take(_)) { self.spare() } else { self.shared() };
-        let replies = self.run_leases(way, leases, call).await;
+        let urge = if matches!(call, LeaseCall::Take(_)) { Urge::Spare } else { Urge::Needed };
+        let replies = self.run_leases(self.way(urge, false), leases, call).await;
         each(leases.len(), replies, |reply| leased(&reply))
     }
 
     async fn renew(&self, key: &str, seen: Stamp, stamp: Stamp, header: &[u8], life_of: Duration) -> Result<Filled, Fault> {
         let lasts = life(life_of).to_string();
-        let renewed =
-            self.swap(self.spare()?, &self.renew, key, &[&seen.0, &stamp.0, header, lasts.as_bytes()], self.limits.command).await?;
+        let renewed = self
+            .swap(
+                self.way(Urge::Spare, false)?,
+                &self.renew,
+                key,
+                &[&seen.0, &stamp.0, header, lasts.as_bytes()],
+                self.limits.command,
+            )
+            .await?;
         Ok(if renewed { Filled::Stored } else { Filled::Refused })
     }
 
     async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault> {
         let ticket = prefix(TICKET, ticket);
         let ours = self
-            .swap(self.spare()?, &self.claim, key, &[&seen.0, &ticket, life(lease).to_string().as_bytes()], self.limits.read)
+            .swap(
+                self.way(Urge::Spare, false)?,
+                &self.claim,
+                key,
+                &[&seen.0, &ticket, life(lease).to_string().as_bytes()],
+                self.limits.read,
+            )
             .await?;
         Ok(if ours { Claimed::Yes } else { Claimed::No })
     }
 
     async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault> {
         let lease = life(lease).to_string();
-        self.swap(self.shared()?, &self.extend, key, &[&ticket.0, lease.as_bytes()], self.limits.command).await.map(|_| ())
+        self.swap(self.way(Urge::Needed, false)?, &self.extend, key, &[&ticket.0, lease.as_bytes()], self.limits.command)
+            .await
+            .map(|_| ())
     }
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
-        let shared = match self.shared() {
-            Ok(way) => self.swap(way, &self.abandon, key, &[&ticket.0], self.limits.command).await,
-            Err(away) => Err(away),
-        };
+        let shared =
+            async { self.swap(self.way(Urge::Needed, false)?, &self.abandon, key, &[&ticket.0], self.limits.command).await };
+        let shared = shared.await;
         // What planted it may be under way over the other connection still: what gives it back must come behind it there.
         let Some((own, line)) = self.large.own(&self.link) else { return shared.map(|_| ()) };
         own.run(line, &self.abandon, &[key.as_bytes()], &[&ticket.0], self.limits.command).await?;
@@ -400,7 +396,7 @@ impl Store for RedisStore {
         for name in names {
             command.write_arg(name.as_bytes());
         }
-        let reply = match self.way_of_many(names.iter().map(String::as_str)) {
+        let reply = match self.way_to(names.iter().map(String::as_str)) {
             Ok((over, line)) => over.send_large(line, &command, self.limits.read).await,
             Err(fault) => Err(fault),
         };
@@ -414,7 +410,7 @@ impl Store for RedisStore {
 
     async fn probe_many(&self, tickets: &[Standing<'_>], lease: Duration) -> Answers<Option<Vec<u8>>> {
         let names = || tickets.iter().map(|one| one.name);
-        let (over, line) = match self.way_of_many(names()) {
+        let (over, line) = match self.way_to(names()) {
             Ok(way) => way,
             Err(fault) => return vec_of(tickets.len(), &fault),
         };
@@ -436,7 +432,7 @@ impl Store for RedisStore {
     }
 
     async fn fill_many(&self, fills: &[Fill<'_>]) -> Answers<Filled> {
-        let way = if fills.iter().all(|fill| fill.value.len() < LARGE) { self.spare() } else { self.spare_large() };
+        let way = self.way(Urge::Spare, fills.iter().any(|fill| fill.value.len() >= LARGE));
         let run = |form, fill: &Fill<'_>| {
             let life = life(fill.life).to_string();
             let seen = match fill.seen {
@@ -468,19 +464,19 @@ impl Store for RedisStore {
             Run::new(&self.claim, form, &[claim.name.as_bytes()], &[&claim.seen.0, &ticket, lease.as_bytes()])
         };
         let claimed = |swapped| if swapped { Claimed::Yes } else { Claimed::No };
-        self.swap_many(self.spare(), claims.iter(), run, (self.limits.read, claimed)).await
+        self.swap_many(self.way(Urge::Spare, false), claims.iter(), run, (self.limits.read, claimed)).await
     }
 
     async fn extend_many(&self, tickets: &[Standing<'_>], lease: Duration) -> Answers<()> {
         let lease = life(lease).to_string();
         let run =
             |form, one: &Standing<'_>| Run::new(&self.extend, form, &[one.name.as_bytes()], &[&one.ticket.0, lease.as_bytes()]);
-        self.swap_many(self.shared(), tickets.iter(), run, (self.limits.command, |_| ())).await
+        self.swap_many(self.way(Urge::Needed, false), tickets.iter(), run, (self.limits.command, |_| ())).await
     }
 
     async fn abandon_many(&self, tickets: &[Standing<'_>]) -> Answers<()> {
         let run = |form, one: &Standing<'_>| Run::new(&self.abandon, form, &[one.name.as_bytes()], &[&one.ticket.0]);
-        let shared = self.swap_many(self.shared(), tickets.iter(), run, (self.limits.command, |_| ())).await;
+        let shared = self.swap_many(self.way(Urge::Needed, false), tickets.iter(), run, (self.limits.command, |_| ())).await;
         // As after one.
         let Some(way) = self.large.own(&self.link) else { return shared };
         let own = self.swap_many(Ok(way), tickets.iter(), run, (self.limits.command, |_| ())).await;

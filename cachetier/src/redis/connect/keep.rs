@@ -1,0 +1,202 @@
+//! Makes the connection, and makes it anew when it is lost; listens to Sentinels where they say where the primary is; says in the log what it comes to.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use ::redis::PushKind;
+use tokio::sync::{Notify, watch};
+
+use crate::clock::millis;
+use crate::sync::lock;
+
+use super::super::answer::{Class, REPLACED, class, is_no_primary};
+use super::super::dial::{Connection, Dial, Made, Pushes, Refusal};
+use super::super::sentinel::{self, Sentinels};
+use super::{Heard, Line, Shared, State};
+
+/// Between two attempts to connect: at most this, doubling from the first to the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// After all Sentinels that were listened to are lost, before they are sought again: at most.
+const MINDED: Duration = Duration::from_secs(1);
+
+/// How long a connection must last for the next loss to be met with the shortest pause again.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// When a connection that is missing is tried for again.
+#[derive(Debug, Default)]
+pub(in super::super) struct Retry {
+    /// How many pauses there were since the server was known to be well.
+    pauses: AtomicU32,
+    over: Notify,
+}
+
+impl Retry {
+    /// Somebody has reached the server in another way: a pause is over, and the next one is as short as the first.
+    pub(in super::super) fn at_once(&self) {
+        self.pauses.store(0, Ordering::Relaxed);
+        self.over.notify_waiters();
+    }
+
+    /// Full jitter: the instances that lost a server together must not come back together.
+    pub(in super::super) async fn pause(&self) {
+        // First: whoever ends it has set the count back before.
+        let over = self.over.notified();
+        let most = millis(ceiling(self.pauses.fetch_add(1, Ordering::Relaxed)));
+        // In vain or not: it is a pause less.
+        let _ = tokio::time::timeout(Duration::from_millis(fastrand::u64(0..=most)), over).await;
+    }
+}
+
+/// Keeps the connection until the link is gone.
+pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, (dial, heard): (Dial, Heard)) {
+    let (mut told, mut looked_at) = (None::<Said>, None);
+    loop {
+        let why = match dial.connect().await {
+            Ok(Made { connection, form, run, pushes, spot }) => {
+                let line = Line { connection, form, run, spot, pulse: Arc::default() };
+                let Some(shared) = owner.upgrade() else { return };
+                // Before the line can be used: who has an answer of it finds its number.
+                shared.lines.fetch_add(1, Ordering::AcqRel);
+                let now = shared.clock.now();
+                lock(&shared.circuit).hint(now, now);
+                // Once closed it stays so: the abort of this task takes hold only at its next await.
+                shared.state.send_modify(|state| {
+                    state.line = (!state.closed).then(|| line.clone());
+                    state.too_old = None;
+                });
+                shared.leave_unless_primary();
+                drop(shared);
+                if told.take().is_some() {
+                    tracing::info!(server = %dial, "redis is back");
+                } else {
+                    tracing::debug!(server = %dial, "connected to redis");
+                }
+                let new =
+                    line.spot.is_some() && heard == Heard::Yes && std::mem::replace(&mut looked_at, line.spot.clone()) != line.spot;
+                let looking = look_at_replicas(&dial, new.then(|| line.connection.clone()));
+                let lost = until_lost(&owner, &mut state, line, pushes, &retry);
+                tokio::pin!(lost);
+                let lost = tokio::select! {
+                    lost = &mut lost => lost,
+                    () = looking => lost.await,
+                };
+                let Some(why) = lost else { return };
+                why
+            }
+            Err(Refusal { why, too_old }) => {
+                let Some(shared) = owner.upgrade() else { return };
+                shared.state.send_modify(|state| {
+                    state.why = Arc::clone(&why);
+                    state.too_old = too_old;
+                });
+                why
+            }
+        };
+        if heard == Heard::Yes {
+            tell_away(&dial, &mut told, &why);
+        }
+        retry.pause().await;
+    }
+}
+
+/// What was said of why the server is away, since it was there: the class of that, if it has one.
+struct Said(Option<Class>);
+
+/// Says why the server is away: once, and again where a reason comes to light that somebody can do something about.
+fn tell_away(dial: &Dial, told: &mut Option<Said>, reason: &str) {
+    // What it has refused was told when it did, and that it was left for another is no fault.
+    if is_no_primary(reason) || reason == REPLACED {
+        return;
+    }
+    match (&*told, class(reason)) {
+        (None, None) => {
+            tracing::warn!(server = %dial, %reason, "redis is away: its commands fail at once until it is back");
+            *told = Some(Said(None));
+        }
+        (before, Some(found)) if before.as_ref().and_then(|Said(class)| *class) != Some(found) => {
+            let mend = found.mend;
+            tracing::warn!(server = %dial, %reason, mend, "redis is away: its commands fail at once until it is back");
+            *told = Some(Said(Some(found)));
+        }
+        _ => {}
+    }
+}
+
+/// Warns of a primary that takes writes which nobody has to confirm, within the limit of a command.
+async fn look_at_replicas(dial: &Dial, primary: Option<Connection>) {
+    let Some(primary) = primary else { return };
+    let alone = tokio::time::timeout(dial.settings.limits.command, sentinel::takes_writes_alone(primary)).await;
+    if alone == Ok(true) {
+        tracing::warn!(
+            server = %dial,
+            "the primary has replicas and takes writes without them: once replaced it may take more for seconds, which are lost; set its \
+             `min-replicas-to-write` to 1"
+        );
+    }
+}
+
+/// Leaves a primary as soon as Sentinels know of another, until the link is gone.
+pub(super) async fn mind(owner: Weak<Shared>, sentinels: Sentinels) {
+    let mut known = None;
+    loop {
+        if let Ok(mut ears) = sentinels.listen().await {
+            loop {
+                if let Ok(spot) = sentinels.primary().await {
+                    let Some(shared) = owner.upgrade() else { return };
+                    if known.as_ref() != Some(&spot) {
+                        if let (Some(_), Some(server)) = (&known, &shared.server) {
+                            tracing::info!(%server, host = spot.0, port = spot.1, "the primary is another one now");
+                        }
+                        shared.retry.at_once();
+                        known = Some(spot);
+                    }
+                    shared.leave_unless_primary();
+                }
+                if !ears.news().await {
+                    break;
+                }
+            }
+        }
+        // Another one, a little later: those who lost one together do not come to the next together.
+        tokio::time::sleep(MINDED.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+    }
+}
+
+/// Waits until `line` is lost and says why; `None` when the link is gone.
+async fn until_lost(
+    owner: &Weak<Shared>,
+    state: &mut watch::Receiver<State>,
+    line: Line,
+    mut pushes: Pushes,
+    retry: &Retry,
+) -> Option<Arc<str>> {
+    // Only the mark is kept: a connection ends with its last clone.
+    let pulse = line.pulse;
+    drop(line.connection);
+    loop {
+        tokio::select! {
+            push = pushes.recv() => {
+                if push.is_none_or(|push| push.kind == PushKind::Disconnection) {
+                    let shared = owner.upgrade()?;
+                    // Bound first: the borrow would otherwise outlive it into the write below.
+                    let present = shared.state.borrow().line.clone();
+                    if let Some(present) = present.filter(|present| Arc::ptr_eq(&present.pulse, &pulse)) {
+                        shared.lose(&present, &"the connection was closed".into());
+                    }
+                }
+            }
+            lost = state.wait_for(|state| state.line.as_ref().is_none_or(|line| !Arc::ptr_eq(&line.pulse, &pulse))) => {
+                return lost.ok().map(|state| Arc::clone(&state.why));
+            }
+            () = tokio::time::sleep(STEADY), if retry.pauses.load(Ordering::Relaxed) > 0 => retry.pauses.store(0, Ordering::Relaxed),
+        }
+    }
+}
+
+/// The longest pause before the next attempt, after `tries` in a row.
+pub(in super::super) fn ceiling(tries: u32) -> Duration {
+    let (first, last) = BACKOFF;
+    first.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX).max(1)).min(last)
+}
