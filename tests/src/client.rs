@@ -74,18 +74,23 @@ impl std::fmt::Debug for Client {
 
 impl Client {
     pub(crate) fn connect(address: &Address) -> io::Result<Self> {
+        Self::connect_within(address, ANSWER_WITHIN)
+    }
+
+    /// One that waits no longer for each answer.
+    pub(crate) fn connect_within(address: &Address, limit: Duration) -> io::Result<Self> {
         let stream: Box<dyn Stream> = match address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-                stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+                stream.set_read_timeout(Some(limit))?;
+                stream.set_write_timeout(Some(limit))?;
                 Box::new(stream)
             }
             Address::Tcp(port) => {
                 let stream = TcpStream::connect(("127.0.0.1", *port))?;
                 stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-                stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+                stream.set_read_timeout(Some(limit))?;
+                stream.set_write_timeout(Some(limit))?;
                 Box::new(stream)
             }
         };

@@ -6,6 +6,7 @@
 
 mod certificates;
 mod client;
+mod cluster;
 mod eventually;
 mod faketime;
 mod gate;
@@ -20,6 +21,7 @@ mod world;
 
 pub use certificates::{Authority, Issued};
 pub use client::{Client, Reply};
+pub use cluster::Cluster;
 pub use eventually::{eventually, eventually_async, under_way};
 pub use gate::Gate;
 pub use log::Log;

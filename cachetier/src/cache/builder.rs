@@ -83,8 +83,8 @@ impl CacheBuilder {
     }
 
     /// Puts the cache over a standalone Redis server, 6.2.7 or newer: `redis://[user:password@]host[:port][/database]` or
-    /// `redis+unix:///path[?db=N][&user=U][&pass=P]`. No Cluster yet; with Sentinels:
-    /// [`redis_sentinel`](CacheBuilder::redis_sentinel). Defaults to no shared tier: the same API and the same
+    /// `redis+unix:///path[?db=N][&user=U][&pass=P]`. With Sentinels: [`redis_sentinel`](CacheBuilder::redis_sentinel); in a Cluster:
+    /// [`redis_cluster`](CacheBuilder::redis_cluster). Defaults to no shared tier: the same API and the same
     /// rules, within this process.
     ///
     /// With the feature `tls` also `rediss://[user:password@]host[:port][/database][?ca=PATH&cert=PATH&key=PATH]`, over TLS 1.2 or 1.3:
@@ -138,6 +138,23 @@ impl CacheBuilder {
     #[cfg(feature = "redis")]
     pub fn redis_sentinel(mut self, sentinels: impl IntoIterator<Item = impl Into<String>>, primary: impl Into<String>) -> Self {
         self.over = Over::Sentinel(sentinels.into_iter().map(Into::into).collect(), primary.into());
+        self
+    }
+
+    /// Puts the cache over a Redis Cluster, 7.0 or newer, found by any of these nodes: `redis://[user:password@]host:port` each, or `rediss://`. What the
+    /// first address says of user, password and TLS counts for every node. A fail-over, and a slot that moves, are followed.
+    ///
+    /// All that a namespace has is in one slot, and so on one shard.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let nodes = ["redis://app:secret@10.0.0.1:6379", "redis://app:secret@10.0.0.2:6379", "redis://app:secret@10.0.0.3:6379"];
+    /// let builder = TieredCache::builder("shop").redis_cluster(nodes);
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn redis_cluster(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.over = Over::Cluster(nodes.into_iter().map(Into::into).collect());
         self
     }
 
@@ -492,6 +509,7 @@ impl CacheBuilder {
             Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
         let names = LaneNames {
             namespace: config.namespace.clone(),
+            tag: over.tag(&config.namespace),
             cells: config.cells.next_power_of_two(),
             outlives_runs: config.on_restart == OnRestart::Trust,
         };

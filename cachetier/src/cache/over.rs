@@ -20,6 +20,9 @@ pub(crate) enum Over {
     /// Addresses of Sentinels, and the primary that they know.
     #[cfg(feature = "redis")]
     Sentinel(Vec<String>, String),
+    /// Addresses of some nodes of a Cluster.
+    #[cfg(feature = "redis")]
+    Cluster(Vec<String>),
     /// What a test has opened, and put something of its own before.
     #[cfg(all(test, feature = "redis"))]
     Opened(Ends),
@@ -35,6 +38,8 @@ impl std::fmt::Debug for Over {
             Self::Redis(_) => "redis",
             #[cfg(feature = "redis")]
             Self::Sentinel(..) => "sentinel",
+            #[cfg(feature = "redis")]
+            Self::Cluster(_) => "cluster",
             #[cfg(all(test, feature = "redis"))]
             Self::Opened(_) => "opened by a test",
         })
@@ -59,6 +64,15 @@ pub(crate) fn begin_without(config: &Config, why: NotReady, and_then: &str) -> R
 pub(crate) type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
 
 impl Over {
+    /// What all names have between braces, where they are to be in one slot.
+    pub(crate) fn tag(&self, namespace: &str) -> Option<String> {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Cluster(_) => Some(namespace.to_owned()),
+            _ => None,
+        }
+    }
+
     #[cfg_attr(
         not(feature = "redis"),
         expect(clippy::unnecessary_wraps, reason = "an address may be unusable, a tier in the process not")
@@ -81,6 +95,8 @@ impl Over {
                 let server = Target::Primary { name: primary(&name)?, sentinels };
                 connected(server, config, limits, names).map(Some)
             }
+            #[cfg(feature = "redis")]
+            Self::Cluster(nodes) => connected(cluster(&nodes)?, config, limits, names).map(Some),
         }
     }
 }
@@ -88,6 +104,21 @@ impl Over {
 #[cfg(feature = "redis")]
 fn address(field: &'static str, url: &str) -> Result<RedisUrl, ConfigError> {
     RedisUrl::parse(url).map_err(|bad| ConfigError::new(field, &bad.to_string(), crate::redis::EXPECTED))
+}
+
+/// Some nodes of a Cluster. What the first address says of how to log in counts for all.
+#[cfg(feature = "redis")]
+fn cluster(nodes: &[String]) -> Result<Target, ConfigError> {
+    let nodes = nodes.iter().map(|url| address("redis_cluster", url)).collect::<Result<Vec<_>, _>>()?;
+    let bad = |found, expected| Err(ConfigError::new("redis_cluster", found, expected));
+    let Some(login) = nodes.first().cloned() else { return bad("no address", "those of some nodes, one at least") };
+    if nodes.iter().any(|node| node.host().is_none()) {
+        return bad("the path of a socket", "host and port of each node: a Cluster says where its nodes are");
+    }
+    if nodes.iter().any(|node| node.database() != 0) {
+        return bad("an address with a database", "addresses without one: a Cluster has no other than 0");
+    }
+    Ok(Target::Cluster { login, nodes })
 }
 
 /// The name of a primary, alone or in the place of the host in an address.

@@ -76,6 +76,19 @@ impl InvalidatorBuilder {
         self
     }
 
+    /// The Cluster that the service's caches are over, by some of its nodes: as for [a cache](crate::CacheBuilder::redis_cluster).
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = Invalidator::builder("shop").redis_cluster(["redis://10.0.0.1:6379", "redis://10.0.0.2:6379"]);
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn redis_cluster(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.over = Over::Cluster(nodes.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// The tier in this process that the service's caches are over: for tests. It counts as one more instance there.
     pub fn in_process(mut self, tier: &InProcess) -> Self {
         self.over = Over::InProcess(tier.clone());
@@ -128,6 +141,7 @@ impl InvalidatorBuilder {
             Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
         let names = LaneNames {
             namespace: config.namespace.clone(),
+            tag: over.tag(&config.namespace),
             cells: config.cells.next_power_of_two(),
             // It checks nothing.
             outlives_runs: false,

@@ -93,8 +93,12 @@ const CLASSES: &[Class] = &[
     Class { code: "WRONGPASS", mend: "it does not know this user with this password: mend the address" },
     Class { code: "NOPERM", mend: "its user may not do that: docs/redis.md lists what it must be allowed" },
     Class { code: "CLUSTERDOWN", mend: "its cluster does not serve: see `CLUSTER INFO`" },
-    Class { code: "MOVED", mend: "it is a node of a Redis Cluster, which is not supported yet: use a standalone server" },
-    Class { code: "CROSSSLOT", mend: "it is a node of a Redis Cluster, which is not supported yet: use a standalone server" },
+    Class { code: "MOVED", mend: "it is a node of a Redis Cluster: use `redis_cluster`" },
+    Class { code: "CROSSSLOT", mend: "it is a node of a Redis Cluster, or a proxy before one: use `redis_cluster`" },
+    Class { code: "ASK", mend: ON_ITS_WAY },
+    Class { code: "TRYAGAIN", mend: ON_ITS_WAY },
+    Class { code: "no node of the Cluster says", mend: "does one of them answer at its address, and do they know each other?" },
+    Class { code: "ERR This instance has cluster support disabled", mend: "it is no node of a Redis Cluster: use `redis`" },
     Class {
         code: "NOSCRIPT",
         mend: "it forgets scripts as soon as they are loaded, as some proxies do: connect to the server itself",
@@ -130,6 +134,9 @@ const CLASSES: &[Class] = &[
         mend: "something without TLS answers at that address: mend its port, or use `redis://` if that is meant",
     },
 ];
+
+/// What is said of a slot that is on its way.
+const ON_ITS_WAY: &str = "its slot is on its way to another node: until it is there its keys are loaded, and not stored";
 
 /// What is said of a server that is none.
 const NO_REDIS: &str = "what the server sent is no Redis reply";

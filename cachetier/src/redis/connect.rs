@@ -20,10 +20,10 @@ use crate::rule::circuit::{Circuit, Turned};
 use crate::sync::lock;
 
 use super::answer::{REPLACED, Told, bounded, class, failed, is_no_primary, judged, misread, text};
-use super::dial::{Connection, Dial};
+use super::dial::{Connection, Dial, Unfit};
+use super::guide::{Guide, Spot};
 use super::script::{self, Run, Script};
-use super::sentinel::{Sentinels, Spot};
-use super::version::{Form, OLDEST};
+use super::version::Form;
 
 pub(super) use self::keep::Retry;
 #[cfg(test)]
@@ -47,7 +47,7 @@ pub(super) enum Heard {
 pub(super) struct Link {
     shared: Arc<Shared>,
     keeper: AbortHandle,
-    /// Listens to Sentinels, where there are any.
+    /// Hears of another primary, where somebody says which one it is.
     minder: Option<AbortHandle>,
 }
 
@@ -65,7 +65,7 @@ struct Shared {
     /// As whom the log names the server.
     server: Option<String>,
     /// Who says which one it is, if not its address.
-    sentinels: Option<Sentinels>,
+    guide: Option<Guide>,
 }
 
 /// A command that was sent, or is about to be.
@@ -82,8 +82,8 @@ struct State {
     line: Option<Line>,
     /// Why there is no line.
     why: Arc<str>,
-    /// The server is there, and too old: what it was found to be.
-    too_old: Option<Arc<str>>,
+    /// The server is there, and will not do.
+    unfit: Option<Unfit>,
     /// No line will ever be there again.
     closed: bool,
 }
@@ -165,7 +165,7 @@ impl Link {
     /// Begins to connect.
     pub(super) fn open(dial: Dial, heard: Heard) -> Result<Self, Fault> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Fault::Away("there is no tokio runtime here".into()))?;
-        let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into(), too_old: None, closed: false });
+        let (state, watched) = watch::channel(State { line: None, why: "not connected yet".into(), unfit: None, closed: false });
         let (retry, clock) = (Arc::<Retry>::default(), Clock::system());
         let shared = Arc::new(Shared {
             state,
@@ -176,11 +176,11 @@ impl Link {
             limits: dial.settings.limits,
             refusals: Told::default(),
             server: (heard == Heard::Yes).then(|| dial.to_string()),
-            sentinels: dial.sentinels.clone(),
+            guide: dial.guide.clone(),
         });
         // Weak: a task that held its own link would keep it for ever.
-        let minder = dial.sentinels.clone().filter(|_| heard == Heard::Yes);
-        let minder = minder.map(|sentinels| runtime.spawn(mind(Arc::downgrade(&shared), sentinels)).abort_handle());
+        let minder = dial.guide.clone().filter(|_| heard == Heard::Yes);
+        let minder = minder.map(|guide| runtime.spawn(mind(Arc::downgrade(&shared), guide)).abort_handle());
         let keeper = runtime.spawn(keep(Arc::downgrade(&shared), watched, retry, (dial, heard))).abort_handle();
         Ok(Self { shared, keeper, minder })
     }
@@ -188,14 +188,14 @@ impl Link {
     /// Waits until there is a connection, or a server that will not do.
     pub(super) async fn ready(&self, limit: Duration) -> Result<(), NotReady> {
         let mut state = self.shared.state.subscribe();
-        let told = state.wait_for(|state| state.line.is_some() || state.too_old.is_some());
+        let told = state.wait_for(|state| state.line.is_some() || state.unfit.is_some());
         let ready = matches!(tokio::time::timeout(limit, told).await, Ok(Ok(state)) if state.line.is_some());
         if ready {
             return Ok(());
         }
         let state = self.shared.state.borrow();
-        Err(match &state.too_old {
-            Some(found) => NotReady::Unfit { found: Arc::clone(found), expected: OLDEST },
+        Err(match &state.unfit {
+            Some(Unfit { found, expected }) => NotReady::Unfit { found: Arc::clone(found), expected },
             None => NotReady::Yet(Fault::Away(Arc::clone(&state.why))),
         })
     }
@@ -455,6 +455,10 @@ impl Shared {
         if is_no_primary(reason) {
             self.lose(line, reason);
         }
+        if reason.starts_with("MOVED") && self.guide.as_ref().is_some_and(Guide::is_cluster) {
+            // Who has it now is asked for, and no fault.
+            return self.lose(line, &REPLACED.into());
+        }
         if !self.refusals.is_news(reason, self.clock.now()) {
             return;
         }
@@ -464,8 +468,8 @@ impl Shared {
     }
 
     fn is_primary(&self, spot: Option<&Spot>) -> bool {
-        match (&self.sentinels, spot) {
-            (Some(sentinels), Some(spot)) => sentinels.stand_by(spot),
+        match (&self.guide, spot) {
+            (Some(guide), Some(spot)) => guide.stands_by(spot),
             _ => true,
         }
     }

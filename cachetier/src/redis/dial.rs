@@ -13,8 +13,10 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::answer::{CLOSED, NO_HANDSHAKE, REPLACED, bounded, text};
-use super::sentinel::{Sentinels, Spot};
-use super::version::{self, Form, OLDEST, TooOld};
+use super::cluster::Cluster;
+use super::guide::{Guide, Spot};
+use super::sentinel::Sentinels;
+use super::version::{self, Form, OLDEST, OLDEST_CLUSTER};
 use super::{RedisUrl, Settings, Target};
 
 /// The longest time that the system is asked to wait for an acknowledgement: it takes more than 24 days for an error.
@@ -26,7 +28,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 3_600);
 pub(super) struct Dial {
     pub(super) url: RedisUrl,
     /// Who says where it leads to, where that is not said by the address itself.
-    pub(super) sentinels: Option<Sentinels>,
+    pub(super) guide: Option<Guide>,
     pub(super) settings: Settings,
 }
 
@@ -37,7 +39,7 @@ pub(super) struct Made {
     /// The life of the process at its other end, which it does not outlive; 0 where that is not told.
     pub(super) run: u64,
     pub(super) pushes: Pushes,
-    /// Where it leads to, where Sentinels say that.
+    /// Where it leads to, where that is said by somebody.
     pub(super) spot: Option<Spot>,
 }
 
@@ -73,37 +75,48 @@ impl DerefMut for Connection {
     }
 }
 
+/// A server that will not do as long as it is there.
+#[derive(Clone, Debug)]
+pub(super) struct Unfit {
+    pub(super) found: Arc<str>,
+    pub(super) expected: &'static str,
+}
+
 /// Why there is no connection.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) why: Arc<str>,
-    /// What was found, if that will not do as long as this server is there.
-    pub(super) too_old: Option<Arc<str>>,
+    pub(super) unfit: Option<Unfit>,
 }
 
 /// What the server sends unasked, last of all that the connection is gone.
 pub(super) type Pushes = mpsc::UnboundedReceiver<PushInfo>;
 
 impl Dial {
-    pub(super) fn new(target: impl Into<Target>, settings: Settings) -> Self {
-        let (url, sentinels) = match target.into() {
+    /// `slot` is that of all names that are asked for, which counts in a Cluster.
+    pub(super) fn new(target: impl Into<Target>, slot: u16, settings: Settings) -> Self {
+        let (url, guide) = match target.into() {
             Target::At(url) => (url, None),
             Target::Primary { name, sentinels } => {
                 let of = Sentinels::new(sentinels, name.host().unwrap_or_default(), settings.connect_limit);
-                (name, Some(of))
+                (name, Some(Guide::Sentinels(of)))
+            }
+            Target::Cluster { login, nodes } => {
+                let of = Cluster::new(login.clone(), &nodes, slot, settings.connect_limit);
+                (login, Some(Guide::Cluster(of)))
             }
         };
-        Self { url, sentinels, settings }
+        Self { url, guide, settings }
     }
 
     /// Makes a connection within the limit.
     /// Cancel safety: a dropped call leaves no connection behind.
     pub(super) async fn connect(&self) -> Result<Made, Refusal> {
-        let (url, spot, limit) = match &self.sentinels {
+        let (url, spot, limit) = match &self.guide {
             None => (self.url.clone(), None, self.settings.connect_limit),
-            Some(sentinels) => {
-                let spot = sentinels.primary().await.map_err(|why| Refusal { why, too_old: None })?;
-                // Sentinels have half of it.
+            Some(guide) => {
+                let spot = guide.primary().await.map_err(|why| Refusal { why, unfit: None })?;
+                // Who says where has half of it.
                 (self.url.at(spot.clone()), Some(spot), self.settings.connect_limit / 2)
             }
         };
@@ -131,29 +144,34 @@ impl Dial {
             };
             Ok::<_, RedisError>((connection, version.unwrap_or_default(), run))
         };
-        let too_old = |found: &str| Refusal { why: bounded(&format!("{found}, expected {OLDEST}")), too_old: Some(bounded(found)) };
+        let in_cluster = self.guide.as_ref().is_some_and(Guide::is_cluster);
+        let expected = if in_cluster { OLDEST_CLUSTER } else { OLDEST };
+        let unfit = |found: &str| {
+            let why = bounded(&format!("{found}, expected {expected}"));
+            Refusal { why, unfit: Some(Unfit { found: bounded(found), expected }) }
+        };
         match tokio::time::timeout(limit, connect).await {
             // It may have been replaced while it did not answer, and not know it yet.
-            Ok(Ok(_)) if !self.still_there(spot.as_ref()).await => Err(Refusal { why: REPLACED.into(), too_old: None }),
+            Ok(Ok(_)) if !self.still_there(spot.as_ref()).await => Err(Refusal { why: REPLACED.into(), unfit: None }),
             Ok(Ok((connection, version, run))) => match Form::of(&version) {
-                Ok(form) => Ok(Made { connection, form, run, pushes, spot }),
-                Err(TooOld) => Err(too_old(&format!("a server of version {version}"))),
+                Ok(form) if form == Form::Newer || !in_cluster => Ok(Made { connection, form, run, pushes, spot }),
+                _ => Err(unfit(&format!("a server of version {version}"))),
             },
-            Ok(Err(error)) if error.kind() == ErrorKind::RESP3NotSupported => Err(too_old("a server that does not know HELLO")),
-            Ok(Err(error)) => Err(Refusal { why: self.reason(&error), too_old: None }),
+            Ok(Err(error)) if error.kind() == ErrorKind::RESP3NotSupported => Err(unfit("a server that does not know HELLO")),
+            Ok(Err(error)) => Err(Refusal { why: self.reason(&error), unfit: None }),
             Err(_) => {
                 let what = if shaking.into_inner() { NO_HANDSHAKE } else { "no connection" };
-                Err(Refusal { why: bounded(&format!("{what} within {limit:?}")), too_old: None })
+                Err(Refusal { why: bounded(&format!("{what} within {limit:?}")), unfit: None })
             }
         }
     }
 
-    /// Whether Sentinels, asked once more, say the same, or nothing.
+    /// Whether who says where, asked once more, says the same, or nothing.
     async fn still_there(&self, spot: Option<&Spot>) -> bool {
-        match (&self.sentinels, spot) {
-            (Some(sentinels), Some(spot)) => {
-                let _ = sentinels.primary().await;
-                sentinels.stand_by(spot)
+        match (&self.guide, spot) {
+            (Some(guide), Some(spot)) => {
+                let _ = guide.primary().await;
+                guide.stands_by(spot)
             }
             _ => true,
         }
@@ -183,9 +201,9 @@ pub(super) async fn reach(
 /// As the log names it.
 impl std::fmt::Display for Dial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.sentinels {
+        match &self.guide {
             None => self.url.fmt(f),
-            Some(sentinels) => write!(f, "{:?}, as Sentinels say", sentinels.name()),
+            Some(guide) => guide.fmt(f),
         }
     }
 }

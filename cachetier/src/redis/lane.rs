@@ -62,20 +62,21 @@ pub(crate) struct RedisLane {
 
 impl RedisLane {
     pub(super) fn new(link: Arc<Link>, dial: Dial, names: LaneNames, database: i64) -> Self {
-        let place = Place::new(&names, database);
+        let (place, sharded) = (Place::new(&names, database), names.is_sharded());
+        let of = |script: Script| script.sharded(sharded);
         Self {
             link,
             dial,
             names,
             place: Arc::new(place),
-            bump: lane_script!("next", "table", "place", "bump", "begin", "mark", "tell"),
-            usual: Script::of_lane(include_str!("scripts/usual.lua")),
+            bump: of(lane_script!("next", "table", "place", "bump", "begin", "mark", "tell")),
+            usual: of(Script::of_lane(include_str!("scripts/usual.lua"))),
             unusual: AtomicU32::new(0),
-            seize: lane_script!("next", "seize", "begin", "tell"),
-            expire: lane_script!("next", "expire", "begin", "tell"),
-            hold: lane_script!("next", "holds", "hold", "begin", "tell"),
-            release: lane_script!("next", "holds", "release", "begin", "tell"),
-            trade: lane_script!("next", "holds", "trade", "begin", "tell"),
+            seize: of(lane_script!("next", "seize", "begin", "tell")),
+            expire: of(lane_script!("next", "expire", "begin", "tell")),
+            hold: of(lane_script!("next", "holds", "hold", "begin", "tell")),
+            release: of(lane_script!("next", "holds", "release", "begin", "tell")),
+            trade: of(lane_script!("next", "holds", "trade", "begin", "tell")),
             #[cfg(test)]
             more: std::sync::OnceLock::new(),
         }

@@ -2,13 +2,16 @@
 //! What the bytes mean is `wire`'s, what follows from an answer `cache`'s and `coherence`'s.
 
 mod answer;
+mod cluster;
 mod connect;
 mod dial;
+mod guide;
 mod lane;
 mod large;
 mod place;
 mod script;
 mod sentinel;
+mod slot;
 mod store;
 mod subscription;
 mod table;
@@ -54,6 +57,8 @@ pub(crate) enum Target {
     At(RedisUrl),
     /// The primary of this name, which stands in the place of the host: wherever these say that it is.
     Primary { name: RedisUrl, sentinels: Vec<RedisUrl> },
+    /// The one that has the slot of all names, as the nodes of a Cluster say, of which these are some. `login` says how to log in to any of them.
+    Cluster { login: RedisUrl, nodes: Vec<RedisUrl> },
 }
 
 impl From<RedisUrl> for Target {
@@ -71,7 +76,7 @@ pub(crate) fn open(
     settings: Settings,
     names: LaneNames,
 ) -> Result<(Arc<RedisStore>, Arc<RedisLane>), Fault> {
-    let dial = Dial::new(target, settings);
+    let dial = Dial::new(target, names.slot(), settings);
     let database = dial.url.database();
     let link = Arc::new(Link::open(dial.clone(), Heard::Yes)?);
     let store = Arc::new(RedisStore::new(Arc::clone(&link), dial.clone()));

@@ -12,6 +12,7 @@ use crate::wire::message::HEAD;
 
 use super::answer::misread;
 use super::script::{Script, lane_script};
+use super::slot;
 
 /// The highest floor passed on, far from where scripts lose count. A higher one was told by no server.
 const HIGHEST_FLOOR: u64 = 1 << 52;
@@ -19,17 +20,31 @@ const HIGHEST_FLOOR: u64 = 1 << 52;
 impl LaneNames {
     /// The string that holds era and seq.
     pub(super) fn state(&self) -> String {
-        format!("ct:{{{}}}:lane", self.namespace)
+        format!("ct:{{{}}}:lane", self.hashed())
     }
 
     /// The string that holds the tag table.
     pub(super) fn table(&self) -> String {
-        format!("ct:{{{}}}:tags", self.namespace)
+        format!("ct:{{{}}}:tags", self.hashed())
+    }
+
+    fn hashed(&self) -> &str {
+        self.tag.as_ref().unwrap_or(&self.namespace)
+    }
+
+    /// Whether it is in a Cluster: then it tells the nodes of its slot alone.
+    pub(super) fn is_sharded(&self) -> bool {
+        self.tag.is_some()
+    }
+
+    /// The slot that all of it is in.
+    pub(super) fn slot(&self) -> u16 {
+        slot::of(self.state().as_bytes())
     }
 
     /// The channel on which bumps are told.
     pub(super) fn channel(&self) -> String {
-        format!("ct:{{{}}}:bus", self.namespace)
+        format!("ct:{{{}}}:bus", self.hashed())
     }
 }
 
@@ -44,6 +59,7 @@ pub(super) struct Place {
     /// How many it was last seen to have: bumps are sent for a table of that size.
     seen: AtomicU32,
     outlives_runs: bool,
+    sharded: bool,
     check: Script,
 }
 
@@ -57,7 +73,14 @@ impl Place {
         let check = lane_script!("table", "check", "begin", "stand");
         let (cells, outlives_runs) = (names.cells.max(1), names.outlives_runs);
         let (state, table, seen) = (names.state(), names.table(), AtomicU32::new(cells));
-        Self { state, table, channel, cells, seen, outlives_runs, check }
+        Self { state, table, channel, cells, seen, outlives_runs, sharded: names.is_sharded(), check }
+    }
+
+    /// The question to be told of what is said on its channel.
+    pub(super) fn listening(&self) -> Cmd {
+        let mut command = Cmd::new();
+        command.arg(if self.sharded { "SSUBSCRIBE" } else { "SUBSCRIBE" }).arg(&self.channel);
+        command
     }
 
     /// The first key of every script of the lane.

@@ -52,6 +52,15 @@ impl Script {
         Self { newer: Text::new(text.to_owned()), older: Text::new(format!("{first_line}\n{rest}")) }
     }
 
+    /// The same for a lane in a Cluster: what it publishes goes to the nodes of its slot, and not to all.
+    pub(super) fn sharded(self, sharded: bool) -> Self {
+        if !sharded {
+            return self;
+        }
+        let text = |text: &Text| Text::new(text.whole.replace("'PUBLISH'", "'SPUBLISH'"));
+        Self { newer: text(&self.newer), older: text(&self.older) }
+    }
+
     fn text(&self, form: Form) -> &Text {
         match form {
             Form::Newer => &self.newer,

@@ -10,11 +10,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::sync::{Mutex, lock};
-
 use super::RedisUrl;
 use super::answer::{bounded, text};
 use super::dial::{Connection, reach};
+use super::guide::{Known, Said, Spot};
 
 /// How long nobody has to say anything before it is asked again where the primary is: what was said meanwhile may have been lost.
 const LOOK: Duration = Duration::from_secs(5);
@@ -26,19 +25,7 @@ pub(super) struct Sentinels {
     name: Arc<str>,
     /// How long one may take to answer.
     limit: Duration,
-    /// The best that was said so far.
-    known: Arc<Mutex<Option<Said>>>,
-}
-
-/// Where a primary is: host and port.
-pub(super) type Spot = (String, u16);
-
-/// What one of them says of the primary, and of which configuration.
-#[derive(Clone, Debug)]
-struct Said {
-    spot: Spot,
-    /// Grows with each fail-over: who knows of the last one has the highest.
-    epoch: u64,
+    pub(super) known: Known,
 }
 
 /// What is heard between two questions.
@@ -51,7 +38,7 @@ pub(super) struct Ears {
 impl Sentinels {
     pub(super) fn new(urls: Vec<RedisUrl>, name: &str, connect_limit: Duration) -> Self {
         // Asked within the limit of the connection that the answer is for.
-        Self { urls: urls.into(), name: name.into(), limit: connect_limit / 2, known: Arc::default() }
+        Self { urls: urls.into(), name: name.into(), limit: connect_limit / 2, known: Known::default() }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -89,17 +76,7 @@ impl Sentinels {
         }
         let why = || why.unwrap_or_else(|| "none is named".into());
         let best = best.ok_or_else(|| bounded(&format!("no Sentinel says where {:?} is: {}", self.name, why())))?;
-        let mut known = lock(&self.known);
-        // What was known by then is not forgotten for one that has not heard of it.
-        Ok(match &*known {
-            Some(known) if known.epoch > best.epoch => known.spot.clone(),
-            _ => known.insert(best).spot.clone(),
-        })
-    }
-
-    /// Whether nobody has said by now that the primary is elsewhere.
-    pub(super) fn stand_by(&self, spot: &Spot) -> bool {
-        lock(&self.known).as_ref().is_none_or(|known| known.spot == *spot)
+        Ok(self.known.with(best))
     }
 
     /// Listens to all of them that answer: who leads a fail-over tells of it last, and who is cut off not at all.
@@ -169,7 +146,7 @@ pub(super) async fn takes_writes_alone(mut primary: Connection) -> bool {
     least.as_deref() == Some("0")
 }
 
-async fn connect(
+pub(super) async fn connect(
     url: &RedisUrl,
     protocol: ProtocolVersion,
     pushes: Option<mpsc::UnboundedSender<PushInfo>>,
@@ -207,7 +184,7 @@ async fn ask(url: &RedisUrl, name: &str) -> Result<Said, Arc<str>> {
     said().ok_or_else(|| bounded(&format!("{url} does not answer like a Sentinel")))
 }
 
-fn text_of(value: &Value) -> Option<String> {
+pub(super) fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
@@ -228,11 +205,11 @@ fn spot(place: &Value) -> Option<Spot> {
     Some((text_of(words.first()?)?, text_of(words.get(1)?)?.parse().ok()?))
 }
 
-fn reason(url: &RedisUrl, error: &::redis::RedisError) -> Arc<str> {
+pub(super) fn reason(url: &RedisUrl, error: &::redis::RedisError) -> Arc<str> {
     bounded(&format!("{url}: {}", url.censor(&text(error))))
 }
 
-fn late(limit: Duration) -> Arc<str> {
+pub(super) fn late(limit: Duration) -> Arc<str> {
     bounded(&format!("no answer within {limit:?}"))
 }
 

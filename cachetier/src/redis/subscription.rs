@@ -13,11 +13,11 @@ use crate::l2::lane::{LaneState, Subscription};
 use crate::rule::seq::{Seq, Token};
 use crate::rule::table::TableCopy;
 
-use super::answer::{REPLACED, failed, judged};
+use super::answer::{REPLACED, judged, misread};
 use super::connect::Link;
 use super::dial::{Connection, Dial, Made, Pushes};
+use super::guide::Spot;
 use super::place::Place;
-use super::sentinel::Spot;
 use super::store::bytes;
 use super::table::{Layout, Reader};
 use super::version::Form;
@@ -47,10 +47,10 @@ impl RedisSubscription {
         let made = dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
         let Made { mut connection, form, run, pushes, spot } = made;
         let limit = dial.settings.limits.command;
-        match tokio::time::timeout(limit, connection.subscribe(&place.channel)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(failed(&error)),
-            Err(_) => return Err(Fault::Unanswered(format!("no confirmation within {limit:?}").into())),
+        let confirmed = tokio::time::timeout(limit, connection.send_packed_command(&place.listening())).await;
+        match judged(confirmed, limit)? {
+            Value::Push { kind: PushKind::Subscribe | PushKind::SSubscribe, .. } => {}
+            _ => return Err(misread("a confirmation")),
         }
         // Before anything is proven: a proof makes copies suspect that have lived without one, and whoever cannot ask for their stamps must
         // load them all.
@@ -78,11 +78,12 @@ enum Push {
 
 fn read(push: PushInfo) -> Push {
     match push.kind {
-        PushKind::Message => match push.data.into_iter().nth(1) {
+        PushKind::Message | PushKind::SMessage => match push.data.into_iter().nth(1) {
             Some(Value::BulkString(payload)) => Push::Message(payload),
             _ => Push::Lost,
         },
-        PushKind::Disconnection | PushKind::Unsubscribe => Push::Lost,
+        // A slot that moves away takes its channels with it.
+        PushKind::Disconnection | PushKind::Unsubscribe | PushKind::SUnsubscribe => Push::Lost,
         _ => Push::Other,
     }
 }

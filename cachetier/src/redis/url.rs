@@ -99,6 +99,14 @@ impl RedisUrl {
         Self { info: self.info.clone().set_addr(ConnectionAddr::Tcp(host, port)), tls: self.tls.clone() }
     }
 
+    /// Host and port, if it has them.
+    pub(super) fn spot(&self) -> Option<(String, u16)> {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) => Some((host.clone(), *port)),
+            _ => None,
+        }
+    }
+
     /// What stands in the place of its host.
     pub(crate) fn host(&self) -> Option<&str> {
         match self.info.addr() {
@@ -107,7 +115,7 @@ impl RedisUrl {
         }
     }
 
-    pub(super) fn database(&self) -> i64 {
+    pub(crate) fn database(&self) -> i64 {
         self.info.redis_settings().db()
     }
 

@@ -6,6 +6,9 @@ use ::redis::{Cmd, Value};
 /// refuse writes then refuses those of scripts, too.
 pub(super) const OLDEST: &str = "Redis 6.2.7 or newer";
 
+/// The oldest Cluster that will do: what is published to the nodes of one slot alone is of 7.0.
+pub(super) const OLDEST_CLUSTER: &str = "Redis 7.0 or newer for a Cluster";
+
 /// In which form a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {

@@ -12,9 +12,12 @@ use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot};
 
 use super::answer::{judged, misread};
+use super::cluster::own_since;
 use super::dial::{Connection, Dial, Made, Pushes};
+use super::guide::Guide;
 use super::place::numbers;
 use super::script::Script;
+use super::sentinel::text_of;
 use super::store::ending;
 use super::version::Form;
 
@@ -29,13 +32,15 @@ pub(super) struct RedisWalk {
     /// Where the server goes on, as it said.
     cursor: Vec<u8>,
     purge: Script,
+    /// In a Cluster: the slot that is walked, and since which configuration its owner has had it.
+    holds: Option<(u16, u64)>,
 }
 
 impl RedisWalk {
     /// Cancel safety: until it is returned, the connection belongs to this call and ends with it.
     pub(super) async fn begin(dial: &Dial, selection: &Selection) -> Result<Self, Fault> {
         let Made { connection, form, pushes, .. } = dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
-        Ok(Self {
+        let mut walk = Self {
             connection,
             form,
             _pushes: pushes,
@@ -43,7 +48,21 @@ impl RedisWalk {
             pattern: selection.keys.written_behind(&selection.head),
             cursor: b"0".to_vec(),
             purge: Script::of_entry(include_str!("scripts/purge.lua")),
-        })
+            holds: None,
+        };
+        if let Some(slot) = dial.guide.as_ref().and_then(Guide::slot) {
+            walk.holds = Some((slot, walk.has_since(slot).await?));
+        }
+        Ok(walk)
+    }
+
+    /// Since which configuration the node that is walked has the slot. What moves away while it is walked is found neither here nor there.
+    async fn has_since(&mut self, slot: u16) -> Result<u64, Fault> {
+        let mut question = Cmd::new();
+        question.arg("CLUSTER").arg("NODES");
+        let reply = tokio::time::timeout(self.limit, self.connection.send_packed_command(&question)).await;
+        let told = text_of(&judged(reply, self.limit)?).ok_or_else(|| misread("the nodes of a Cluster"))?;
+        own_since(&told, slot).ok_or_else(|| Fault::Refused("its slot is on its way to another node, or gone".into()))
     }
 
     /// Leaves out the names under which a value waits for its key to be given it: they are nobody's keys. A name alone says nothing, for a
@@ -85,9 +104,15 @@ impl Walk for RedisWalk {
         let reply = tokio::time::timeout(self.limit, self.connection.send_packed_command(&command)).await;
         let (cursor, names) = page(judged(reply, self.limit)?)?;
         let names = self.without_values_on_their_way(names).await?;
+        let last = cursor == b"0";
+        if let Some((slot, since)) = self.holds.filter(|_| last)
+            && self.has_since(slot).await? != since
+        {
+            return Err(Fault::Refused("its slot has moved meanwhile".into()));
+        }
         // Cancel safety: not before, or what a dropped call has found would be found by none.
         self.cursor = cursor;
-        Ok(Found { names, last: self.cursor == b"0" })
+        Ok(Found { names, last })
     }
 
     async fn sweep(&mut self, names: &[Vec<u8>], doomed: Doomed) -> Result<Swept, Fault> {

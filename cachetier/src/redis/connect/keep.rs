@@ -12,7 +12,8 @@ use crate::sync::lock;
 
 use super::super::answer::{Class, REPLACED, class, is_no_primary};
 use super::super::dial::{Connection, Dial, Made, Pushes, Refusal};
-use super::super::sentinel::{self, Sentinels};
+use super::super::guide::Guide;
+use super::super::sentinel;
 use super::{Heard, Line, Shared, State};
 
 /// Between two attempts to connect: at most this, doubling from the first to the last.
@@ -64,7 +65,7 @@ pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>,
                 // Once closed it stays so: the abort of this task takes hold only at its next await.
                 shared.state.send_modify(|state| {
                     state.line = (!state.closed).then(|| line.clone());
-                    state.too_old = None;
+                    state.unfit = None;
                 });
                 shared.leave_unless_primary();
                 drop(shared);
@@ -73,8 +74,9 @@ pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>,
                 } else {
                     tracing::debug!(server = %dial, "connected to redis");
                 }
-                let new =
-                    line.spot.is_some() && heard == Heard::Yes && std::mem::replace(&mut looked_at, line.spot.clone()) != line.spot;
+                let new = dial.guide.as_ref().is_some_and(|guide| !guide.is_cluster())
+                    && heard == Heard::Yes
+                    && std::mem::replace(&mut looked_at, line.spot.clone()) != line.spot;
                 let looking = look_at_replicas(&dial, new.then(|| line.connection.clone()));
                 let lost = until_lost(&owner, &mut state, line, pushes, &retry);
                 tokio::pin!(lost);
@@ -85,11 +87,11 @@ pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>,
                 let Some(why) = lost else { return };
                 why
             }
-            Err(Refusal { why, too_old }) => {
+            Err(Refusal { why, unfit }) => {
                 let Some(shared) = owner.upgrade() else { return };
                 shared.state.send_modify(|state| {
                     state.why = Arc::clone(&why);
-                    state.too_old = too_old;
+                    state.unfit = unfit;
                 });
                 why
             }
@@ -138,12 +140,12 @@ async fn look_at_replicas(dial: &Dial, primary: Option<Connection>) {
 }
 
 /// Leaves a primary as soon as Sentinels know of another, until the link is gone.
-pub(super) async fn mind(owner: Weak<Shared>, sentinels: Sentinels) {
+pub(super) async fn mind(owner: Weak<Shared>, guide: Guide) {
     let mut known = None;
     loop {
-        if let Ok(mut ears) = sentinels.listen().await {
+        if let Ok(mut news) = guide.listen().await {
             loop {
-                if let Ok(spot) = sentinels.primary().await {
+                if let Ok(spot) = guide.primary().await {
                     let Some(shared) = owner.upgrade() else { return };
                     if known.as_ref() != Some(&spot) {
                         if let (Some(_), Some(server)) = (&known, &shared.server) {
@@ -154,7 +156,7 @@ pub(super) async fn mind(owner: Weak<Shared>, sentinels: Sentinels) {
                     }
                     shared.leave_unless_primary();
                 }
-                if !ears.news().await {
+                if !news.next().await {
                     break;
                 }
             }

@@ -1,0 +1,151 @@
+//! A Cluster: who has the slot is found, a fail-over and a move of the slot are followed, and nothing of before is believed.
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
+
+use std::time::Duration;
+
+use cachetier::{CacheBuilder, Delivery, Invalidator, Policy, Purge, TieredCache};
+use cachetier_tests::{Cluster, Log, Origin, RedisServer, Reply, eventually_async};
+use tokio::time::Instant;
+
+const LONG: Duration = Duration::from_secs(30);
+const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
+
+/// The name of the lane's state, and so of the slot.
+const LANE: &str = "ct:{cluster}:lane";
+
+fn builder(cluster: &Cluster) -> CacheBuilder {
+    TieredCache::builder("cluster").redis_cluster(cluster.urls()).read_limit(Duration::from_millis(200))
+}
+
+async fn built(builder: CacheBuilder) -> TieredCache {
+    builder.build().await.expect("built")
+}
+
+async fn read(cache: &TieredCache, key: &str, origin: &Origin) -> u64 {
+    cache.get_or_load(key, POLICY, async || origin.load().await).await.expect("loaded")
+}
+
+/// All are in step again: what one tells the others hear, and what one loads the others find.
+async fn in_step(a: &TieredCache, b: &TieredCache) {
+    let heard = async || {
+        let (pending, told) = (a.stats().pending + b.stats().pending, a.set("again", 7_u64, POLICY).await);
+        pending == 0 && matches!(told, Ok(Delivery::Applied(_))) && b.get("again").await == Some(7_u64)
+    };
+    eventually_async(LONG, "they are in step", heard).await;
+}
+
+/// While the owner is gone a read goes to the loader and an invalidation is pending; behind the change all is told, and nothing old is served.
+async fn is_followed(cluster: &mut Cluster, harm: impl FnOnce(&mut Cluster, usize), end: impl FnOnce(&mut Cluster, usize)) {
+    let origin = Origin::at(1);
+    let (a, b) = (built(builder(cluster)).await, built(builder(cluster)).await);
+    assert_eq!((read(&a, "k", &origin).await, read(&b, "k", &origin).await), (1, 1));
+    assert_eq!(origin.loads(), 1, "one for both");
+    let old = cluster.owner(LANE);
+    harm(cluster, old);
+    origin.commit(2);
+    let _ = a.invalidate("k").await;
+    assert_eq!(read(&a, "k", &origin).await, 2, "who has invalidated it sees that");
+    let begun = Instant::now();
+    let new = cluster.wait_for_another(LANE, old);
+    let found = begun.elapsed();
+    in_step(&a, &b).await;
+    println!("another owner after {found:?}, in step after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < found + Duration::from_secs(10), "{:?} after {found:?}", begun.elapsed());
+    end(cluster, old);
+    for cache in [&a, &b] {
+        assert_eq!(read(cache, "k", &origin).await, 2);
+    }
+    in_step(&a, &b).await;
+    let holds = cluster.node(new).command(&["EXISTS", "ct:{cluster}:v:again"]);
+    assert_eq!(holds, Reply::Int(1), "it went to the new one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_is_killed_is_followed_to_the_next_and_comes_back_as_its_replica() {
+    let mut cluster = Cluster::start();
+    is_followed(&mut cluster, |all, old| all.nodes[old].kill(), |all, old| all.nodes[old].restart()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_is_frozen_is_left_and_not_believed_when_it_goes_on() {
+    let mut cluster = Cluster::start();
+    is_followed(&mut cluster, |all, old| all.nodes[old].stop(), |all, old| all.nodes[old].resume()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_is_replaced_though_it_is_well_is_left() {
+    let mut cluster = Cluster::start();
+    is_followed(&mut cluster, |all, old| all.fail_over(old), |_, _| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_is_followed_and_what_is_told_meanwhile_is_not_lost() {
+    let cluster = &mut Cluster::start();
+    let next = |cluster: &Cluster| (0..3).find(|node| *node != cluster.owner(LANE)).expect("another primary");
+    is_followed(cluster, |all, _| all.move_slot(LANE, next(all)), |_, _| {}).await;
+
+    let (a, b, origin) = (built(builder(cluster)).await, built(builder(cluster)).await, Origin::at(1));
+    assert_eq!((read(&a, "half", &origin).await, read(&b, "half", &origin).await), (1, 1));
+    let (old, new) = (cluster.owner(LANE), next(cluster));
+    cluster.begin_to_move(LANE, new);
+    let walked = a.invalidate_pattern("h*f").await.map(|_| ());
+    assert!(walked.is_err_and(|error| error.to_string().contains("on its way")), "what has moved would not be found");
+    // Who looks for what is not there is sent to where it may be by now.
+    origin.commit(2);
+    let told = a.invalidate("half").await.expect("a key");
+    assert_eq!(read(&a, "half", &origin).await, 2, "{told:?}");
+    assert_eq!(read(&a, "new", &origin).await, 2);
+    cluster.finish_moving(LANE, new);
+    assert_eq!(cluster.wait_for_another(LANE, old), new);
+    in_step(&a, &b).await;
+    for cache in [&a, &b] {
+        assert_eq!(read(cache, "half", &origin).await, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_of_those_that_were_named_is_enough_to_begin_and_an_invalidator_follows_as_well() {
+    let (cluster, origin) = (Cluster::start(), Origin::at(1));
+    let some = ["redis://127.0.0.1:1".to_owned(), cluster.nodes[5].url()];
+    let cache = built(TieredCache::builder("cluster").redis_cluster(some)).await;
+    let worker = Invalidator::builder("cluster").redis_cluster([cluster.nodes[4].url()]).build().await.expect("built");
+    assert_eq!(read(&cache, "k", &origin).await, 1);
+    origin.commit(2);
+    assert!(matches!(worker.invalidate("k").await, Ok(Delivery::Applied(_))));
+    eventually_async(LONG, "it is heard", async || read(&cache, "k", &origin).await == 2).await;
+
+    // Another slot of the same Cluster, on whatever node.
+    let other = built(TieredCache::builder("other").redis_cluster([cluster.nodes[0].url()])).await;
+    for bytes in [10, 10_000, 200_000] {
+        assert!(matches!(other.set("k", "x".repeat(bytes), POLICY).await, Ok(Delivery::Applied(_))), "{bytes}");
+    }
+    let many = other.get_or_load_many(["a", "b", "c"], POLICY, async |keys: Vec<String>| {
+        Ok::<_, std::convert::Infallible>(keys.into_iter().map(|key| (key, 1_u32)).collect::<Vec<_>>())
+    });
+    assert_eq!(many.await.expect("loaded"), [Some(1), Some(1), Some(1)]);
+    assert_eq!(other.stats().l2_refused, 0, "{}", other.stats());
+    let purged = other.purge(Purge::everything()).await.expect("purged");
+    assert_eq!(purged.counts.removed, 4, "{purged:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_an_error_and_what_is_no_cluster_is_told() {
+    let bad = async |urls: &[&str]| {
+        let built = TieredCache::builder("cluster").redis_cluster(urls.iter().copied()).build().await;
+        let error = built.expect_err("it cannot be used");
+        assert!(error.field() == "redis_cluster" && !error.to_string().contains("hidden"), "{error}");
+        error.to_string()
+    };
+    assert!(bad(&[]).await.contains("no address"));
+    assert!(bad(&["nonsense"]).await.contains("no address of a server"));
+    assert!(bad(&["redis+unix:///tmp/hidden"]).await.contains("path of a socket"));
+    assert!(bad(&["redis://user:hidden@127.0.0.1/3"]).await.contains("database"));
+
+    let server = RedisServer::builder().tcp().start();
+    let log = Log::default();
+    let _listening = log.listen();
+    let error = TieredCache::builder("cluster").redis_cluster([server.url()]).require_redis().build().await;
+    let error = error.expect_err("it is no Cluster").to_string();
+    assert!(error.contains("cluster support disabled"), "{error}");
+}
