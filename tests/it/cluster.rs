@@ -74,6 +74,12 @@ async fn an_owner_that_is_frozen_is_left_and_not_believed_when_it_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_is_cut_off_from_the_others_is_left() {
+    let mut cluster = Cluster::start();
+    is_followed(&mut cluster, |all, old| all.cut_off(old), |all, _| all.mend()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_that_is_replaced_though_it_is_well_is_left() {
     let mut cluster = Cluster::start();
     is_followed(&mut cluster, |all, old| all.fail_over(old), |_, _| {}).await;

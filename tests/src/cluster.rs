@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bus::{self, Bus};
 use crate::client::{Address, Client, Reply};
 use crate::eventually::Deadline;
 use crate::server::{RedisServer, ServerBuilder, free_port};
@@ -20,6 +21,7 @@ const PRIMARIES: usize = 3;
 pub struct Cluster {
     /// The nodes; who of them is a primary is theirs to say.
     pub nodes: Vec<RedisServer>,
+    bus: Bus,
 }
 
 impl Cluster {
@@ -41,15 +43,20 @@ impl Cluster {
     /// # Errors
     /// Where that panics, with the same text.
     pub fn try_start(with: impl Fn(ServerBuilder) -> ServerBuilder) -> Result<Self, String> {
-        let node = || {
+        let bus = Bus::default();
+        let node = |nth| {
+            let port = free_port()?;
+            let open = bus.open(nth, port).map_err(|error| format!("no way to a node: {error}"))?;
             let builder =
                 RedisServer::builder().tcp().config("cluster-enabled", "yes").config("cluster-node-timeout", NODE_TIMEOUT);
-            // The other way round its port would be ten thousand higher, which may be none.
-            let builder = builder.config("cluster-port", &free_port()?.to_string()).config("repl-diskless-sync-delay", "0");
-            with(builder).try_start()
+            let builder = builder.config("cluster-port", &port.to_string()).config("cluster-announce-bus-port", &open.to_string());
+            let builder = builder.config("bind-source-addr", &bus::source(nth).to_string());
+            // It takes these for addresses of others; it listens to none but this machine.
+            let builder = builder.config("protected-mode", "no");
+            with(builder.config("repl-diskless-sync-delay", "0")).try_start()
         };
-        let nodes = (0..PRIMARIES * 2).map(|_| node()).collect::<Result<Vec<_>, String>>()?;
-        let started = Self { nodes };
+        let nodes = (0..PRIMARIES * 2).map(node).collect::<Result<Vec<_>, String>>()?;
+        let started = Self { nodes, bus };
         started.join()?;
         Ok(started)
     }
@@ -206,6 +213,16 @@ impl Cluster {
         let Some(replica) = self.nodes.iter().position(of) else { panic!("node {primary} has no replica") };
         let reply = self.node(replica).command(&["CLUSTER", "FAILOVER"]);
         assert_eq!(reply, Reply::Status("OK".to_owned()));
+    }
+
+    /// Cuts a node off from all others, while its clients still reach it, until [`Cluster::mend`].
+    pub fn cut_off(&self, node: usize) {
+        self.bus.cut_off(node);
+    }
+
+    /// Nobody is cut off any more.
+    pub fn mend(&self) {
+        self.bus.mend();
     }
 
     /// Moves the slot of a key to another primary, with all that is in it.

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::panic, reason = "whatever fails here is a test that has failed")]
 
+mod bus;
 mod certificates;
 mod client;
 mod cluster;
