@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
 use cachetier::{InProcess, Policy, TieredCache, cached, scope};
-use cachetier_tests::RedisServer;
+use cachetier_tests::{Reach as _, RedisServer};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 
@@ -106,7 +106,7 @@ async fn by_all(id: u64, scope: &str, runs: &mut u32) -> Option<Arc<User>> {
 #[test]
 fn a_hit_of_a_cached_function_allocates_nothing() {
     let (runtime, server) = (runtime(), RedisServer::start());
-    let cache = runtime.block_on(TieredCache::builder("attribute").redis(server.url()).build()).expect("a cache");
+    let cache = runtime.block_on(TieredCache::builder("attribute").reach(server.url()).build()).expect("a cache");
     let (mut runs, mut counts) = ([0; 3], [0; 3]);
     {
         let [one, two, three] = &mut runs;
@@ -149,7 +149,7 @@ fn a_hit_over_a_tier_in_the_process_allocates_nothing() {
 #[test]
 fn a_hit_over_a_server_allocates_nothing() {
     let (runtime, server) = (runtime(), RedisServer::start());
-    let cache = runtime.block_on(TieredCache::builder("far").redis(server.url()).build()).expect("a cache");
+    let cache = runtime.block_on(TieredCache::builder("far").reach(server.url()).build()).expect("a cache");
     check_hits(&cache, &runtime);
 }
 
@@ -192,7 +192,7 @@ fn a_miss_and_a_hit_in_the_shared_tier_allocate_a_bounded_number() {
     // On one thread: what the connection's task does for the call is counted, too.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let server = RedisServer::start();
-    let build = || runtime.block_on(TieredCache::builder("far").redis(server.url()).build()).expect("a cache");
+    let build = || runtime.block_on(TieredCache::builder("far").reach(server.url()).build()).expect("a cache");
     let (one, two) = (build(), build());
     check_bound("miss and fill, a server", misses(&one, &runtime), MISS_SHARED);
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use cachetier::{Delivery, Policy, TieredCache};
-use cachetier_tests::Log;
+use cachetier_tests::{Log, Reach as _};
 
 pub(crate) const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 /// Long enough for a machine that is busy, and for a cache that is built without its server not to make the test slow.
 pub(crate) const LIMIT: Duration = Duration::from_secs(2);
 
 pub(crate) async fn cache(url: impl Into<String>) -> TieredCache {
-    let builder = TieredCache::builder("refused").redis(url).connect_limit(LIMIT / 4).command_limit(LIMIT / 2).read_limit(LIMIT);
+    let builder = TieredCache::builder("refused").reach(url).connect_limit(LIMIT / 4).command_limit(LIMIT / 2).read_limit(LIMIT);
     builder.build().await.expect("built")
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn is_away(url: &str, reason: &str, mend: &str) {
     assert!(stats.l2_away + stats.l2_refused > 0, "{stats}");
     assert_eq!(cache.invalidate("k").await, Ok(Delivery::Pending));
     told_once(&log, reason, mend);
-    let required = TieredCache::builder("refused").redis(url).connect_limit(LIMIT / 10).command_limit(LIMIT / 10).require_redis();
+    let required = TieredCache::builder("refused").reach(url).connect_limit(LIMIT / 10).command_limit(LIMIT / 10).require_redis();
     let error = required.build().await.expect_err("it is required");
     assert!(error.field() == "redis" && !error.to_string().contains("hidden"), "{error}");
 }

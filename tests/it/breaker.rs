@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::{Breaker, BreakerState, CacheBuilder, Delivery, Policy, TieredCache};
-use cachetier_tests::{Flow, Flows, Log, Proxy, RedisServer, Reply, Which, eventually_async};
+use cachetier_tests::{Flow, Flows, Log, Proxy, Reach as _, RedisServer, Reply, Which, eventually_async};
 use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -13,7 +13,7 @@ const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 const READ_LIMIT: Duration = Duration::from_millis(100);
 
 fn builder(proxy: &Proxy) -> CacheBuilder {
-    let builder = TieredCache::builder("breaker").redis(proxy.url());
+    let builder = TieredCache::builder("breaker").reach(proxy.url());
     builder.read_limit(READ_LIMIT).command_limit(LONG).load_limit(LONG)
 }
 
@@ -83,7 +83,7 @@ async fn without_a_breaker_each_miss_waits_for_the_slow_server() {
 #[tokio::test]
 async fn what_a_server_refuses_does_not_open_it() {
     let server = RedisServer::start();
-    let cache = TieredCache::builder("breaker").redis(server.url()).read_limit(LONG).build().await.expect("built");
+    let cache = TieredCache::builder("breaker").reach(server.url()).read_limit(LONG).build().await.expect("built");
     server.command(&["CONFIG", "SET", "maxmemory", "1"]);
     misses(&cache, 0, 50).await;
     let stats = cache.stats();
@@ -115,7 +115,7 @@ async fn what_is_set_over_a_slow_server_is_stored_all_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_take_long_for_their_size_open_nothing() {
     let server = RedisServer::start();
-    let build = || TieredCache::builder("breaker").redis(server.url()).command_limit(LONG);
+    let build = || TieredCache::builder("breaker").reach(server.url()).command_limit(LONG);
     let filler = build().read_limit(LONG).build().await.expect("built");
     let (text, keys) = ("x".repeat(60 << 10), (0..1_000).map(|key| format!("k:{key}")).collect::<Vec<_>>());
     for key in &keys {

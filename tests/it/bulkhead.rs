@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cachetier::{Bulkhead, CacheBuilder, CallOptions, InProcess, LoadError, Policy, TieredCache, cached};
-use cachetier_tests::{Oops, RedisServer, eventually_async};
+use cachetier_tests::{Oops, Reach as _, RedisServer, eventually_async};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -76,7 +76,7 @@ fn keys(count: usize) -> impl Iterator<Item = String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_every_copy_expired_and_redis_gone_one_key_is_loaded_once_and_never_more_than_fifty_at_a_time() {
     let mut server = RedisServer::start();
-    let builder = TieredCache::builder("bulkhead").redis(server.url()).bulkhead(bulkhead(50)).load_limit(LONG);
+    let builder = TieredCache::builder("bulkhead").reach(server.url()).bulkhead(bulkhead(50)).load_limit(LONG);
     let cache = built(builder.read_limit(LONG).command_limit(LONG)).await;
     let short = Policy::ttl(Duration::from_millis(500)).jitter(0);
     for key in keys(1_000).chain(["one".to_owned()]) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cachetier::{Call, CallKind, Clock, Delivery, InProcess, LoadError, OnUnreachable, Plan, Policy, TieredCache};
-use cachetier_tests::{Gate, Oops, Origin, RedisServer, Tier, eventually_async, over_shared};
+use cachetier_tests::{Gate, Oops, Origin, Reach as _, RedisServer, Tier, eventually_async, over_shared};
 use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -221,7 +221,7 @@ async fn without_a_server_a_copy_is_served_loaded_anew_or_refused_as_its_policy_
     over_shared(async |tier| {
         let Some(_) = tier.server() else { return };
         let mut server = RedisServer::start();
-        let cache = TieredCache::builder("shop").redis(server.url()).build().await.expect("built");
+        let cache = TieredCache::builder("shop").reach(server.url()).build().await.expect("built");
         let origin = Origin::at(1);
         let policies = [("serve", POLICY), ("bypass", POLICY.strict()), ("fail", POLICY.on_unreachable(OnUnreachable::Fail))];
         for (key, policy) in policies {
@@ -261,7 +261,7 @@ async fn without_a_server_a_copy_is_served_loaded_anew_or_refused_as_its_policy_
 #[tokio::test]
 async fn what_a_get_has_found_is_not_served_without_proof_to_who_is_strict() {
     let (mut server, origin) = (RedisServer::start(), Origin::at(1));
-    let cache = async || TieredCache::builder("shop").redis(server.url()).build().await.expect("built");
+    let cache = async || TieredCache::builder("shop").reach(server.url()).build().await.expect("built");
     let (a, b) = (cache().await, cache().await);
     let strict = POLICY.strict();
     assert_eq!(a.get_or_load("price", strict, || origin.load()).await.ok(), Some(1));
@@ -283,7 +283,7 @@ async fn what_a_get_has_found_is_not_served_without_proof_to_who_is_strict() {
 async fn a_black_hole_keeps_profiles_answered_and_no_price_old() {
     const SILENCE: Duration = Duration::from_secs(10);
     let mut server = RedisServer::start();
-    let cache = TieredCache::builder("shop").redis(server.url()).max_staleness(BOUND).build().await.expect("built");
+    let cache = TieredCache::builder("shop").reach(server.url()).max_staleness(BOUND).build().await.expect("built");
     let prices = POLICY.strict();
     let began = Instant::now();
     let price = async || Ok::<_, Oops>(u64::try_from(began.elapsed().as_millis()).unwrap_or_default());

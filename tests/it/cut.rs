@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cachetier::{Delivery, Policy, TieredCache};
-use cachetier_tests::{Flow, Flows, Oops, Proxy, RedisServer, Which, eventually_async};
+use cachetier_tests::{Flow, Flows, Oops, Proxy, Reach as _, RedisServer, Which, eventually_async};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -183,7 +183,7 @@ async fn what_nobody_touched_while_an_instance_was_cut_off_is_kept_without_a_loa
     let (cut, untouched, window) = size();
     let server = RedisServer::start();
     let proxy = Proxy::on_socket(&server);
-    let build = |url: String| TieredCache::builder("cut").redis(url).read_limit(PATIENCE).command_limit(PATIENCE).build();
+    let build = |url: String| TieredCache::builder("cut").reach(url).read_limit(PATIENCE).command_limit(PATIENCE).build();
     let (a, b) = (build(server.url()).await.expect("built"), build(proxy.url()).await.expect("built"));
     let origin = Arc::new(Origin::new(untouched));
     let touched = || (0..TOUCHED).map(Row::Touched);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cachetier::{CallOptions, Delivery, Invalidator, LoadContext, Loaded, Origin, Policy, Purge, StaleValue, TieredCache};
+use cachetier_tests::Reach as _;
 
 const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -14,7 +15,7 @@ fn applied(delivery: &Result<Delivery, impl std::fmt::Debug>) {
 
 /// Whatever two caches and an invalidator do.
 pub(crate) async fn everything(url: &str) {
-    let build = || TieredCache::builder("shop").redis(url).connect_limit(LONG).command_limit(LONG).read_limit(LONG).build();
+    let build = || TieredCache::builder("shop").reach(url).connect_limit(LONG).command_limit(LONG).read_limit(LONG).build();
     let (a, b) = (build().await.expect("built"), build().await.expect("built"));
     let large = "x".repeat(10_000);
     let tagged = POLICY.tags(["users"]);
@@ -53,7 +54,7 @@ pub(crate) async fn everything(url: &str) {
     read(&b, "user:2").await;
     a.invalidate_pattern("user:*:mail").await.expect("walked");
     assert!(a.purge(Purge::tag("users")).await.expect("purged").counts.removed > 0);
-    let worker = Invalidator::builder("shop").redis(url).connect_limit(LONG).command_limit(LONG).build().await.expect("built");
+    let worker = Invalidator::builder("shop").reach(url).connect_limit(LONG).command_limit(LONG).build().await.expect("built");
     applied(&worker.invalidate("small").await);
     applied(&b.clear().await);
     for cache in [a, b] {

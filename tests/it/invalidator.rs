@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::{CacheError, Call, CallKind, Delivery, InProcess, Invalidator, KeyError, Plan, Policy, TieredCache, Token};
-use cachetier_tests::{Gate, Origin, RedisServer, Tier, eventually_async, over_shared};
+use cachetier_tests::{Gate, Origin, Reach as _, RedisServer, Tier, eventually_async, over_shared};
 use tokio::runtime::Handle;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -151,11 +151,11 @@ async fn it_can_be_used_as_soon_as_it_is_connected() {
 #[tokio::test]
 async fn it_begins_without_its_server_and_tells_it_later() {
     let mut server = RedisServer::start();
-    let cache = TieredCache::builder("shop").redis(server.url()).build().await.expect("built");
+    let cache = TieredCache::builder("shop").reach(server.url()).build().await.expect("built");
     let origin = Origin::at(1);
     read(&cache, "k", &origin).await;
     server.kill();
-    let builder = Invalidator::builder("shop").redis(server.url()).connect_limit(Duration::from_millis(100));
+    let builder = Invalidator::builder("shop").reach(server.url()).connect_limit(Duration::from_millis(100));
     let worker = builder.build().await.expect("built");
     origin.commit(2);
     assert_eq!(worker.invalidate("k").await, Ok(Delivery::Pending));
@@ -171,7 +171,7 @@ async fn it_acts_on_the_database_of_its_address_alone() {
     let third = server.url_of(3);
     let mut caches = Vec::new();
     for url in [server.url(), third.clone()] {
-        caches.push(TieredCache::builder("shop").redis(url).build().await.expect("built"));
+        caches.push(TieredCache::builder("shop").reach(url).build().await.expect("built"));
     }
     let origin = Origin::at(1);
     for cache in &caches {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::{CallKind, Delivery, InProcess, Policy, TieredCache};
-use cachetier_tests::{Flow, Flows, Log, Origin, Proxy, RedisServer, Which, eventually_async};
+use cachetier_tests::{Flow, Flows, Log, Origin, Proxy, Reach as _, RedisServer, Which, eventually_async};
 use tokio::time::{Instant, sleep};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -17,7 +17,7 @@ const LOADER: Duration = Duration::from_millis(20);
 const SLACK: Duration = Duration::from_millis(700);
 
 async fn cache(server: &RedisServer) -> TieredCache {
-    let builder = TieredCache::builder("outage").redis(server.url());
+    let builder = TieredCache::builder("outage").reach(server.url());
     builder.read_limit(READ_LIMIT).command_limit(COMMAND_LIMIT).load_limit(LONG).build().await.expect("built")
 }
 
@@ -166,7 +166,7 @@ async fn copies_are_checked_when_the_subscription_is_back_though_the_commands_we
     const PATIENT: Duration = Duration::from_secs(2);
     let (server, origin) = (RedisServer::start(), Origin::at(1));
     let proxy = Proxy::on_socket(&server);
-    let builder = TieredCache::builder("outage").redis(proxy.url()).read_limit(PATIENT).command_limit(PATIENT);
+    let builder = TieredCache::builder("outage").reach(proxy.url()).read_limit(PATIENT).command_limit(PATIENT);
     let cache = builder.build().await.expect("built");
     let read_all = async || {
         for copy in 0..COPIES {

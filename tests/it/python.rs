@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use cachetier::{Policy, TieredCache, Token};
-use cachetier_tests::{Origin, RedisServer, Reply};
+use cachetier_tests::{Origin, Reach as _, RedisServer, Reply};
 
 const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -104,7 +104,7 @@ impl Python {
 }
 
 async fn cache(url: &str) -> TieredCache {
-    let builder = TieredCache::builder("shop").redis(url).connect_limit(LONG).command_limit(LONG).read_limit(LONG);
+    let builder = TieredCache::builder("shop").reach(url).connect_limit(LONG).command_limit(LONG).read_limit(LONG);
     builder.max_staleness(30 * LONG).build().await.expect("built")
 }
 
@@ -207,7 +207,7 @@ async fn a_python_program_finds_the_cells_of_a_table_of_another_size() {
     for cells in [1 << 10, 1 << 20] {
         let server = RedisServer::builder().tcp().start();
         let build = || {
-            let builder = TieredCache::builder("shop").redis(server.url()).connect_limit(LONG).command_limit(LONG).read_limit(LONG);
+            let builder = TieredCache::builder("shop").reach(server.url()).connect_limit(LONG).command_limit(LONG).read_limit(LONG);
             builder.tag_cells(cells).build()
         };
         let (first, origin) = (build().await.expect("built"), Origin::at(1));

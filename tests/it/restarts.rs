@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::{CallKind, Delivery, Invalidator, OnRestart, Policy, TieredCache};
-use cachetier_tests::{Origin, Over, RedisServer, Reply, World, eventually_async};
+use cachetier_tests::{Origin, Over, Reach as _, RedisServer, Reply, World, eventually_async};
 
 const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -15,7 +15,7 @@ async fn read(cache: &TieredCache, key: &str, origin: &Origin) -> u64 {
 }
 
 async fn over(server: &RedisServer, on_restart: OnRestart) -> TieredCache {
-    TieredCache::builder("shop").redis(server.url()).tag_cells(4_096).on_restart(on_restart).build().await.expect("a cache")
+    TieredCache::builder("shop").reach(server.url()).tag_cells(4_096).on_restart(on_restart).build().await.expect("a cache")
 }
 
 async fn applied(delivery: impl Future<Output = Result<Delivery, cachetier::CacheError>>) {
@@ -73,7 +73,7 @@ async fn a_server_that_is_trusted_keeps_its_values_and_is_told_once_more_what_it
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invalidator_tells_a_lane_of_another_era_once_more() {
     let server = RedisServer::start();
-    let worker = Invalidator::builder("shop").redis(server.url()).build().await.expect("an invalidator");
+    let worker = Invalidator::builder("shop").reach(server.url()).build().await.expect("an invalidator");
     applied(worker.invalidate("key")).await;
     server.command(&["FLUSHALL"]);
     applied(worker.invalidate("other")).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cachetier::testing::Group;
 use cachetier::{Call, CallKind, Delivery, InProcess, Plan, Policy, TieredCache};
-use cachetier_tests::{Gate, RedisServer};
+use cachetier_tests::{Gate, Reach as _, RedisServer};
 use tokio::task::JoinSet;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -130,7 +130,7 @@ async fn a_command_that_fails_is_pending_for_each_of_its_callers() {
 async fn a_real_server_is_sent_far_fewer_commands_than_there_are_calls() {
     const CALLS: usize = 5_000;
     let server = RedisServer::start();
-    let builder = || TieredCache::builder("shop").redis(server.url()).tag_cells(4_096).command_limit(LONG);
+    let builder = || TieredCache::builder("shop").reach(server.url()).tag_cells(4_096).command_limit(LONG);
     let [here, there] = [builder().build().await, builder().build().await].map(|cache| cache.unwrap_or_else(|e| panic!("{e}")));
     for key in (0..CALLS).step_by(50) {
         let key = format!("k{key}");

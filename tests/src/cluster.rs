@@ -163,6 +163,13 @@ impl Cluster {
         self.nodes.iter().enumerate().filter_map(move |(nth, node)| Some((nth, ask(node)?)))
     }
 
+    /// Which nodes are primaries, as they say themselves.
+    #[must_use]
+    pub fn primaries(&self) -> Vec<usize> {
+        let told = self.ask(&["CLUSTER", "NODES"]);
+        told.filter(|(_, reply)| reply.text().unwrap_or_default().contains("myself,master")).map(|(node, _)| node).collect()
+    }
+
     /// Waits until another node than this has the slot of a key, and returns which.
     ///
     /// # Panics

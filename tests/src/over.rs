@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::certificates::{Authority, Issued};
 
-/// The variable: `tcp`, `tls` or `acl`; a unix socket without it.
+/// The variable: `tcp`, `tls`, `acl` or `sentinel`; a unix socket without it.
 const VARIABLE: &str = "CACHETIER_TESTS_OVER";
 
 /// The named user of a server that is reached as such.
@@ -28,6 +28,8 @@ pub enum Over {
     Tls,
     /// A unix socket, as a named user who may do what a cache does and nothing else.
     Acl,
+    /// A port; the server has replicas, and who does not stand before a proxy is told by Sentinels where it is.
+    Sentinel,
 }
 
 impl Over {
@@ -42,7 +44,8 @@ impl Over {
             Ok("tcp") => Self::Tcp,
             Ok("tls") => Self::Tls,
             Ok("acl") => Self::Acl,
-            Ok(other) => panic!("{VARIABLE} is {other:?}, expected `tcp`, `tls` or `acl`"),
+            Ok("sentinel") => Self::Sentinel,
+            Ok(other) => panic!("{VARIABLE} is {other:?}, expected `tcp`, `tls`, `acl` or `sentinel`"),
         }
     }
 
@@ -58,7 +61,7 @@ impl Over {
     }
 
     pub(crate) fn has_port(self) -> bool {
-        matches!(self, Self::Tcp) || self.is_tls()
+        matches!(self, Self::Tcp | Self::Sentinel) || self.is_tls()
     }
 
     pub(crate) fn is_tls(self) -> bool {
@@ -81,7 +84,7 @@ impl Over {
     ) -> std::io::Result<Vec<(&'static str, String)>> {
         let path = |name: &str| folder.join(name).display().to_string();
         match self {
-            Self::Socket | Self::Tcp => Ok(Vec::new()),
+            Self::Socket | Self::Tcp | Self::Sentinel => Ok(Vec::new()),
             Self::Acl => {
                 let (name, password) = USER;
                 let users = format!("user default on nopass ~* &* +@all\nuser {name} on >{password} {RIGHTS}\n");

@@ -9,7 +9,7 @@ use crate::process::Owned;
 use crate::server::{Folder, RedisServer, free_port, program};
 
 /// What the Sentinels call it.
-const NAME: &str = "shop";
+pub(crate) const NAME: &str = "shop";
 /// How long a fail-over may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -50,11 +50,8 @@ impl Sentinels {
         let primary = RedisServer::builder().tcp().config("repl-diskless-sync-delay", "0").try_start()?;
         let port = primary.port().ok_or("the primary has no port")?;
         let mut servers = vec![primary];
-        for _ in 0..2 {
-            let builder = RedisServer::builder().tcp().config("repl-diskless-sync-delay", "0");
-            servers.push(builder.config("replicaof", &format!("127.0.0.1 {port}")).try_start()?);
-        }
-        let sentinels = (0..3).map(|_| Sentinel::start(port)).collect::<Result<Vec<_>, _>>()?;
+        servers.extend(replicas(port)?);
+        let sentinels = (0..3).map(|_| Sentinel::start(port, SOON)).collect::<Result<Vec<_>, _>>()?;
         let started = Self { servers, sentinels };
         let deadline = Deadline::after(PATIENCE);
         while !started.sentinels.iter().all(Sentinel::knows_all) {
@@ -69,7 +66,7 @@ impl Sentinels {
     /// The addresses of the Sentinels.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        self.sentinels.iter().map(|sentinel| Address::Tcp(sentinel.port).url(&Login::default())).collect()
+        self.sentinels.iter().map(Sentinel::url).collect()
     }
 
     /// What they call the primary.
@@ -149,15 +146,47 @@ impl Sentinels {
     }
 }
 
+/// A primary that is silent for a second is replaced.
+const SOON: u32 = 1_000;
+/// Whatever is done to it, it is not.
+const NEVER: u32 = 3_600_000;
+
+fn replicas(primary: u16) -> Result<Vec<RedisServer>, String> {
+    let replica = |_| {
+        let builder = RedisServer::builder().tcp().config("repl-diskless-sync-delay", "0");
+        builder.config("replicaof", &format!("127.0.0.1 {primary}")).try_start()
+    };
+    (0..2).map(replica).collect()
+}
+
+/// Two replicas of a server, and three Sentinels that say where it is and never replace it. Dropping it ends them all.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    _replicas: Vec<RedisServer>,
+    sentinels: Vec<Sentinel>,
+}
+
+impl Watch {
+    pub(crate) fn start(primary: u16) -> Result<Self, String> {
+        let sentinels = (0..3).map(|_| Sentinel::start(primary, NEVER)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { _replicas: replicas(primary)?, sentinels })
+    }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.sentinels.iter().map(Sentinel::url).collect()
+    }
+}
+
 /// How many free ports are tried: another process can take one between our look and the Sentinel's bind.
 const PORTS_TRIED: u32 = 5;
 
 impl Sentinel {
-    fn start(primary: u16) -> Result<Self, String> {
+    /// One that has the primary replaced once that has been silent for so many milliseconds.
+    fn start(primary: u16, down_after: u32) -> Result<Self, String> {
         let mut tried = 0;
         loop {
             tried += 1;
-            let mut sentinel = Self::launch(primary)?;
+            let mut sentinel = Self::launch(primary, down_after)?;
             let deadline = Deadline::after(PATIENCE);
             let how = loop {
                 match sentinel.process.ended() {
@@ -173,18 +202,22 @@ impl Sentinel {
         }
     }
 
-    fn launch(primary: u16) -> Result<Self, String> {
+    fn launch(primary: u16, down_after: u32) -> Result<Self, String> {
         let (program, folder, port) = (program()?, Folder::new()?, free_port()?);
         let path = folder.path().join("sentinel.conf");
         let config = format!(
             "port {port}\nbind 127.0.0.1\ndir {folder}\nlogfile {folder}/redis.log\nsentinel monitor {NAME} 127.0.0.1 {primary} 2\n\
-             sentinel down-after-milliseconds {NAME} 1000\nsentinel failover-timeout {NAME} 5000\n",
+             sentinel down-after-milliseconds {NAME} {down_after}\nsentinel failover-timeout {NAME} 5000\n",
             folder = folder.path().display()
         );
         std::fs::write(&path, config).map_err(|error| format!("no file at {}: {error}", path.display()))?;
         let arguments = vec![path.display().to_string(), "--sentinel".to_owned()];
         let process = Owned::spawn(&program, arguments, folder.path()).map_err(|error| format!("no Sentinel starts: {error}"))?;
         Ok(Self { process, port, _folder: folder })
+    }
+
+    fn url(&self) -> String {
+        Address::Tcp(self.port).url(&Login::default())
     }
 
     fn ask(&self, words: &[&str]) -> Option<Reply> {

@@ -12,6 +12,8 @@ use crate::eventually::Deadline;
 use crate::faketime;
 use crate::over::{Login, Over};
 use crate::process::{Owned, in_path};
+use crate::reach;
+use crate::sentinel::{self, Watch};
 
 /// A server is ready within a tenth of a second; a machine that is busy with other tests may take far longer.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -118,6 +120,8 @@ pub struct RedisServer {
     address: Address,
     port: Option<u16>,
     builder: ServerBuilder,
+    /// Its replicas, and the Sentinels that say where it is, where there are any.
+    watch: Option<Watch>,
     folder: Folder,
 }
 
@@ -145,8 +149,11 @@ impl RedisServer {
             _ => Address::Unix(folder.0.join("redis.sock")),
         };
         let process = spawn(&program, &address, port, &builder, &folder)?;
-        let mut server = Self { process, program, address, port, builder, folder };
+        let mut server = Self { process, program, address, port, builder, watch: None, folder };
         server.ready()?;
+        if let Some(port) = port.filter(|_| server.builder.over == Over::Sentinel) {
+            server.watch = Some(Watch::start(port)?);
+        }
         Ok(server)
     }
 
@@ -169,6 +176,9 @@ impl RedisServer {
     }
 
     fn url_for(&self, login: &Login<'_>) -> String {
+        if let Some(watch) = &self.watch {
+            return reach::named(&watch.urls(), &format!("redis://{}{}/{}", login.authority(), sentinel::NAME, login.path()));
+        }
         match self.port {
             Some(port) if self.builder.over.is_tls() => {
                 let query = self.builder.over.query(&self.folder.0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cachetier::{CacheBuilder, InProcess, Invalidator, TieredCache};
 
-use crate::{Gate, RedisServer, Reply};
+use crate::{Gate, Reach as _, RedisServer, Reply};
 
 /// Longer than anything here takes on a busy machine: a test that means a limit sets it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -98,7 +98,7 @@ impl Tier {
         match &self.over {
             Over::Nothing => builder,
             Over::InProcess(tier) => builder.in_process(tier),
-            Over::Redis(server) => builder.redis(server.url()),
+            Over::Redis(server) => builder.reach(server.url()),
         }
     }
 
@@ -119,7 +119,7 @@ impl Tier {
         let builder = match &self.over {
             Over::Nothing => builder,
             Over::InProcess(tier) => builder.in_process(tier),
-            Over::Redis(server) => builder.redis(server.url()),
+            Over::Redis(server) => builder.reach(server.url()),
         };
         builder.build().await.unwrap_or_else(|error| panic!("no invalidator: {error}"))
     }

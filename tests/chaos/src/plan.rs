@@ -93,16 +93,20 @@ kinds! {
     PrimaryFrozen: Server, 100..1_500;
     /// The primary is replaced though it is well.
     PrimaryReplaced: Server, 100..1_500;
+    /// The primary is cut off from the other nodes of its Cluster, and goes on some time after another has taken its place.
+    PrimaryCutOff: Server, 100..1_500;
+    /// The slot is moved to another primary, key by key.
+    SlotMoved: Server, 100..1_500;
 }
 
 impl Kind {
-    /// Those that one scenario has and no other.
-    const APART: usize = 4;
+    /// Those that only scenarios have which are asked for by name, and `trust`.
+    const APART: usize = 6;
 
     /// Whether another server takes the place of the primary.
     #[must_use]
     pub fn fails_over(self) -> bool {
-        matches!(self, Self::PrimaryKilled | Self::PrimaryFrozen | Self::PrimaryReplaced)
+        matches!(self, Self::PrimaryKilled | Self::PrimaryFrozen | Self::PrimaryReplaced | Self::PrimaryCutOff)
     }
 }
 
@@ -166,11 +170,23 @@ pub enum Scenario {
     Trust,
     Everything,
     Failover,
+    Cluster,
+}
+
+/// What the instances of a scenario stand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// One server, behind proxies.
+    Server,
+    /// A primary with replicas, and Sentinels.
+    Sentinels,
+    /// A Cluster.
+    Cluster,
 }
 
 impl Scenario {
     /// All of them, by name.
-    pub const NAMED: [(&'static str, Self); 9] = [
+    pub const NAMED: [(&'static str, Self); 10] = [
         ("calm", Self::Calm),
         ("restarts", Self::Restarts),
         ("network", Self::Network),
@@ -180,6 +196,7 @@ impl Scenario {
         ("trust", Self::Trust),
         ("everything", Self::Everything),
         ("failover", Self::Failover),
+        ("cluster", Self::Cluster),
     ];
     /// How many of these a seed draws from: over one server.
     const DRAWN: u64 = 8;
@@ -209,10 +226,14 @@ impl Scenario {
         self == Self::Trust
     }
 
-    /// Whether it is over a primary with replicas, and Sentinels.
+    /// What it is over.
     #[must_use]
-    pub fn fails_over(self) -> bool {
-        self == Self::Failover
+    pub fn over(self) -> Over {
+        match self {
+            Self::Failover => Over::Sentinels,
+            Self::Cluster => Over::Cluster,
+            _ => Over::Server,
+        }
     }
 
     /// The faults that it makes with this clock.
@@ -226,8 +247,9 @@ impl Scenario {
     pub fn kinds(self) -> &'static [Kind] {
         use Kind::{
             AclRevoked, ClockStepped, Cut, CutMidReply, Eviction, FlushAll, Full, HalfOpen, Hole, InstanceFrozen, InstanceKilled,
-            Late, MessageLate, MessageLost, PrimaryFrozen, PrimaryKilled, PrimaryReplaced, PubsubCut, PubsubHole, PubsubOverrun,
-            Refused, ReplyLate, RestartEmpty, RestartOld, RestartTrusted, ScriptFlush, ServerFrozen, Slow,
+            Late, MessageLate, MessageLost, PrimaryCutOff, PrimaryFrozen, PrimaryKilled, PrimaryReplaced, PubsubCut, PubsubHole,
+            PubsubOverrun, Refused, ReplyLate, RestartEmpty, RestartOld, RestartTrusted, ScriptFlush, ServerFrozen, SlotMoved,
+            Slow,
         };
         match self {
             Self::Calm => &[],
@@ -239,6 +261,9 @@ impl Scenario {
             Self::Trust => &[RestartEmpty, RestartTrusted, FlushAll, ScriptFlush],
             Self::Everything => Kind::ALL.split_at(Kind::ALL.len() - Kind::APART).0,
             Self::Failover => &[PrimaryKilled, PrimaryFrozen, PrimaryReplaced, InstanceFrozen, InstanceKilled],
+            Self::Cluster => {
+                &[PrimaryKilled, PrimaryFrozen, PrimaryReplaced, PrimaryCutOff, SlotMoved, InstanceFrozen, InstanceKilled]
+            }
         }
     }
 }
@@ -350,7 +375,7 @@ mod tests {
         }
         assert_eq!(Scenario::named("chaos"), None);
         let drawn: Vec<Scenario> = (5..13).map(Scenario::drawn).collect();
-        let alone = |scenario: &Scenario| scenario.fails_over();
+        let alone = |scenario: &Scenario| scenario.over() != Over::Server;
         assert!(Scenario::NAMED.iter().all(|(_, scenario)| drawn.contains(scenario) != alone(scenario)), "{drawn:?}");
     }
 }

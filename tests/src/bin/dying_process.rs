@@ -6,6 +6,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use cachetier::TieredCache;
+use cachetier_tests::Reach as _;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -13,7 +14,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [url, namespace, key, limit] = arguments.as_slice() else {
         return Err("usage: dying_process URL NAMESPACE KEY LIMIT".into());
     };
-    let cache = TieredCache::builder(namespace).redis(url).build().await?;
+    let cache = TieredCache::builder(namespace).reach(url).build().await?;
     let guard = cache.guard_for([key], Duration::from_millis(limit.parse()?)).await?;
     println!("{guard:?}");
     // Without a destructor of anything, as a process dies that is killed.

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use cachetier::{Delivery, TieredCache, invalidates};
+use cachetier_tests::Reach as _;
 
 #[invalidates(tags = ["org:{org}"])]
 async fn write(org: u64) -> Result<(), std::num::ParseIntError> {
@@ -17,7 +18,7 @@ async fn write(org: u64) -> Result<(), std::num::ParseIntError> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, namespace, org] = arguments.as_slice() else { return Err("usage: second_process URL NAMESPACE ORG".into()) };
-    let cache = TieredCache::builder(namespace).redis(url).build().await?;
+    let cache = TieredCache::builder(namespace).reach(url).build().await?;
     // Its invalidations are acknowledged: with a server away they would be pending, and the test would not show what it is for.
     match cache.invalidate_tag("nobody").await? {
         Delivery::Applied(_) => {}

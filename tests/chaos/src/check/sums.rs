@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::summary::share;
 use super::{Staleness, Summary};
 use crate::limits::{L1_SHARE, MOST_READS, SOUND_STALENESS, WHOLE};
-use crate::plan::{Kind, Scenario, ServerClock};
+use crate::plan::{Kind, Over, Scenario, ServerClock};
 
 /// Runs one after the other.
 #[derive(Clone, Debug, Default)]
@@ -88,13 +88,12 @@ impl Sums {
         if self.hits * 100 < self.looks * L1_SHARE {
             unmet.push(format!("expected L1 to answer {L1_SHARE} % of the reads or more, found {}", share(self.hits, self.looks)));
         }
-        // Fail-overs are a whole of their own.
-        let apart = self.scenarios.keys().all(|name| *name == Scenario::Failover.name());
-        let of_it = Scenario::NAMED.iter().filter(|(_, scenario)| scenario.fails_over() == apart);
-        let scenarios = of_it.filter(|(name, _)| !self.scenarios.contains_key(name)).map(|(name, _)| *name);
-        let kinds = if apart { Scenario::Failover.kinds() } else { Kind::ALL };
-        let kinds = kinds.iter().filter(|kind| apart || !kind.fails_over());
-        let faults = kinds.filter(|kind| self.clock.allows(**kind) && !self.faults.contains_key(kind));
+        // Whatever it is over is a whole of its own.
+        let over = self.scenarios.keys().next().and_then(|name| Scenario::named(name)).map_or(Over::Server, Scenario::over);
+        let of_it = || Scenario::NAMED.iter().filter(|(_, scenario)| scenario.over() == over);
+        let scenarios = of_it().filter(|(name, _)| !self.scenarios.contains_key(name)).map(|(name, _)| *name);
+        let made = |kind: &&Kind| of_it().any(|(_, scenario)| scenario.kinds().contains(kind));
+        let faults = Kind::ALL.iter().filter(made).filter(|kind| self.clock.allows(**kind) && !self.faults.contains_key(kind));
         let faults = faults.map(|kind| format!("{kind:?}"));
         let missing: Vec<String> = scenarios.map(str::to_owned).chain(faults).collect();
         if !missing.is_empty() {

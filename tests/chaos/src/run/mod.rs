@@ -1,6 +1,7 @@
 //! A run from its begin to its history: the server, the proxies, the processes, the hands that make the faults, and the quiet at the end.
 //! What the history must show is the checker's.
 
+mod cluster_hand;
 mod fleet;
 mod network_hand;
 mod sentinel_hand;
@@ -10,14 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachetier_tests::{Owned, Proxy, RedisServer, Reply, Sentinels, eventually};
+use cachetier_tests::{Cluster, Owned, Proxy, RedisServer, Reply, Sentinels, eventually};
 use tokio::runtime::Runtime;
 
 use crate::clock::Nanos;
 use crate::event::{self, Ending, Event, Fault, Record, Span};
-use crate::instance::{NAMESPACE, SENTINELS, order};
+use crate::instance::{CLUSTER, NAMESPACE, SENTINELS, order};
 use crate::limits::{CELLS, LAST_REST, MAX_STALENESS, PLAIN_WITHIN};
-use crate::plan::{Hand, Kind, Planned, Scenario, ServerClock, plan};
+use crate::plan::{Hand, Kind, Over, Planned, Scenario, ServerClock, plan};
+use cluster_hand::ClusterHand;
 use fleet::Fleet;
 use network_hand::NetworkHand;
 use sentinel_hand::SentinelHand;
@@ -89,7 +91,13 @@ pub fn faketime() -> Result<Option<PathBuf>, String> {
 pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
-    if asked.scenario.fails_over() {
+    if asked.scenario.over() == Over::Cluster {
+        let mut cluster = Cluster::try_start(|builder| builder)?;
+        cluster.node(cluster.owner(&lane())).command(&[b"SET", lane().as_bytes(), &old_lane()]);
+        let urls = vec![format!("{CLUSTER}{}", cluster.urls().join(",")); usize::from(asked.spread.instances())];
+        return over(asked, program, &runtime, &urls, (&Arc::from(Vec::new()), Ground::Cluster(&mut cluster)));
+    }
+    if asked.scenario.over() == Over::Sentinels {
         let mut sentinels = Sentinels::try_start()?;
         let primary = sentinels.servers.get(sentinels.primary()).ok_or("no primary")?;
         primary.command(&[b"SET", lane().as_bytes(), &old_lane()]);
@@ -118,6 +126,7 @@ type Hands<'a> = dyn FnMut(&Planned) -> Result<Made, String> + Send + 'a;
 enum Ground<'a> {
     Server(&'a mut RedisServer),
     Sentinels(&'a mut Sentinels),
+    Cluster(&'a mut Cluster),
 }
 
 /// Runs it over this.
@@ -195,6 +204,10 @@ fn make_faults(
             }
             Ground::Sentinels(sentinels) => {
                 let mut hand = SentinelHand { sentinels };
+                Box::new(move |planned| hand.make(planned))
+            }
+            Ground::Cluster(cluster) => {
+                let mut hand = ClusterHand { cluster };
                 Box::new(move |planned| hand.make(planned))
             }
         };
