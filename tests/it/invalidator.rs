@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::{CacheError, Call, CallKind, Delivery, InProcess, Invalidator, KeyError, Plan, Policy, TieredCache, Token};
-use cachetier_tests::{Gate, Origin, Reach as _, RedisServer, Tier, eventually_async, over_shared};
+use cachetier_tests::{Gate, Origin, Over, Reach as _, RedisServer, Tier, eventually_async, over_shared};
 use tokio::runtime::Handle;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -141,6 +141,9 @@ async fn a_cancelled_invalidation_is_carried_out_all_the_same() {
 
 #[tokio::test]
 async fn it_can_be_used_as_soon_as_it_is_connected() {
+    if !Over::is_none_of(&[Over::Sentinel, Over::Cluster], "that takes the address of one server") {
+        return;
+    }
     let server = RedisServer::start();
     for _ in 0..20 {
         let worker = Invalidator::connect(server.url(), "shop").await.expect("connected");
@@ -167,6 +170,9 @@ async fn it_begins_without_its_server_and_tells_it_later() {
 
 #[tokio::test]
 async fn it_acts_on_the_database_of_its_address_alone() {
+    if !Over::is_none_of(&[Over::Cluster], "it has one database") {
+        return;
+    }
     let server = RedisServer::start();
     let third = server.url_of(3);
     let mut caches = Vec::new();
@@ -178,7 +184,7 @@ async fn it_acts_on_the_database_of_its_address_alone() {
         read(cache, "k", &origin).await;
     }
     origin.commit(2);
-    let worker = Invalidator::connect(third, "shop").await.expect("connected");
+    let worker = Invalidator::builder("shop").reach(third).build().await.expect("connected");
     let told = token(worker.clear().await);
     assert_eq!(caches[1].wait_for(told, LONG).await, Ok(()));
     assert_eq!((read(&caches[0], "k", &origin).await, read(&caches[1], "k", &origin).await), (1, 2));
@@ -235,26 +241,24 @@ async fn a_closed_one_says_so_to_all_its_handles() {
     .await;
 }
 
-/// How many connections the server has, the one that asks included.
-fn connections(server: &RedisServer) -> usize {
-    server.command(&["CLIENT", "LIST"]).text().expect("a list").lines().count()
-}
-
 #[tokio::test]
 async fn it_has_one_connection_and_leaves_nothing_behind() {
+    if !Over::is_none_of(&[Over::Cluster], "its nodes are asked over one more") {
+        return;
+    }
     let server = RedisServer::start();
     let tasks = Handle::current().metrics();
     let before = tasks.num_alive_tasks();
     for close in [true, false] {
-        let worker = Invalidator::connect(server.url(), "shop").await.expect("connected");
+        let worker = Invalidator::builder("shop").reach(server.url()).build().await.expect("built");
         token(worker.invalidate("k").await);
-        assert_eq!(connections(&server), 2, "its own, and ours");
+        assert_eq!(server.connections(), 2, "its own, and ours");
         if close {
             assert_eq!(worker.close(LONG).await, Ok(()));
         } else {
             drop(worker);
         }
-        eventually_async(LONG, "only our own connection is left", async || connections(&server) == 1).await;
+        eventually_async(LONG, "only our own connection is left", async || server.connections() == 1).await;
         eventually_async(LONG, "its tasks are gone", async || tasks.num_alive_tasks() <= before).await;
     }
 }

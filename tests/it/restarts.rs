@@ -86,7 +86,10 @@ async fn an_invalidator_tells_a_lane_of_another_era_once_more() {
 /// The address leads elsewhere, as it does after a fail-over, while the old server lives on and answers whoever is still connected to it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_follow_the_subscription_to_another_server() {
-    if !Over::is_none_of(&[Over::Tcp, Over::Tls], "a file's name can lead to another server, a port cannot") {
+    if !Over::is_none_of(
+        &[Over::Tcp, Over::Tls, Over::Sentinel, Over::Cluster],
+        "a file's name can lead to another server, a port cannot",
+    ) {
         return;
     }
     let (old, new) = (RedisServer::start(), RedisServer::start());

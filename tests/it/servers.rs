@@ -35,7 +35,10 @@ fn panic_of(run: impl FnOnce()) -> String {
 
 #[test]
 fn a_server_starts_on_a_unix_socket_alone() {
-    if !Over::is_none_of(&[Over::Tcp, Over::Tls, Over::Acl], "it is about the address without any of them") {
+    if !Over::is_none_of(
+        &[Over::Tcp, Over::Tls, Over::Acl, Over::Sentinel, Over::Cluster],
+        "it is about the address without any of them",
+    ) {
         return;
     }
     let server = RedisServer::start();
@@ -200,7 +203,7 @@ mod death {
 
     #[test]
     fn a_server_dies_with_a_process_that_is_killed() {
-        if !Over::is_none_of(&[Over::Tcp], "whether the server lives is seen by its socket") {
+        if !Over::is_none_of(&[Over::Tcp, Over::Sentinel, Over::Cluster], "whether the server lives is seen by its socket") {
             return;
         }
         let mut owner = Command::new(env!("CARGO_BIN_EXE_server_owner"))

@@ -412,11 +412,6 @@ async fn a_mutation_of_a_closed_cache_is_an_error_and_reaches_nobody() {
     .await;
 }
 
-/// How many connections the server has, the one that asks included.
-fn connections(server: &RedisServer) -> usize {
-    server.command(&["CLIENT", "LIST"]).text().expect("a list").lines().count()
-}
-
 #[tokio::test]
 async fn the_last_handles_drop_ends_connections_and_tasks() {
     let tier = Tier::over(RedisServer::start());
@@ -425,12 +420,12 @@ async fn the_last_handles_drop_ends_connections_and_tasks() {
     let (cache, other) = tier.pair().await;
     let clone = cache.clone();
     assert_eq!(read(&cache, "k", &Origin::at(1)).await, 1);
-    assert!(connections(server) >= 5, "two for each cache, and ours");
+    assert!(server.connections() >= 5, "two for each cache, and ours");
     assert!(tasks.num_alive_tasks() >= before + 4);
     drop((cache, other));
     assert_eq!(clone.get("k").await, Some(1_u64), "the other handle keeps it going");
     drop(clone);
-    eventually_async(LONG, "only our own connection is left", async || connections(server) == 1).await;
+    eventually_async(LONG, "only our own connection is left", async || server.connections() == 1).await;
     eventually_async(LONG, "its tasks are gone", async || tasks.num_alive_tasks() <= before).await;
 }
 
@@ -442,7 +437,7 @@ async fn a_closed_cache_has_neither_connections_nor_tasks() {
     let cache = tier.cache().await;
     assert_eq!(read(&cache, "k", &Origin::at(1)).await, 1);
     assert_eq!(cache.close(LONG).await, Ok(()));
-    eventually_async(LONG, "only our own connection is left", async || connections(server) == 1).await;
+    eventually_async(LONG, "only our own connection is left", async || server.connections() == 1).await;
     eventually_async(LONG, "its tasks are gone", async || tasks.num_alive_tasks() <= before).await;
     assert_eq!(read(&cache, "k", &Origin::at(2)).await, 2);
 }

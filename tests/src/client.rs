@@ -61,6 +61,8 @@ impl Reply {
 /// One connection to a server.
 pub struct Client {
     stream: BufReader<Box<dyn Stream>>,
+    /// Names are given to it as outside of a Cluster, and given back so.
+    in_cluster: bool,
 }
 
 trait Stream: Read + Write + Send {}
@@ -94,7 +96,12 @@ impl Client {
                 Box::new(stream)
             }
         };
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), in_cluster: false })
+    }
+
+    /// The same for a node of a Cluster, where names have braces that they have nowhere else.
+    pub(crate) fn in_cluster(self) -> Self {
+        Self { in_cluster: true, ..self }
     }
 
     /// Sends one command and returns the answer; a refusal is a [`Reply::Error`], not an `Err`.
@@ -114,7 +121,8 @@ impl Client {
         for words in commands {
             request.extend_from_slice(format!("*{}\r\n", words.as_ref().len()).as_bytes());
             for word in words.as_ref() {
-                let word = word.as_ref();
+                let braced = if self.in_cluster { braced(word.as_ref()) } else { None };
+                let word = braced.as_deref().unwrap_or(word.as_ref());
                 request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
                 request.extend_from_slice(word);
                 request.extend_from_slice(b"\r\n");
@@ -125,6 +133,11 @@ impl Client {
 
     /// Returns the next answer, or the next message of a subscription.
     pub fn receive(&mut self) -> io::Result<Reply> {
+        let reply = self.receive_as_told()?;
+        Ok(if self.in_cluster { unbraced(reply) } else { reply })
+    }
+
+    fn receive_as_told(&mut self) -> io::Result<Reply> {
         let line = self.line()?;
         let (kind, rest) = line.split_at_checked(1).ok_or_else(|| strange(&line))?;
         match kind {
@@ -137,7 +150,7 @@ impl Client {
             },
             "*" => match length(rest).map_err(|()| strange(&line))? {
                 None => Ok(Reply::Nil),
-                Some(length) => (0..length).map(|_| self.receive()).collect::<io::Result<_>>().map(Reply::Array),
+                Some(length) => (0..length).map(|_| self.receive_as_told()).collect::<io::Result<_>>().map(Reply::Array),
             },
             _ => Err(strange(&line)),
         }
@@ -167,4 +180,27 @@ fn length(text: &str) -> Result<Option<usize>, ()> {
 
 fn strange(line: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("expected an answer of the protocol, found {line:?}"))
+}
+
+/// The name of a value as it is in a Cluster, if this is one as it is elsewhere: `ct:{shop}:v:k` for `ct:shop:v:k`.
+fn braced(word: &[u8]) -> Option<Vec<u8>> {
+    let rest = word.strip_prefix(b"ct:").filter(|rest| !rest.starts_with(b"{"))?;
+    let end = rest.iter().position(|byte| *byte == b':')?;
+    let (namespace, rest) = rest.split_at_checked(end)?;
+    Some([b"ct:{", namespace, b"}", rest].concat())
+}
+
+/// The way back.
+fn unbraced(reply: Reply) -> Reply {
+    let plain = |name: &[u8]| {
+        let rest = name.strip_prefix(b"ct:{")?;
+        let end = rest.windows(4).position(|bytes| bytes == b"}:v:")?;
+        let (namespace, rest) = rest.split_at_checked(end)?;
+        Some([b"ct:", namespace, rest.get(1..)?].concat())
+    };
+    match reply {
+        Reply::Bulk(name) => Reply::Bulk(plain(&name).unwrap_or(name)),
+        Reply::Array(all) => Reply::Array(all.into_iter().map(unbraced).collect()),
+        other => other,
+    }
 }

@@ -57,48 +57,10 @@ impl Cluster {
         };
         let nodes = (0..PRIMARIES * 2).map(node).collect::<Result<Vec<_>, String>>()?;
         let started = Self { nodes, bus };
-        started.join()?;
-        Ok(started)
-    }
-
-    fn join(&self) -> Result<(), String> {
-        let first = self.nodes.first().ok_or("no node")?;
-        let ids: Vec<String> = self.nodes.iter().filter_map(|node| node.command(&["CLUSTER", "MYID"]).text()).collect();
-        for (nth, node) in self.nodes.iter().enumerate() {
-            told(node, &["CLUSTER", "SET-CONFIG-EPOCH", &(nth + 1).to_string()])?;
-            let (port, bus) = (port(node), bus(node));
-            told(first, &["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &bus])?;
-        }
         let each = 16_384_usize.div_ceil(PRIMARIES);
-        for (nth, node) in self.nodes.iter().take(PRIMARIES).enumerate() {
-            let last = ((nth + 1) * each).min(16_384) - 1;
-            told(node, &["CLUSTER", "ADDSLOTSRANGE", &(nth * each).to_string(), &last.to_string()])?;
-        }
-        let deadline = Deadline::after(PATIENCE);
-        let wait = |what: &str, until: &dyn Fn(&RedisServer) -> bool| {
-            while !self.nodes.iter().all(until) {
-                if deadline.passed() {
-                    return Err(format!("{what}\n{}", first.command(&["CLUSTER", "NODES"]).text().unwrap_or_default()));
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Ok(())
-        };
-        let count = PRIMARIES * 2;
-        wait("the nodes do not find each other", &|node| {
-            lines(node).iter().filter(|line| !line.contains("handshake")).count() == count
-        })?;
-        for (nth, node) in self.nodes.iter().enumerate().skip(PRIMARIES) {
-            let primary = ids.get(nth - PRIMARIES).ok_or("no id")?;
-            told(node, &["CLUSTER", "REPLICATE", primary])?;
-        }
-        let well = |node: &RedisServer| {
-            let lines = lines(node);
-            let replicas = lines.iter().filter(|line| line.contains("slave")).count();
-            let info = node.command(&["CLUSTER", "INFO"]).text().unwrap_or_default();
-            replicas == PRIMARIES && info.contains("cluster_state:ok") && in_step(node)
-        };
-        wait("the Cluster does not come up", &well)
+        let slots: Vec<(usize, usize)> = (0..PRIMARIES).map(|nth| (nth * each, ((nth + 1) * each).min(16_384) - 1)).collect();
+        join(&started.nodes.iter().collect::<Vec<_>>(), &slots)?;
+        Ok(started)
     }
 
     /// One of the nodes.
@@ -292,6 +254,72 @@ impl Cluster {
             Reply::Int(slot) => slot.to_string(),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// Makes one Cluster of these: the first have these slots, as many behind them are their replicas.
+fn join(nodes: &[&RedisServer], slots: &[(usize, usize)]) -> Result<(), String> {
+    let first = nodes.first().ok_or("no node")?;
+    let ids: Vec<String> = nodes.iter().filter_map(|node| node.command(&["CLUSTER", "MYID"]).text()).collect();
+    for (nth, node) in nodes.iter().enumerate() {
+        told(node, &["CLUSTER", "SET-CONFIG-EPOCH", &(nth + 1).to_string()])?;
+        told(first, &["CLUSTER", "MEET", "127.0.0.1", &port(node).to_string(), &bus(node)])?;
+    }
+    for (node, (from, to)) in nodes.iter().zip(slots) {
+        told(node, &["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()])?;
+    }
+    let deadline = Deadline::after(PATIENCE);
+    let wait = |what: &str, until: &dyn Fn(&RedisServer) -> bool| {
+        while !nodes.iter().all(|node| until(node)) {
+            if deadline.passed() {
+                return Err(format!("{what}\n{}", first.command(&["CLUSTER", "NODES"]).text().unwrap_or_default()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    };
+    let knows_all = |node: &RedisServer| lines(node).iter().filter(|line| !line.contains("handshake")).count() == nodes.len();
+    wait("the nodes do not find each other", &knows_all)?;
+    for (node, primary) in nodes.iter().skip(slots.len()).zip(&ids) {
+        told(node, &["CLUSTER", "REPLICATE", primary])?;
+    }
+    let well = |node: &RedisServer| {
+        let replicas = lines(node).iter().filter(|line| line.contains("slave")).count();
+        let info = node.command(&["CLUSTER", "INFO"]).text().unwrap_or_default();
+        replicas == slots.len() && info.contains("cluster_state:ok") && in_step(node)
+    };
+    wait("the Cluster does not come up", &well)
+}
+
+/// The other nodes of the Cluster of a server that has nearly all slots, which nobody replaces. Dropping it ends them.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    _nodes: Vec<RedisServer>,
+}
+
+/// What makes a server a node of it.
+pub(crate) fn node_of_suite() -> Result<Vec<(String, String)>, String> {
+    let port = free_port()?.to_string();
+    // Longer than any test has one frozen; and it is how long a restarted one waits before it takes writes, up to five seconds.
+    let options = [
+        ("cluster-enabled", "yes"),
+        ("cluster-node-timeout", "4000"),
+        ("cluster-replica-no-failover", "yes"),
+        ("cluster-port", &port),
+    ];
+    Ok(options.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
+}
+
+impl Peers {
+    pub(crate) fn start(server: &RedisServer) -> Result<Self, String> {
+        let node = |_| {
+            let options = node_of_suite()?.into_iter();
+            options.fold(RedisServer::builder().tcp(), |builder, (name, value)| builder.config(&name, &value)).try_start()
+        };
+        let nodes = (1..PRIMARIES * 2).map(node).collect::<Result<Vec<_>, String>>()?;
+        let all: Vec<&RedisServer> = std::iter::once(server).chain(&nodes).collect();
+        join(&all, &[(2, 16_383), (0, 0), (1, 1)])?;
+        Ok(Self { _nodes: nodes })
     }
 }
 

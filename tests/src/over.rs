@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::certificates::{Authority, Issued};
 
-/// The variable: `tcp`, `tls`, `acl` or `sentinel`; a unix socket without it.
+/// The variable: `tcp`, `tls`, `acl`, `sentinel` or `cluster`; a unix socket without it.
 const VARIABLE: &str = "CACHETIER_TESTS_OVER";
 
 /// The named user of a server that is reached as such.
@@ -30,6 +30,8 @@ pub enum Over {
     Acl,
     /// A port; the server has replicas, and who does not stand before a proxy is told by Sentinels where it is.
     Sentinel,
+    /// A port; the server is a node of a Cluster, and has nearly all slots.
+    Cluster,
 }
 
 impl Over {
@@ -45,7 +47,8 @@ impl Over {
             Ok("tls") => Self::Tls,
             Ok("acl") => Self::Acl,
             Ok("sentinel") => Self::Sentinel,
-            Ok(other) => panic!("{VARIABLE} is {other:?}, expected `tcp`, `tls`, `acl` or `sentinel`"),
+            Ok("cluster") => Self::Cluster,
+            Ok(other) => panic!("{VARIABLE} is {other:?}, expected `tcp`, `tls`, `acl`, `sentinel` or `cluster`"),
         }
     }
 
@@ -61,7 +64,7 @@ impl Over {
     }
 
     pub(crate) fn has_port(self) -> bool {
-        matches!(self, Self::Tcp | Self::Sentinel) || self.is_tls()
+        matches!(self, Self::Tcp | Self::Sentinel | Self::Cluster) || self.is_tls()
     }
 
     pub(crate) fn is_tls(self) -> bool {
@@ -84,7 +87,7 @@ impl Over {
     ) -> std::io::Result<Vec<(&'static str, String)>> {
         let path = |name: &str| folder.join(name).display().to_string();
         match self {
-            Self::Socket | Self::Tcp | Self::Sentinel => Ok(Vec::new()),
+            Self::Socket | Self::Tcp | Self::Sentinel | Self::Cluster => Ok(Vec::new()),
             Self::Acl => {
                 let (name, password) = USER;
                 let users = format!("user default on nopass ~* &* +@all\nuser {name} on >{password} {RIGHTS}\n");

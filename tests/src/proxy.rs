@@ -16,8 +16,9 @@ use tokio::sync::watch;
 
 use crate::client::Address;
 use crate::over::Login;
+use crate::reach;
 use crate::server::RedisServer;
-use wire::{Ends, Wire};
+use wire::{Ends, Instead, Wire};
 
 /// How many connections one proxy holds at once; more are refused.
 const MOST_WIRES: usize = 256;
@@ -99,6 +100,7 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Shared {
     server: Address,
+    in_cluster: bool,
     state: Mutex<State>,
 }
 
@@ -117,6 +119,14 @@ struct State {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be said in the place of where the server says that it is.
+    fn instead(&self, listens: &Address) -> Option<Instead> {
+        match (&self.server, listens) {
+            (Address::Tcp(of), Address::Tcp(at)) if self.in_cluster => Some(Instead { of: *of, at: *at }),
+            _ => None,
+        }
     }
 
     /// The connection has turned out to be a subscription: from here on the orders for those hold.
@@ -153,7 +163,10 @@ impl Proxy {
     #[track_caller]
     fn start(server: &RedisServer, listens: Address) -> Self {
         let login = server.login();
-        let shared = Arc::new(Shared { server: server.address().clone(), state: Mutex::default() });
+        // The nodes of a Cluster have ports.
+        let listens = if server.is_in_cluster() { Address::Tcp(0) } else { listens };
+        let in_cluster = server.is_in_cluster();
+        let shared = Arc::new(Shared { server: server.address().clone(), in_cluster, state: Mutex::default() });
         let (end, ended) = watch::channel(false);
         let (ready, told) = std::sync::mpsc::channel();
         let serving = Arc::clone(&shared);
@@ -165,8 +178,9 @@ impl Proxy {
             runtime.block_on(async {
                 match Listener::bind(listens).await {
                     Ok((listener, address)) => {
+                        let at = address.clone();
                         let _ = ready.send(Ok(address));
-                        serve(listener, &serving, ended).await;
+                        serve(listener, &at, &serving, ended).await;
                     }
                     Err(error) => drop(ready.send(Err(error))),
                 }
@@ -182,7 +196,8 @@ impl Proxy {
     /// Returns the address as clients of the server take it.
     #[must_use]
     pub fn url(&self) -> String {
-        self.listens.url(&self.login)
+        let url = self.listens.url(&self.login);
+        if self.shared.in_cluster { reach::in_cluster(&url) } else { url }
     }
 
     /// Orders what becomes of the bytes of these connections, of those to come as well.
@@ -295,7 +310,7 @@ async fn connect(to: &Address) -> std::io::Result<Ends> {
 }
 
 /// Takes connections until the proxy is dropped; the runtime's end then ends those that there are.
-async fn serve(listener: Listener, shared: &Arc<Shared>, mut ended: watch::Receiver<bool>) {
+async fn serve(listener: Listener, at: &Address, shared: &Arc<Shared>, mut ended: watch::Receiver<bool>) {
     loop {
         let taken = tokio::select! {
             _ = ended.wait_for(|ended| *ended) => return,
@@ -308,7 +323,7 @@ async fn serve(listener: Listener, shared: &Arc<Shared>, mut ended: watch::Recei
                 continue;
             }
             state.taken += 1;
-            let (id, wire) = (state.taken, Arc::new(Wire::new(state.plain, Arc::clone(&state.touched))));
+            let (id, wire) = (state.taken, Arc::new(Wire::new(state.plain, Arc::clone(&state.touched), shared.instead(at))));
             state.wires.insert(id, Arc::clone(&wire));
             (id, wire)
         };

@@ -3,11 +3,17 @@
 use cachetier::{CacheBuilder, InvalidatorBuilder};
 
 /// What such an address begins with.
+const CLUSTER: &str = "cluster:";
 const SENTINELS: &str = "sentinels:";
 
 /// The address of the primary of this name, as these Sentinels know it.
 pub(crate) fn named(sentinels: &[String], name: &str) -> String {
     format!("{SENTINELS}{}|{name}", sentinels.join(","))
+}
+
+/// The address of a Cluster by that of one of its nodes.
+pub(crate) fn in_cluster(node: &str) -> String {
+    format!("{CLUSTER}{node}")
 }
 
 /// Puts what is built over the server that an address of [`RedisServer`](crate::RedisServer) leads to, by whichever way that is.
@@ -25,6 +31,9 @@ fn sentinels(url: &str) -> Option<(Vec<&str>, &str)> {
 impl Reach for CacheBuilder {
     fn reach(self, url: impl Into<String>) -> Self {
         let url = url.into();
+        if let Some(node) = url.strip_prefix(CLUSTER) {
+            return self.redis_cluster([node]);
+        }
         match sentinels(&url) {
             Some((sentinels, name)) => self.redis_sentinel(sentinels, name),
             None => self.redis(url),
@@ -35,6 +44,9 @@ impl Reach for CacheBuilder {
 impl Reach for InvalidatorBuilder {
     fn reach(self, url: impl Into<String>) -> Self {
         let url = url.into();
+        if let Some(node) = url.strip_prefix(CLUSTER) {
+            return self.redis_cluster([node]);
+        }
         match sentinels(&url) {
             Some((sentinels, name)) => self.redis_sentinel(sentinels, name),
             None => self.redis(url),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::certificates::Issued;
 use crate::client::{Address, Client, Reply};
+use crate::cluster::{self, Peers};
 use crate::eventually::Deadline;
 use crate::faketime;
 use crate::over::{Login, Over};
@@ -102,7 +103,11 @@ impl ServerBuilder {
             tried += 1;
             let folder = Folder::new()?;
             let port = if self.over.has_port() { Some(free_port()?) } else { None };
-            match RedisServer::launch(program.clone(), port, self.clone(), folder) {
+            let mut builder = self.clone();
+            if self.over == Over::Cluster {
+                builder.config.extend(cluster::node_of_suite()?);
+            }
+            match RedisServer::launch(program.clone(), port, builder, folder) {
                 Err(why) if port.is_some() && tried < PORTS_TRIED && why.contains("Address already in use") => {}
                 outcome => return outcome,
             }
@@ -122,6 +127,8 @@ pub struct RedisServer {
     builder: ServerBuilder,
     /// Its replicas, and the Sentinels that say where it is, where there are any.
     watch: Option<Watch>,
+    /// The other nodes of its Cluster.
+    peers: Option<Peers>,
     folder: Folder,
 }
 
@@ -149,10 +156,13 @@ impl RedisServer {
             _ => Address::Unix(folder.0.join("redis.sock")),
         };
         let process = spawn(&program, &address, port, &builder, &folder)?;
-        let mut server = Self { process, program, address, port, builder, watch: None, folder };
+        let mut server = Self { process, program, address, port, builder, watch: None, peers: None, folder };
         server.ready()?;
         if let Some(port) = port.filter(|_| server.builder.over == Over::Sentinel) {
             server.watch = Some(Watch::start(port)?);
+        }
+        if server.builder.over == Over::Cluster {
+            server.peers = Some(Peers::start(&server)?);
         }
         Ok(server)
     }
@@ -179,6 +189,9 @@ impl RedisServer {
         if let Some(watch) = &self.watch {
             return reach::named(&watch.urls(), &format!("redis://{}{}/{}", login.authority(), sentinel::NAME, login.path()));
         }
+        if self.is_in_cluster() {
+            return reach::in_cluster(&self.address.url(login));
+        }
         match self.port {
             Some(port) if self.builder.over.is_tls() => {
                 let query = self.builder.over.query(&self.folder.0);
@@ -186,6 +199,11 @@ impl RedisServer {
             }
             _ => self.address.url(login),
         }
+    }
+
+    /// Whether it is a node of the Cluster that this run goes by.
+    pub(crate) fn is_in_cluster(&self) -> bool {
+        self.builder.over == Over::Cluster
     }
 
     pub(crate) fn login(&self) -> Login<'static> {
@@ -239,6 +257,7 @@ impl RedisServer {
     #[track_caller]
     pub fn client(&self) -> Client {
         match Client::connect(&self.address) {
+            Ok(client) if self.is_in_cluster() => client.in_cluster(),
             Ok(client) => client,
             Err(error) => panic!("no connection to the server at {}: {error}\n{}", self.url(), self.shown_log()),
         }
@@ -254,6 +273,17 @@ impl RedisServer {
             Ok(reply) => reply,
             Err(error) => panic!("no answer from the server at {}: {error}\n{}", self.url(), self.shown_log()),
         }
+    }
+
+    /// How many connections it has, those of its replicas and of Sentinels left out, the one that asks included.
+    ///
+    /// # Panics
+    /// As [`RedisServer::command`].
+    #[must_use]
+    #[track_caller]
+    pub fn connections(&self) -> usize {
+        let list = self.command(&["CLIENT", "LIST"]).text().unwrap_or_default();
+        list.lines().filter(|line| !line.contains(" flags=S") && !line.contains(" name=sentinel-")).count()
     }
 
     /// Freezes the process: connections stay open and nothing answers, as behind a black hole.

@@ -37,8 +37,8 @@ struct Nodes {
     seeds: Vec<Spot>,
     /// Those that were last said to be there.
     found: Mutex<Vec<Spot>>,
-    /// Over which they are asked: one each, made with the first question.
-    connections: Mutex<HashMap<Spot, Connection>>,
+    /// Over which they are asked: one each, made with the first question; none once all is closed.
+    connections: Mutex<Option<HashMap<Spot, Connection>>>,
     /// How long one may take to answer.
     limit: Duration,
 }
@@ -55,7 +55,7 @@ struct View {
 impl Cluster {
     pub(super) fn new(login: RedisUrl, nodes: &[RedisUrl], slot: u16, connect_limit: Duration) -> Self {
         let seeds = nodes.iter().filter_map(RedisUrl::spot).collect();
-        let (found, connections) = (Mutex::default(), Mutex::default());
+        let (found, connections) = (Mutex::default(), Mutex::new(Some(HashMap::new())));
         // Asked within the limit of the connection that the answer is for.
         let nodes = Nodes { login, seeds, found, connections, limit: connect_limit / 2 };
         Self { nodes: Arc::new(nodes), slot, known: Known::default() }
@@ -87,6 +87,13 @@ impl Cluster {
         Ok(self.known.with(said))
     }
 
+    /// Ends what it has asked over, for good.
+    pub(super) fn close(&self) {
+        // Outside of the lock: a connection's end is more than a moment.
+        let ended = lock(&self.nodes.connections).take();
+        drop(ended);
+    }
+
     /// What those say, of whom the best one knows that these are there.
     async fn ask_all(&self, spots: &[Spot]) -> Result<(Said, Vec<Spot>), Arc<str>> {
         let mut questions = JoinSet::new();
@@ -96,7 +103,7 @@ impl Cluster {
                 let limit = nodes.limit;
                 let asked = timeout(limit, nodes.ask(&node, slot)).await.unwrap_or_else(|_| Err(late(limit)));
                 if asked.is_err() {
-                    lock(&nodes.connections).remove(&node);
+                    nodes.forget(&node);
                 }
                 asked
             });
@@ -128,20 +135,30 @@ impl Cluster {
 impl Nodes {
     /// Who is there now; whoever is not any more is asked nothing.
     fn keep(&self, nodes: Vec<Spot>) {
-        lock(&self.connections).retain(|spot, _| nodes.contains(spot));
+        if let Some(connections) = &mut *lock(&self.connections) {
+            connections.retain(|node, _| nodes.contains(node));
+        }
         *lock(&self.found) = nodes;
+    }
+
+    fn forget(&self, node: &Spot) {
+        if let Some(connections) = &mut *lock(&self.connections) {
+            connections.remove(node);
+        }
     }
 
     /// What one of them says.
     async fn ask(&self, node: &Spot, slot: u16) -> Result<View, Arc<str>> {
         let url = self.login.at(node.clone());
-        let known = lock(&self.connections).get(node).cloned();
+        let known = lock(&self.connections).as_ref().and_then(|connections| connections.get(node).cloned());
         let mut connection = if let Some(known) = known {
             known
         } else {
             let made = connect(&url, ::redis::ProtocolVersion::RESP2, None).await?;
             // Two that ask at once each make one: the later is kept.
-            lock(&self.connections).insert(node.clone(), made.clone());
+            if let Some(connections) = &mut *lock(&self.connections) {
+                connections.insert(node.clone(), made.clone());
+            }
             made
         };
         let mut question = Cmd::new();

@@ -376,6 +376,9 @@ impl Link {
     /// Ends the connection for good. What is under way keeps it for as long as its own limit.
     pub(super) fn close(&self) {
         self.end_tasks();
+        if let Some(guide) = &self.shared.guide {
+            guide.close();
+        }
         let mut lost = None;
         self.shared.state.send_modify(|state| {
             state.closed = true;

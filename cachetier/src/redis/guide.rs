@@ -83,6 +83,13 @@ impl Guide {
         }
     }
 
+    /// Ends what it has asked over, for good.
+    pub(super) fn close(&self) {
+        if let Self::Cluster(cluster) = self {
+            cluster.close();
+        }
+    }
+
     /// The slot of a Cluster that it leads to.
     pub(super) fn slot(&self) -> Option<u16> {
         match self {

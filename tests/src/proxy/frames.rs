@@ -35,8 +35,11 @@ struct Scanner {
     message: bool,
 }
 
-/// How a message begins.
-const MESSAGE: &[u8] = b"message";
+/// How a message begins; in a Cluster by the other word.
+const MESSAGES: [&[u8]; 2] = [b"message", b"smessage"];
+
+/// How long the longest of these is.
+const LONGEST: usize = 8;
 
 impl Scanner {
     /// Takes a byte, and returns the frame that ends with it.
@@ -51,7 +54,7 @@ impl Scanner {
                 None
             }
             Part::Text(left) => {
-                if self.piece.len() <= MESSAGE.len() + 2 {
+                if self.piece.len() <= LONGEST + 2 {
                     self.piece.push(byte);
                 }
                 self.part = Part::Text(left - 1);
@@ -80,7 +83,8 @@ impl Scanner {
     fn text_ended(&mut self) -> Option<Frame> {
         let text = std::mem::take(&mut self.piece);
         self.part = Part::Line;
-        self.message |= self.elements == 0 && self.open.len() == 1 && text.strip_suffix(b"\r\n") == Some(MESSAGE);
+        let begun = text.strip_suffix(b"\r\n").is_some_and(|text| MESSAGES.contains(&text));
+        self.message |= self.elements == 0 && self.open.len() == 1 && begun;
         self.element_ended()
     }
 

@@ -12,8 +12,11 @@ use super::{Flow, Flows, Which};
 /// How much is read at once.
 const CHUNK: usize = 16 << 10;
 
-/// How a subscription begins, as the protocol writes it; clients write the word in either case.
-const SUBSCRIBE: &[u8] = b"\r\n$9\r\nSUBSCRIBE\r\n";
+/// How a subscription begins, as the protocol writes it, in a Cluster with the longer word; clients write the words in either case.
+const SUBSCRIBE: [&[u8]; 2] = [b"\r\n$9\r\nSUBSCRIBE\r\n", b"\r\n$10\r\nSSUBSCRIBE\r\n"];
+
+/// How long the longest of these is.
+const LONGEST: usize = 19;
 
 /// Both halves of one end.
 pub(super) struct Ends {
@@ -33,14 +36,40 @@ pub(super) struct Wire {
     subscribed: AtomicBool,
     /// How many messages of all connections were lost or late.
     touched: Arc<AtomicU64>,
+    /// What a node of a Cluster says of where it is, and what is said in its place.
+    instead: Option<Instead>,
+}
+
+/// The port of a node, and that of the proxy before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Instead {
+    pub(super) of: u16,
+    pub(super) at: u16,
+}
+
+impl Instead {
+    /// What a node says of its Cluster, as if there were no other than this one, at the proxy: nobody goes past that.
+    /// The others are said to have no address, or to have failed: as long as what was said, so that nothing else changes.
+    fn tell(self, bytes: &mut [u8]) {
+        let (of, at) = (format!(":{}@", self.of), format!(":{}@", self.at));
+        for (said, instead) in [(of.as_bytes(), at.as_bytes()), (b" master - ", b" noaddr - "), (b" slave ", b" fail, ")] {
+            let found: Vec<usize> =
+                bytes.windows(said.len()).enumerate().filter(|(_, window)| *window == said).map(|(at, _)| at).collect();
+            for place in found {
+                if let Some(place) = bytes.get_mut(place..place + said.len()).filter(|_| said.len() == instead.len()) {
+                    place.copy_from_slice(instead);
+                }
+            }
+        }
+    }
 }
 
 /// The whole connection is to break.
 struct Broken;
 
 impl Wire {
-    pub(super) fn new(flows: Flows, touched: Arc<AtomicU64>) -> Self {
-        Self { flows: watch::Sender::new(flows), subscribed: AtomicBool::new(false), touched }
+    pub(super) fn new(flows: Flows, touched: Arc<AtomicU64>, instead: Option<Instead>) -> Self {
+        Self { flows: watch::Sender::new(flows), subscribed: AtomicBool::new(false), touched, instead }
     }
 
     pub(super) fn order(&self, flows: Flows) {
@@ -101,6 +130,11 @@ impl Wire {
                 _ = orders.changed() => continue,
                 read = from.read(&mut buffer) => read,
             };
+            if let (Some(instead), Ok(read)) = (self.instead, &read)
+                && let Some(bytes) = buffer.get_mut(..*read)
+            {
+                instead.tell(bytes);
+            }
             // An order wakes the two directions one after the other: what came of the first must not pass the second by an old one.
             let flow = of(&orders.borrow());
             let Some(mut bytes) = read.ok().and_then(|n| buffer.get(..n)).filter(|bytes| !bytes.is_empty()) else {
@@ -153,8 +187,8 @@ impl Begun {
             return false;
         }
         self.tail.extend(bytes.iter().map(u8::to_ascii_uppercase));
-        self.found = self.tail.windows(SUBSCRIBE.len()).any(|window| window == SUBSCRIBE);
-        let kept = self.tail.len().saturating_sub(SUBSCRIBE.len() - 1);
+        self.found = SUBSCRIBE.iter().any(|begin| self.tail.windows(begin.len()).any(|window| window == *begin));
+        let kept = self.tail.len().saturating_sub(LONGEST - 1);
         self.tail.drain(..kept);
         self.found
     }
