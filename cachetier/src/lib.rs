@@ -53,13 +53,14 @@
 //! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
 //! ```
 //!
-//! It needs Rust 1.88, a tokio runtime with its clock, and for the shared tier a standalone Redis, 6.2.7 or newer.
+//! It needs Rust 1.88, a tokio runtime with its clock, and for the shared tier Redis: one server, 6.2.7 or newer, by its address or its Sentinels, or a Cluster, 7.0 or newer.
 //!
 //! # When not to use it
 //!
 //! - One instance alone: moka is all that you need.
 //! - Values that must never be stale, such as the balance that a payment is checked against: ask the database.
-//! - Redis Cluster: not yet. Neither are values refreshed in the background, nor exporters of metrics.
+//! - A namespace that is spread over the shards of a Redis Cluster: not yet, it is in one slot. Neither are values refreshed in the
+//!   background, nor exporters of metrics.
 //!
 //! # Words
 //!

@@ -4,7 +4,7 @@
 
 mod everything;
 
-use cachetier_tests::{RedisServer, Reply};
+use cachetier_tests::{Over, RedisServer, Reply};
 
 use everything::everything;
 
@@ -31,10 +31,20 @@ const COMMANDS: [&str; 19] = [
     "unlink",
 ];
 
+/// The same in a Cluster, which has one database and channels of single slots.
+fn commands() -> Vec<&'static str> {
+    if Over::chosen() != Over::Cluster {
+        return COMMANDS.to_vec();
+    }
+    let elsewhere = ["publish", "subscribe", "select"];
+    COMMANDS.into_iter().filter(|command| !elsewhere.contains(command)).chain(["cluster|nodes", "spublish", "ssubscribe"]).collect()
+}
+
 /// A server with such a user, whose name and password are `shop`.
 fn server() -> RedisServer {
     let server = RedisServer::start();
-    let commands = COMMANDS.map(|command| format!("+{command}"));
+    let commands: Vec<String> = commands().iter().map(|command| format!("+{command}")).collect();
+    let values = if Over::chosen() == Over::Cluster { "~ct:{shop}:v:*" } else { "~ct:shop:v:*" };
     let user = [
         "ACL",
         "SETUSER",
@@ -42,7 +52,7 @@ fn server() -> RedisServer {
         "on",
         ">shop",
         "resetkeys",
-        "~ct:shop:v:*",
+        values,
         "~ct:{shop}:*",
         "resetchannels",
         "&ct:{shop}:bus*",
@@ -58,9 +68,10 @@ fn server() -> RedisServer {
 async fn a_user_with_these_rights_and_no_others_runs_a_cache() {
     let server = server();
     // Another database than the first, so that it must be chosen.
-    everything(&server.url_as("shop", "shop", 3)).await;
+    let database = if Over::chosen() == Over::Cluster { 0 } else { 3 };
+    everything(&server.url_as("shop", "shop", database)).await;
     let stats = server.command(&["INFO", "commandstats"]).text().expect("text");
-    let unused: Vec<&str> = COMMANDS.into_iter().filter(|command| !stats.contains(&format!("cmdstat_{command}:"))).collect();
+    let unused: Vec<&str> = commands().into_iter().filter(|command| !stats.contains(&format!("cmdstat_{command}:"))).collect();
     assert!(unused.is_empty(), "nobody has asked for {unused:?}");
     let Reply::Array(refused) = server.command(&["ACL", "LOG"]) else { panic!("expected a list") };
     // A server that knows `CLIENT SETINFO` refuses it, which does no harm: it only shows who is connected. Nor does it that a primary with replicas

@@ -7,10 +7,11 @@ use crate::run::{Outcome, cargo, run};
 use crate::{faketime, redis};
 
 /// Every kind of fault for a short while, and what no other scenario has; always drawn from the same seed.
-const SHORT: [[&str; 6]; 3] = [
+const SHORT: [[&str; 6]; 4] = [
     ["--seconds", "20", "--seed", "1", "--scenario", "everything"],
     ["--seconds", "10", "--seed", "1", "--scenario", "trust"],
     ["--seconds", "20", "--seed", "3", "--scenario", "failover"],
+    ["--seconds", "20", "--seed", "1", "--scenario", "cluster"],
 ];
 
 /// An outage of each kind, a soak, and the worst misses.

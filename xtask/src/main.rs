@@ -44,7 +44,8 @@ cargo xtask COMMAND
   chaos --seconds N --seed S [--scenario NAME] [--one-process]
                           instances as processes over a server and a network that fail, and a checker of what they saw;
                           --seeds A..B runs one after the other, a line each, and sums them up;
-                          scenarios: calm, restarts, network, pubsub, memory, pauses, trust, everything, failover; see docs/chaos.md;
+                          scenarios: calm, restarts, network, pubsub, memory, pauses, trust, everything, failover, cluster;
+                          see docs/chaos.md;
                           and outage, which is measured: [--seconds N] for each phase
   load soak [--seconds N] | misses
                           a server killed every ten seconds, and what the process holds; what is added to a miss at worst
