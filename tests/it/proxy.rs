@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use cachetier_tests::{Flow, Flows, Proxy, RedisServer, Reply, Which, eventually};
+use cachetier_tests::{Flow, Flows, Over, Proxy, RedisServer, Reply, Which, eventually};
 
 const LONG: Duration = Duration::from_secs(10);
 /// Long enough for a server beside us to answer, had it been asked.
@@ -75,6 +75,9 @@ fn broken(stream: &mut TcpStream) {
 
 #[test]
 fn bytes_pass_in_both_directions_over_ports_and_sockets() {
+    if !Over::is_none_of(&[Over::Cluster], "its nodes have ports") {
+        return;
+    }
     let through = through();
     pong(&mut through.dial());
     let socket = Proxy::on_socket(&through.server);

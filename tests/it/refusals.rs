@@ -37,6 +37,9 @@ async fn a_full_server() {
 
 #[tokio::test]
 async fn a_replica_of_nobody() {
+    if !Over::is_none_of(&[Over::Cluster], "a node of it is told otherwise whose replica it is") {
+        return;
+    }
     // It is left at once, and tried again after a pause.
     let counter = |stats: &Stats| if stats.l2_refused > 0 { stats.l2_refused + stats.l2_away } else { 0 };
     refuses(&[&["REPLICAOF", "127.0.0.1", "1"]], "READONLY", "name the primary's address", counter).await;
@@ -44,6 +47,9 @@ async fn a_replica_of_nobody() {
 
 #[tokio::test]
 async fn a_replica_that_has_lost_its_primary_and_says_nothing_without() {
+    if !Over::is_none_of(&[Over::Cluster], "a node of it is told otherwise whose replica it is") {
+        return;
+    }
     let log = Log::default();
     let _listening = log.listen();
     let server = RedisServer::start();
@@ -60,7 +66,7 @@ async fn a_replica_that_has_lost_its_primary_and_says_nothing_without() {
 
 #[tokio::test]
 async fn a_primary_without_the_replicas_that_it_wants() {
-    let change: &[&[&str]] = &[&["CONFIG", "SET", "min-replicas-to-write", "1"]];
+    let change: &[&[&str]] = &[&["CONFIG", "SET", "min-replicas-to-write", "7"]];
     refuses(change, "NOREPLICAS", "min-replicas-to-write", |stats| stats.l2_refused).await;
 }
 

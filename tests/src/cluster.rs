@@ -263,7 +263,12 @@ fn join(nodes: &[&RedisServer], slots: &[(usize, usize)]) -> Result<(), String> 
     let ids: Vec<String> = nodes.iter().filter_map(|node| node.command(&["CLUSTER", "MYID"]).text()).collect();
     for (nth, node) in nodes.iter().enumerate() {
         told(node, &["CLUSTER", "SET-CONFIG-EPOCH", &(nth + 1).to_string()])?;
-        told(first, &["CLUSTER", "MEET", "127.0.0.1", &port(node).to_string(), &bus(node)])?;
+    }
+    // Each is told of each: by hearsay it takes seconds.
+    for (nth, one) in nodes.iter().enumerate() {
+        for other in nodes.iter().skip(nth + 1) {
+            told(one, &["CLUSTER", "MEET", "127.0.0.1", &port(other).to_string(), &bus(other)])?;
+        }
     }
     for (node, (from, to)) in nodes.iter().zip(slots) {
         told(node, &["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()])?;
@@ -289,6 +294,18 @@ fn join(nodes: &[&RedisServer], slots: &[(usize, usize)]) -> Result<(), String> 
         replicas == slots.len() && info.contains("cluster_state:ok") && in_step(node)
     };
     wait("the Cluster does not come up", &well)
+}
+
+/// Waits until a node that was started again takes commands: it looks around first.
+pub(crate) fn wait_until_served(node: &RedisServer) -> Result<(), String> {
+    let deadline = Deadline::after(PATIENCE);
+    while !node.command(&["CLUSTER", "INFO"]).text().unwrap_or_default().contains("cluster_state:ok") {
+        if deadline.passed() {
+            return Err(format!("its Cluster does not serve:\n{}", lines(node).join("\n")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// The other nodes of the Cluster of a server that has nearly all slots, which nobody replaces. Dropping it ends them.

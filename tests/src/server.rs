@@ -362,7 +362,8 @@ impl RedisServer {
     fn launch_again(&mut self) {
         let restarted = spawn(&self.program, &self.address, self.port, &self.builder, &self.folder).and_then(|process| {
             self.process = process;
-            self.ready()
+            self.ready()?;
+            if self.peers.is_some() { cluster::wait_until_served(self) } else { Ok(()) }
         });
         if let Err(why) = restarted {
             panic!("{why}");

@@ -97,7 +97,7 @@ const CLASSES: &[Class] = &[
     Class { code: "CROSSSLOT", mend: "it is a node of a Redis Cluster, or a proxy before one: use `redis_cluster`" },
     Class { code: "ASK", mend: ON_ITS_WAY },
     Class { code: "TRYAGAIN", mend: ON_ITS_WAY },
-    Class { code: "no node of the Cluster says", mend: "does one of them answer at its address, and do they know each other?" },
+    Class { code: NO_NODE, mend: "does one of them answer at its address, and do they know each other?" },
     Class { code: "ERR This instance has cluster support disabled", mend: "it is no node of a Redis Cluster: use `redis`" },
     Class {
         code: "NOSCRIPT",
@@ -108,7 +108,7 @@ const CLASSES: &[Class] = &[
         code: "ERR unknown command",
         mend: "it, or a proxy before it, lacks a command: expected Redis 6.2.7 or newer, or Valkey, all commands in place",
     },
-    Class { code: "no Sentinel says where", mend: "is the name of the primary right, and does one of them answer at its address?" },
+    Class { code: NO_SENTINEL, mend: "is the name of the primary right, and does one of them answer at its address?" },
     Class { code: NO_REDIS, mend: "something else answers at that address: mend it, or use `rediss://` if it expects TLS" },
     Class {
         code: CLOSED,
@@ -138,6 +138,10 @@ const CLASSES: &[Class] = &[
 /// What is said of a slot that is on its way.
 const ON_ITS_WAY: &str = "its slot is on its way to another node: until it is there its keys are loaded, and not stored";
 
+/// What is said where nobody says where the server is.
+const NO_SENTINEL: &str = "no Sentinel says where";
+const NO_NODE: &str = "no node of the Cluster says";
+
 /// What is said of a server that is none.
 const NO_REDIS: &str = "what the server sent is no Redis reply";
 
@@ -158,7 +162,10 @@ pub(super) const NO_TLS: &str = "TLS: what the server sent is no TLS";
 
 /// The class of a text, if it has one.
 pub(super) fn class(text: &str) -> Option<Class> {
-    CLASSES.iter().find(|class| text.starts_with(class.code)).copied()
+    let begins = |class: &&Class| text.starts_with(class.code);
+    // What nobody says is said behind why nobody does.
+    let ends = |class: &&Class| [NO_SENTINEL, NO_NODE].contains(&class.code) && text.contains(class.code);
+    CLASSES.iter().find(begins).or_else(|| CLASSES.iter().find(ends)).copied()
 }
 
 /// What is said of a primary that was left because there is another.

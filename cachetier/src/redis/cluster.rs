@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::sync::{Mutex, lock};
 
 use super::RedisUrl;
-use super::answer::{bounded, text};
+use super::answer::bounded;
 use super::dial::Connection;
 use super::guide::{Known, Said, Spot};
 use super::sentinel::{connect, late, reason, text_of};
@@ -82,7 +82,7 @@ impl Cluster {
             }
         }
         let (said, nodes) =
-            best.map_err(|why: Arc<str>| bounded(&format!("no node of the Cluster says who has slot {}: {why}", self.slot)))?;
+            best.map_err(|why: Arc<str>| bounded(&format!("{why}; no node of the Cluster says who has slot {}", self.slot)))?;
         self.nodes.keep(nodes);
         Ok(self.known.with(said))
     }
@@ -154,7 +154,7 @@ impl Nodes {
         let mut connection = if let Some(known) = known {
             known
         } else {
-            let made = connect(&url, ::redis::ProtocolVersion::RESP2, None).await?;
+            let made = connect(&url, ::redis::ProtocolVersion::RESP3, None).await?;
             // Two that ask at once each make one: the later is kept.
             if let Some(connections) = &mut *lock(&self.connections) {
                 connections.insert(node.clone(), made.clone());
@@ -169,7 +169,7 @@ impl Nodes {
                 let told = text_of(&answer).ok_or_else(|| bounded(&format!("{url} does not answer like a node of a Cluster")))?;
                 Ok(view(&told, node, self.login.tls().is_some(), slot))
             }
-            Err(error) => Err(bounded(&format!("{url}: {}", url.censor(&text(&error))))),
+            Err(error) => Err(reason(&url, &error)),
         }
     }
 }

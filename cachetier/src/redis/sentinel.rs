@@ -75,7 +75,7 @@ impl Sentinels {
             }
         }
         let why = || why.unwrap_or_else(|| "none is named".into());
-        let best = best.ok_or_else(|| bounded(&format!("no Sentinel says where {:?} is: {}", self.name, why())))?;
+        let best = best.ok_or_else(|| bounded(&format!("{}; no Sentinel says where {:?} is", why(), self.name)))?;
         Ok(self.known.with(best))
     }
 
@@ -206,7 +206,8 @@ fn spot(place: &Value) -> Option<Spot> {
 }
 
 pub(super) fn reason(url: &RedisUrl, error: &::redis::RedisError) -> Arc<str> {
-    bounded(&format!("{url}: {}", url.censor(&text(error))))
+    // What it says stands first: by that it is known.
+    bounded(&format!("{} (at {url})", url.censor(&text(error))))
 }
 
 pub(super) fn late(limit: Duration) -> Arc<str> {

@@ -52,7 +52,7 @@ impl Instead {
     /// The others are said to have no address, or to have failed: as long as what was said, so that nothing else changes.
     fn tell(self, bytes: &mut [u8]) {
         let (of, at) = (format!(":{}@", self.of), format!(":{}@", self.at));
-        for (said, instead) in [(of.as_bytes(), at.as_bytes()), (b" master - ", b" noaddr - "), (b" slave ", b" fail, ")] {
+        for (said, instead) in [(of.as_bytes(), at.as_bytes()), (b" master,", b" noaddr,"), (b" slave,", b" fail,,")] {
             let found: Vec<usize> =
                 bytes.windows(said.len()).enumerate().filter(|(_, window)| *window == said).map(|(at, _)| at).collect();
             for place in found {
