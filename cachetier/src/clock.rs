@@ -54,6 +54,7 @@ pub(crate) fn is_paused() -> bool {
 }
 
 /// How long something takes, on tokio's clock: exact, and too dear for a hit.
+#[derive(Debug)]
 pub(crate) struct Stopwatch(tokio::time::Instant);
 
 impl Stopwatch {

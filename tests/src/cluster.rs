@@ -13,6 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// How long a node may be silent before the others hold it for failed, in milliseconds.
 const NODE_TIMEOUT: &str = "1500";
 
+/// How many free ports are tried for a node.
+const PORTS_TRIED: u32 = 3;
+
 /// How many primaries there are, and as many replicas, one for each.
 const PRIMARIES: usize = 3;
 
@@ -44,7 +47,7 @@ impl Cluster {
     /// Where that panics, with the same text.
     pub fn try_start(with: impl Fn(ServerBuilder) -> ServerBuilder) -> Result<Self, String> {
         let bus = Bus::default();
-        let node = |nth| {
+        let one = |nth: usize| {
             let port = free_port()?;
             let open = bus.open(nth, port).map_err(|error| format!("no way to a node: {error}"))?;
             let builder =
@@ -55,6 +58,7 @@ impl Cluster {
             let builder = builder.config("protected-mode", "no");
             with(builder.config("repl-diskless-sync-delay", "0")).try_start()
         };
+        let node = |nth| tried(|| one(nth));
         let nodes = (0..PRIMARIES * 2).map(node).collect::<Result<Vec<_>, String>>()?;
         let started = Self { nodes, bus };
         let each = 16_384_usize.div_ceil(PRIMARIES);
@@ -257,6 +261,17 @@ impl Cluster {
     }
 }
 
+/// Starts a node, and another one where a port was taken meanwhile.
+fn tried(start: impl Fn() -> Result<RedisServer, String>) -> Result<RedisServer, String> {
+    let mut tried = 1;
+    loop {
+        match start() {
+            Err(why) if tried < PORTS_TRIED && why.contains("in use") => tried += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Makes one Cluster of these: the first have these slots, as many behind them are their replicas.
 fn join(nodes: &[&RedisServer], slots: &[(usize, usize)]) -> Result<(), String> {
     let first = nodes.first().ok_or("no node")?;
@@ -329,10 +344,11 @@ pub(crate) fn node_of_suite() -> Result<Vec<(String, String)>, String> {
 
 impl Peers {
     pub(crate) fn start(server: &RedisServer) -> Result<Self, String> {
-        let node = |_| {
+        let one = || {
             let options = node_of_suite()?.into_iter();
             options.fold(RedisServer::builder().tcp(), |builder, (name, value)| builder.config(&name, &value)).try_start()
         };
+        let node = |_| tried(one);
         let nodes = (1..PRIMARIES * 2).map(node).collect::<Result<Vec<_>, String>>()?;
         let all: Vec<&RedisServer> = std::iter::once(server).chain(&nodes).collect();
         join(&all, &[(2, 16_383), (0, 0), (1, 1)])?;

@@ -19,7 +19,7 @@ pub(super) fn judged(reply: Result<RedisResult<Value>, Elapsed>, limit: Duration
         Ok(Ok(Value::ServerError(error))) => Err(failed(&error.into())),
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(failed(&error)),
-        Err(_) => Err(Fault::Unanswered(bounded(&format!("no answer within {limit:?}")))),
+        Err(_) => Err(Fault::Unanswered(late(limit))),
     }
 }
 
@@ -71,6 +71,20 @@ pub(super) fn bounded(text: &str) -> Arc<str> {
     text.get(..end).unwrap_or_default().into()
 }
 
+/// What is said of who has not answered.
+pub(super) fn late(limit: Duration) -> Arc<str> {
+    bounded(&format!("no answer within {limit:?}"))
+}
+
+/// The text that an answer is.
+pub(super) fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
+        _ => None,
+    }
+}
+
 /// A class of failures: what the server's text begins with, and what helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Class {
@@ -93,7 +107,10 @@ const CLASSES: &[Class] = &[
     Class { code: "WRONGPASS", mend: "it does not know this user with this password: mend the address" },
     Class { code: "NOPERM", mend: "its user may not do that: docs/redis.md lists what it must be allowed" },
     Class { code: "CLUSTERDOWN", mend: "its cluster does not serve: see `CLUSTER INFO`" },
-    Class { code: "MOVED", mend: "it is a node of a Redis Cluster: use `redis_cluster`" },
+    Class {
+        code: "MOVED",
+        mend: "it is a node of a Redis Cluster: use `redis_cluster`; where that is used, its nodes do not agree: see `CLUSTER NODES` of each",
+    },
     Class { code: "CROSSSLOT", mend: "it is a node of a Redis Cluster, or a proxy before one: use `redis_cluster`" },
     Class { code: "ASK", mend: ON_ITS_WAY },
     Class { code: "TRYAGAIN", mend: ON_ITS_WAY },

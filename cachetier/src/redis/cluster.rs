@@ -5,20 +5,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Cmd, Value};
+use ::redis::{Cmd, ProtocolVersion, Value};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::clock::Stopwatch;
 use crate::sync::{Mutex, lock};
 
 use super::RedisUrl;
-use super::answer::bounded;
-use super::dial::Connection;
-use super::guide::{Known, Said, Spot};
-use super::sentinel::{connect, late, reason, text_of};
+use super::answer::{bounded, late, text_of};
+use super::dial::{Connection, ask_over};
+use super::known::{Answers, Known, Said, Spot};
 
-/// Between two questions where the owner is.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// Between two questions where the owner is; those who begin together do not go on in step.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How many nodes are asked each time: the owner, and others, the same ones each time.
+const WATCHED: usize = 5;
 
 /// The nodes of a Cluster, asked for one slot.
 #[derive(Clone, Debug)]
@@ -37,19 +40,43 @@ struct Nodes {
     seeds: Vec<Spot>,
     /// Those that were last said to be there.
     found: Mutex<Vec<Spot>>,
+    /// Which of them is watched first: another one in each process.
+    first: usize,
     /// Over which they are asked: one each, made with the first question; none once all is closed.
-    connections: Mutex<Option<HashMap<Spot, Connection>>>,
+    connections: Mutex<Option<HashMap<Spot, Asked>>>,
     /// How long one may take to answer.
     limit: Duration,
 }
 
+/// A connection over which a node is asked.
+#[derive(Debug)]
+struct Asked {
+    connection: Connection,
+    /// Since when a question waits for its answer, also where nobody waits for it any more.
+    unanswered: Option<Stopwatch>,
+}
+
 /// What one node says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct View {
-    /// Who has the slot, and since which configuration.
-    owner: Option<(Spot, u64)>,
+    /// Who says it.
+    id: String,
+    /// Who has the slot.
+    owner: Option<Owner>,
     /// Who is there.
     nodes: Vec<Spot>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Owner {
+    id: String,
+    spot: Spot,
+    epoch: u64,
+}
+
+/// Between two questions.
+pub(super) async fn rest() {
+    tokio::time::sleep(LOOK.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
 }
 
 impl Cluster {
@@ -57,7 +84,7 @@ impl Cluster {
         let seeds = nodes.iter().filter_map(RedisUrl::spot).collect();
         let (found, connections) = (Mutex::default(), Mutex::new(Some(HashMap::new())));
         // Asked within the limit of the connection that the answer is for.
-        let nodes = Nodes { login, seeds, found, connections, limit: connect_limit / 2 };
+        let nodes = Nodes { login, seeds, found, first: fastrand::usize(..), connections, limit: connect_limit / 2 };
         Self { nodes: Arc::new(nodes), slot, known: Known::default() }
     }
 
@@ -65,26 +92,31 @@ impl Cluster {
         self.slot
     }
 
-    /// Where the slot's owner is, as who knows best says; an error says why nobody does. All are asked at once, and more than half are waited for: one
-    /// that was cut off from the others may answer first, with what was.
+    /// Where the slot's owner is, as who knows best says; an error says why nobody does. All are asked at once, and more than half are waited for.
     ///
     /// Cancel safety: dropped, it leaves no task.
     pub(super) async fn primary(&self) -> Result<Spot, Arc<str>> {
         let found = lock(&self.nodes.found).clone();
-        let mut best = Err("no node is named".into());
+        let mut why = None;
         // Those that were named at first may be long gone; if all of those that are known are, they are asked again.
         for nodes in [&found, &self.nodes.seeds] {
-            if !nodes.is_empty() {
-                best = self.ask_all(nodes).await;
-            }
-            if best.is_ok() {
-                break;
+            match self.ask_all(nodes).await {
+                Ok(spot) => return Ok(spot),
+                // Who was not asked has no reason.
+                Err(reason) => why = reason.or(why),
             }
         }
-        let (said, nodes) =
-            best.map_err(|why: Arc<str>| bounded(&format!("{why}; no node of the Cluster says who has slot {}", self.slot)))?;
-        self.nodes.keep(nodes);
-        Ok(self.known.with(said))
+        let why = why.unwrap_or_else(|| "nobody has it".into());
+        Err(bounded(&format!("{why}; no node of the Cluster says who has slot {}", self.slot)))
+    }
+
+    /// As [`Cluster::primary`], and asks those that are watched. What these say for more than a moment all do.
+    pub(super) async fn look(&self) -> Result<Spot, Arc<str>> {
+        let watched = self.nodes.watched(self.known.spot().as_ref());
+        match self.ask_all(&watched).await {
+            Ok(spot) => Ok(spot),
+            Err(_) => self.primary().await,
+        }
     }
 
     /// Ends what it has asked over, for good.
@@ -94,8 +126,8 @@ impl Cluster {
         drop(ended);
     }
 
-    /// What those say, of whom the best one knows that these are there.
-    async fn ask_all(&self, spots: &[Spot]) -> Result<(Said, Vec<Spot>), Arc<str>> {
+    /// Where the owner is, as these say; an error is why one of them does not.
+    async fn ask_all(&self, spots: &[Spot]) -> Result<Spot, Option<Arc<str>>> {
         let mut questions = JoinSet::new();
         for spot in spots {
             let (nodes, slot, node) = (Arc::clone(&self.nodes), self.slot, spot.clone());
@@ -108,68 +140,94 @@ impl Cluster {
                 asked
             });
         }
-        let (mut best, mut answers, mut why) = (None::<(Said, Vec<Spot>)>, 0, None);
-        while let Some(answer) = questions.join_next().await {
-            match answer {
-                Ok(Ok(View { owner: Some((spot, epoch)), nodes })) => {
-                    answers += 1;
-                    if best.as_ref().is_none_or(|(best, _)| best.epoch < epoch) {
-                        best = Some((Said { spot, epoch }, nodes));
-                    }
-                }
-                Ok(Ok(View { owner: None, .. })) => {
-                    answers += 1;
-                    why = Some("nobody has it".into());
-                }
-                Ok(Err(reason)) => why = Some(reason),
-                Err(_) => {}
-            }
-            if answers > spots.len() / 2 {
-                break;
-            }
+        let Answers { said, most, why } = Answers::to(questions).await;
+        let best = claims(&said).max_by_key(|(owner, _)| owner.epoch);
+        if let Some((_, view)) = best {
+            self.nodes.keep(view.nodes.clone(), self.known.spot().as_ref());
         }
-        best.ok_or_else(|| why.unwrap_or_else(|| "none answers".into()))
+        let claims = claims(&said).map(|(owner, _)| Said { spot: owner.spot.clone(), epoch: owner.epoch });
+        self.known.with(&claims.collect::<Vec<_>>(), most).ok_or(why)
     }
 }
 
+/// Who is said to have the slot, and by which view. Who says himself that another one has it, has not: his own configuration may be the latest all the same.
+fn claims(views: &[View]) -> impl Iterator<Item = (&Owner, &View)> {
+    let denies =
+        |owner: &Owner| views.iter().any(|view| view.id == owner.id && view.owner.as_ref().is_some_and(|said| said.id != owner.id));
+    views.iter().filter_map(|view| Some((view.owner.as_ref()?, view))).filter(move |(owner, _)| !denies(owner))
+}
+
 impl Nodes {
-    /// Who is there now; whoever is not any more is asked nothing.
-    fn keep(&self, nodes: Vec<Spot>) {
-        if let Some(connections) = &mut *lock(&self.connections) {
-            connections.retain(|node, _| nodes.contains(node));
-        }
+    /// Those that are asked again and again.
+    fn watched(&self, owner: Option<&Spot>) -> Vec<Spot> {
+        let found = lock(&self.found);
+        let others = (0..found.len()).filter_map(|nth| found.get(self.first.wrapping_add(nth).checked_rem(found.len())?));
+        let others = others.filter(|node| owner != Some(*node));
+        owner.into_iter().chain(others).take(WATCHED).cloned().collect()
+    }
+
+    /// Who is there now. Over the connections to whoever is not watched nothing more is asked.
+    fn keep(&self, nodes: Vec<Spot>, owner: Option<&Spot>) {
         *lock(&self.found) = nodes;
+        let watched = self.watched(owner);
+        let unwatched: Vec<Asked> = match &mut *lock(&self.connections) {
+            Some(connections) => connections.extract_if(|node, _| !watched.contains(node)).map(|(_, asked)| asked).collect(),
+            None => Vec::new(),
+        };
+        drop(unwatched);
     }
 
     fn forget(&self, node: &Spot) {
-        if let Some(connections) = &mut *lock(&self.connections) {
-            connections.remove(node);
+        let forgotten = lock(&self.connections).as_mut().and_then(|connections| connections.remove(node));
+        drop(forgotten);
+    }
+
+    /// The connection to a node that is there already, for a question. One that leaves others without an answer is given up: who asks is content with
+    /// more than half, and would send it another question each time.
+    fn begin(&self, node: &Spot) -> Option<Connection> {
+        let silent = {
+            let mut connections = lock(&self.connections);
+            let connections = connections.as_mut()?;
+            let asked = connections.get_mut(node)?;
+            if asked.unanswered.get_or_insert_with(Stopwatch::start).elapsed() <= self.limit {
+                return Some(asked.connection.clone());
+            }
+            connections.remove(node)
+        };
+        drop(silent);
+        None
+    }
+
+    fn answered(&self, node: &Spot) {
+        if let Some(asked) = lock(&self.connections).as_mut().and_then(|connections| connections.get_mut(node)) {
+            asked.unanswered = None;
         }
     }
 
     /// What one of them says.
     async fn ask(&self, node: &Spot, slot: u16) -> Result<View, Arc<str>> {
         let url = self.login.at(node.clone());
-        let known = lock(&self.connections).as_ref().and_then(|connections| connections.get(node).cloned());
-        let mut connection = if let Some(known) = known {
+        let mut connection = if let Some(known) = self.begin(node) {
             known
         } else {
-            let made = connect(&url, ::redis::ProtocolVersion::RESP3, None).await?;
+            let made = ask_over(&url, ProtocolVersion::RESP3, self.limit, None).await?;
+            let asked = Asked { connection: made.clone(), unanswered: None };
             // Two that ask at once each make one: the later is kept.
-            if let Some(connections) = &mut *lock(&self.connections) {
-                connections.insert(node.clone(), made.clone());
-            }
+            let replaced = lock(&self.connections).as_mut().and_then(|connections| connections.insert(node.clone(), asked));
+            drop(replaced);
             made
         };
         let mut question = Cmd::new();
         question.arg("CLUSTER").arg("NODES");
-        match connection.send_packed_command(&question).await {
-            Ok(Value::ServerError(error)) => Err(reason(&url, &error.into())),
+        let answer = connection.send_packed_command(&question).await;
+        self.answered(node);
+        match answer {
+            Ok(Value::ServerError(error)) => Err(url.reason(&error.into())),
             Ok(answer) => {
                 let told = text_of(&answer).ok_or_else(|| bounded(&format!("{url} does not answer like a node of a Cluster")))?;
                 Ok(view(&told, node, self.login.tls().is_some(), slot))
             }
-            Err(error) => Err(reason(&url, &error)),
+            Err(error) => Err(url.reason(&error)),
         }
     }
 }
@@ -177,14 +235,17 @@ impl Nodes {
 /// Reads the lines of `CLUSTER NODES`: id, place, flags, primary, two times, configuration, link, slots. A node may not know under which address it is
 /// reached: then it is the one that it was `asked` at. `by_name` prefers names to addresses: a certificate has one, and who has none cannot look it up.
 fn view(told: &str, asked: &Spot, by_name: bool, slot: u16) -> View {
-    let mut view = View { owner: None, nodes: Vec::new() };
+    let mut view = View::default();
     for line in told.lines().filter_map(Line::read) {
-        let Some(node) = node(line.place, asked, by_name) else { continue };
+        let Some(place) = place(line.place, asked, by_name) else { continue };
+        if line.is("myself") {
+            line.id.clone_into(&mut view.id);
+        }
         if line.is("master") && line.has(slot) {
-            view.owner = Some((node.clone(), line.epoch));
+            view.owner = Some(Owner { id: line.id.to_owned(), spot: place.clone(), epoch: line.epoch });
         }
         if !line.is("fail") && !line.is("handshake") && !line.is("noaddr") {
-            view.nodes.push(node);
+            view.nodes.push(place);
         }
     }
     view
@@ -199,6 +260,7 @@ pub(super) fn own_since(told: &str, slot: u16) -> Option<u64> {
 
 /// What is said of one node.
 struct Line<'a> {
+    id: &'a str,
     place: &'a str,
     flags: &'a str,
     epoch: u64,
@@ -208,8 +270,8 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     fn read(line: &'a str) -> Option<Self> {
         let words: Vec<&str> = line.split(' ').collect();
-        let [_, place, flags, _, _, _, epoch, _, slots @ ..] = words.as_slice() else { return None };
-        Some(Self { place, flags, epoch: epoch.parse().ok()?, slots: slots.to_vec() })
+        let [id, place, flags, _, _, _, epoch, _, slots @ ..] = words.as_slice() else { return None };
+        Some(Self { id, place, flags, epoch: epoch.parse().ok()?, slots: slots.to_vec() })
     }
 
     fn is(&self, flag: &str) -> bool {
@@ -225,8 +287,8 @@ impl<'a> Line<'a> {
 }
 
 /// Reads `host:port@bus[,name]`.
-fn node(place: &str, (asked, _): &Spot, by_name: bool) -> Option<Spot> {
-    let (address, rest) = place.split_once('@')?;
+fn place(told: &str, (asked, _): &Spot, by_name: bool) -> Option<Spot> {
+    let (address, rest) = told.split_once('@')?;
     let (host, port) = address.rsplit_once(':')?;
     let name = rest.split(',').nth(1).filter(|name| by_name && !name.is_empty());
     let host = name.unwrap_or(host);
@@ -246,23 +308,56 @@ e7d1eec :30001@31001 myself,master - 0 0 1 connected 0-5459 5460 [5000->-67ed2db
 6ec2392 :0@0 master,noaddr - 0 0 0 disconnected
 ";
 
+    fn spot(host: &str, port: u16) -> Spot {
+        (host.to_owned(), port)
+    }
+
     #[test]
     fn what_a_node_says_is_read() {
-        let spot = |host: &str, port| (host.to_owned(), port);
         let asked = spot("10.0.0.1", 30_001);
-        let owner = |slot| view(TOLD, &asked, true, slot).owner;
-        assert_eq!(owner(0), Some((spot("10.0.0.1", 30_001), 1)));
+        let owner = |slot| view(TOLD, &asked, true, slot).owner.map(|owner| (owner.id, owner.spot, owner.epoch));
+        let is = |id: &str, host: &str, port, epoch| Some((id.to_owned(), spot(host, port), epoch));
+        // It does not know its own address.
+        assert_eq!(owner(0), is("e7d1eec", "10.0.0.1", 30_001, 1));
         assert_eq!(owner(5_460), owner(0));
         // On its way still the old one's.
         assert_eq!(owner(5_000), owner(0));
-        assert_eq!(owner(5_461), Some((spot("cache-2.internal", 30_002), 2)));
+        assert_eq!(owner(5_461), is("67ed2db", "cache-2.internal", 30_002, 2));
         assert_eq!(owner(16_383), owner(5_461));
         // It has failed, and nobody has it yet.
-        assert_eq!(owner(12_000), Some((spot("10.0.0.3", 30_003), 3)));
-        let nodes = view(TOLD, &asked, true, 0).nodes;
+        assert_eq!(owner(12_000), is("292f8b3", "10.0.0.3", 30_003, 3));
+        let View { id, nodes, .. } = view(TOLD, &asked, true, 0);
         assert_eq!(nodes, [spot("127.0.0.1", 30_004), spot("cache-2.internal", 30_002), spot("10.0.0.1", 30_001)]);
-        assert_eq!(view(TOLD, &asked, false, 9_000).owner, Some((spot("127.0.0.1", 30_002), 2)));
+        assert_eq!(id, "e7d1eec");
+        let by_address = view(TOLD, &asked, false, 9_000).owner;
+        assert_eq!(by_address.map(|owner| owner.spot), Some(spot("127.0.0.1", 30_002)));
         assert_eq!((own_since(TOLD, 0), own_since(TOLD, 5_000), own_since(TOLD, 9_000)), (Some(1), None, None));
-        assert_eq!(view("nonsense\n\n1 2 3 4 5 6 7 8 9 10", &asked, true, 9), View { owner: None, nodes: Vec::new() });
+        assert_eq!(view("nonsense\n\n1 2 3 4 5 6 7 8 9 10", &asked, true, 9), View::default());
+    }
+
+    #[test]
+    fn who_says_himself_that_it_has_gone_does_not_have_it_though_his_configuration_is_the_latest() {
+        let says = |id: &str, owner: &str, epoch| View {
+            id: id.to_owned(),
+            owner: Some(Owner { id: owner.to_owned(), spot: spot(owner, 1), epoch }),
+            nodes: Vec::new(),
+        };
+        let named = |views: &[View]| claims(views).map(|(owner, _)| owner.id.clone()).collect::<Vec<_>>();
+        // It has another slot since, and the third has not heard where this one went.
+        assert_eq!(named(&[says("a", "b", 5), says("b", "b", 5), says("c", "a", 6)]), ["b", "b"]);
+        assert_eq!(named(&[says("b", "b", 5), says("c", "a", 6)]), ["b", "a"], "he was not asked");
+    }
+
+    #[test]
+    fn of_many_nodes_the_owner_and_a_few_are_watched() {
+        let login = RedisUrl::parse("redis://10.0.0.1").unwrap();
+        let cluster = Cluster::new(login.clone(), &[login], 0, Duration::from_secs(1));
+        let owner = Some(spot("10.0.0.60", 1));
+        assert_eq!(cluster.nodes.watched(None), []);
+        cluster.nodes.keep((0..61).map(|node| spot(&format!("10.0.0.{node}"), 1)).collect(), owner.as_ref());
+        let watched = cluster.nodes.watched(owner.as_ref());
+        assert_eq!((watched.len(), watched.first()), (WATCHED, owner.as_ref()));
+        assert_eq!(watched.iter().filter(|node| Some(*node) == owner.as_ref()).count(), 1);
+        assert_eq!(cluster.nodes.watched(owner.as_ref()), watched, "the same ones");
     }
 }

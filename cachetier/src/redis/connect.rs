@@ -21,7 +21,8 @@ use crate::sync::lock;
 
 use super::answer::{REPLACED, Told, bounded, class, failed, is_no_primary, judged, misread, text};
 use super::dial::{Connection, Dial, Unfit};
-use super::guide::{Guide, Spot};
+use super::guide::Guide;
+use super::known::Spot;
 use super::script::{self, Run, Script};
 use super::version::Form;
 
@@ -220,7 +221,7 @@ impl Link {
         Err(Fault::Away("it was silent or slow a moment ago, and is left alone for another".into()))
     }
 
-    /// Whether a connection to that place leads to the primary, as far as Sentinels have said by now.
+    /// Whether a connection to that place leads to the primary, as far as was said by now.
     pub(super) fn is_primary(&self, spot: Option<&Spot>) -> bool {
         self.shared.is_primary(spot)
     }
@@ -459,8 +460,11 @@ impl Shared {
             self.lose(line, reason);
         }
         if reason.starts_with("MOVED") && self.guide.as_ref().is_some_and(Guide::is_cluster) {
-            // Who has it now is asked for, and no fault.
-            return self.lose(line, &REPLACED.into());
+            self.lose(line, &REPLACED.into());
+            // Who has it now is asked for, and no fault; but if that goes on, nodes do not agree.
+            if !self.retry.is_in_vain() {
+                return;
+            }
         }
         if !self.refusals.is_news(reason, self.clock.now()) {
             return;

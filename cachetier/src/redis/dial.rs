@@ -14,7 +14,8 @@ use tokio::task::AbortHandle;
 
 use super::answer::{CLOSED, NO_HANDSHAKE, REPLACED, bounded, text};
 use super::cluster::Cluster;
-use super::guide::{Guide, Spot};
+use super::guide::Guide;
+use super::known::Spot;
 use super::sentinel::Sentinels;
 use super::version::{self, Form, OLDEST, OLDEST_CLUSTER};
 use super::{RedisUrl, Settings, Target};
@@ -112,6 +113,16 @@ impl Dial {
     /// Makes a connection within the limit.
     /// Cancel safety: a dropped call leaves no connection behind.
     pub(super) async fn connect(&self) -> Result<Made, Refusal> {
+        let limit = self.settings.connect_limit;
+        if self.guide.is_none() {
+            return self.connect_by_and_by().await;
+        }
+        let late = |_| Err(Refusal { why: bounded(&format!("no connection within {limit:?}")), unfit: None });
+        tokio::time::timeout(limit, self.connect_by_and_by()).await.unwrap_or_else(late)
+    }
+
+    /// Step by step, each with a limit of its own, so that it is known which one it was.
+    async fn connect_by_and_by(&self) -> Result<Made, Refusal> {
         let (url, spot, limit) = match &self.guide {
             None => (self.url.clone(), None, self.settings.connect_limit),
             Some(guide) => {
@@ -124,7 +135,7 @@ impl Dial {
         // RESP3 is what puts pushes and replies on one ordered stream; and it tells of a lost connection while nothing is sent.
         let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let login = login.set_lib_name("cachetier", env!("CARGO_PKG_VERSION"));
-        let info = info.set_redis_settings(login).set_tcp_settings(tcp(&self.settings));
+        let info = info.set_redis_settings(login).set_tcp_settings(tcp(self.settings.limits.command));
         let (sender, pushes) = mpsc::unbounded_channel();
         let config = AsyncConnectionConfig::new()
             .set_push_sender(sender)
@@ -198,6 +209,24 @@ pub(super) async fn reach(
     Ok(Connection { line, _task: Some(Arc::new(Task(tokio::spawn(task).abort_handle()))) })
 }
 
+/// A connection to who is asked where another one is. `pushes` is told what he says unasked.
+pub(super) async fn ask_over(
+    url: &RedisUrl,
+    protocol: ProtocolVersion,
+    limit: Duration,
+    pushes: Option<mpsc::UnboundedSender<PushInfo>>,
+) -> Result<Connection, Arc<str>> {
+    let info = url.info().clone();
+    let login = info.redis_settings().clone().set_protocol(protocol);
+    let info = info.set_redis_settings(login).set_tcp_settings(tcp(limit));
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let config = match pushes {
+        Some(pushes) => config.set_push_sender(pushes),
+        None => config,
+    };
+    reach(url, info, config, &AtomicBool::new(false)).await.map_err(|error| url.reason(&error))
+}
+
 /// As the log names it.
 impl std::fmt::Display for Dial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -217,15 +246,16 @@ fn closed(error: RedisError) -> RedisError {
     }
 }
 
-fn tcp(settings: &Settings) -> TcpSettings {
+/// For a connection whose other end has not answered when the limit is over.
+fn tcp(limit: Duration) -> TcpSettings {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(5));
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "windows"))]
     let keepalive = keepalive.with_interval(Duration::from_secs(1));
     let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
     // What the other end has not acknowledged by then breaks the connection, so that a cut cable is found without commands.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let tcp = tcp.set_user_timeout(settings.limits.command.saturating_mul(2).clamp(Duration::from_secs(1), LONGEST_SILENCE));
+    let tcp = tcp.set_user_timeout(limit.saturating_mul(2).clamp(Duration::from_secs(1), LONGEST_SILENCE));
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = settings;
+    let _ = limit;
     tcp
 }

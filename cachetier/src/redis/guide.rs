@@ -1,15 +1,10 @@
-//! Who says where the primary is, where that is not said by the address itself: Sentinels, or the nodes of a Cluster. What they have said is kept, and
-//! nothing of it is forgotten for one that is behind.
+//! Who says where the primary is, where that is not said by the address itself: Sentinels, or the nodes of a Cluster.
 
 use std::sync::Arc;
 
-use crate::sync::{Mutex, lock};
-
 use super::cluster::Cluster;
+use super::known::Spot;
 use super::sentinel::{Ears, Sentinels};
-
-/// Where a primary is: host and port.
-pub(super) type Spot = (String, u16);
 
 /// Who says where the primary is.
 #[derive(Clone, Debug)]
@@ -20,40 +15,12 @@ pub(super) enum Guide {
     Cluster(Cluster),
 }
 
-/// What one of them says of the primary, and of which configuration.
-#[derive(Clone, Debug)]
-pub(super) struct Said {
-    pub(super) spot: Spot,
-    /// Grows with each fail-over, and in a Cluster with each move of a slot: who knows of the last one has the highest.
-    pub(super) epoch: u64,
-}
-
-/// The best that was said so far.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known(Arc<Mutex<Option<Said>>>);
-
 /// What tells that there may be something new.
 pub(super) enum News {
     /// Said by Sentinels.
     Heard(Ears),
     /// Nobody says anything: it is asked for again and again.
     Sought,
-}
-
-impl Known {
-    /// Where the primary is, with the best of what was said just now.
-    pub(super) fn with(&self, best: Said) -> Spot {
-        let mut known = lock(&self.0);
-        match &*known {
-            Some(known) if known.epoch > best.epoch => known.spot.clone(),
-            _ => known.insert(best).spot.clone(),
-        }
-    }
-
-    /// Whether nobody has said by now that the primary is elsewhere.
-    pub(super) fn stands_by(&self, spot: &Spot) -> bool {
-        lock(&self.0).as_ref().is_none_or(|known| known.spot == *spot)
-    }
 }
 
 impl Guide {
@@ -64,6 +31,14 @@ impl Guide {
         match self {
             Self::Sentinels(sentinels) => sentinels.primary().await,
             Self::Cluster(cluster) => cluster.primary().await,
+        }
+    }
+
+    /// The same, for who asks again and again: of many it asks a few.
+    pub(super) async fn look(&self) -> Result<Spot, Arc<str>> {
+        match self {
+            Self::Sentinels(sentinels) => sentinels.primary().await,
+            Self::Cluster(cluster) => cluster.look().await,
         }
     }
 
@@ -110,7 +85,7 @@ impl News {
         match self {
             Self::Heard(ears) => ears.news().await,
             Self::Sought => {
-                tokio::time::sleep(super::cluster::LOOK).await;
+                super::cluster::rest().await;
                 true
             }
         }

@@ -1,4 +1,4 @@
-//! The shared tier and the lane over a standalone Redis server, 6.2.7 or newer: the only place that names the redis crate.
+//! The shared tier and the lane over a Redis server, 6.2.7 or newer, however it is found: the only place that names the redis crate.
 //! What the bytes mean is `wire`'s, what follows from an answer `cache`'s and `coherence`'s.
 
 mod answer;
@@ -6,6 +6,7 @@ mod cluster;
 mod connect;
 mod dial;
 mod guide;
+mod known;
 mod lane;
 mod large;
 mod place;

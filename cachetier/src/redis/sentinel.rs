@@ -2,18 +2,17 @@
 //! left without waiting for it to break.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ::redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, PushKind, Value};
+use ::redis::{Cmd, ProtocolVersion, PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::RedisUrl;
-use super::answer::{bounded, text};
-use super::dial::{Connection, reach};
-use super::guide::{Known, Said, Spot};
+use super::answer::{bounded, late, text_of};
+use super::dial::{Connection, ask_over};
+use super::known::{Answers, Known, Said, Spot};
 
 /// How long nobody has to say anything before it is asked again where the primary is: what was said meanwhile may have been lost.
 const LOOK: Duration = Duration::from_secs(5);
@@ -55,28 +54,14 @@ impl Sentinels {
             let (urls, name, limit) = (Arc::clone(&self.urls), Arc::clone(&self.name), self.limit);
             questions.spawn(async move {
                 let Some(url) = urls.get(nth) else { return Err("none is named".into()) };
-                timeout(limit, ask(url, &name)).await.unwrap_or_else(|_| Err(late(limit)))
+                timeout(limit, ask(url, &name, limit)).await.unwrap_or_else(|_| Err(late(limit)))
             });
         }
-        let (mut best, mut answers, mut why) = (None::<Said>, 0, None);
-        while let Some(answer) = questions.join_next().await {
-            match answer {
-                Ok(Ok(said)) => {
-                    answers += 1;
-                    if best.as_ref().is_none_or(|best| best.epoch < said.epoch) {
-                        best = Some(said);
-                    }
-                }
-                Ok(Err(reason)) => why = Some(reason),
-                Err(_) => {}
-            }
-            if answers > self.urls.len() / 2 {
-                break;
-            }
-        }
-        let why = || why.unwrap_or_else(|| "none is named".into());
-        let best = best.ok_or_else(|| bounded(&format!("{}; no Sentinel says where {:?} is", why(), self.name)))?;
-        Ok(self.known.with(best))
+        let Answers { said, most, why } = Answers::to(questions).await;
+        self.known.with(&said, most).ok_or_else(|| {
+            let why = why.unwrap_or_else(|| "none is named".into());
+            bounded(&format!("{why}; no Sentinel says where {:?} is", self.name))
+        })
     }
 
     /// Listens to all of them that answer: who leads a fail-over tells of it last, and who is cut off not at all.
@@ -88,8 +73,8 @@ impl Sentinels {
             begun.spawn(async move {
                 let Some(url) = urls.get(nth) else { return Err("none is named".into()) };
                 let listen = async {
-                    let mut connection = connect(url, ProtocolVersion::RESP3, Some(sender)).await?;
-                    connection.subscribe("+switch-master").await.map_err(|error| reason(url, &error))?;
+                    let mut connection = ask_over(url, ProtocolVersion::RESP3, limit, Some(sender)).await?;
+                    connection.subscribe("+switch-master").await.map_err(|error| url.reason(&error))?;
                     Ok(connection)
                 };
                 timeout(limit, listen).await.unwrap_or_else(|_| Err(late(limit)))
@@ -146,35 +131,19 @@ pub(super) async fn takes_writes_alone(mut primary: Connection) -> bool {
     least.as_deref() == Some("0")
 }
 
-pub(super) async fn connect(
-    url: &RedisUrl,
-    protocol: ProtocolVersion,
-    pushes: Option<mpsc::UnboundedSender<PushInfo>>,
-) -> Result<Connection, Arc<str>> {
-    let info = url.info().clone();
-    let login = info.redis_settings().clone().set_protocol(protocol);
-    let info = info.set_redis_settings(login);
-    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-    let config = match pushes {
-        Some(pushes) => config.set_push_sender(pushes),
-        None => config,
-    };
-    reach(url, info, config, &AtomicBool::new(false)).await.map_err(|error| reason(url, &error))
-}
-
 /// What one Sentinel says. First of which configuration it knows, then where the primary is: in its report of the primary stands the new configuration
 /// with the old place as long as the fail-over goes on that it leads, which may be minutes.
-async fn ask(url: &RedisUrl, name: &str) -> Result<Said, Arc<str>> {
-    let connection = connect(url, ProtocolVersion::RESP2, None).await?;
+async fn ask(url: &RedisUrl, name: &str, limit: Duration) -> Result<Said, Arc<str>> {
+    let connection = ask_over(url, ProtocolVersion::RESP2, limit, None).await?;
     let question = |what: &'static str| {
         let mut question = Cmd::new();
         question.arg("SENTINEL").arg(what).arg(name);
         let mut connection = connection.clone();
         async move {
             match connection.send_packed_command(&question).await {
-                Ok(Value::ServerError(error)) => Err(reason(url, &error.into())),
+                Ok(Value::ServerError(error)) => Err(url.reason(&error.into())),
                 Ok(answer) => Ok(answer),
-                Err(error) => Err(reason(url, &error)),
+                Err(error) => Err(url.reason(&error)),
             }
         }
     };
@@ -182,14 +151,6 @@ async fn ask(url: &RedisUrl, name: &str) -> Result<Said, Arc<str>> {
     let place = question("GET-MASTER-ADDR-BY-NAME").await?;
     let said = || Some(Said { epoch: epoch(&report)?, spot: spot(&place)? });
     said().ok_or_else(|| bounded(&format!("{url} does not answer like a Sentinel")))
-}
-
-pub(super) fn text_of(value: &Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
-        _ => None,
-    }
 }
 
 /// Reads the configuration out of a list of names and values, one behind the other.
@@ -203,15 +164,6 @@ fn epoch(report: &Value) -> Option<u64> {
 fn spot(place: &Value) -> Option<Spot> {
     let Value::Array(words) = place else { return None };
     Some((text_of(words.first()?)?, text_of(words.get(1)?)?.parse().ok()?))
-}
-
-pub(super) fn reason(url: &RedisUrl, error: &::redis::RedisError) -> Arc<str> {
-    // What it says stands first: by that it is known.
-    bounded(&format!("{} (at {url})", url.censor(&text(error))))
-}
-
-pub(super) fn late(limit: Duration) -> Arc<str> {
-    bounded(&format!("no answer within {limit:?}"))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::rule::table::TableCopy;
 use super::answer::{REPLACED, judged, misread};
 use super::connect::Link;
 use super::dial::{Connection, Dial, Made, Pushes};
-use super::guide::Spot;
+use super::known::Spot;
 use super::place::Place;
 use super::store::bytes;
 use super::table::{Layout, Reader};
@@ -130,7 +130,12 @@ impl Subscription for RedisSubscription {
         let args = args.each_ref().map(Vec::as_slice);
         let asked = self.commands.now();
         let check = check.run(self.form, &mut self.connection, &keys, &args);
-        let state = self.place.found(judged(tokio::time::timeout(self.limit, check).await, self.limit)?)?;
+        let answer = judged(tokio::time::timeout(self.limit, check).await, self.limit)?;
+        if let Value::Push { kind: PushKind::SUnsubscribe, .. } = answer {
+            // Said unasked, and taken for the answer: the slot has gone.
+            return Err(Fault::Away(REPLACED.into()));
+        }
+        let state = self.place.found(answer)?;
         if !self.commands.is_primary(self.spot.as_ref()) {
             return Err(Fault::Away(REPLACED.into()));
         }

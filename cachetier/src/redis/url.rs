@@ -1,9 +1,11 @@
 //! A server's address as users write it, read once. Whatever is shown of it holds neither user nor password.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use ::redis::{ConnectionAddr, ConnectionInfo};
 
+use super::answer::{bounded, text};
 use super::tls::{Files, Tls};
 
 /// Why a text is not the address of a server, as an error says what it found. It repeats nothing of the address, which may be a secret.
@@ -117,6 +119,11 @@ impl RedisUrl {
 
     pub(crate) fn database(&self) -> i64 {
         self.info.redis_settings().db()
+    }
+
+    /// Why who stands there cannot be asked. What it says stands first: by that it is known.
+    pub(super) fn reason(&self, error: &::redis::RedisError) -> Arc<str> {
+        bounded(&format!("{} (at {self})", self.censor(&text(error))))
     }
 
     /// `text` without the password, should a server have repeated it.

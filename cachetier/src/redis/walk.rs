@@ -11,13 +11,12 @@ use crate::l2::walk::{Doomed, Found, Selection, Swept, Walk};
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot};
 
-use super::answer::{judged, misread};
+use super::answer::{judged, misread, text_of};
 use super::cluster::own_since;
 use super::dial::{Connection, Dial, Made, Pushes};
 use super::guide::Guide;
 use super::place::numbers;
 use super::script::Script;
-use super::sentinel::text_of;
 use super::store::ending;
 use super::version::Form;
 
@@ -108,7 +107,7 @@ impl Walk for RedisWalk {
         if let Some((slot, since)) = self.holds.filter(|_| last)
             && self.has_since(slot).await? != since
         {
-            return Err(Fault::Refused("its slot has moved meanwhile".into()));
+            return Err(Fault::Refused("its slot may have moved meanwhile".into()));
         }
         // Cancel safety: not before, or what a dropped call has found would be found by none.
         self.cursor = cursor;

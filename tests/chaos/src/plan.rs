@@ -100,7 +100,7 @@ kinds! {
 }
 
 impl Kind {
-    /// Those that only scenarios have which are asked for by name, and `trust`.
+    /// How many kinds `everything` has none of: the last ones.
     const APART: usize = 6;
 
     /// Whether another server takes the place of the primary.

@@ -56,12 +56,22 @@ impl Instead {
             let found: Vec<usize> =
                 bytes.windows(said.len()).enumerate().filter(|(_, window)| *window == said).map(|(at, _)| at).collect();
             for place in found {
-                if let Some(place) = bytes.get_mut(place..place + said.len()).filter(|_| said.len() == instead.len()) {
+                if let Some(place) = bytes.get_mut(place..place + said.len()) {
+                    // Ends the connection where it is longer or shorter: who went past the proxy would not be disturbed by it.
                     place.copy_from_slice(instead);
                 }
             }
         }
     }
+}
+
+/// One direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// To the server.
+    Up,
+    /// From it.
+    Down,
 }
 
 /// The whole connection is to break.
@@ -91,16 +101,21 @@ impl Wire {
     /// Passes bytes on until both directions have ended or the connection breaks. `subscribes` is told before the server is.
     pub(super) async fn carry(&self, client: Ends, server: Ends, subscribes: impl Fn()) {
         let mut begun = Begun::default();
-        let up = self.pump(client.read, server.write, |flows| flows.up, |bytes| begun.look(bytes).then(&subscribes).is_some());
-        let down = self.pump(server.read, client.write, |flows| flows.down, |_| false);
+        let up = self.pump(
+            (client.read, server.write),
+            Way::Up,
+            |flows| flows.up,
+            |bytes| begun.look(bytes).then(&subscribes).is_some(),
+        );
+        let down = self.pump((server.read, client.write), Way::Down, |flows| flows.down, |_| false);
         let _ = tokio::try_join!(up, down);
     }
 
     /// One direction. `seen` looks at what has come before it goes on, and says whether that may have changed the order.
     async fn pump(
         &self,
-        mut from: Box<dyn AsyncRead + Send + Unpin>,
-        mut to: Box<dyn AsyncWrite + Send + Unpin>,
+        (mut from, mut to): (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>),
+        way: Way,
         of: impl Fn(&Flows) -> Flow,
         mut seen: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), Broken> {
@@ -130,7 +145,7 @@ impl Wire {
                 _ = orders.changed() => continue,
                 read = from.read(&mut buffer) => read,
             };
-            if let (Some(instead), Ok(read)) = (self.instead, &read)
+            if let (Some(instead), Ok(read), Way::Down) = (self.instead, &read, way)
                 && let Some(bytes) = buffer.get_mut(..*read)
             {
                 instead.tell(bytes);

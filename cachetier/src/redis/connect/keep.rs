@@ -1,4 +1,5 @@
-//! Makes the connection, and makes it anew when it is lost; listens to Sentinels where they say where the primary is; says in the log what it comes to.
+//! Makes the connection, and makes it anew when it is lost; hears from Sentinels, or the nodes of a Cluster, where the primary is; says in the log what it
+//! comes to.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -22,6 +23,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// After all Sentinels that were listened to are lost, before they are sought again: at most.
 const MINDED: Duration = Duration::from_secs(1);
 
+/// After how many pauses what a connection is left for is no passing thing.
+const IN_VAIN: u32 = 5;
+
 /// How long a connection must last for the next loss to be met with the shortest pause again.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -38,6 +42,11 @@ impl Retry {
     pub(in super::super) fn at_once(&self) {
         self.pauses.store(0, Ordering::Relaxed);
         self.over.notify_waiters();
+    }
+
+    /// Whether connections have been made again and again, and have not lasted.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.pauses.load(Ordering::Relaxed) >= IN_VAIN
     }
 
     /// Full jitter: the instances that lost a server together must not come back together.
@@ -139,13 +148,13 @@ async fn look_at_replicas(dial: &Dial, primary: Option<Connection>) {
     }
 }
 
-/// Leaves a primary as soon as Sentinels know of another, until the link is gone.
+/// Leaves a primary as soon as those who are asked where it is know of another, until the link is gone.
 pub(super) async fn mind(owner: Weak<Shared>, guide: Guide) {
     let mut known = None;
     loop {
         if let Ok(mut news) = guide.listen().await {
             loop {
-                if let Ok(spot) = guide.primary().await {
+                if let Ok(spot) = guide.look().await {
                     let Some(shared) = owner.upgrade() else { return };
                     if known.as_ref() != Some(&spot) {
                         if let (Some(_), Some(server)) = (&known, &shared.server) {
