@@ -277,6 +277,7 @@ mod tests {
 
     use super::*;
     use crate::coherence::instance::tests::instance;
+    use crate::coherence::own::Teller as _;
     use crate::l2::lane::{Bumped, Planted, Released, Seized};
     use crate::rule::seq::Era;
     use crate::rule::stamp::Stamp;
@@ -382,6 +383,30 @@ mod tests {
             .expect("it ends");
         assert!(matches!(end, Err(Fault::Refused(_))), "{end:?}");
         assert!(!*in_step.borrow() && !instance.view.proven(instance.now()));
+    }
+
+    /// A connection made before a fail-over may still be answered by the old server, which is listened to no longer.
+    #[tokio::test]
+    async fn a_check_behind_something_that_was_told_to_another_era_proves_nothing_until_the_lane_is_met_again() {
+        let (instance, lane) = (instance(), Heard::default());
+        let (follower, mut subscription) =
+            (Follower { instance: &instance, lane: &lane, pace: PACE }, Short { era: 1, torn: false });
+        let told = |era| {
+            let (targets, at) =
+                (Targets { keys: vec!["k".to_owned()], ..Targets::default() }, Token { era: Era(era), seq: Seq(7) });
+            let mark = instance.mark();
+            instance.end_own(&targets, mark, at, None);
+        };
+        let applied = follower.come_into_step(&mut subscription, Token::default()).await.unwrap();
+        told(1);
+        assert!(follower.check(&mut subscription, applied).await.is_ok());
+        told(2);
+        for _ in 0..2 {
+            assert!(matches!(follower.check(&mut subscription, applied).await, Err(Broken::Behind(_))));
+        }
+        let applied = follower.come_into_step(&mut subscription, applied).await.unwrap();
+        assert!(follower.check(&mut subscription, applied).await.is_ok());
+        assert!(instance.outbox.covers("k", &[]), "it is told again");
     }
 
     #[tokio::test(start_paused = true)]
