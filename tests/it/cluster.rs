@@ -2,15 +2,16 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
+mod followed;
+
 use std::time::Duration;
 
-use cachetier::{CacheBuilder, Delivery, Invalidator, OnRestart, Policy, Purge, TieredCache};
-use cachetier_tests::{Cluster, Log, Origin, RedisServer, Reply, eventually_async};
+use cachetier::{CacheBuilder, Delivery, Invalidator, OnRestart, Purge, TieredCache};
+use cachetier_tests::{Cluster, Log, Origin, RedisServer, eventually_async};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-const LONG: Duration = Duration::from_secs(30);
-const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
+use followed::{Ground, LONG, POLICY, built, in_step, is_followed, read};
 
 /// The name of the lane's state, and so of the slot.
 const LANE: &str = "ct:{cluster}:lane";
@@ -19,50 +20,24 @@ fn builder(cluster: &Cluster) -> CacheBuilder {
     TieredCache::builder("cluster").redis_cluster(cluster.urls()).read_limit(Duration::from_millis(200))
 }
 
-async fn built(builder: CacheBuilder) -> TieredCache {
-    builder.build().await.expect("built")
-}
+impl Ground for Cluster {
+    const AGAIN: &'static str = "ct:{cluster}:v:again";
 
-async fn read(cache: &TieredCache, key: &str, origin: &Origin) -> u64 {
-    cache.get_or_load(key, POLICY, async || origin.load().await).await.expect("loaded")
-}
-
-/// All are in step again: what one tells the others hear, and what one loads the others find.
-async fn in_step(a: &TieredCache, b: &TieredCache) {
-    let heard = async || {
-        let (pending, told) = (a.stats().pending + b.stats().pending, a.set("again", 7_u64, POLICY).await);
-        pending == 0 && matches!(told, Ok(Delivery::Applied(_))) && b.get("again").await == Some(7_u64)
-    };
-    eventually_async(LONG, "they are in step", heard).await;
-}
-
-/// While the owner is gone a read goes to the loader and an invalidation is pending; behind the change all is told, and nothing old is served.
-async fn is_followed(cluster: &mut Cluster, harm: impl FnOnce(&mut Cluster, usize), end: impl FnOnce(&mut Cluster, usize)) {
-    let origin = Origin::at(1);
-    let (a, b) = (built(builder(cluster)).await, built(builder(cluster)).await);
-    assert_eq!((read(&a, "k", &origin).await, read(&b, "k", &origin).await), (1, 1));
-    assert_eq!(origin.loads(), 1, "one for both");
-    let old = cluster.owner(LANE);
-    harm(cluster, old);
-    origin.commit(2);
-    let _ = a.invalidate("k").await;
-    assert_eq!(read(&a, "k", &origin).await, 2, "who has invalidated it sees that");
-    let begun = Instant::now();
-    let new = cluster.wait_for_another(LANE, old);
-    let found = begun.elapsed();
-    // Both may be in step with each other by the old one as well, which is lost with it.
-    let holds = async || {
-        in_step(&a, &b).await;
-        cluster.node(new).command(&["EXISTS", "ct:{cluster}:v:again"]) == Reply::Int(1)
-    };
-    eventually_async(LONG, "it goes to the new one", holds).await;
-    println!("another owner after {found:?}, in step after {:?}", begun.elapsed());
-    assert!(begun.elapsed() < found + Duration::from_secs(5), "{:?} after {found:?}", begun.elapsed());
-    end(cluster, old);
-    for cache in [&a, &b] {
-        assert_eq!(read(cache, "k", &origin).await, 2);
+    fn builder(&self) -> CacheBuilder {
+        builder(self)
     }
-    in_step(&a, &b).await;
+
+    fn primary(&self) -> usize {
+        self.owner(LANE)
+    }
+
+    fn another(&self, than: usize) -> usize {
+        self.wait_for_another(LANE, than)
+    }
+
+    fn server(&self, which: usize) -> &RedisServer {
+        self.node(which)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
