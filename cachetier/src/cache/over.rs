@@ -64,12 +64,16 @@ pub(crate) fn begin_without(config: &Config, why: NotReady, and_then: &str) -> R
 pub(crate) type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
 
 impl Over {
-    /// What all names have between braces, where they are to be in one slot.
-    pub(crate) fn tag(&self, namespace: &str) -> Option<String> {
-        match self {
-            #[cfg(feature = "redis")]
-            Self::Cluster(_) => Some(namespace.to_owned()),
-            _ => None,
+    /// Whether all names are to be in one slot.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_self, reason = "only a server may be in a Cluster"))]
+    pub(crate) fn is_cluster(&self) -> bool {
+        #[cfg(feature = "redis")]
+        {
+            matches!(self, Self::Cluster(_))
+        }
+        #[cfg(not(feature = "redis"))]
+        {
+            false
         }
     }
 
