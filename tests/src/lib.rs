@@ -1,5 +1,5 @@
-//! The ground of the integration tests: real servers with an owner, a proxy before them that loses and delays, worlds of caches in one process, a gate to hold tasks at, one
-//! helper that polls.
+//! The ground of the integration tests: real servers with an owner, alone, beside Sentinels or in a Cluster; a proxy before them that loses and delays,
+//! worlds of caches in one process, a gate to hold tasks at, one helper that polls.
 //! What is tested, and against which caches, is the tests' own.
 #![forbid(unsafe_code)]
 #![expect(clippy::panic, reason = "whatever fails here is a test that has failed")]

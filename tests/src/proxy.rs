@@ -87,7 +87,8 @@ pub enum Which {
     Plain,
 }
 
-/// A proxy in front of one server. It reads what passes, so a server behind TLS is reached by its socket. Dropping it breaks its connections and ends its thread.
+/// A proxy in front of one server. It reads what passes, so a server behind TLS is reached by its socket; before a node of a Cluster it says that there is no
+/// other node than that, at its own address. Dropping it breaks its connections and ends its thread.
 #[derive(Debug)]
 pub struct Proxy {
     listens: Address,
