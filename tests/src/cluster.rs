@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::bus::{self, Bus};
 use crate::client::{Address, Client, Reply};
 use crate::eventually::Deadline;
+use crate::reach;
 use crate::server::{RedisServer, ServerBuilder, free_port};
 
 /// How long it may take on a busy machine to find each other, or to replace a primary.
@@ -84,6 +85,12 @@ impl Cluster {
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(RedisServer::url).collect()
+    }
+
+    /// The address of all of it, for [`Reach`](crate::Reach).
+    #[must_use]
+    pub fn address(&self) -> String {
+        reach::in_cluster(&self.urls())
     }
 
     /// Which node has the slot of a key now, as the one says that was configured last, of those that answer.

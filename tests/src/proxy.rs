@@ -198,7 +198,7 @@ impl Proxy {
     #[must_use]
     pub fn url(&self) -> String {
         let url = self.listens.url(&self.login);
-        if self.shared.in_cluster { reach::in_cluster(&url) } else { url }
+        if self.shared.in_cluster { reach::in_cluster(&[url]) } else { url }
     }
 
     /// Orders what becomes of the bytes of these connections, of those to come as well.

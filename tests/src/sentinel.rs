@@ -6,6 +6,7 @@ use crate::client::{Address, Client, Reply};
 use crate::eventually::Deadline;
 use crate::over::Login;
 use crate::process::Owned;
+use crate::reach;
 use crate::server::{Folder, RedisServer, free_port, program};
 
 /// What the Sentinels call it.
@@ -67,6 +68,12 @@ impl Sentinels {
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.sentinels.iter().map(Sentinel::url).collect()
+    }
+
+    /// The address of the primary, for [`Reach`](crate::Reach).
+    #[must_use]
+    pub fn address(&self) -> String {
+        reach::named(&self.urls(), NAME)
     }
 
     /// What they call the primary.

@@ -190,7 +190,7 @@ impl RedisServer {
             return reach::named(&watch.urls(), &format!("redis://{}{}/{}", login.authority(), sentinel::NAME, login.path()));
         }
         if self.is_in_cluster() {
-            return reach::in_cluster(&self.address.url(login));
+            return reach::in_cluster(&[self.address.url(login)]);
         }
         match self.port {
             Some(port) if self.builder.over.is_tls() => {

@@ -509,7 +509,7 @@ impl CacheBuilder {
             Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
         let names = LaneNames {
             namespace: config.namespace.clone(),
-            tag: over.is_cluster().then(|| config.namespace.clone()),
+            in_one_slot: over.is_cluster(),
             cells: config.cells.next_power_of_two(),
             outlives_runs: config.on_restart == OnRestart::Trust,
         };

@@ -141,7 +141,7 @@ impl InvalidatorBuilder {
             Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
         let names = LaneNames {
             namespace: config.namespace.clone(),
-            tag: over.is_cluster().then(|| config.namespace.clone()),
+            in_one_slot: over.is_cluster(),
             cells: config.cells.next_power_of_two(),
             // It checks nothing.
             outlives_runs: false,

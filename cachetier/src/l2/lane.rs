@@ -139,8 +139,8 @@ impl dyn Subscription + '_ {
 pub(crate) struct LaneNames {
     /// The namespace.
     pub(crate) namespace: String,
-    /// What the names have between braces, of all of them alike, in a Cluster: so they are in one slot.
-    pub(crate) tag: Option<String>,
+    /// Whether all of it is to be in one slot of a Cluster: then every name has the namespace between braces.
+    pub(crate) in_one_slot: bool,
     /// How many cells the tag table is to have at least: a power of two.
     pub(crate) cells: u32,
     /// Whether the lane goes on as it stands where its server comes back with what it had saved.
@@ -151,9 +151,7 @@ impl LaneNames {
     /// The key under which the shared tier holds the entry of a logical key.
     pub(crate) fn value(&self, key: &str) -> String {
         // Written for each key of each bump: a format would cost as much as all else that is written there.
-        match &self.tag {
-            None => ["ct:", &self.namespace, ":v:", key].concat(),
-            Some(tag) => ["ct:{", tag, "}:v:", key].concat(),
-        }
+        let (open, close) = if self.in_one_slot { ("ct:{", "}:v:") } else { ("ct:", ":v:") };
+        [open, &self.namespace, close, key].concat()
     }
 }

@@ -97,7 +97,7 @@ pub(super) struct Line {
     /// As [`Made::run`].
     run: u64,
     /// As [`Made::spot`].
-    spot: Option<Spot>,
+    spot: Option<Arc<Spot>>,
     /// Also tells this connection from its successors.
     pulse: Arc<Pulse>,
 }
@@ -485,7 +485,7 @@ impl Shared {
     /// that is known: so one of them finds it.
     fn leave_unless_primary(&self) {
         if let Ok(line) = self.line()
-            && !self.is_primary(line.spot.as_ref())
+            && !self.is_primary(line.spot.as_deref())
         {
             self.lose(&line, &REPLACED.into());
         }

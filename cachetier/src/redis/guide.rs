@@ -75,7 +75,7 @@ impl Guide {
 
     /// Whether it leads into a Cluster.
     pub(super) fn is_cluster(&self) -> bool {
-        matches!(self, Self::Cluster(_))
+        self.slot().is_some()
     }
 }
 

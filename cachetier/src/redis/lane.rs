@@ -62,7 +62,7 @@ pub(crate) struct RedisLane {
 
 impl RedisLane {
     pub(super) fn new(link: Arc<Link>, dial: Dial, names: LaneNames, database: i64) -> Self {
-        let (place, sharded) = (Place::new(&names, database), names.is_sharded());
+        let (place, sharded) = (Place::new(&names, database), names.in_one_slot);
         let of = |script: Script| script.sharded(sharded);
         Self {
             link,

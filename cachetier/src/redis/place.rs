@@ -20,21 +20,12 @@ const HIGHEST_FLOOR: u64 = 1 << 52;
 impl LaneNames {
     /// The string that holds era and seq.
     pub(super) fn state(&self) -> String {
-        format!("ct:{{{}}}:lane", self.hashed())
+        format!("ct:{{{}}}:lane", self.namespace)
     }
 
     /// The string that holds the tag table.
     pub(super) fn table(&self) -> String {
-        format!("ct:{{{}}}:tags", self.hashed())
-    }
-
-    fn hashed(&self) -> &str {
-        self.tag.as_ref().unwrap_or(&self.namespace)
-    }
-
-    /// Whether it is in a Cluster: then it tells the nodes of its slot alone.
-    pub(super) fn is_sharded(&self) -> bool {
-        self.tag.is_some()
+        format!("ct:{{{}}}:tags", self.namespace)
     }
 
     /// The slot that all of it is in.
@@ -44,7 +35,7 @@ impl LaneNames {
 
     /// The channel on which bumps are told.
     pub(super) fn channel(&self) -> String {
-        format!("ct:{{{}}}:bus", self.hashed())
+        format!("ct:{{{}}}:bus", self.namespace)
     }
 }
 
@@ -59,6 +50,7 @@ pub(super) struct Place {
     /// How many it was last seen to have: bumps are sent for a table of that size.
     seen: AtomicU32,
     outlives_runs: bool,
+    /// It tells the nodes of its slot alone.
     sharded: bool,
     check: Script,
 }
@@ -73,7 +65,7 @@ impl Place {
         let check = lane_script!("table", "check", "begin", "stand");
         let (cells, outlives_runs) = (names.cells.max(1), names.outlives_runs);
         let (state, table, seen) = (names.state(), names.table(), AtomicU32::new(cells));
-        Self { state, table, channel, cells, seen, outlives_runs, sharded: names.is_sharded(), check }
+        Self { state, table, channel, cells, seen, outlives_runs, sharded: names.in_one_slot, check }
     }
 
     /// The question to be told of what is said on its channel.

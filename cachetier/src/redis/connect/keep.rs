@@ -65,7 +65,7 @@ pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>,
     loop {
         let why = match dial.connect().await {
             Ok(Made { connection, form, run, pushes, spot }) => {
-                let line = Line { connection, form, run, spot, pulse: Arc::default() };
+                let line = Line { connection, form, run, spot: spot.map(Arc::new), pulse: Arc::default() };
                 let Some(shared) = owner.upgrade() else { return };
                 // Before the line can be used: who has an answer of it finds its number.
                 shared.lines.fetch_add(1, Ordering::AcqRel);

@@ -255,7 +255,7 @@ pub(super) fn open_with(url: &str, settings: Settings) -> (Arc<RedisStore>, Arc<
 }
 
 pub(super) fn names() -> LaneNames {
-    LaneNames { namespace: "shop".to_owned(), tag: None, cells: CELLS, outlives_runs: false }
+    LaneNames { namespace: "shop".to_owned(), in_one_slot: false, cells: CELLS, outlives_runs: false }
 }
 
 pub(super) fn stamp(number: u8) -> Stamp {

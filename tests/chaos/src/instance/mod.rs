@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cachetier::{Invalidator, OnRestart, TieredCache};
+use cachetier_tests::Reach as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
@@ -143,39 +144,8 @@ async fn live(orders: &Orders) -> Result<(), String> {
     Ok(())
 }
 
-/// What an address begins with that names Sentinels, divided by commas, behind the name of their primary.
-pub const SENTINELS: &str = "sentinels:";
-
-/// What an address begins with that names nodes of a Cluster, divided by commas.
-pub const CLUSTER: &str = "cluster:";
-
-/// What an instance stands over, by the address that it was given.
-enum Ground<'a> {
-    Server(&'a str),
-    /// The name of a primary, and its Sentinels.
-    Sentinels(&'a str, Vec<&'a str>),
-    Cluster(Vec<&'a str>),
-}
-
-impl<'a> Ground<'a> {
-    fn of(url: &'a str) -> Self {
-        if let Some(nodes) = url.strip_prefix(CLUSTER) {
-            return Self::Cluster(nodes.split(',').collect());
-        }
-        match url.strip_prefix(SENTINELS).and_then(|rest| rest.split_once('@')) {
-            Some((name, urls)) => Self::Sentinels(name, urls.split(',').collect()),
-            None => Self::Server(url),
-        }
-    }
-}
-
 async fn cache(url: &str, trust: bool) -> Result<TieredCache, String> {
-    let builder = TieredCache::builder(NAMESPACE);
-    let builder = match Ground::of(url) {
-        Ground::Server(url) => builder.redis(url),
-        Ground::Sentinels(name, urls) => builder.redis_sentinel(urls, name),
-        Ground::Cluster(nodes) => builder.redis_cluster(nodes),
-    };
+    let builder = TieredCache::builder(NAMESPACE).reach(url);
     let builder = builder.max_staleness(limits::MAX_STALENESS).load_limit(limits::LOAD_LIMIT);
     let builder = builder.lease(limits::LEASE).wait_budget(limits::WAIT_BUDGET).command_limit(limits::COMMAND_LIMIT);
     let builder = builder.read_limit(limits::READ_LIMIT).tag_cells(limits::CELLS).l1_max_entries(10_000);
@@ -185,12 +155,7 @@ async fn cache(url: &str, trust: bool) -> Result<TieredCache, String> {
 }
 
 async fn outside(url: &str) -> Result<Invalidator, String> {
-    let builder = Invalidator::builder(NAMESPACE);
-    let builder = match Ground::of(url) {
-        Ground::Server(url) => builder.redis(url),
-        Ground::Sentinels(name, urls) => builder.redis_sentinel(urls, name),
-        Ground::Cluster(nodes) => builder.redis_cluster(nodes),
-    };
+    let builder = Invalidator::builder(NAMESPACE).reach(url);
     let builder = builder.command_limit(limits::COMMAND_LIMIT).tag_cells(limits::CELLS);
     builder.build().await.map_err(|error| error.to_string())
 }

@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::clock::Nanos;
 use crate::event::{self, Ending, Event, Fault, Record, Span};
-use crate::instance::{CLUSTER, NAMESPACE, SENTINELS, order};
+use crate::instance::{NAMESPACE, order};
 use crate::limits::{CELLS, LAST_REST, MAX_STALENESS, PLAIN_WITHIN};
 use crate::plan::{Hand, Kind, Over, Planned, Scenario, ServerClock, plan};
 use cluster_hand::ClusterHand;
@@ -94,15 +94,14 @@ pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
     if asked.scenario.over() == Over::Cluster {
         let mut cluster = Cluster::try_start(|builder| builder)?;
         cluster.node(cluster.owner(&lane())).command(&[b"SET", lane().as_bytes(), &old_lane()]);
-        let urls = vec![format!("{CLUSTER}{}", cluster.urls().join(",")); usize::from(asked.spread.instances())];
+        let urls = vec![cluster.address(); usize::from(asked.spread.instances())];
         return over(asked, program, &runtime, &urls, (&Arc::from(Vec::new()), Ground::Cluster(&mut cluster)));
     }
     if asked.scenario.over() == Over::Sentinels {
         let mut sentinels = Sentinels::try_start()?;
         let primary = sentinels.servers.get(sentinels.primary()).ok_or("no primary")?;
         primary.command(&[b"SET", lane().as_bytes(), &old_lane()]);
-        let url = format!("{SENTINELS}{}@{}", sentinels.name(), sentinels.urls().join(","));
-        let urls = vec![url; usize::from(asked.spread.instances())];
+        let urls = vec![sentinels.address(); usize::from(asked.spread.instances())];
         return over(asked, program, &runtime, &urls, (&Arc::from(Vec::new()), Ground::Sentinels(&mut sentinels)));
     }
     let kinds = asked.scenario.made(asked.clock);

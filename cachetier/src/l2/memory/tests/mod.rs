@@ -46,7 +46,7 @@ fn stored() -> (InProcess, ManualClock, Arc<dyn Store>) {
 }
 
 fn names(namespace: &str) -> LaneNames {
-    LaneNames { namespace: namespace.to_owned(), tag: None, cells: CELLS, outlives_runs: false }
+    LaneNames { namespace: namespace.to_owned(), in_one_slot: false, cells: CELLS, outlives_runs: false }
 }
 
 fn lane(tier: &InProcess) -> Arc<dyn Lane> {
