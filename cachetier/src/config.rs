@@ -16,6 +16,16 @@ pub(crate) enum Capacity {
     Entries(u64),
 }
 
+impl Capacity {
+    /// What each of so many parts keeps.
+    pub(crate) fn divided(self, parts: u64) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(bytes.div_ceil(parts.max(1))),
+            Self::Entries(entries) => Self::Entries(entries.div_ceil(parts.max(1))),
+        }
+    }
+}
+
 /// Which entries L1 keeps when it is full: [which to choose](https://github.com/cachetier/cachetier/blob/main/docs/choosing-eviction.md).
 ///
 /// ```

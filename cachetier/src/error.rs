@@ -110,6 +110,8 @@ impl std::error::Error for KeyError {}
 pub enum TokenError {
     /// Nothing divides an era from a seq.
     Divider,
+    /// What stands before the first `-` of three is no part of a namespace, or comes again.
+    Part,
     /// What stands before the `-` is no era.
     Era,
     /// What stands behind the `-` is no seq.
@@ -120,6 +122,7 @@ impl std::fmt::Display for TokenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Divider => "the token has no '-', expected an era and a seq such as 1a2b-3c4d; pass it on as it was given",
+            Self::Part => "the token's part is none, expected 0 to 5, each once and in order; pass it on as it was given",
             Self::Era => "the token's era is none, expected 1 to 8 lower-case hex digits; pass it on as it was given",
             Self::Seq => "the token's seq is none, expected 1 to 16 lower-case hex digits; pass it on as it was given",
         })

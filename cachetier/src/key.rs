@@ -43,6 +43,22 @@ pub(crate) fn check_key(key: &str) -> Result<(), KeyError> {
     }
 }
 
+/// Into how many parts a namespace is divided that is spread over the slots of a Cluster.
+pub(crate) const PARTS: usize = 6;
+
+/// The part of a key, where its namespace has several. Fixed, because other programs and languages compute it too; quick, because each hit does.
+pub(crate) fn part_of(key: &[u8]) -> usize {
+    let mut hash = 0_u64;
+    for chunk in key.chunks(8) {
+        let mut bytes = [0; 8];
+        bytes.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+        hash = (hash ^ u64::from_le_bytes(bytes)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 32;
+    }
+    // The upper bits of a product depend on all of what was multiplied.
+    usize::try_from((hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % PARTS as u64).unwrap_or_default()
+}
+
 /// A tag, or an implicit one, as everybody on the lane knows it. Two tags that share a hash are invalidated together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TagHash(pub(crate) u64);

@@ -59,8 +59,7 @@
 //!
 //! - One instance alone: moka is all that you need.
 //! - Values that must never be stale, such as the balance that a payment is checked against: ask the database.
-//! - A namespace that is spread over the shards of a Redis Cluster: not yet, it is in one slot. Neither are values refreshed in the
-//!   background, nor exporters of metrics.
+//! - Values refreshed in the background, or exporters of metrics: not yet.
 //!
 //! # Words
 //!
@@ -69,7 +68,7 @@
 //! | copy | a value in this instance's memory (L1) |
 //! | lane | the one line of invalidations of a namespace, which every instance follows |
 //! | bump | one invalidation on it; it has a number, its *seq* |
-//! | era | begins anew when the server has forgotten the lane; an era and a seq in it are a [`Token`], a point of the lane |
+//! | era | begins anew when the server has forgotten the lane; an era and a seq in it are a point of the lane, and what a [`Token`] is made of |
 //! | proof | a moment at which an instance was sure to have applied all that had been told |
 //! | ticket | what a load plants in a key of the shared tier that holds nothing: the right to fill it, until an invalidation removes it |
 //!
@@ -256,6 +255,7 @@ mod l1;
 mod l2;
 mod lease;
 mod observe;
+mod parts;
 #[cfg(feature = "chaos")]
 #[doc(hidden)]
 pub mod pause;
@@ -308,7 +308,7 @@ pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan, Saved};
 pub use observe::stats::{Lag, Stats};
 pub use rule::breaker::{Breaker, BreakerState};
 pub use rule::policy::{OnUnreachable, Policy};
-pub use rule::seq::{Era, Seq, Token};
+pub use rule::token::Token;
 pub use wire::codec::Codec;
 pub use wire::compress::Compression;
 

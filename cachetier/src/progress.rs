@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use crate::rule::seq::Token;
+use crate::rule::seq::Point;
 
 /// A check of the lane, numbered from one in the order in which they are asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,14 +25,14 @@ pub(crate) struct Progress {
 #[derive(Clone, Copy, Debug, Default)]
 struct Reached {
     /// Everything on the lane up to here is applied: copies dropped, table written.
-    applied: Token,
+    applied: Point,
     /// The latest check that found the lane in that era.
     confirmed: Check,
     closed: bool,
 }
 
 impl Reached {
-    fn go_on_to(&mut self, applied: Token) {
+    fn go_on_to(&mut self, applied: Point) {
         if applied.era == self.applied.era {
             self.applied.seq = self.applied.seq.max(applied.seq);
         }
@@ -42,8 +42,8 @@ impl Reached {
     ///
     /// Seqs of two eras do not compare. But a lane that is in an era *after* somebody was given a point of another one has left that
     /// other one behind: whatever it held was over before the epoch began here that met the present one.
-    fn covers(&self, token: Token, asked: Check) -> bool {
-        if self.applied.era == token.era { self.applied.seq >= token.seq } else { self.confirmed > asked }
+    fn covers(&self, point: Point, asked: Check) -> bool {
+        if self.applied.era == point.era { self.applied.seq >= point.seq } else { self.confirmed > asked }
     }
 }
 
@@ -58,7 +58,7 @@ impl Progress {
     }
 
     /// The lane is applied up to here, in the era that a check has found. Last of all that applying is.
-    pub(crate) fn apply(&self, applied: Token) {
+    pub(crate) fn apply(&self, applied: Point) {
         self.reached.send_if_modified(|reached| {
             reached.go_on_to(applied);
             // Nobody is told where nobody waits, which costs more than all else here: who comes next looks first.
@@ -67,7 +67,7 @@ impl Progress {
     }
 
     /// The lane is applied up to here, and `check` has found it in that era. Of two that end out of order the later asked tells the era.
-    pub(crate) fn confirm(&self, applied: Token, check: Check) {
+    pub(crate) fn confirm(&self, applied: Point, check: Check) {
         self.reached.send_modify(|reached| {
             if check > reached.confirmed {
                 reached.confirmed = check;
@@ -85,17 +85,17 @@ impl Progress {
     }
 
     /// The point up to which the lane is applied.
-    pub(crate) fn applied(&self) -> Token {
+    pub(crate) fn applied(&self) -> Point {
         self.reached.borrow().applied
     }
 
     /// Returns when the lane is applied up to `token`.
-    pub(crate) async fn wait(&self, token: Token) -> Result<(), Closed> {
-        // Noted before anything is looked at: a check that is numbered later is sent after this call, so after `token` was given.
+    pub(crate) async fn wait(&self, point: Point) -> Result<(), Closed> {
+        // Noted before anything is looked at: a check that is numbered later is sent after this call, so after `point` was given.
         let asked = Check(self.asked.load(Ordering::Acquire));
         let mut reached = self.reached.subscribe();
         // The sender lives as long as `self`.
-        let reached = reached.wait_for(|reached| reached.closed || reached.covers(token, asked)).await.map_err(|_| Closed)?;
+        let reached = reached.wait_for(|reached| reached.closed || reached.covers(point, asked)).await.map_err(|_| Closed)?;
         if reached.closed { Err(Closed) } else { Ok(()) }
     }
 }
@@ -107,8 +107,8 @@ mod tests {
     use super::*;
     use crate::rule::seq::{Era, Seq};
 
-    fn at(era: u32, seq: u64) -> Token {
-        Token { era: Era(era), seq: Seq(seq) }
+    fn at(era: u32, seq: u64) -> Point {
+        Point { era: Era(era), seq: Seq(seq) }
     }
 
     /// A wait, looked at when the test says so.
@@ -116,9 +116,9 @@ mod tests {
 
     impl<'a> Wait<'a> {
         /// Begins it.
-        fn for_token(progress: &'a Progress, token: Token) -> Self {
-            let mut wait = Self(Box::pin(progress.wait(token)));
-            assert_eq!(wait.look(), Poll::Pending, "{token} was reached at once");
+        fn for_token(progress: &'a Progress, point: Point) -> Self {
+            let mut wait = Self(Box::pin(progress.wait(point)));
+            assert_eq!(wait.look(), Poll::Pending, "{point} was reached at once");
             wait
         }
 

@@ -17,7 +17,7 @@ use crate::key::TagHash;
 use crate::progress::Progress;
 use crate::proofs::{Proof, Proofs};
 use crate::rule::needless::Census;
-use crate::rule::seq::{Epoch, Era, Generation, Seq, Tick, Token};
+use crate::rule::seq::{Epoch, Era, Generation, Point, Seq, Tick};
 use crate::rule::table::{TableCopy, TagTable};
 use crate::sync::{Mutex, lock};
 use crate::wire::message::Targets;
@@ -27,7 +27,7 @@ use crate::wire::message::Targets;
 pub(crate) struct Noted {
     pub(crate) epoch: Epoch,
     /// The highest point that the lane had told.
-    pub(crate) born: Token,
+    pub(crate) born: Point,
     pub(crate) tick: Tick,
     pub(crate) at: Millis,
 }
@@ -53,7 +53,7 @@ pub(crate) struct View {
     generation: AtomicU64,
     table: TagTable,
     /// The highest point that the lane has told. A new era resets it. An epoch ends with this locked.
-    known: Mutex<Token>,
+    known: Mutex<Point>,
     tick: AtomicU64,
     /// Own bumps that have no seq yet.
     unanswered: Mutex<Unanswered>,
@@ -72,7 +72,7 @@ struct Unanswered {
     all: Option<Tick>,
     /// Those of a tag, or of everything, that were answered in another era than was known here then: their seqs cannot take the place of
     /// their ticks, for they compare with none that is known.
-    elsewhere: HashMap<Option<TagHash>, (Tick, Token)>,
+    elsewhere: HashMap<Option<TagHash>, (Tick, Point)>,
 }
 
 /// More tags than these, bumped while the lane's era is not met here, count as everything.
@@ -92,7 +92,7 @@ impl View {
             proofs: Mutex::new(Proofs::none_since(now)),
             generation: AtomicU64::new(1),
             table: TagTable::new(cells),
-            known: Mutex::new(Token::default()),
+            known: Mutex::new(Point::default()),
             tick: AtomicU64::new(1),
             unanswered: Mutex::new(Unanswered::default()),
             unanswered_len: AtomicUsize::new(0),
@@ -152,13 +152,13 @@ impl View {
     }
 
     /// The highest point and tick known here: what a caller may ask of a load it waits for.
-    pub(crate) fn known(&self) -> (Token, Tick) {
+    pub(crate) fn known(&self) -> (Point, Tick) {
         let known = *lock(&self.known);
         (known, Tick(self.tick.load(Ordering::Acquire)))
     }
 
     /// What the lane is told by whoever speaks to it: below this point it cannot stand, unless it has forgotten some.
-    pub(crate) fn floor(&self) -> Token {
+    pub(crate) fn floor(&self) -> Point {
         *lock(&self.known)
     }
 
@@ -221,7 +221,7 @@ impl View {
 
     /// Ends the epoch and takes the lane's point over, which may be of a new era; unless another epoch than `present` has begun by then.
     /// Returns the epoch begun: who notes it has met the era that it is proven by.
-    pub(crate) fn meet(&self, told: Token, present: Option<Epoch>, now: Millis) -> Option<Epoch> {
+    pub(crate) fn meet(&self, told: Point, present: Option<Epoch>, now: Millis) -> Option<Epoch> {
         let mut known = lock(&self.known);
         if present.is_some_and(|present| present != self.epoch()) {
             return None;
@@ -247,17 +247,17 @@ impl View {
     }
 
     /// The present epoch, and up to where everything was applied when it was looked at.
-    pub(crate) fn position(&self) -> (Epoch, Token) {
+    pub(crate) fn position(&self) -> (Epoch, Point) {
         let known = lock(&self.known);
         let (epoch, applied) = (self.epoch(), self.progress.applied());
         // Of another era than is known it says nothing: that one's table may not be here.
-        let here = if applied.era == known.era { applied } else { Token::default() };
+        let here = if applied.era == known.era { applied } else { Point::default() };
         drop(known);
         (epoch, here)
     }
 
     /// Takes over the table of the lane that was `told`, in the epoch that has begun with it.
-    pub(crate) fn take_over(&self, begun: Epoch, told: Token, table: &TableCopy, (now, server_millis): (Millis, u64)) {
+    pub(crate) fn take_over(&self, begun: Epoch, told: Point, table: &TableCopy, (now, server_millis): (Millis, u64)) {
         self.in_step_since.fetch_max(begun.0, Ordering::AcqRel);
         self.set_server_clock(now, server_millis);
         self.table.merge(table);
@@ -315,7 +315,7 @@ impl View {
     }
 
     /// Applies the tags, prefixes and "everything" of a bump at `at`.
-    pub(crate) fn apply(&self, targets: &Targets, at: Token) {
+    pub(crate) fn apply(&self, targets: &Targets, at: Point) {
         for tag in targets.tags.iter().chain(&targets.prefixes) {
             self.table.bump(*tag, at.seq);
         }
@@ -329,10 +329,10 @@ impl View {
     }
 
     /// Takes note of a point. One of another era is the follower's to take over, with all that belongs to it.
-    fn told(&self, token: Token) {
+    fn told(&self, point: Point) {
         let mut known = lock(&self.known);
-        if known.era == token.era {
-            known.seq = known.seq.max(token.seq);
+        if known.era == point.era {
+            known.seq = known.seq.max(point.seq);
         }
     }
 
@@ -364,7 +364,7 @@ impl View {
 
     /// Own bumps with ticks up to `upto` were answered at `at`: the seq takes the ticks' place. A later bump of the same target
     /// has a later tick, which stays. Where `at` is of an era not met yet, or no longer known, the ticks stay until that is cleared up.
-    pub(crate) fn end_own(&self, targets: &Targets, upto: Tick, at: Token) {
+    pub(crate) fn end_own(&self, targets: &Targets, upto: Tick, at: Point) {
         self.apply(targets, at);
         let hashes = targets.tags.iter().chain(&targets.prefixes);
         let mut own = lock(&self.unanswered);
@@ -385,7 +385,7 @@ impl View {
     }
 
     /// The table of the lane as it stood at `told` is here: it has what was bumped until then, and of other eras nothing is usable.
-    fn clear_up(&self, told: Token) {
+    fn clear_up(&self, told: Point) {
         let mut own = lock(&self.unanswered);
         let (later, answered): (HashMap<_, _>, HashMap<_, _>) =
             std::mem::take(&mut own.elsewhere).into_iter().partition(|(_, (_, at))| at.era == told.era && at.seq > told.seq);
@@ -409,7 +409,7 @@ impl View {
     }
 
     /// The next point of a line that only this process sees: a cache without a shared tier.
-    pub(crate) fn next_alone(&self) -> Token {
+    pub(crate) fn next_alone(&self) -> Point {
         let mut known = lock(&self.known);
         known.seq = Seq(known.seq.0.saturating_add(1));
         *known
@@ -418,7 +418,7 @@ impl View {
 
 impl Unanswered {
     /// Keeps what was answered elsewhere from growing for as long as its era is not met.
-    fn bound(&mut self, at: Token) {
+    fn bound(&mut self, at: Point) {
         if self.elsewhere.len() > MOST_ELSEWHERE {
             let Some(tick) = self.elsewhere.values().map(|(tick, _)| *tick).max() else { return };
             self.all = self.all.max(Some(tick));
@@ -463,7 +463,7 @@ mod tests {
                     let tick = view.begin_own(&targets);
                     bumped.store(round, Ordering::Release);
                     std::thread::yield_now();
-                    view.end_own(&targets, tick, Token { era: Era::default(), seq: Seq(round) });
+                    view.end_own(&targets, tick, Point { era: Era::default(), seq: Seq(round) });
                 }
                 bumped.store(u64::MAX, Ordering::Release);
             });
@@ -485,7 +485,7 @@ mod tests {
     fn an_own_bump_that_is_answered_in_another_era_counts_by_its_tick_until_that_is_taken_over() {
         let (view, tag, targets) =
             (View::new(1 << 12, Millis(0)), TagHash(7), |tag| Targets { tags: vec![tag], ..Targets::default() });
-        let at = |era, seq| Token { era: Era(era), seq: Seq(seq) };
+        let at = |era, seq| Point { era: Era(era), seq: Seq(seq) };
         view.meet(at(1, 900), None, Millis(0));
         let noted = view.note(Millis(0));
         // The lane has begun another era, and the server's clock has gone back.
@@ -504,7 +504,7 @@ mod tests {
     #[test]
     fn a_proof_vouches_for_no_connection_that_one_of_another_epoch_was_asked_over() {
         let view = View::new(64, Millis(0));
-        let (proof, point) = (Proof { asked: Millis(0), until: Millis(50), now: Millis(0) }, Token { era: Era(1), seq: Seq(1) });
+        let (proof, point) = (Proof { asked: Millis(0), until: Millis(50), now: Millis(0) }, Point { era: Era(1), seq: Seq(1) });
         view.prove(2, proof);
         assert!(view.proven_of(2, Millis(1)));
         view.meet(point, None, Millis(0));
@@ -515,34 +515,34 @@ mod tests {
     #[test]
     fn a_point_of_another_era_than_is_known_is_no_position() {
         let view = View::new(1 << 12, Millis(0));
-        let at = |era, seq| Token { era: Era(era), seq: Seq(seq) };
+        let at = |era, seq| Point { era: Era(era), seq: Seq(seq) };
         view.meet(at(1, 5), None, Millis(0));
         view.progress.confirm(at(1, 5), view.progress.ask());
         assert_eq!(view.position().1, at(1, 5));
         view.meet(at(2, 5), None, Millis(0));
-        assert_eq!(view.position().1, Token::default());
+        assert_eq!(view.position().1, Point::default());
     }
 
     #[test]
     fn what_is_told_of_another_era_is_the_followers_to_take_over() {
         let view = View::new(1 << 8, Millis(0));
-        view.meet(Token { era: Era(1), seq: Seq(100) }, None, Millis(0));
-        view.apply(&Targets::default(), Token { era: Era(2), seq: Seq(700) });
-        assert_eq!(view.floor(), Token { era: Era(1), seq: Seq(100) });
-        view.meet(Token { era: Era(2), seq: Seq(20) }, None, Millis(0));
-        assert_eq!(view.note(Millis(0)).born, Token { era: Era(2), seq: Seq(20) });
+        view.meet(Point { era: Era(1), seq: Seq(100) }, None, Millis(0));
+        view.apply(&Targets::default(), Point { era: Era(2), seq: Seq(700) });
+        assert_eq!(view.floor(), Point { era: Era(1), seq: Seq(100) });
+        view.meet(Point { era: Era(2), seq: Seq(20) }, None, Millis(0));
+        assert_eq!(view.note(Millis(0)).born, Point { era: Era(2), seq: Seq(20) });
     }
 
     #[test]
     fn who_comes_late_proves_nothing_of_another_epoch() {
         let view = View::new(1 << 8, Millis(0));
-        let (before, point) = (view.epoch(), Token { era: Era(1), seq: Seq(100) });
+        let (before, point) = (view.epoch(), Point { era: Era(1), seq: Seq(100) });
         let proof = Proof { asked: Millis(0), until: Millis(50), now: Millis(0) };
         let epoch = view.meet(point, Some(before), Millis(0)).expect("it is the present one");
         assert!(view.prove_in(epoch, 0, proof) && view.proven(Millis(49)));
         view.lose(Millis(0));
         assert!(!view.prove_in(epoch, 0, proof) && !view.proven(Millis(0)));
-        assert_eq!(view.meet(Token { era: Era(2), seq: Seq(7) }, Some(epoch), Millis(0)), None);
+        assert_eq!(view.meet(Point { era: Era(2), seq: Seq(7) }, Some(epoch), Millis(0)), None);
         assert_eq!(view.floor(), point);
     }
 

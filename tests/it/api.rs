@@ -9,10 +9,10 @@ use std::time::Duration;
 use cachetier::testing::{Event, Group, GroupBuilder, Source, SourceError, Tally, What};
 use cachetier::{
     AlreadyInstalled, AtWork, CacheBuilder, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, ConfigError,
-    CopyHere, Delivery, EntryFacts, Era, Eviction, InProcess, InSharedTier, Inspection, Invalidator, InvalidatorBuilder,
+    CopyHere, Delivery, EntryFacts, Eviction, InProcess, InSharedTier, Inspection, Invalidator, InvalidatorBuilder,
     InvalidatorStats, KeyError, KeyText, Lag, LoadContext, LoadError, Loaded, Local, ManualClock, OnRestart, OnUnreachable, Origin,
-    Plan, Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Seq, Served, SharedError, Stale,
-    StaleValue, Stats, Tagged, Terms, TieredCache, Tiers, Token, TokenError, UnderWay, Verbs, WaitError, WriteGuard,
+    Plan, Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Served, SharedError, Stale, StaleValue,
+    Stats, Tagged, Terms, TieredCache, Tiers, Token, TokenError, UnderWay, Verbs, WaitError, WriteGuard,
 };
 
 /// Goes to any thread, and is used by several at once.
@@ -79,8 +79,6 @@ fn public_types_are_sent_shared_and_cloned() {
     data::<Removed>();
     data::<Delivery>();
     data::<Token>();
-    data::<Era>();
-    data::<Seq>();
     data::<Stats>();
     data::<Lag>();
     data::<InvalidatorStats>();

@@ -4,35 +4,52 @@
 
 mod followed;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cachetier::{CacheBuilder, Delivery, Invalidator, OnRestart, Purge, TieredCache};
-use cachetier_tests::{Cluster, Log, Origin, RedisServer, eventually_async};
+use cachetier::{CacheBuilder, CacheError, Delivery, Invalidator, Lag, OnRestart, Purge, TieredCache};
+use cachetier_tests::{Cluster, Log, Origin, PARTS, RedisServer, eventually_async, name_in_cluster, name_of_part, part_of};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use followed::{Ground, LONG, POLICY, built, in_step, is_followed, read};
+use followed::{AGAIN, Ground, LONG, POLICY, built, in_step, is_followed, read};
 
-/// The name of the lane's state, and so of the slot.
-const LANE: &str = "ct:{cluster}:lane";
+const NAMESPACE: &str = "cluster";
+
+/// The name of the lane of the key `k`, and so of its slot.
+fn lane() -> String {
+    lane_of(part_of("k"))
+}
+
+fn lane_of(part: usize) -> String {
+    format!("ct:{{{}}}:lane", name_of_part(NAMESPACE, part))
+}
+
+/// A key of each part.
+fn keys() -> [String; PARTS] {
+    std::array::from_fn(|part| (0..1_000).map(|n| format!("key:{n}")).find(|key| part_of(key) == part).expect("there is one"))
+}
 
 fn builder(cluster: &Cluster) -> CacheBuilder {
-    TieredCache::builder("cluster").redis_cluster(cluster.urls()).read_limit(Duration::from_millis(200))
+    TieredCache::builder(NAMESPACE).redis_cluster(cluster.urls()).read_limit(Duration::from_millis(200))
 }
 
 impl Ground for Cluster {
-    const AGAIN: &'static str = "ct:{cluster}:v:again";
+    fn name(key: &str) -> String {
+        assert_eq!((part_of(key), part_of("k")), (part_of("k"), part_of(AGAIN)), "they are in one slot");
+        name_in_cluster(NAMESPACE, key)
+    }
 
     fn builder(&self) -> CacheBuilder {
         builder(self)
     }
 
     fn primary(&self) -> usize {
-        self.owner(LANE)
+        self.owner(&lane())
     }
 
     fn another(&self, than: usize) -> usize {
-        self.wait_for_another(LANE, than)
+        self.wait_for_another(&lane(), than)
     }
 
     fn server(&self, which: usize) -> &RedisServer {
@@ -72,10 +89,10 @@ async fn an_owner_that_is_replaced_though_it_is_well_is_left() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_moves_is_followed() {
     let cluster = &mut Cluster::start();
-    let worker = Invalidator::builder("cluster").redis_cluster(cluster.urls()).build().await.expect("built");
+    let worker = Invalidator::builder(NAMESPACE).redis_cluster(cluster.urls()).build().await.expect("built");
     assert!(matches!(worker.invalidate("k").await, Ok(Delivery::Applied(_))));
-    let next = |cluster: &Cluster| (0..3).find(|node| *node != cluster.owner(LANE)).expect("another primary");
-    is_followed(cluster, |all, _| all.move_slot(LANE, next(all)), |_, _| {}).await;
+    let next = |cluster: &Cluster| (0..3).find(|node| *node != cluster.owner(&lane())).expect("another primary");
+    is_followed(cluster, |all, _| all.move_slot(&lane(), next(all)), |_, _| {}).await;
     let followed = async || matches!(worker.invalidate("k").await, Ok(Delivery::Applied(_)));
     eventually_async(LONG, "who does not listen follows as well", followed).await;
 }
@@ -88,17 +105,17 @@ async fn what_is_told_while_the_slot_is_on_its_way_is_told_behind_it() {
     let trusting = || builder(&cluster).on_restart(OnRestart::Trust);
     let (a, b, origin) = (built(trusting()).await, built(trusting()).await, Origin::at(1));
     assert_eq!((read(&a, "k", &origin).await, read(&b, "k", &origin).await, origin.loads()), (1, 1, 1));
-    let old = cluster.owner(LANE);
+    let old = cluster.owner(&lane());
     let new = (0..3).find(|node| *node != old).expect("another primary");
-    cluster.begin_to_move(LANE, new);
+    cluster.begin_to_move(&lane(), new);
     let walked = a.invalidate_pattern("h*f").await.map(|_| ());
     assert!(walked.is_err_and(|error| error.to_string().contains("on its way")), "what has moved would not be found");
     // A key that is not there may be there by now: a script that needs others as well is refused.
     origin.commit(2);
-    assert_eq!(a.invalidate_many(["k", "nowhere"]).await, Ok(Delivery::Pending));
+    assert_eq!(a.invalidate_many(["k", AGAIN]).await, Ok(Delivery::Pending));
     assert_eq!(read(&a, "k", &origin).await, 2);
-    cluster.finish_moving(LANE, new);
-    assert_eq!(cluster.wait_for_another(LANE, old), new);
+    cluster.finish_moving(&lane(), new);
+    assert_eq!(cluster.wait_for_another(&lane(), old), new);
     eventually_async(LONG, "it is told", async || a.stats().pending == 0).await;
     eventually_async(LONG, "it is heard", async || read(&b, "k", &origin).await == 2).await;
     in_step(&a, &b).await;
@@ -112,8 +129,8 @@ async fn what_is_told_while_the_slot_is_on_its_way_is_told_behind_it() {
 async fn one_node_of_those_that_were_named_is_enough_to_begin_and_an_invalidator_follows_as_well() {
     let (cluster, origin) = (Cluster::start(), Origin::at(1));
     let some = ["redis://127.0.0.1:1".to_owned(), cluster.nodes[5].url()];
-    let cache = built(TieredCache::builder("cluster").redis_cluster(some)).await;
-    let worker = Invalidator::builder("cluster").redis_cluster([cluster.nodes[4].url()]).build().await.expect("built");
+    let cache = built(TieredCache::builder(NAMESPACE).redis_cluster(some)).await;
+    let worker = Invalidator::builder(NAMESPACE).redis_cluster([cluster.nodes[4].url()]).build().await.expect("built");
     assert_eq!(read(&cache, "k", &origin).await, 1);
     origin.commit(2);
     assert!(matches!(worker.invalidate("k").await, Ok(Delivery::Applied(_))));
@@ -133,6 +150,105 @@ async fn one_node_of_those_that_were_named_is_enough_to_begin_and_an_invalidator
     assert_eq!(purged.counts.removed, 4, "{purged:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_silent_takes_its_own_keys_and_no_others() {
+    let mut cluster = Cluster::start();
+    for node in &cluster.nodes {
+        // Nobody is replaced, and who is well goes on.
+        node.command(&["CONFIG", "SET", "cluster-node-timeout", "60000"]);
+        node.command(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    }
+    let (a, b) = (built(builder(&cluster)).await, built(builder(&cluster)).await);
+    let (keys, origins) = (keys(), [(); PARTS].map(|()| Origin::at(1)));
+    for (key, origin) in keys.iter().zip(&origins) {
+        read(&a, key, origin).await;
+    }
+    let owners: Vec<usize> = (0..PARTS).map(|part| cluster.owner(&lane_of(part))).collect();
+    for primary in cluster.primaries() {
+        assert_eq!(owners.iter().filter(|owner| **owner == primary).count(), PARTS / 3, "{owners:?}");
+    }
+    let silent = owners[0];
+    let is_silent = |part: usize| owners[part] == silent;
+    cluster.nodes[silent].stop();
+    eventually_async(LONG, "it is noticed", async || a.invalidate(&keys[0]).await == Ok(Delivery::Pending)).await;
+    for (part, (key, origin)) in keys.iter().zip(&origins).enumerate() {
+        origin.commit(2);
+        let told = a.invalidate(key).await.expect("usable");
+        assert_eq!(told == Delivery::Pending, is_silent(part), "{key}: {told:?}");
+        assert_eq!(read(&a, key, origin).await, 2);
+        let loads = origin.loads();
+        if !is_silent(part) {
+            let token = told.confirmed().expect("applied");
+            assert_eq!(token.to_string().split('-').next(), Some(part.to_string().as_str()));
+            assert_eq!(b.wait_for(token, LONG).await, Ok(()));
+            assert_eq!((read(&b, key, origin).await, origin.loads()), (2, loads), "found in the shared tier");
+        }
+    }
+    assert_eq!(a.invalidate_tag("all").await, Ok(Delivery::Pending), "not all have been told");
+    let (stats, held) = (a.stats(), a.guard(&keys).await.map(drop));
+    assert!(stats.pending > 0 && stats.lag == Lag::Unproven, "{stats}");
+    assert!(matches!(held, Err(CacheError::NotGuarded(_))), "{held:?}");
+    let well = keys.iter().enumerate().filter(|(part, _)| !is_silent(*part)).map(|(_, key)| key);
+    for key in well {
+        let free = async || matches!(a.set(key, 7_u64, POLICY).await, Ok(Delivery::Applied(_))) && a.get(key).await == Some(7_u64);
+        eventually_async(LONG, "it is held no longer", free).await;
+    }
+    cluster.nodes[silent].resume();
+    eventually_async(LONG, "all is told", async || a.stats().pending == 0).await;
+    let token = a.invalidate_tag("all").await.expect("usable").confirmed().expect("applied");
+    assert_eq!(token.to_string().split('.').count(), PARTS, "{token}");
+    assert_eq!(b.wait_for(token.to_string().parse().expect("a token"), LONG).await, Ok(()));
+    for (key, origin) in keys.iter().zip(&origins) {
+        origin.commit(3);
+        let _ = a.invalidate(key).await;
+        eventually_async(LONG, "it is heard", async || read(&b, key, origin).await == 3).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_of_all_parts_at_once_is_loaded_once_and_comes_in_order() {
+    let cluster = Cluster::start();
+    let (a, b) = (built(builder(&cluster)).await, built(builder(&cluster)).await);
+    let names: Vec<String> = (0..60).map(|n| format!("key:{n}")).collect();
+    let lens = |loads: &Arc<Mutex<Vec<Vec<String>>>>| {
+        let loads = Arc::clone(loads);
+        move |keys: Vec<String>| {
+            loads.lock().expect("not poisoned").push(keys.clone());
+            async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Ok::<_, std::io::Error>(keys.into_iter().map(|key| (key.clone(), key.len())).collect::<Vec<_>>())
+            }
+        }
+    };
+    let loads = Arc::new(Mutex::new(Vec::new()));
+    let (forth, back) = (names.clone(), names.iter().rev().cloned().collect::<Vec<_>>());
+    // In opposite orders, in one instance and in another one.
+    let calls = [(&a, forth.clone()), (&a, back.clone()), (&b, back), (&b, forth)].map(|(cache, keys)| {
+        let (cache, load) = (cache.clone(), lens(&loads));
+        tokio::spawn(async move {
+            let values = cache.get_or_load_many(&keys, POLICY, load).await.expect("loaded");
+            assert!(values.iter().zip(&keys).all(|(value, key)| *value == Some(key.len())), "{values:?}");
+        })
+    });
+    for call in calls {
+        timeout(LONG, call).await.expect("none waits for another for ever").expect("as it should be");
+    }
+    let loaded = loads.lock().expect("not poisoned").clone();
+    let mut all: Vec<&String> = loaded.iter().flatten().collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!((all.len(), loaded.iter().map(Vec::len).sum::<usize>()), (names.len(), names.len()), "each once");
+    let late = built(builder(&cluster)).await;
+    assert_eq!(late.get_many::<usize>(&names).await, names.iter().map(|name| Some(name.len())).collect::<Vec<_>>());
+    assert_eq!((late.stats().l2_hits, late.stats().l2_misses), (60, 0));
+
+    a.invalidate_many(&names[10..50]).await.expect("usable").confirmed().expect("applied");
+    let loads = Arc::new(Mutex::new(Vec::new()));
+    a.get_or_load_many(&names, POLICY, lens(&loads)).await.expect("loaded");
+    assert_eq!(*loads.lock().expect("not poisoned"), [&names[10..50]], "one load, in the order of the call");
+    assert_eq!(a.stats().l2_faults, 0, "{}", a.stats());
+}
+
 #[tokio::test]
 async fn what_is_dropped_or_closed_leaves_no_connection_to_any_node() {
     let (cluster, tasks) = (Cluster::start(), Handle::current().metrics());
@@ -140,7 +256,8 @@ async fn what_is_dropped_or_closed_leaves_no_connection_to_any_node() {
     let (none, before) = (connections(), tasks.num_alive_tasks());
     for end in 0..3 {
         let cache = built(builder(&cluster)).await;
-        assert!(connections() >= none + 5, "two, and those over which nodes are asked");
+        let all = none + 2 * PARTS + 3;
+        eventually_async(LONG, "two for each part, and those over which nodes are asked", async || connections() >= all).await;
         match end {
             0 => drop(cache),
             1 => cache.close(LONG).await.expect("closed"),
@@ -159,7 +276,7 @@ async fn what_is_dropped_or_closed_leaves_no_connection_to_any_node() {
 #[tokio::test]
 async fn what_cannot_be_used_is_an_error_and_what_is_no_cluster_is_told() {
     let bad = async |urls: &[&str]| {
-        let built = TieredCache::builder("cluster").redis_cluster(urls.iter().copied()).build().await;
+        let built = TieredCache::builder(NAMESPACE).redis_cluster(urls.iter().copied()).build().await;
         let error = built.expect_err("it cannot be used");
         assert!(error.field() == "redis_cluster" && !error.to_string().contains("hidden"), "{error}");
         error.to_string()
@@ -172,7 +289,7 @@ async fn what_cannot_be_used_is_an_error_and_what_is_no_cluster_is_told() {
     let server = RedisServer::builder().tcp().start();
     let log = Log::default();
     let _listening = log.listen();
-    let error = TieredCache::builder("cluster").redis_cluster([server.url()]).require_redis().build().await;
+    let error = TieredCache::builder(NAMESPACE).redis_cluster([server.url()]).require_redis().build().await;
     let error = error.expect_err("it is no Cluster").to_string();
     assert!(error.contains("cluster support disabled"), "{error}");
     let told = log.with("redis is away");

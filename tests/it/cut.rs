@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cachetier::{Delivery, Policy, TieredCache};
+use cachetier::{Delivery, Lag, Policy, TieredCache};
 use cachetier_tests::{Flow, Flows, Oops, Proxy, Reach as _, RedisServer, Which, eventually_async};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -205,7 +205,7 @@ async fn what_nobody_touched_while_an_instance_was_cut_off_is_kept_without_a_loa
     let (mended, then) = (Instant::now(), b.stats());
     let loaded = sum(&origin.untouched);
     proxy.restore();
-    let checks = async || b.stats().suspects_same > then.suspects_same;
+    let checks = async || b.stats().suspects_same > then.suspects_same && matches!(b.stats().lag, Lag::Proven(_));
     eventually_async(LONG, "copies are checked again", checks).await;
     let back = mended.elapsed();
     let rate = Rate::begin(&origin);

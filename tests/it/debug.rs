@@ -177,8 +177,6 @@ async fn answers(shown: &mut Shown) {
     shown.debug("Delivery", &delivery);
     let token = delivery.confirmed().unwrap();
     shown.both("Token", &token);
-    shown.debug("Era", &token.era);
-    shown.debug("Seq", &token.seq);
     shown.debug("Removed", &cache.remove(KEY).await.unwrap());
     let progress = PurgeProgress::default();
     let purge = Purge::prefix(KEY).watched_by(&progress);

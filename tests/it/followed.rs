@@ -7,12 +7,14 @@ use cachetier_tests::{Origin, RedisServer, Reply, eventually_async};
 use tokio::time::Instant;
 
 pub(crate) const LONG: Duration = Duration::from_secs(30);
+/// A key that is in a Cluster where the key `k` is.
+pub(crate) const AGAIN: &str = "again:1";
 pub(crate) const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 
 /// Servers of which one is the primary.
 pub(crate) trait Ground {
-    /// Under which name the key `again` stands there.
-    const AGAIN: &'static str;
+    /// Under which name a key stands there.
+    fn name(key: &str) -> String;
 
     /// A cache over them.
     fn builder(&self) -> CacheBuilder;
@@ -37,8 +39,8 @@ pub(crate) async fn read(cache: &TieredCache, key: &str, origin: &Origin) -> u64
 /// Both are in step again: what one tells the other hears, and what one loads the other finds.
 pub(crate) async fn in_step(a: &TieredCache, b: &TieredCache) {
     let heard = async || {
-        let (pending, told) = (a.stats().pending + b.stats().pending, a.set("again", 7_u64, POLICY).await);
-        pending == 0 && matches!(told, Ok(Delivery::Applied(_))) && b.get("again").await == Some(7_u64)
+        let (pending, told) = (a.stats().pending + b.stats().pending, a.set(AGAIN, 7_u64, POLICY).await);
+        pending == 0 && matches!(told, Ok(Delivery::Applied(_))) && b.get(AGAIN).await == Some(7_u64)
     };
     eventually_async(LONG, "they are in step", heard).await;
 }
@@ -60,7 +62,7 @@ pub(crate) async fn is_followed<G: Ground>(ground: &mut G, harm: impl FnOnce(&mu
     // Both may be in step with each other by the old one as well, which is lost with it.
     let holds = async || {
         in_step(&a, &b).await;
-        ground.server(new).command(&["EXISTS", G::AGAIN]) == Reply::Int(1)
+        ground.server(new).command(&["EXISTS", &G::name(AGAIN)]) == Reply::Int(1)
     };
     eventually_async(LONG, "it goes to the new one", holds).await;
     println!("another primary after {found:?}, in step after {:?}", begun.elapsed());

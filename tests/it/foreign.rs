@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use cachetier::{InProcess, Policy, TieredCache};
-use cachetier_tests::{Gate, Oops, Origin, Reply, Tier, over_each, over_shared};
+use cachetier_tests::{Gate, Oops, Origin, Reply, Tier, beside_k, over_each, over_shared};
 
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 /// Where an envelope says its version, and what scripts change in place and its checksum leaves out.
@@ -110,8 +110,7 @@ async fn whatever_byte_of_a_value_is_changed_or_cut_off_nobody_panics_and_the_lo
     let whole = written(&tier, "k").await;
     let (cache, origin) = (tier.cache().await, Origin::at(1));
     // Invalidating it would remove it: a copy of one's own is kept from answering by a key for each.
-    for at in 0..whole.len() {
-        let (changed, cut) = (format!("changed:{at}"), format!("cut:{at}"));
+    for (at, (changed, cut)) in (0..whole.len()).zip(beside_k("changed:").zip(beside_k("cut:"))) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0xff;
         tier.put(&changed, &bytes);

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cachetier::{CallKind, Delivery, Invalidator, OnRestart, Policy, TieredCache};
-use cachetier_tests::{Origin, Over, Reach as _, RedisServer, Reply, World, eventually_async};
+use cachetier_tests::{Origin, Over, Reach as _, RedisServer, Reply, World, beside_k, eventually_async};
 
 const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -74,12 +74,14 @@ async fn a_server_that_is_trusted_keeps_its_values_and_is_told_once_more_what_it
 async fn an_invalidator_tells_a_lane_of_another_era_once_more() {
     let server = RedisServer::start();
     let worker = Invalidator::builder("shop").reach(server.url()).build().await.expect("an invalidator");
-    applied(worker.invalidate("key")).await;
+    applied(worker.invalidate("k")).await;
     server.command(&["FLUSHALL"]);
-    applied(worker.invalidate("other")).await;
+    // In a Cluster by the lane of its part.
+    let other = beside_k("other").next().expect("there is one");
+    applied(worker.invalidate(&other)).await;
     worker.flush(LONG).await.expect("told");
     assert_eq!(worker.stats().retold, 1);
-    applied(worker.invalidate("other")).await;
+    applied(worker.invalidate(&other)).await;
     assert_eq!(worker.stats().retold, 1);
 }
 

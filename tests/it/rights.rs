@@ -44,10 +44,14 @@ fn commands() -> Vec<&'static str> {
 fn server() -> RedisServer {
     let server = RedisServer::start();
     let commands: Vec<String> = commands().iter().map(|command| format!("+{command}")).collect();
-    let values = if Over::chosen() == Over::Cluster { "~ct:{shop}:v:*" } else { "~ct:shop:v:*" };
+    let names = if Over::chosen() == Over::Cluster {
+        ["~ct:{shop.*}:*", "&ct:{shop.*}:bus"].as_slice()
+    } else {
+        &["~ct:shop:v:*", "~ct:{shop}:*", "&ct:{shop}:bus*"]
+    };
     let user =
-        ["ACL", "SETUSER", "shop", "on", ">shop", "resetkeys", values, "~ct:{shop}:*", "resetchannels", "&ct:{shop}:bus*", "-@all"];
-    let words: Vec<&str> = user.into_iter().chain(commands.iter().map(String::as_str)).collect();
+        ["ACL", "SETUSER", "shop", "on", ">shop", "resetkeys", "resetchannels", "-@all"].into_iter().chain(names.iter().copied());
+    let words: Vec<&str> = user.chain(commands.iter().map(String::as_str)).collect();
     assert_eq!(server.command(&words), Reply::Status("OK".to_owned()));
     server.command(&["CONFIG", "RESETSTAT"]);
     server

@@ -19,7 +19,9 @@ fn builder(sentinels: &Sentinels) -> CacheBuilder {
 }
 
 impl Ground for Sentinels {
-    const AGAIN: &'static str = "ct:sentinel:v:again";
+    fn name(key: &str) -> String {
+        format!("ct:sentinel:v:{key}")
+    }
 
     fn builder(&self) -> CacheBuilder {
         builder(self)

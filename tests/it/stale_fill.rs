@@ -271,7 +271,7 @@ async fn a_value_whose_lane_was_lost_is_not_believed() {
     origin.commit(2);
     Way::Tag.invalidate(&a, KEY, &origin).await;
     // With the lane goes the memory of what was invalidated; the value is still there.
-    for name in tier.lane() {
+    for name in tier.lanes() {
         assert_eq!(server.command(&["DEL", &name]), Reply::Int(1));
     }
     assert!(tier.holds_value(KEY));

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::over::Login;
+use crate::spread::name_in_cluster;
 
 /// Longer than any command of a test takes; a server that is stopped on purpose is noticed by it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -120,8 +121,10 @@ impl Client {
         let mut request = Vec::new();
         for words in commands {
             request.extend_from_slice(format!("*{}\r\n", words.as_ref().len()).as_bytes());
+            // Whoever asks for names gives a pattern of them.
+            let asks = words.as_ref().first().is_some_and(|word| matches!(word.as_ref(), b"KEYS" | b"SCAN"));
             for word in words.as_ref() {
-                let braced = if self.in_cluster { braced(word.as_ref()) } else { None };
+                let braced = if self.in_cluster { braced(word.as_ref(), asks) } else { None };
                 let word = braced.as_deref().unwrap_or(word.as_ref());
                 request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
                 request.extend_from_slice(word);
@@ -182,12 +185,16 @@ fn strange(line: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("expected an answer of the protocol, found {line:?}"))
 }
 
-/// The name of a value as it is in a Cluster, if this is one as it is elsewhere: `ct:{shop}:v:k` for `ct:shop:v:k`.
-fn braced(word: &[u8]) -> Option<Vec<u8>> {
-    let rest = word.strip_prefix(b"ct:").filter(|rest| !rest.starts_with(b"{"))?;
-    let end = rest.iter().position(|byte| *byte == b':')?;
-    let (namespace, rest) = rest.split_at_checked(end)?;
-    Some([b"ct:{", namespace, b"}", rest].concat())
+/// The name of a value as it is in a Cluster, if this is one as it is elsewhere: `ct:{shop.3}:v:k` for `ct:shop:v:k`. So of a pattern of them: those of
+/// any part.
+fn braced(word: &[u8], pattern: bool) -> Option<Vec<u8>> {
+    let rest = str::from_utf8(word).ok()?.strip_prefix("ct:").filter(|rest| !rest.starts_with('{'))?;
+    let (namespace, rest) = rest.split_once(':')?;
+    let name = match rest.strip_prefix("v:") {
+        Some(key) if !pattern => name_in_cluster(namespace, key),
+        _ => format!("ct:{{{namespace}.*}}:{rest}"),
+    };
+    Some(name.into_bytes())
 }
 
 /// The way back.
@@ -195,8 +202,9 @@ fn unbraced(reply: Reply) -> Reply {
     let plain = |name: &[u8]| {
         let rest = name.strip_prefix(b"ct:{")?;
         let end = rest.windows(4).position(|bytes| bytes == b"}:v:")?;
-        let (namespace, rest) = rest.split_at_checked(end)?;
-        Some([b"ct:", namespace, rest.get(1..)?].concat())
+        let (part, rest) = rest.split_at_checked(end)?;
+        let dot = part.iter().rposition(|byte| *byte == b'.')?;
+        Some([b"ct:", part.get(..dot)?, rest.get(1..)?].concat())
     };
     match reply {
         Reply::Bulk(name) => Reply::Bulk(plain(&name).unwrap_or(name)),

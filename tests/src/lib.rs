@@ -18,6 +18,7 @@ mod proxy;
 mod reach;
 mod sentinel;
 mod server;
+mod spread;
 mod tiers;
 mod world;
 
@@ -33,5 +34,6 @@ pub use proxy::{Flow, Flows, Proxy, Which};
 pub use reach::Reach;
 pub use sentinel::Sentinels;
 pub use server::{RedisServer, ServerBuilder};
+pub use spread::{PARTS, beside_k, lanes_in_cluster, name_in_cluster, name_of_part, one_of_each_part, part_of, parts};
 pub use tiers::{Oops, Origin, Tier, over_each, over_shared};
 pub use world::{Database, End, Failed, Loader, PANIC, World};

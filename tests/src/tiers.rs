@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use cachetier::{CacheBuilder, InProcess, Invalidator, TieredCache};
 
-use crate::{Gate, Reach as _, RedisServer, Reply};
+use crate::over::Over as Chosen;
+use crate::{Gate, PARTS, Reach as _, RedisServer, Reply, name_of_part};
 
 /// Longer than anything here takes on a busy machine: a test that means a limit sets it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -143,10 +144,14 @@ impl Tier {
         format!("ct:{}:v:{key}", self.namespace)
     }
 
-    /// Returns the names under which a server keeps the lane: its state, then its table of tags.
+    /// Returns the names under which a server keeps the lane, or the lanes: their states and their tables of tags.
     #[must_use]
-    pub fn lane(&self) -> [String; 2] {
-        ["lane", "tags"].map(|what| format!("ct:{{{}}}:{what}", self.namespace))
+    pub fn lanes(&self) -> Vec<String> {
+        let of = |room: &str| ["lane", "tags"].map(|what| format!("ct:{{{room}}}:{what}"));
+        if Chosen::chosen() == Chosen::Cluster {
+            return (0..PARTS).flat_map(|part| of(&name_of_part(&self.namespace, part))).collect();
+        }
+        of(&self.namespace).into()
     }
 
     /// Says whether the shared tier holds a value of a cache under `key`.

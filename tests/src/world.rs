@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cachetier::{CacheBuilder, Clock, InProcess, ManualClock, TieredCache};
 
 use crate::gate::Gate;
+use crate::spread::name_in_cluster;
 
 /// The namespace of every cache of a world.
 const NAMESPACE: &str = "world";
@@ -29,6 +30,13 @@ impl World {
         let (clock, hand) = Clock::manual();
         let tier = InProcess::with_clock(clock.clone());
         Self { clock, hand, tier, database: Database::default(), caches: Vec::new() }
+    }
+
+    /// The same where the namespace is divided into parts, as in a Cluster.
+    #[must_use]
+    pub fn spread() -> Self {
+        let world = Self::new();
+        Self { tier: world.tier.clone().spread(), ..world }
     }
 
     /// Returns a world of `n` caches with default settings.
@@ -92,10 +100,16 @@ impl World {
         Loader::of(&self.database)
     }
 
-    /// Returns the name under which the tier knows `key`.
+    /// Returns the name under which the tier knows `key`, where the namespace is one.
     #[must_use]
     pub fn name(key: &str) -> String {
         format!("ct:{NAMESPACE}:v:{key}")
+    }
+
+    /// Has the tier forget `key`, as a server does that is full. Says whether it held anything.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn evict(&self, key: &str) -> bool {
+        self.tier.evict(&Self::name(key)) || self.tier.evict(&name_in_cluster(NAMESPACE, key))
     }
 }
 

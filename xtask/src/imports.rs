@@ -14,11 +14,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("attribute", &["installed", "cache", "rule", "observe", "key_part", "error"]),
     ("testing", &["installed", "cache", "l2", "rule", "observe", "clock", "sync"]),
     ("installed", &["cache"]),
-    ("invalidator", &["cache", "coherence", "l2", "tasks", "config", "wire", "rule", "observe", "clock", "error", "sync"]),
+    (
+        "invalidator",
+        &["cache", "parts", "all", "coherence", "l2", "tasks", "config", "wire", "rule", "observe", "clock", "error", "sync"],
+    ),
     (
         "cache",
         &[
             "all",
+            "parts",
             "bulkhead",
             "coherence",
             "flight",
@@ -41,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pause",
         ],
     ),
+    ("parts", &["wire", "key"]),
     ("redis", &["l2", "wire", "rule", "key", "clock", "error", "sync"]),
     // An invalidation that is applied drops entries and detaches flights; neither of them knows of invalidations.
     (

@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::call::CallOptions;
 use super::local::shown;
 use super::places::lend;
-use super::{Key, TieredCache, Value};
+use super::{Key, Part, Value};
 use crate::bulkhead::Lent;
 use crate::clock::Millis;
 use crate::error::Fault;
@@ -109,7 +109,7 @@ fn is_stowed_for(flight: &Flight, copy: &Entry) -> bool {
     seen.is_some() && seen == copy.facts.stamp
 }
 
-impl TieredCache {
+impl Part {
     /// Probes the shared tier, which plants our ticket where it holds nothing. While another instance holds the ticket, waits: first
     /// for its value, at the end of the budget no longer.
     pub(super) async fn ask<A: Answer>(

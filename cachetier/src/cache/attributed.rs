@@ -16,7 +16,8 @@ use crate::wire::message::Targets;
 impl TieredCache {
     /// The copy of this instance, if it can answer the call.
     pub(crate) fn hit_of<A: Answer>(&self, key: &[u8]) -> Option<A> {
-        self.hit(self.instance().hash(key))
+        let part = self.parts.of(key);
+        part.hit(part.instance().hash(key))
     }
 
     /// The way from a miss on.
@@ -32,7 +33,8 @@ impl TieredCache {
         F: FnOnce(Option<Arc<Entry>>) -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
-        let found = self.fetch_as(telling, CallOptions::new(), self.key(key), rules, load);
+        let (part, key) = self.at(key);
+        let found = part.fetch_as(telling, CallOptions::new(), key, rules, load);
         async move {
             let found = found.await?;
             turn_back().await;
@@ -42,7 +44,7 @@ impl TieredCache {
 
     /// Invalidates keys, tags and prefixes in one step, also if some of them cannot be used; those are counted, and the first is logged.
     pub(crate) async fn invalidate_usable(&self, keys: &[String], tags: &[String], prefixes: &[String]) {
-        let namespace = &self.shared.config.namespace;
+        let namespace = &self.config().namespace;
         let targets = Targets {
             keys: self.usable(keys, check_key).cloned().collect(),
             tags: self.usable(tags, check_key).map(|tag| TagHash::of(namespace, tag)).collect(),
@@ -69,7 +71,7 @@ impl TieredCache {
     }
 
     fn tell_refused(&self, count: usize, text: &str, error: &dyn std::error::Error) {
-        let counters = &self.instance().counters;
+        let counters = self.counters();
         counters.invalidations_refused.add(u64::try_from(count).unwrap_or(u64::MAX));
         if counters.told.refused.first() {
             let text: String = text.chars().take(64).collect();

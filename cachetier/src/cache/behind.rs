@@ -12,7 +12,7 @@ use super::answer::{Answer, Maybe};
 use super::ask::{Flight, entry};
 use super::fill::Ready;
 use super::terms::Terms;
-use super::{Key, TieredCache};
+use super::{Key, Part};
 use crate::flight::outcome::Begun;
 use crate::key::KeyHash;
 use crate::l1::Entry;
@@ -22,7 +22,7 @@ use crate::sync::{Mutex, lock};
 use crate::unhashed::BuildUnhashed;
 
 /// What is on its way behind callers' backs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Behind(Arc<Ways>);
 
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl Behind {
     }
 }
 
-impl TieredCache {
+impl Part {
     /// Room for this fill in the background, if it is to be sent and there is any.
     pub(super) fn room_behind(&self, key: Key<'_>, ready: &Ready) -> Option<Room> {
         let tier = self.shared.tier.as_ref().filter(|_| ready.is_sent())?;

@@ -1,47 +1,24 @@
 //! Building a cache: settings in, a connected handle or a named error out.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio::time::timeout;
 
-use super::behind::Behind;
 use super::over::{Over, begin_without};
-use super::sweep::sweep;
-use super::{Shared, TieredCache};
+use super::start::Start;
+use super::{Part, TieredCache};
+use crate::all::all;
 use crate::bulkhead::Bulkhead;
-use crate::clock::{Clock, Millis};
-use crate::coherence::courier::carry;
-use crate::coherence::follower::{Pace, follow};
-use crate::coherence::holds::Holds;
-use crate::coherence::instance::Instance;
-use crate::coherence::journal::Journal;
-use crate::coherence::outbox::Outbox;
-use crate::coherence::renewal::Renewal;
-use crate::coherence::together::Together;
+use crate::clock::Clock;
 use crate::config::{Capacity, Config, Eviction, OnRestart};
-use crate::error::{ConfigError, Fault};
-use crate::flight::Flights;
-use crate::key::KeyHasher;
-use crate::l1::L1;
+use crate::error::ConfigError;
+use crate::key::PARTS;
 use crate::l2::NotReady;
 use crate::l2::lane::LaneNames;
 use crate::l2::memory::InProcess;
-use crate::l2::tier::Tier;
-use crate::observe::once::OnceByType;
-use crate::observe::stats::Counters;
-use crate::proofs::Proof;
+use crate::parts::Parts;
 use crate::rule::breaker::Breaker;
-use crate::rule::habit::Habit;
 use crate::rule::policy::{OnUnreachable, Policy};
-use crate::rule::stamp::Stamps;
-use crate::tasks::{Background, Tasks};
-use crate::view::View;
 use crate::wire::codec::Codec;
 use crate::wire::compress::Compression;
 
@@ -144,7 +121,12 @@ impl CacheBuilder {
     /// Puts the cache over a Redis Cluster, 7.0 or newer, found by any of these nodes: `redis://[user:password@]host:port` each, or `rediss://`. What the
     /// first address says of user, password and TLS counts for every node. A fail-over, and a slot that moves, are followed.
     ///
-    /// All that a namespace has is in one slot, and so on one shard.
+    /// The namespace has six parts, each with its lane in a slot of its own; the slots are spread evenly, so that of three primaries each has two. Every key
+    /// belongs to one part. What is told of a key, or of a point, concerns that part alone: where its primary is away, its keys go to the loader and
+    /// their invalidations are [`Delivery::Pending`](crate::Delivery), and no others. What concerns tags, a prefix or everything is told to all parts: it is applied
+    /// when each has confirmed it, and in between it may hold in some of them. What bounds the copies of this instance is divided by six, and so
+    /// is the largest value that is kept where that is in bytes; other bounds count for each part.
+    /// [What else a Cluster asks for](https://github.com/cachetier/cachetier/blob/main/docs/redis.md#the-server).
     ///
     /// ```
     /// # use cachetier::*;
@@ -507,95 +489,35 @@ impl CacheBuilder {
         config.max_staleness = config.max_staleness.saturating_sub(clock.grain());
         let runtime =
             Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
-        let names = LaneNames {
-            namespace: config.namespace.clone(),
-            in_one_slot: over.is_cluster(),
-            cells: config.cells.next_power_of_two(),
-            outlives_runs: config.on_restart == OnRestart::Trust,
-        };
-        let tier = over.open(&config, &names)?;
-        if tier.is_none() && config.require_shared {
+        let spread = over.is_spread();
+        let trusts = config.on_restart == OnRestart::Trust;
+        let names = |number| LaneNames::of(&config.namespace, number, config.cells, trusts);
+        let names: Vec<_> = Parts::<Part>::numbers(spread).map(|number| (number, names(number))).collect();
+        let ends = over.open(&config, &names)?;
+        if ends.is_none() && config.require_shared {
             return Err(ConfigError::new("redis", "missing", "the address of the server that is required"));
         }
-        if tier.is_some() && config.codec.is_none() {
+        if ends.is_some() && config.codec.is_none() {
             return Err(ConfigError::new(
                 "codec",
                 "none",
                 "one of the features `postcard`, `bincode`, `messagepack` and `json` for a shared tier",
             ));
         }
-        let counters = Arc::new(Counters::default());
-        let tasks = Tasks::new(runtime.clone());
-        let now = clock.now();
-        let instance = Arc::new(Instance {
-            namespace: config.namespace.clone(),
-            hasher: KeyHasher::new(secret()),
-            clock,
-            l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
-            flights: Flights::new(config.shards),
-            view: View::new(names.cells, now),
-            together: Together::default(),
-            outbox: Outbox::new(config.outbox),
-            journal: Journal::new(config.outbox, config.journal),
-            holds: Holds::new(),
-            counters: Arc::clone(&counters),
-        });
-        let mut background = Background::default();
-        background.spawn(&runtime, sweep(Arc::clone(&instance), config.sweep_interval, config.needless_limit));
-        let tier = match tier {
-            None => {
-                // Nobody else can invalidate anything: there is nothing to prove.
-                instance.view.prove(0, Proof { asked: now, until: Millis::NEVER, now });
-                None
-            }
-            Some((store, lane)) => {
-                let tier = Arc::new(Tier::new((store, Arc::clone(&lane)), &names, config.lease, counters, tasks.clone()));
-                let (synced, mut in_step) = watch::channel(false);
-                let limit = config.connect_limit.saturating_add(config.command_limit);
-                let pace = Pace { interval: config.check_interval, limit };
-                background.spawn(&runtime, follow(Arc::clone(&instance), lane, pace, synced));
-                background.spawn(&runtime, carry(Arc::clone(&instance), Arc::clone(&tier)));
-                let in_step = async {
-                    tier.ready(limit).await?;
-                    // Ends with the follower alone, which ends with what is built here.
-                    let _ = in_step.wait_for(|in_step| *in_step).await;
-                    Ok(())
-                };
-                let too_long = || Err(NotReady::Yet(Fault::Unanswered("out of time".into())));
-                if let Err(why) = timeout(limit, in_step).await.unwrap_or_else(|_| too_long()) {
-                    begin_without(&config, why, "the cache begins without it")?;
-                }
-                Some(tier)
-            }
-        };
-        let renewal = Renewal::new(config.max_staleness, config.read_limit);
-        let stamps = Stamps::new(RandomState::new().build_hasher().finish());
-        let closed = AtomicBool::new(false);
-        Ok(TieredCache {
-            group: None,
-            shared: Arc::new(Shared {
-                config,
-                instance,
-                tier,
-                stamps,
-                habit: Habit::default(),
-                behind: Behind::default(),
-                read_back: OnceByType::default(),
-                renewal,
-                tasks,
-                background,
-                closed,
-            }),
-        })
+        if spread {
+            config.capacity = config.capacity.divided(PARTS as u64);
+        }
+        let start = Start::new(config, clock, runtime);
+        let ends = ends.map_or_else(|| vec![None], |ends| ends.into_iter().map(Some).collect());
+        let begun = names.iter().zip(ends).map(|((number, names), ends)| start.part(*number, names, ends));
+        let (parts, ready): (Vec<Part>, Vec<_>) = begun.unzip();
+        // Dropped from here on, the parts end what they have begun.
+        let parts = Parts::from(parts).ok_or_else(|| ConfigError::new("parts", "too few", "as many as there are names"))?;
+        let late = all(ready).await.into_iter().filter_map(Result::err);
+        // What will never do before what may yet.
+        if let Some(why) = late.max_by_key(|why| matches!(why, NotReady::Unfit { .. })) {
+            begin_without(&start.config, why, "the cache begins without it")?;
+        }
+        Ok(TieredCache { parts })
     }
-}
-
-/// Sixteen bytes that nobody outside can know: the standard library keys its own maps with the same source.
-fn secret() -> [u8; 16] {
-    let half = || RandomState::new().build_hasher().finish().to_ne_bytes();
-    let mut secret = [0; 16];
-    for (to, from) in secret.iter_mut().zip(half().into_iter().chain(half())) {
-        *to = from;
-    }
-    secret
 }

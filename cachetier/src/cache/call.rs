@@ -14,7 +14,7 @@ use super::places::turn_back;
 use super::rules::Rules;
 use super::served::{Answered, Served};
 use super::telling::AsLoadError;
-use super::{Key, TieredCache, Value};
+use super::{Key, Part, TieredCache, Value};
 use crate::error::LoadError;
 use crate::l1::Entry;
 
@@ -260,12 +260,12 @@ impl Verbs<'_> {
     ///
     /// Cancel safety as for [`TieredCache::get`].
     pub async fn get<V: Value>(self, key: &str) -> Option<Served<V>> {
-        let key = self.cache.key(key);
-        let found = match self.hit(key) {
+        let (part, key) = self.cache.at(key);
+        let found = match self.hit(part, key) {
             Some(found) => found,
-            None => self.in_time(Box::pin(self.cache.look_up::<Just<V>>(key, self.options))).await.ok()??,
+            None => self.in_time(Box::pin(part.look_up::<Just<V>>(key, self.options))).await.ok()??,
         };
-        Some(self.served(found, |Just(value)| value))
+        Some(found.served(part.now(), &part.instance().view, |Just(value)| value))
     }
 
     /// [`TieredCache::get_or_load`].
@@ -296,8 +296,7 @@ impl Verbs<'_> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<V, E>>,
     {
-        let key = self.cache.key(key);
-        self.answer(key, rules, async move |_| load().await.map(Just)).await.map(|found| self.served(found, |Just(value)| value))
+        self.answer(key, rules, async move |_| load().await.map(Just), |Just(value)| value).await
     }
 
     /// [`TieredCache::get_or_compute`].
@@ -331,8 +330,7 @@ impl Verbs<'_> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = V>,
     {
-        let key = self.cache.key(key);
-        self.answer(key, rules, async move |_| Ok(Just(load().await))).await.map(|found| self.served(found, |Just(value)| value))
+        self.answer(key, rules, async move |_| Ok(Just(load().await)), |Just(value)| value).await
     }
 
     /// [`TieredCache::get_or_load_optional`].
@@ -370,8 +368,7 @@ impl Verbs<'_> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Option<V>, E>>,
     {
-        let key = self.cache.key(key);
-        self.answer(key, rules, async move |_| load().await.map(Maybe)).await.map(|found| self.served(found, |Maybe(value)| value))
+        self.answer(key, rules, async move |_| load().await.map(Maybe), |Maybe(value)| value).await
     }
 
     /// [`TieredCache::get_or_load_with`].
@@ -407,29 +404,35 @@ impl Verbs<'_> {
         F: FnOnce(LoadContext<'k, V>) -> Fut,
         Fut: Future<Output = Result<Loaded<V>, E>>,
     {
-        let asked = self.cache.key(key);
-        self.answer(asked, rules, |stale| load(LoadContext::of(key, stale)))
-            .await
-            .map(|found| self.served(found, Loaded::into_value))
+        self.answer(key, rules, |stale| load(LoadContext::of(key, stale)), Loaded::into_value).await
     }
 
-    fn hit<A: Answer>(self, key: Key<'_>) -> Option<Answered<A>> {
-        if self.options.looks_here() { self.cache.hit_here(key) } else { None }
+    fn hit<A: Answer>(self, part: &Part, key: Key<'_>) -> Option<Answered<A>> {
+        if self.options.looks_here() { part.hit_here(key) } else { None }
     }
 
-    async fn answer<A, E, F, Fut>(self, key: Key<'_>, rules: impl Rules<A::Value>, load: F) -> Result<Answered<A>, LoadError<E>>
+    async fn answer<A, V, E, F, Fut>(
+        self,
+        key: &str,
+        rules: impl Rules<A::Value>,
+        load: F,
+        value: impl FnOnce(A) -> V,
+    ) -> Result<Served<V>, LoadError<E>>
     where
         A: Answer,
         E: Send + Sync + 'static,
         F: FnOnce(Option<Arc<Entry>>) -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
-        if let Some(found) = self.hit(key) {
-            return Ok(found);
-        }
-        let found = self.in_time(self.cache.fetch_as(AsLoadError, self.options, key, rules, load)).await;
-        turn_back().await;
-        found.unwrap_or_else(|limit| Err(LoadError::Deadline(limit)))
+        let (part, key) = self.cache.at(key);
+        let found = if let Some(found) = self.hit(part, key) {
+            found
+        } else {
+            let found = self.in_time(part.fetch_as(AsLoadError, self.options, key, rules, load)).await;
+            turn_back().await;
+            found.unwrap_or_else(|limit| Err(LoadError::Deadline(limit)))?
+        };
+        Ok(found.served(part.now(), &part.instance().view, value))
     }
 
     /// Up to the deadline, if there is one; an error names it.
@@ -438,11 +441,6 @@ impl Verbs<'_> {
             Some(limit) => timeout(limit, call).await.map_err(|_| limit),
             None => Ok(call.await),
         }
-    }
-
-    fn served<A: Answer, V>(self, found: Answered<A>, value: impl FnOnce(A) -> V) -> Served<V> {
-        let instance = self.cache.instance();
-        found.served(instance.now(), &instance.view, value)
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::answer::Answer;
 use super::call::CallOptions;
 use super::served::Answered;
-use super::{Key, TieredCache};
+use super::{Key, Part};
 use crate::flight::outcome::Begun;
 use crate::l1::Entry;
 use crate::rule::policy::{OnUnreachable, Policy};
 
-impl TieredCache {
+impl Part {
     /// Where there is no proof, looks for one. Returns what L1 then has: by a new proof, or without one if none is to be had.
     pub(super) async fn prove<A: Answer>(&self, key: Key<'_>, options: CallOptions) -> Option<Answered<A>> {
         if self.seek_proof().await && options.looks_here() { self.hit_here(key) } else { None }

@@ -17,7 +17,7 @@ use super::rules::Rules;
 use super::served::{Answered, Origin};
 use super::spare::Spare;
 use super::telling::{AsLoadError, Failed, Heard, Telling};
-use super::{Key, TieredCache};
+use super::{Key, Part};
 use crate::bulkhead::Lent;
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Failure, Outcome};
@@ -82,8 +82,8 @@ enum Found<A> {
     Alone,
 }
 
-impl TieredCache {
-    /// [`TieredCache::fetch_as`], with failures told as the verbs tell them.
+impl Part {
+    /// [`Part::fetch_as`], with failures told as the verbs tell them.
     pub(super) fn fetch<A, E, F, Fut>(
         &self,
         key: Key<'_>,
@@ -454,7 +454,12 @@ impl TieredCache {
     }
 
     pub(super) fn load_id(&self, key: Key<'_>) -> LoadId {
-        LoadId { cache: Arc::as_ptr(&self.shared).addr(), key: key.hash }
+        LoadId { cache: self.load_cache(), key: key.hash }
+    }
+
+    /// What the loads of one cache are known by to belong to it: of whichever part they are.
+    pub(super) fn load_cache(&self) -> usize {
+        Arc::as_ptr(&self.instance().counters).addr()
     }
 
     fn tell_recursive(&self, key: Key<'_>) {
@@ -472,7 +477,7 @@ impl TieredCache {
 
 /// What a load does beside loading: it keeps the ticket of its flight alive, if it has one, and minds the limit.
 struct Watch<'a, E, W> {
-    cache: &'a TieredCache,
+    cache: &'a Part,
     key: Key<'a>,
     telling: &'a W,
     /// Gone once the limit has ended it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::ask::{Flight, Keep, entry};
 use super::terms::Terms;
-use super::{Key, TieredCache, Value};
+use super::{Key, Part, Value};
 use crate::clock::millis;
 use crate::error::{CacheError, Fault};
 use crate::flight::outcome::Begun;
@@ -85,7 +85,7 @@ impl Ready {
     }
 }
 
-impl TieredCache {
+impl Part {
     /// Stores what is ready, and returns the entry for those who wait.
     pub(super) async fn fill<A: Answer>(&self, ready: Ready, terms: &Terms<'_>, begun: &Begun, answer: &A) -> Filling {
         let filled = match &self.shared.tier {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::answer::Just;
 use super::put::Putter;
 use super::write::Delivery;
-use super::{Rules, TieredCache, Value};
+use super::{Part, Rules, TieredCache, Value};
+use crate::all::all;
 use crate::clock::{Millis, millis};
-use crate::coherence::instance::Instance;
 use crate::coherence::own::{OwnBump, Teller};
 use crate::config::{LONGEST_GUARD, check_guard_time};
 use crate::error::{CacheError, Fault};
@@ -51,7 +51,14 @@ use crate::wire::message::Targets;
 #[must_use = "a guard that is not released holds its keys until its limit is over"]
 pub struct WriteGuard {
     cache: TieredCache,
-    /// Its name in the holds.
+    /// What it holds in each part.
+    holds: Vec<Hold>,
+}
+
+/// What a guard holds in one part.
+struct Hold {
+    part: Part,
+    /// The guard's name in the holds.
     name: Stamp,
     /// Those that it holds still.
     keys: Vec<String>,
@@ -59,9 +66,9 @@ pub struct WriteGuard {
     noted: Noted,
 }
 
-/// A guard that does not stand yet. Cancel safety: dropped, nobody has committed under it, and what it may have planted is taken away.
+/// A hold of a guard that does not stand yet. Cancel safety: dropped, nobody has committed under it, and what it may have planted is taken away.
 struct Planting {
-    instance: Arc<Instance>,
+    part: Part,
     /// The tier in which it may have been planted.
     tier: Option<Arc<Tier>>,
     name: Stamp,
@@ -70,11 +77,13 @@ struct Planting {
 }
 
 impl Planting {
-    /// It stands: returns the keys.
-    fn stands(mut self) -> Vec<String> {
+    /// The guard stands.
+    fn stands(mut self) -> Hold {
         self.tier = None;
         self.hashes.clear();
-        std::mem::take(&mut self.keys)
+        let instance = self.part.instance();
+        let noted = instance.view.note(instance.now());
+        Hold { part: self.part.clone(), name: self.name, keys: std::mem::take(&mut self.keys), noted }
     }
 
     /// It was planted nowhere but here.
@@ -85,9 +94,11 @@ impl Planting {
 
 impl Drop for Planting {
     fn drop(&mut self) {
-        self.instance.holds.release(&self.hashes, self.name, None, self.instance.now());
+        let instance = self.part.instance();
+        instance.holds.release(&self.hashes, self.name, None, instance.now());
+        let floor = instance.view.floor();
         let Some(tier) = self.tier.take() else { return };
-        let (keys, name, floor) = (std::mem::take(&mut self.keys), self.name, self.instance.view.floor());
+        let (keys, name) = (std::mem::take(&mut self.keys), self.name);
         tier.tasks().clone().begin(async move {
             // Without an answer its limit ends it.
             let _ = tier.release(&keys, name, Duration::ZERO, floor).await;
@@ -122,7 +133,7 @@ impl TieredCache {
     /// would not be guarded. [`CacheError::Key`], [`CacheError::TooManyKeys`] (1,000), [`CacheError::TooManyGuards`] (64 hold one of the
     /// keys), [`CacheError::Closed`].
     pub async fn guard<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Result<WriteGuard, CacheError> {
-        self.guard_for(keys, self.shared.config.guard_limit).await
+        self.guard_for(keys, self.config().guard_limit).await
     }
 
     /// [`TieredCache::guard`] with a limit of its own, from 1 ms to an hour. It must be longer than the transaction takes: for what is
@@ -156,25 +167,25 @@ impl TieredCache {
             check_key(key.as_ref())?;
             seen.insert(key.as_ref().to_owned());
         }
-        let most = self.shared.config.max_guarded;
+        let most = self.config().max_guarded;
         if seen.len() > most {
             return Err(CacheError::TooManyKeys { keys: seen.len(), limit: most });
         }
         self.check_open()?;
-        let keys = self.hold(seen.into_iter().collect(), limit).await?;
-        Ok(keys)
+        let keys = Targets { keys: seen.into_iter().collect(), ..Targets::default() };
+        let holds = if keys.keys.is_empty() { Vec::new() } else { self.parts.share(keys) };
+        // Those of other parts are taken away should one of them fail.
+        let held = all(holds.into_iter().map(|(part, Targets { keys, .. })| part.hold(keys, limit))).await;
+        let held = held.into_iter().collect::<Result<Vec<Planting>, CacheError>>()?;
+        self.counters().guards.one();
+        Ok(WriteGuard { cache: self.clone(), holds: held.into_iter().map(Planting::stands).collect() })
     }
+}
 
-    async fn hold(&self, keys: Vec<String>, limit: Duration) -> Result<WriteGuard, CacheError> {
+impl Part {
+    async fn hold(&self, keys: Vec<String>, limit: Duration) -> Result<Planting, CacheError> {
         let instance = self.instance();
         let name = self.shared.stamps.next();
-        let guard = |keys: Vec<String>| {
-            instance.counters.guards.one();
-            WriteGuard { cache: self.clone(), name, keys, noted: instance.view.note(instance.now()) }
-        };
-        if keys.is_empty() {
-            return Ok(guard(keys));
-        }
         let hashes: Vec<KeyHash> = keys.iter().map(|key| instance.hash(key)).collect();
         let held_here = || instance.holds.plant(&hashes, name, instance.now().after(limit), instance.now());
         if !held_here() {
@@ -182,18 +193,18 @@ impl TieredCache {
         }
         let targets = Targets { keys: keys.clone(), ..Targets::default() };
         let tier = self.shared.tier.clone();
-        let planting = Planting { instance: Arc::clone(instance), tier: tier.clone(), name, hashes: hashes.clone(), keys };
+        let planting = Planting { part: self.clone(), tier: tier.clone(), name, hashes: hashes.clone(), keys };
         let tick = instance.begin_own(&targets, None);
         let Some(tier) = tier else {
             instance.end_own(&targets, tick, instance.view.next_alone(), None);
-            return Ok(guard(planting.stands()));
+            return Ok(planting);
         };
         match tier.hold(&targets.keys, name, limit, instance.view.floor()).await {
-            Ok(Planted::Yes(token)) => {
+            Ok(Planted::Yes(point)) => {
                 // Again: it began there later than here, and ends later.
                 held_here();
-                instance.end_own(&targets, tick, token, None);
-                Ok(guard(planting.stands()))
+                instance.end_own(&targets, tick, point, None);
+                Ok(planting)
             }
             Ok(Planted::Crowded) => Err(CacheError::TooManyGuards { limit: MOST }),
             Err(Fault::Away(why)) => {
@@ -251,33 +262,14 @@ impl WriteGuard {
     ///
     /// Cancel safety and errors as for [`WriteGuard::release`].
     pub async fn release_after(mut self, lag: Duration) -> Result<Delivery, CacheError> {
-        let cache = self.cache.clone();
-        cache.check_open()?;
-        let instance = cache.instance();
-        let keys = std::mem::take(&mut self.keys);
-        if keys.is_empty() {
-            return Ok(Delivery::Applied(instance.view.known().0));
-        }
+        self.cache.check_open()?;
         // Whole milliseconds, as every tier counts them.
         let lag = Duration::from_millis(millis(lag.min(LONGEST_GUARD)));
-        let hashes: Vec<KeyHash> = keys.iter().map(|key| instance.hash(key)).collect();
-        let targets = Targets { keys, ..Targets::default() };
-        let Some(tier) = &cache.shared.tier else {
-            self.let_go(&hashes, lag);
-            return Ok(cache.bump_alone(&targets).delivery);
-        };
-        // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
-        let own = OwnBump::begin(instance, targets, None);
-        // Before it is sent: who loads from now on asks the tier, which holds the keys until the release runs there.
-        self.let_go(&hashes, lag);
-        match tier.release(own.keys(), self.name, lag, instance.view.floor()).await {
-            Ok(released) => {
-                let lost = u64::try_from(hashes.len()).unwrap_or(u64::MAX).saturating_sub(released.stood);
-                instance.counters.holds_lost.add(lost);
-                own.settle(released.token, None);
-                Ok(Delivery::Applied(released.token))
-            }
-            Err(_) => Ok(Delivery::Pending),
+        let holds = std::mem::take(&mut self.holds);
+        let released = all(holds.into_iter().filter(|hold| !hold.keys.is_empty()).map(|hold| hold.release_after(lag))).await;
+        match released.into_iter().reduce(Delivery::and) {
+            Some(delivery) => Ok(delivery),
+            None => self.cache.bump(Targets::default()).await,
         }
     }
 
@@ -315,28 +307,54 @@ impl WriteGuard {
     /// [`CacheError::NotHeld`] for a key that the guard does not hold, or no longer; else as [`TieredCache::set`], before anything is
     /// done: the key then stays held.
     pub async fn set<V: Value>(&mut self, key: &str, value: V, rules: impl Rules<V>) -> Result<Delivery, CacheError> {
-        let Some(at) = self.keys.iter().position(|held| held == key) else {
+        let place = |hold: &mut Hold| hold.keys.iter().position(|held| held == key);
+        let Some((Hold { part, name, keys, noted }, at)) = self.holds.iter_mut().find_map(|hold| place(hold).map(|at| (hold, at)))
+        else {
             return Err(CacheError::NotHeld { key: key.to_owned() });
         };
         let value = Just(value);
-        let terms = self.cache.terms(&rules, &value);
+        let terms = part.terms(&rules, &value);
         // Cancel safety: from its first await on, the put answers for the key.
-        let taken = Taken { key: self.keys.swap_remove(at), from: &mut self.keys };
-        let putter = Putter::Guard(self.name, self.noted);
-        let put = Box::pin(self.cache.put(self.cache.key(&taken.key), value, &terms, putter)).await;
+        let taken = Taken { key: keys.swap_remove(at), from: keys };
+        let putter = Putter::Guard(*name, *noted);
+        let put = Box::pin(part.put(part.key(&taken.key), value, &terms, putter)).await;
         if !matches!(put, Ok(Some(_))) {
             taken.put_back();
         }
         // What is held is served by nobody.
-        Ok(put?.unwrap_or(Delivery::Applied(self.noted.born)))
+        Ok(put?.unwrap_or(part.applied(noted.born)))
     }
+}
 
-    /// Ends the guard in this instance, but for the lag.
-    fn let_go(&self, hashes: &[KeyHash], lag: Duration) {
-        let instance = self.cache.instance();
-        let now = instance.now();
-        let lag_end: Option<Millis> = (!lag.is_zero()).then(|| now.after(lag));
-        instance.holds.release(hashes, self.name, lag_end, now);
+impl Hold {
+    /// Ends the hold after the write, but for the lag.
+    async fn release_after(self, lag: Duration) -> Delivery {
+        let Self { part, name, keys, .. } = self;
+        let instance = part.instance();
+        let hashes: Vec<KeyHash> = keys.iter().map(|key| instance.hash(key)).collect();
+        let targets = Targets { keys, ..Targets::default() };
+        let let_go = || {
+            let now = instance.now();
+            let lag_end: Option<Millis> = (!lag.is_zero()).then(|| now.after(lag));
+            instance.holds.release(&hashes, name, lag_end, now);
+        };
+        let Some(tier) = &part.shared.tier else {
+            let_go();
+            return part.applied(part.bump_alone(&targets).0);
+        };
+        // Cancel safety: from here on, a drop counts as an invalidation that nobody has confirmed.
+        let own = OwnBump::begin(instance, targets, None);
+        // Before it is sent: who loads from now on asks the tier, which holds the keys until the release runs there.
+        let_go();
+        match tier.release(own.keys(), name, lag, instance.view.floor()).await {
+            Ok(released) => {
+                let lost = u64::try_from(hashes.len()).unwrap_or(u64::MAX).saturating_sub(released.stood);
+                instance.counters.holds_lost.add(lost);
+                own.settle(released.point, None);
+                part.applied(released.point)
+            }
+            Err(_) => Delivery::Pending,
+        }
     }
 }
 
@@ -363,13 +381,14 @@ impl Drop for Taken<'_> {
 
 impl Drop for WriteGuard {
     fn drop(&mut self) {
-        let Some(key) = self.keys.first() else { return };
-        let counters = &self.cache.instance().counters;
+        let mut keys = self.holds.iter().flat_map(|hold| &hold.keys);
+        let Some(key) = keys.next() else { return };
+        let counters = self.cache.counters();
         counters.guards_dropped.one();
         if counters.told.guard_dropped.first() {
             tracing::warn!(
                 key,
-                keys = self.keys.len(),
+                keys = keys.count().saturating_add(1),
                 "a write guard was dropped before it was released: its keys stay held until its limit is over; further ones are only counted"
             );
         }
@@ -379,6 +398,7 @@ impl Drop for WriteGuard {
 impl std::fmt::Debug for WriteGuard {
     /// How many keys, and not which: keys are often about persons, and whatever holds a guard is shown without a thought of them.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WriteGuard").field("keys", &self.keys.len()).finish_non_exhaustive()
+        let keys: usize = self.holds.iter().map(|hold| hold.keys.len()).sum();
+        f.debug_struct("WriteGuard").field("keys", &keys).finish_non_exhaustive()
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::local::shown;
-use super::{Key, TieredCache};
+use super::{Key, Part, TieredCache};
 use crate::clock::Millis;
 use crate::error::{CacheError, Fault};
 use crate::flight::Purpose;
 use crate::key::{TagHash, check_key};
 use crate::l1::Entry;
 use crate::rule::policy::{Content, left};
-use crate::rule::seq::Token;
+use crate::rule::token::Token;
 use crate::wire::codec::Codec;
 use crate::wire::compress::Payload;
 use crate::wire::envelope::{self, Unreadable};
@@ -294,7 +294,14 @@ impl TieredCache {
     pub async fn inspect(&self, key: &str) -> Result<Inspection, CacheError> {
         check_key(key)?;
         self.check_open()?;
-        let (key, instance) = (self.key(key), self.instance());
+        let (part, key) = self.at(key);
+        Ok(part.inspect(key).await)
+    }
+}
+
+impl Part {
+    async fn inspect(&self, key: Key<'_>) -> Inspection {
+        let instance = self.instance();
         let shared = match &self.shared.tier {
             None => InSharedTier::Alone,
             Some(tier) => match tier.read(&tier.name(key.text)).await {
@@ -304,12 +311,12 @@ impl TieredCache {
             },
         };
         let under_way = instance.flights.seen(key.hash).map(|(purpose, waiting)| UnderWay { what: purpose.into(), waiting });
-        Ok(Inspection {
+        Inspection {
             here: instance.l1.peek(key.hash).map(|entry| self.copy_here(&entry)),
             shared,
             under_way,
             guarded: instance.holds.covers(key.hash, self.now()),
-        })
+        }
     }
 
     fn copy_here(&self, entry: &Entry) -> CopyHere {
@@ -321,7 +328,7 @@ impl TieredCache {
                 negative: facts.content == Content::Nothing,
                 age: facts.loaded_at.until(now),
                 life: entry.life(now),
-                born: facts.born,
+                born: self.token(facts.born),
                 bytes: facts.size,
                 stamp: facts.stamp.map(|stamp| stamp.0),
                 tags: facts.tags.clone(),
@@ -364,7 +371,7 @@ impl TieredCache {
                 negative: head.negative,
                 age: Millis(head.created).until(Millis(server_now)),
                 life: life.unwrap_or_default(),
-                born: head.born,
+                born: self.token(head.born),
                 bytes: Payload::of(opened).map_or(opened.payload.len(), |payload| payload.len()),
                 stamp: Some(opened.stamp.0),
                 tags,

@@ -400,11 +400,11 @@ impl TieredCache {
         F: FnOnce(LoadContext<'k, V>) -> Fut,
         Fut: Future<Output = Result<Loaded<V>, E>>,
     {
-        let asked = self.key(key);
-        if let Some(Maybe(value)) = self.hit(asked.hash) {
+        let (part, asked) = self.at(key);
+        if let Some(Maybe(value)) = part.hit(asked.hash) {
             return Ok(value);
         }
-        let loaded: Loaded<V> = Box::pin(self.fetch(asked, rules, |stale| load(LoadContext::of(key, stale)))).await?;
+        let loaded: Loaded<V> = Box::pin(part.fetch(asked, rules, |stale| load(LoadContext::of(key, stale)))).await?;
         Ok(loaded.into_value())
     }
 }

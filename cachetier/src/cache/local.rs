@@ -178,7 +178,8 @@ impl Local<'_> {
     /// ```
     #[must_use]
     pub fn get<V: Clone + Send + Sync + 'static>(self, key: &str) -> Option<V> {
-        self.cache.hit(self.cache.key(key).hash).map(|Kept { value: Unshared(value), .. }| value)
+        let (part, key) = self.cache.at(key);
+        part.hit(key.hash).map(|Kept { value: Unshared(value), .. }| value)
     }
 
     /// [`TieredCache::get_or_load`], for a value that is kept in this instance alone.
@@ -216,8 +217,8 @@ impl Local<'_> {
         }
         let bytes = self.bytes;
         let load = async move |_| load().await.map(|value| Kept { value: Unshared(value), bytes });
-        let key = self.cache.key(key);
-        let found = Box::pin(self.cache.fetch_as(AsLoadError, CallOptions::LOCAL, key, Within(rules), load)).await;
+        let (part, key) = self.cache.at(key);
+        let found = Box::pin(part.fetch_as(AsLoadError, CallOptions::LOCAL, key, Within(rules), load)).await;
         turn_back().await;
         Ok(found?.answer.value.0)
     }

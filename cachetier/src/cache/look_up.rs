@@ -9,14 +9,14 @@ use super::ask::Opened;
 use super::call::CallOptions;
 use super::fetch::{MAX_WAITS, plan};
 use super::served::{Answered, Origin};
-use super::{Key, TieredCache};
+use super::{Key, Part};
 use crate::flight::outcome::{Begun, Outcome};
 use crate::flight::{Entered, Landed, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
 use crate::wire::slot::Slot;
 
-impl TieredCache {
+impl Part {
     /// `get` after a miss in L1: reads the shared tier.
     pub(super) async fn look_up<A: Answer>(&self, key: Key<'_>, options: CallOptions) -> Option<Answered<A>> {
         if let Some(found) = self.prove(key, options).await {

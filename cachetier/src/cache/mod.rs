@@ -19,6 +19,7 @@ mod loaded;
 mod local;
 mod look_up;
 mod over;
+mod part;
 mod places;
 mod purge;
 mod put;
@@ -26,6 +27,7 @@ mod read;
 mod rules;
 mod served;
 mod spare;
+mod start;
 mod sweep;
 mod telling;
 mod terms;
@@ -34,8 +36,6 @@ mod walk;
 mod watched;
 mod write;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use answer::Value;
@@ -63,22 +63,13 @@ pub(crate) use telling::{Failed, Heard, Telling};
 pub(crate) use crate::flight::outcome::Failure;
 pub(crate) use crate::l1::Entry;
 
-use self::behind::Behind;
-use crate::bulkhead::Bulkhead;
-use crate::clock::Millis;
+use self::part::{Key, Part};
 use crate::coherence::courier::delivered;
-use crate::coherence::instance::Instance;
-use crate::coherence::renewal::Renewal;
 use crate::config::Config;
 use crate::error::CacheError;
-use crate::key::KeyHash;
-use crate::l2::tier::Tier;
-use crate::observe::once::OnceByType;
-use crate::observe::stats::{Lag, Stats};
-use crate::rule::habit::Habit;
+use crate::observe::stats::{Counters, Lag, Stats};
+use crate::parts::Parts;
 use crate::rule::policy::Policy;
-use crate::rule::stamp::Stamps;
-use crate::tasks::{Background, Tasks};
 
 /// A cache of two tiers: this process's own copies over a shared one. Cheap to clone; all clones are one cache. One handle holds
 /// values of any type.
@@ -105,36 +96,7 @@ use crate::tasks::{Background, Tasks};
 /// ```
 #[derive(Clone)]
 pub struct TieredCache {
-    shared: Arc<Shared>,
-    /// What bounds the loads of calls of this handle beside what bounds those of the cache.
-    group: Option<Bulkhead>,
-}
-
-/// What all clones of a handle share.
-struct Shared {
-    config: Config,
-    instance: Arc<Instance>,
-    /// The shared tier, if there is one.
-    tier: Option<Arc<Tier>>,
-    stamps: Stamps,
-    /// Whether the shared tier mostly has what it is asked for.
-    habit: Habit,
-    /// What is on its way to the shared tier behind callers' backs.
-    behind: Behind,
-    /// Of which types a value has been read back as it was written: the codec carries these.
-    read_back: OnceByType,
-    tasks: Tasks,
-    renewal: Renewal,
-    /// The tasks that end with the cache.
-    background: Background,
-    closed: AtomicBool,
-}
-
-/// A key on its way through a call: checked, hashed once.
-#[derive(Clone, Copy)]
-struct Key<'a> {
-    text: &'a str,
-    hash: KeyHash,
+    parts: Parts<Part>,
 }
 
 impl TieredCache {
@@ -159,7 +121,7 @@ impl TieredCache {
     /// ```
     #[must_use]
     pub fn policy(&self) -> Option<Policy> {
-        self.shared.config.policy
+        self.config().policy
     }
 
     /// Returns what the cache has done so far, and what it holds now. It makes the store of this instance catch up with itself: for now
@@ -182,27 +144,9 @@ impl TieredCache {
     /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let instance = self.instance();
-        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let (age, time_unproven) = instance.view.proofs(instance.now());
-        let lag = match (age, &self.shared.tier) {
-            (_, None) => Lag::Alone,
-            (Some(age), _) => Lag::Proven(age),
-            (None, _) => Lag::Unproven,
-        };
-        let (breaker, breaker_opened) = self.shared.tier.as_ref().map(|tier| tier.breaker()).unwrap_or_default();
-        Stats {
-            lag,
-            breaker,
-            breaker_opened,
-            time_unproven,
-            l1_entries: instance.l1.entries(),
-            l1_weight: instance.l1.weight(),
-            flights: count(instance.flights.len()),
-            pending: count(instance.outbox.len()),
-            served_unproven: instance.view.served_unproven(),
-            ..instance.counters.snapshot()
-        }
+        let mut stats = Stats { lag: Lag::Alone, ..self.counters().snapshot() };
+        self.parts.all().iter().for_each(|part| part.add_to(&mut stats));
+        stats
     }
 
     /// Waits until every write under way has had its answer and every invalidation is confirmed, for at most `limit`.
@@ -227,7 +171,8 @@ impl TieredCache {
     ///
     /// [`CacheError::Unfinished`] says what is still open at the end of the limit.
     pub async fn flush(&self, limit: Duration) -> Result<(), CacheError> {
-        delivered(&self.shared.tasks, &self.instance().outbox, limit).await
+        let parts: Vec<_> = self.parts.all().iter().map(|part| (&part.shared.tasks, &part.instance().outbox)).collect();
+        delivered(&parts, limit).await
     }
 
     /// Flushes for at most `limit`, then ends the cache for all its handles: its connections and tasks are gone, and from then on
@@ -256,48 +201,36 @@ impl TieredCache {
     /// [`CacheError::Unfinished`] as from [`TieredCache::flush`]; the cache is closed all the same, and what was unfinished is lost.
     pub async fn close(&self, limit: Duration) -> Result<(), CacheError> {
         let flushed = self.flush(limit).await;
-        self.end();
+        self.parts.all().iter().for_each(Part::end);
         flushed
     }
 
-    /// Ends the cache, whatever is under way.
-    fn end(&self) {
-        self.shared.closed.store(true, Ordering::Release);
-        self.shared.background.end();
-        self.instance().view.progress.close();
-        if let Some(tier) = &self.shared.tier {
-            tier.close();
-        }
-        self.instance().lose();
-        self.instance().l1.drop_all();
+    /// The part of a key, and the key as it is called there.
+    fn at<'a>(&self, text: &'a str) -> (&Part, Key<'a>) {
+        let part = self.parts.of(text.as_bytes());
+        (part, part.key(text))
     }
 
-    fn instance(&self) -> &Arc<Instance> {
-        &self.shared.instance
+    /// What is the same in all parts.
+    fn config(&self) -> &Config {
+        &self.parts.first().shared.config
     }
 
-    fn now(&self) -> Millis {
-        self.instance().now()
-    }
-
-    /// What rules say of an answer.
-    fn terms<A: Answer>(&self, rules: &impl Rules<A::Value>, answer: &A) -> Terms<'_> {
-        let mut terms = Terms::of(&self.shared.config.namespace, rules, answer.value());
-        answer.adapt(&mut terms);
-        terms.settled()
+    fn counters(&self) -> &Counters {
+        &self.parts.first().instance().counters
     }
 
     fn check_open(&self) -> Result<(), CacheError> {
-        if self.closed() { Err(CacheError::Closed) } else { Ok(()) }
+        self.parts.first().check_open()
     }
 
     pub(crate) fn closed(&self) -> bool {
-        self.shared.closed.load(Ordering::Acquire)
+        self.parts.first().closed()
     }
 }
 
 impl std::fmt::Debug for TieredCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TieredCache").field("namespace", &self.shared.config.namespace).finish_non_exhaustive()
+        f.debug_struct("TieredCache").field("namespace", &self.config().namespace).finish_non_exhaustive()
     }
 }

@@ -64,32 +64,31 @@ pub(crate) fn begin_without(config: &Config, why: NotReady, and_then: &str) -> R
 pub(crate) type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
 
 impl Over {
-    /// Whether all names are to be in one slot.
-    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_self, reason = "only a server may be in a Cluster"))]
-    pub(crate) fn is_cluster(&self) -> bool {
-        #[cfg(feature = "redis")]
-        {
-            matches!(self, Self::Cluster(_))
-        }
-        #[cfg(not(feature = "redis"))]
-        {
-            false
+    /// Whether a namespace is spread over several slots.
+    pub(crate) fn is_spread(&self) -> bool {
+        match self {
+            Self::InProcess(tier) => tier.is_spread(),
+            #[cfg(feature = "redis")]
+            Self::Cluster(_) => true,
+            _ => false,
         }
     }
 
+    /// The two ends of each part, by these names; none where there is no shared tier.
     #[cfg_attr(
         not(feature = "redis"),
         expect(clippy::unnecessary_wraps, reason = "an address may be unusable, a tier in the process not")
     )]
-    pub(crate) fn open(self, config: &Config, names: &LaneNames) -> Result<Option<Ends>, ConfigError> {
+    pub(crate) fn open(self, config: &Config, parts: &[(Option<usize>, LaneNames)]) -> Result<Option<Vec<Ends>>, ConfigError> {
         let limits = Limits { read: config.read_limit, command: config.command_limit };
-        match self {
-            Self::Nothing => Ok(None),
-            Self::InProcess(tier) => Ok(Some((tier.store(Some(limits)), tier.lane(names.clone(), Some(limits))))),
+        let names = parts.iter().map(|(_, names)| names);
+        let ends = match self {
+            Self::Nothing => return Ok(None),
+            Self::InProcess(tier) => tier.ends(names, Some(limits)),
             #[cfg(all(test, feature = "redis"))]
-            Self::Opened(ends) => Ok(Some(ends)),
+            Self::Opened(ends) => vec![ends],
             #[cfg(feature = "redis")]
-            Self::Redis(url) => connected(Target::At(address("redis", &url)?), config, limits, names).map(Some),
+            Self::Redis(url) => connected(Target::At(address("redis", &url)?), config, limits, names)?,
             #[cfg(feature = "redis")]
             Self::Sentinel(sentinels, name) => {
                 let sentinels = sentinels.iter().map(|url| address("redis_sentinel", url)).collect::<Result<Vec<_>, _>>()?;
@@ -97,11 +96,12 @@ impl Over {
                     return Err(ConfigError::new("redis_sentinel", "no address", "those of the Sentinels, one at least"));
                 }
                 let server = Target::Primary { name: primary(&name)?, sentinels };
-                connected(server, config, limits, names).map(Some)
+                connected(server, config, limits, names)?
             }
             #[cfg(feature = "redis")]
-            Self::Cluster(nodes) => connected(cluster(&nodes)?, config, limits, names).map(Some),
-        }
+            Self::Cluster(nodes) => connected(cluster(&nodes)?, config, limits, names)?,
+        };
+        Ok(Some(ends))
     }
 }
 
@@ -146,14 +146,19 @@ fn primary(name: &str) -> Result<RedisUrl, ConfigError> {
 }
 
 #[cfg(feature = "redis")]
-fn connected(server: Target, config: &Config, limits: Limits, names: &LaneNames) -> Result<Ends, ConfigError> {
+fn connected<'a>(
+    server: Target,
+    config: &Config,
+    limits: Limits,
+    names: impl Iterator<Item = &'a LaneNames>,
+) -> Result<Vec<Ends>, ConfigError> {
     let settings = crate::redis::Settings {
         connect_limit: config.connect_limit,
         limits,
         max_staleness: config.max_staleness,
         breaker: config.breaker,
     };
-    let (store, lane) = crate::redis::open(server, settings, names.clone())
+    let parts = crate::redis::open_parts(server, settings, names)
         .map_err(|fault| ConfigError::new("redis", &fault.to_string(), "a tokio runtime"))?;
-    Ok((store, lane))
+    Ok(parts.into_iter().map(|(store, lane)| -> Ends { (store, lane) }).collect())
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::TieredCache;
 use super::load::Limits;
+use super::{Part, TieredCache};
 use crate::bulkhead::{Bulkhead, Lent, Places};
 use crate::clock::Stopwatch;
 
@@ -46,9 +46,12 @@ impl TieredCache {
     /// ```
     #[must_use = "the handle that it is called on stays as it is"]
     pub fn bulkhead(&self, group: &Bulkhead) -> Self {
-        Self { shared: Arc::clone(&self.shared), group: Some(group.clone()) }
+        let bounded = |part: &Part| Part { shared: Arc::clone(&part.shared), group: Some(group.clone()) };
+        Self { parts: self.parts.map(bounded) }
     }
+}
 
+impl Part {
     /// Waits for the places that a load needs: for its limit at most, and if the queue is not full. `overloaded` makes of how many run and how many
     /// wait what the caller is told then; where it has nothing to say, the wait goes on. `beat` is called as for a load.
     pub(super) async fn places<T>(

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use super::TieredCache;
 use super::walk::Walker;
 use super::write::Delivery;
+use super::{Part, TieredCache};
+use crate::all::all;
 use crate::coherence::own::OwnBump;
 use crate::error::CacheError;
 use crate::key::{TagHash, check_key, check_prefix};
-use crate::l2::tier::Tier;
 use crate::l2::walk::{Doomed, Swept};
 use crate::rule::glob::{Glob, Shape};
+use crate::rule::seq::Point;
 use crate::sync::{Mutex, lock};
 use crate::wire::message::Targets;
 
@@ -337,7 +338,7 @@ impl TieredCache {
     }
 
     fn plan(&self, what: What<'_>) -> Result<Plan, CacheError> {
-        let namespace = &self.shared.config.namespace;
+        let namespace = &self.config().namespace;
         let below = |prefix: &str| {
             let prefixes = vec![TagHash::of_prefix(namespace, prefix)];
             Plan::BumpAndWalk(Targets { prefixes, ..Targets::default() }, Glob::below(prefix), None)
@@ -361,7 +362,7 @@ impl TieredCache {
                     Shape::Prefix(prefix) if check_prefix(&prefix).is_ok() => below(&prefix),
                     Shape::Key(key) => Plan::Bump(Targets { keys: vec![key], ..Targets::default() }),
                     // Nobody knows which keys there are: L1 knows them by their hashes.
-                    _ if self.shared.tier.is_none() => everything(),
+                    _ if self.parts.first().shared.tier.is_none() => everything(),
                     _ => Plan::Walk(glob),
                 }
             }
@@ -374,48 +375,68 @@ impl TieredCache {
         match plan {
             Plan::Bump(targets) => Ok(Purged { delivery: self.bump(targets).await?, counts: PurgeCounts::default() }),
             Plan::BumpAndWalk(targets, keys, tag) => {
-                let delivery = self.bump(targets).await?;
-                let instance = self.instance();
-                instance.l1.sweep(|| instance.now(), |facts| !facts.unmoved(&instance.view)).await;
-                let Some(tier) = &self.shared.tier else { return Ok(Purged { delivery, counts: PurgeCounts::default() }) };
-                let stopped = |why| PurgeError::Stopped { why, done: Purged { delivery, counts: progress.counts() } };
-                // Without its point nobody can tell what was loaded before it.
-                let Delivery::Applied(point) = delivery else {
-                    return Err(stopped("the shared tier has not confirmed the invalidation".into()));
-                };
-                let doomed = tag.map_or(Doomed::Before(point), |tag| Doomed::Tagged(tag, point));
-                let walker = Walker { cache: self, tier, selection: tier.selection(keys), doomed, bumps: false, progress };
-                Box::pin(walker.walk()).await.map_err(stopped)?;
-                Ok(Purged { delivery, counts: progress.counts() })
+                let parts = self.parts.all();
+                let points = all(parts.iter().map(|part| part.bump_to(targets.clone()))).await;
+                let points = points.into_iter().collect::<Result<Vec<Option<Point>>, CacheError>>()?;
+                let each = || parts.iter().zip(&points);
+                let deliveries = each().map(|(part, point)| point.map_or(Delivery::Pending, |point| part.applied(point)));
+                let delivery = deliveries.reduce(Delivery::and).unwrap_or(Delivery::Pending);
+                let done = || Purged { delivery, counts: progress.counts() };
+                // One after the other: they may be in one server.
+                for (part, point) in each() {
+                    let doomed = point.map(|point| tag.map_or(Doomed::Before(point), |tag| Doomed::Tagged(tag, point)));
+                    part.delete(keys.clone(), doomed, progress).await.map_err(|why| PurgeError::Stopped { why, done: done() })?;
+                }
+                Ok(done())
             }
             Plan::Walk(keys) => {
-                // There is none without a tier.
-                let Some(tier) = &self.shared.tier else { return Err(CacheError::Closed.into()) };
-                self.invalidate_found(tier, keys, progress).await
+                let mut delivery = None;
+                for part in self.parts.all() {
+                    let found = part.invalidate_found(keys.clone(), progress).await;
+                    let found = found.map_err(|why| PurgeError::Stopped {
+                        why,
+                        done: Purged { delivery: Delivery::Pending, counts: progress.counts() },
+                    })?;
+                    delivery = Some(delivery.map_or(found, |delivery: Delivery| delivery.and(found)));
+                }
+                Ok(Purged { delivery: delivery.unwrap_or(Delivery::Pending), counts: progress.counts() })
             }
         }
+    }
+}
+
+impl Part {
+    /// Gives back the memory of what was invalidated, and deletes what of it the shared tier holds.
+    async fn delete(&self, keys: Glob, doomed: Option<Doomed>, progress: &PurgeProgress) -> Result<(), Arc<str>> {
+        let instance = self.instance();
+        instance.l1.sweep(|| instance.now(), |facts| !facts.unmoved(&instance.view)).await;
+        let Some(tier) = &self.shared.tier else { return Ok(()) };
+        // Without its point nobody can tell what was loaded before it.
+        let Some(doomed) = doomed else { return Err("the shared tier has not confirmed the invalidation".into()) };
+        let walker = Walker { cache: self, tier, selection: tier.selection(keys), doomed, bumps: false, progress };
+        Box::pin(walker.walk()).await
     }
 
     /// Invalidates the keys that a walk finds.
     ///
     /// Doubt comes last: a copy that is checked before its key was found would be found to be the same. What was found is gone from
     /// the shared tier by then, so that no copy of it is.
-    async fn invalidate_found(&self, tier: &Arc<Tier>, keys: Glob, progress: &PurgeProgress) -> Result<Purged, PurgeError> {
+    async fn invalidate_found(&self, keys: Glob, progress: &PurgeProgress) -> Result<Delivery, Arc<str>> {
         let instance = self.instance();
+        // There is none without a tier.
+        let Some(tier) = &self.shared.tier else { return Err("there is no shared tier".into()) };
         let doubt = Targets { doubt: true, ..Targets::default() };
         // Cancel safety: from here on, whatever ends this before the doubt stands on the lane gives it to the outbox, for keys may be gone
         // from the shared tier whose copies nobody was told of.
         let own = OwnBump::owed(instance, doubt.clone());
         let walker = Walker { cache: self, tier, selection: tier.selection(keys), doomed: Doomed::All, bumps: true, progress };
-        let ended = Box::pin(walker.walk()).await;
-        let done = |delivery| Purged { delivery, counts: progress.counts() };
-        ended.map_err(|why| PurgeError::Stopped { why, done: done(Delivery::Pending) })?;
+        Box::pin(walker.walk()).await?;
         match tier.bump(&doubt, instance.view.floor()).await {
             Ok(bumped) => {
-                own.settle(bumped.token, None);
-                Ok(done(Delivery::Applied(bumped.token)))
+                own.settle(bumped.point, None);
+                Ok(self.applied(bumped.point))
             }
-            Err(_) => Ok(done(Delivery::Pending)),
+            Err(_) => Ok(Delivery::Pending),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::fill::Parcel;
 use super::rules::Rules;
 use super::terms::Terms;
 use super::write::Delivery;
-use super::{Key, TieredCache, Value};
+use super::{Key, Part, Value};
 use crate::coherence::own::OwnBump;
 use crate::error::CacheError;
 use crate::flight::outcome::{Begun, Outcome};
@@ -32,14 +32,19 @@ pub(super) enum Putter {
     Guard(Stamp, Noted),
 }
 
-impl TieredCache {
+impl Part {
     /// `set`: a value that its rules would not have stored still says that what is there is outdated.
-    pub(super) async fn put_or_drop<V: Value>(&self, key: &str, value: V, rules: &impl Rules<V>) -> Result<Delivery, CacheError> {
+    pub(super) async fn put_or_drop<V: Value>(
+        &self,
+        key: Key<'_>,
+        value: V,
+        rules: &impl Rules<V>,
+    ) -> Result<Delivery, CacheError> {
         let value = Just(value);
         let terms = self.terms(rules, &value);
-        match self.put(self.key(key), value, &terms, Putter::Anybody).await? {
+        match self.put(key, value, &terms, Putter::Anybody).await? {
             Some(delivery) => Ok(delivery),
-            None => self.bump(Targets::of_keys([key])?).await,
+            None => self.bump(Targets::of_keys([key.text])?).await,
         }
     }
 
@@ -75,10 +80,10 @@ impl TieredCache {
             instance.counters.invalidations.one();
             if !free {
                 flight.finish(Outcome::Nothing, || {});
-                return Ok(Some(Delivery::Applied(instance.view.next_alone())));
+                return Ok(Some(self.applied(instance.view.next_alone())));
             }
             self.settle(flight, key, terms, &begun, (value, parcel), None);
-            return Ok(Some(Delivery::Applied(instance.view.known().0)));
+            return Ok(Some(self.applied(instance.view.known().0)));
         };
 
         let targets = Targets { keys: vec![key.text.to_owned()], ..Targets::default() };
@@ -91,13 +96,13 @@ impl TieredCache {
             Putter::Anybody => tier.seize(key.text, stamp, floor).await,
             Putter::Guard(guard, _) => tier.trade(key.text, guard, stamp, floor).await,
         };
-        let token = match seized {
-            Ok(Seized::Planted(token)) => token,
-            Ok(Seized::Held(token)) => {
+        let point = match seized {
+            Ok(Seized::Planted(point)) => point,
+            Ok(Seized::Held(point)) => {
                 ticket.spend();
-                own.settle(token, None);
+                own.settle(point, None);
                 flight.finish(Outcome::Nothing, || {});
-                return Ok(Some(Delivery::Applied(token)));
+                return Ok(Some(self.applied(point)));
             }
             Err(_) => {
                 drop(own);
@@ -107,17 +112,17 @@ impl TieredCache {
         };
         match second_half(tier, ticket, &parcel).await {
             Some(Filled::Stored) => {
-                own.settle(token, Some(stamp));
+                own.settle(point, Some(stamp));
                 self.settle(flight, key, terms, &begun, (value, parcel), Some(stamp));
                 instance.counters.fills.one();
-                Ok(Some(Delivery::Applied(token)))
+                Ok(Some(self.applied(point)))
             }
             // Something newer came: this one counts as an invalidation.
             Some(Filled::Refused) => {
-                own.settle(token, None);
+                own.settle(point, None);
                 flight.finish(Outcome::Nothing, || {});
                 instance.counters.fills_refused.one();
-                Ok(Some(Delivery::Applied(token)))
+                Ok(Some(self.applied(point)))
             }
             None => {
                 drop(own);

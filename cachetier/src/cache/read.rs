@@ -6,7 +6,7 @@ use std::future::Future;
 use super::answer::{Answer, Just, Maybe};
 use super::call::CallOptions;
 use super::served::{Answered, Origin};
-use super::{Key, Rules, TieredCache, Value};
+use super::{Key, Part, Rules, TieredCache, Value};
 use crate::error::LoadError;
 use crate::key::KeyHash;
 
@@ -34,11 +34,11 @@ impl TieredCache {
     ///
     /// Cancel safety: a dropped call leaves no trace.
     pub async fn get<V: Value>(&self, key: &str) -> Option<V> {
-        let key = self.key(key);
-        if let Some(Just(value)) = self.hit(key.hash) {
+        let (part, key) = self.at(key);
+        if let Some(Just(value)) = part.hit(key.hash) {
             return Some(value);
         }
-        Box::pin(self.look_up::<Just<V>>(key, CallOptions::new())).await.map(|found| found.answer.0)
+        Box::pin(part.look_up::<Just<V>>(key, CallOptions::new())).await.map(|found| found.answer.0)
     }
 
     /// Returns the value of `key`: from this instance, else from the shared tier, else from `load`, which runs once however many
@@ -87,12 +87,12 @@ impl TieredCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<V, E>>,
     {
-        let key = self.key(key);
-        if let Some(Just(value)) = self.hit(key.hash) {
+        let (part, key) = self.at(key);
+        if let Some(Just(value)) = part.hit(key.hash) {
             return Ok(value);
         }
         // Boxed: a hit does not carry the state of a miss, and callers' futures stay small.
-        Box::pin(self.fetch(key, rules, async move |_| load().await.map(Just))).await.map(|Just(value)| value)
+        Box::pin(part.fetch(key, rules, async move |_| load().await.map(Just))).await.map(|Just(value)| value)
     }
 
     /// [`TieredCache::get_or_load`] for a loader that cannot fail.
@@ -121,11 +121,11 @@ impl TieredCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = V>,
     {
-        let key = self.key(key);
-        if let Some(Just(value)) = self.hit(key.hash) {
+        let (part, key) = self.at(key);
+        if let Some(Just(value)) = part.hit(key.hash) {
             return Ok(value);
         }
-        Box::pin(self.fetch(key, rules, async move |_| infallible(load()).await)).await.map(|Just(value)| value)
+        Box::pin(part.fetch(key, rules, async move |_| infallible(load()).await)).await.map(|Just(value)| value)
     }
 
     /// [`TieredCache::get_or_load`] for a loader that may find nothing. That there is none is remembered for the policy's
@@ -164,18 +164,16 @@ impl TieredCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Option<V>, E>>,
     {
-        let key = self.key(key);
-        if let Some(Maybe(value)) = self.hit(key.hash) {
+        let (part, key) = self.at(key);
+        if let Some(Maybe(value)) = part.hit(key.hash) {
             return Ok(value);
         }
-        Box::pin(self.fetch(key, rules, async move |_| load().await.map(Maybe))).await.map(|Maybe(value)| value)
+        Box::pin(part.fetch(key, rules, async move |_| load().await.map(Maybe))).await.map(|Maybe(value)| value)
     }
+}
 
-    pub(super) fn key<'a>(&self, text: &'a str) -> Key<'a> {
-        Key { text, hash: self.instance().hash(text) }
-    }
-
-    /// [`TieredCache::hit`], for who wants to know what he is given.
+impl Part {
+    /// [`Part::hit`], for who wants to know what he is given.
     pub(super) fn hit_here<A: Answer>(&self, key: Key<'_>) -> Option<Answered<A>> {
         let instance = self.instance();
         let entry = instance.l1.probe(key.hash, instance.now(), &instance.view)?;

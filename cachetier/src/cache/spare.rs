@@ -7,7 +7,7 @@ use super::answer::Answer;
 use super::ask::Flight;
 use super::call::CallOptions;
 use super::served::Origin;
-use super::{Key, TieredCache};
+use super::{Key, Part};
 use crate::clock::Millis;
 use crate::l1::Entry;
 use crate::rule::policy::Policy;
@@ -22,7 +22,7 @@ pub(super) struct Spare {
     again: fn(&Entry, Millis, Duration) -> Option<Arc<Entry>>,
 }
 
-impl TieredCache {
+impl Part {
     /// What may answer if the load of the key fails. Nothing for a call that wants a load in any case, which is to be told that there was none; nor for
     /// values that are held here alone.
     pub(super) fn spare<A: Answer>(

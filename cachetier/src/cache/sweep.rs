@@ -22,7 +22,7 @@ pub(super) async fn sweep(instance: Arc<Instance>, every: Duration, limit: u64) 
             false
         };
         instance.l1.sweep(|| instance.now(), count).await;
-        instance.counters.needless.set(census.share());
+        instance.needless.set(census.share());
         if episode.begins(&census, limit) {
             warn(&instance, &census);
         }

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::TieredCache;
+use super::{Part, TieredCache};
+use crate::all::all;
 use crate::progress::Closed;
-use crate::rule::seq::Token;
+use crate::rule::seq::Point;
+use crate::rule::token::Token;
 
 impl TieredCache {
     /// Waits until this instance has applied the lane up to `token`, for at most `limit`: no read begun after that is older than the
-    /// invalidation that was applied there, or any before it.
+    /// invalidation that was applied there, or any before it. In a [Cluster](crate::CacheBuilder::redis_cluster) there is a lane for each part of a
+    /// namespace: than that invalidation, or any before it of the same part.
     ///
     /// The token comes from [`Delivery::Applied`](super::Delivery), in this instance or another, and travels as a text. Mostly the
     /// message has come before it. How to use it: [read your writes](https://github.com/cachetier/cachetier/blob/main/docs/read-your-writes.md).
@@ -49,19 +52,27 @@ impl TieredCache {
         if self.closed() {
             return Err(WaitError::Closed);
         }
+        let of_parts: Vec<(&Part, Point)> =
+            token.points().flat_map(|(number, point)| self.parts.of_number(number).iter().map(move |part| (part, point))).collect();
+        let waits = all(of_parts.iter().map(|(part, point)| part.wait_for(*point)));
+        if let Ok(reached) = timeout(limit, waits).await {
+            return reached.into_iter().collect();
+        }
+        let applied = of_parts.iter().map(|(part, _)| part.token(part.instance().view.progress.applied()));
+        Err(WaitError::NotReached { token, applied: applied.reduce(Token::and).unwrap_or(token), limit })
+    }
+}
+
+impl Part {
+    async fn wait_for(&self, point: Point) -> Result<(), WaitError> {
         if self.shared.tier.is_none() {
             // Nobody else can invalidate what it holds.
             return Ok(());
         }
         let view = &self.instance().view;
-        match timeout(limit, view.progress.wait(token)).await {
-            Ok(Ok(())) => {
-                view.promise();
-                Ok(())
-            }
-            Ok(Err(Closed)) => Err(WaitError::Closed),
-            Err(_) => Err(WaitError::NotReached { token, applied: view.progress.applied(), limit }),
-        }
+        view.progress.wait(point).await.map_err(|Closed| WaitError::Closed)?;
+        view.promise();
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::TieredCache;
+use super::Part;
 use super::purge::PurgeProgress;
 use super::write::Delivery;
 use crate::clock::Stopwatch;
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// Who walks, and what he does with what he finds.
 pub(super) struct Walker<'a> {
-    pub(super) cache: &'a TieredCache,
+    pub(super) cache: &'a Part,
     pub(super) tier: &'a Arc<Tier>,
     pub(super) selection: Selection,
     pub(super) doomed: Doomed,

@@ -1,10 +1,12 @@
 //! What a test of several instances asks of one: whether it has come to rest, and that it dies. Compiled with the feature `testing` alone,
 //! but for the place in a load that tells of it.
 
-use super::{Key, TieredCache};
+#[cfg(feature = "testing")]
+use super::TieredCache;
+use super::{Key, Part};
 use crate::l2::Loading;
 
-impl TieredCache {
+impl Part {
     /// Tells the shared tier's record, if there is one, how far a load has come.
     #[cfg_attr(not(feature = "testing"), expect(clippy::unused_self, reason = "nobody writes it down"))]
     #[inline]
@@ -22,22 +24,30 @@ impl TieredCache {
 impl TieredCache {
     /// Which instance of a tier in this process it is.
     pub(crate) fn number(&self) -> Option<usize> {
-        self.shared.tier.as_ref()?.instance()
+        self.parts.first().shared.tier.as_ref()?.instance()
     }
 
     /// Whether it cannot prove that it has missed nothing.
     pub(crate) fn is_unproven(&self) -> bool {
-        !self.instance().view.proven(self.now())
+        self.parts.all().iter().any(|part| !part.instance().view.proven(part.now()))
+    }
+
+    /// Proves that it has missed nothing, if it can.
+    pub(crate) async fn seek_proof(&self) {
+        for part in self.parts.all() {
+            part.seek_proof().await;
+        }
     }
 
     /// How many writes are under way, and how many invalidations the shared tier has not confirmed.
     pub(crate) fn under_way(&self) -> (usize, usize) {
-        let outbox = &self.instance().outbox;
-        (self.shared.tasks.open(), outbox.len().saturating_add(outbox.open()))
+        let parts = self.parts.all();
+        let pending = |part: &Part| part.instance().outbox.len().saturating_add(part.instance().outbox.open());
+        (parts.iter().map(|part| part.shared.tasks.open()).sum(), parts.iter().map(pending).sum())
     }
 
     /// Ends at once and tells nobody, as a process does that is killed.
     pub(crate) fn kill(&self) {
-        self.end();
+        self.parts.all().iter().for_each(Part::end);
     }
 }

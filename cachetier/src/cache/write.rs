@@ -1,10 +1,13 @@
 //! Mutations: invalidations of every kind, and `set`, whose story is in `put.rs`. How a bump comes to its outcome, also when its caller is
 //! dropped, is `coherence/own.rs`'s.
 
-use super::{Rules, TieredCache, Value};
+use super::{Part, Rules, TieredCache, Value};
+use crate::all::all;
 use crate::coherence::own::{self, Teller, bump, bump_counting};
 use crate::error::CacheError;
-use crate::rule::seq::Token;
+use crate::parts::Parts;
+use crate::rule::seq::Point;
+use crate::rule::token::Token;
 use crate::wire::message::Targets;
 
 /// How far a mutation has come. It may be left aside: what is pending is told until it is confirmed. Who must know asks
@@ -64,6 +67,14 @@ impl Delivery {
         match self {
             Self::Applied(token) => Ok(token),
             Self::Pending => Err(CacheError::Unconfirmed),
+        }
+    }
+
+    /// What a mutation came to that came to this in one part and to that in another.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Applied(one), Self::Applied(other)) => Self::Applied(one.and(other)),
+            _ => Self::Pending,
         }
     }
 }
@@ -167,11 +178,16 @@ impl TieredCache {
     pub async fn remove(&self, key: &str) -> Result<Removed, CacheError> {
         let targets = Targets::of_keys([key])?;
         self.check_open()?;
-        let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets)) };
-        Ok(match bump_counting(self.instance(), tier, targets).await {
-            Ok(bumped) => Removed { delivery: Delivery::Applied(bumped.token), held: bumped.held > 0 },
-            Err(_) => Removed { delivery: Delivery::Pending, held: false },
-        })
+        let (part, _) = self.at(key);
+        let Some(tier) = &part.shared.tier else {
+            let (point, held) = part.bump_alone(&targets);
+            return Ok(Removed { delivery: part.applied(point), held });
+        };
+        let (delivery, held) = match bump_counting(part.instance(), tier, targets).await {
+            Ok(bumped) => (part.applied(bumped.point), bumped.held > 0),
+            Err(_) => (Delivery::Pending, false),
+        };
+        Ok(Removed { delivery, held })
     }
 
     /// Makes a key stale in every instance: it is served no more, but what it held stays, where it is, for the loader that brings something
@@ -210,9 +226,10 @@ impl TieredCache {
     pub async fn expire(&self, key: &str) -> Result<Delivery, CacheError> {
         let targets = Targets { stale: true, ..Targets::of_keys([key])? };
         self.check_open()?;
-        let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets).delivery) };
-        let expired = own::expire(self.instance(), tier, key, self.shared.stamps.next()).await;
-        Ok(expired.map_or(Delivery::Pending, Delivery::Applied))
+        let (part, _) = self.at(key);
+        let Some(tier) = &part.shared.tier else { return Ok(part.applied(part.bump_alone(&targets).0)) };
+        let expired = own::expire(part.instance(), tier, key, part.shared.stamps.next()).await;
+        Ok(expired.map_or(Delivery::Pending, |point| part.applied(point)))
     }
 
     /// Invalidates every entry that carries the tag, however many there are, in one step.
@@ -262,7 +279,7 @@ impl TieredCache {
     ///
     /// As [`TieredCache::invalidate_tag`].
     pub async fn invalidate_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Delivery, CacheError> {
-        self.bump(Targets::of_tags(&self.shared.config.namespace, tags)?).await
+        self.bump(Targets::of_tags(&self.config().namespace, tags)?).await
     }
 
     /// Invalidates every key below a prefix of whole segments: `"user:7:"` covers `user:7:name` and `user:7:mail:2`. The first four
@@ -291,7 +308,7 @@ impl TieredCache {
     ///
     /// [`CacheError::Key`] if the prefix is empty, too long or too deep, or does not end with `:`; [`CacheError::Closed`] after a close.
     pub async fn invalidate_prefix(&self, prefix: &str) -> Result<Delivery, CacheError> {
-        self.bump(Targets::of_prefix(&self.shared.config.namespace, prefix)?).await
+        self.bump(Targets::of_prefix(&self.config().namespace, prefix)?).await
     }
 
     /// Invalidates everything in the namespace, in one step.
@@ -347,22 +364,41 @@ impl TieredCache {
     /// Before anything is done: an unusable key or policy, too many tags, a value too large or one that the codec cannot carry,
     /// [`CacheError::Closed`] after a close.
     pub async fn set<V: Value>(&self, key: &str, value: V, rules: impl Rules<V>) -> Result<Delivery, CacheError> {
-        Box::pin(self.put_or_drop(key, value, &rules)).await
+        let (part, key) = self.at(key);
+        Box::pin(part.put_or_drop(key, value, &rules)).await
     }
 
-    /// One bump, from its begin to its outcome.
+    /// One bump, in all parts that it concerns. It holds in all of them here before the first is told.
+    ///
+    /// Cancel safety: dropped, it is carried out in each of them all the same.
     pub(super) async fn bump(&self, targets: Targets) -> Result<Delivery, CacheError> {
+        let Parts::Several(_) = self.parts else { return self.parts.first().bump(targets).await };
+        let bumps = self.parts.share(targets).into_iter().map(|(part, targets)| part.bump(targets));
+        let deliveries = all(bumps).await.into_iter().collect::<Result<Vec<Delivery>, CacheError>>()?;
+        Ok(deliveries.into_iter().reduce(Delivery::and).unwrap_or(Delivery::Pending))
+    }
+}
+
+impl Part {
+    pub(super) async fn bump(&self, targets: Targets) -> Result<Delivery, CacheError> {
+        Ok(self.bump_to(targets).await?.map_or(Delivery::Pending, |point| self.applied(point)))
+    }
+
+    /// One bump, from its begin to its outcome: its point, if it is confirmed.
+    pub(super) async fn bump_to(&self, targets: Targets) -> Result<Option<Point>, CacheError> {
         self.check_open()?;
         let instance = self.instance();
         if targets.len() == 0 {
-            return Ok(Delivery::Applied(instance.view.known().0));
+            return Ok(Some(instance.view.known().0));
         }
-        let Some(tier) = &self.shared.tier else { return Ok(self.bump_alone(&targets).delivery) };
-        Ok(bump(instance, tier, targets).await.map_or(Delivery::Pending, Delivery::Applied))
+        match &self.shared.tier {
+            Some(tier) => Ok(bump(instance, tier, targets).await.ok()),
+            None => Ok(Some(self.bump_alone(&targets).0)),
+        }
     }
 
-    /// A bump of a cache without a shared tier.
-    pub(super) fn bump_alone(&self, targets: &Targets) -> Removed {
+    /// A bump of a cache without a shared tier: its point, and whether one of the keys was held here.
+    pub(super) fn bump_alone(&self, targets: &Targets) -> (Point, bool) {
         let instance = self.instance();
         let now = instance.now();
         let held = targets.keys.iter().any(|key| instance.l1.probe(instance.hash(key), now, &instance.view).is_some());
@@ -370,8 +406,8 @@ impl TieredCache {
             instance.holds.touch(instance.hash(key), now);
         }
         let tick = instance.begin_own(targets, None);
-        let token = instance.view.next_alone();
-        instance.end_own(targets, tick, token, None);
-        Removed { delivery: Delivery::Applied(token), held }
+        let point = instance.view.next_alone();
+        instance.end_own(targets, tick, point, None);
+        (point, held)
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn carry<T: Teller>(teller: Arc<T>, tier: Arc<Tier>) {
             match tier.bump(&batch.targets, floor).await {
                 Ok(bumped) => {
                     // Applied first, readable then.
-                    teller.end_own(&batch.targets, upto, bumped.token, None);
+                    teller.end_own(&batch.targets, upto, bumped.point, None);
                     teller.outbox().told(&batch);
                 }
                 Err(_) => sleep(REST).await,
@@ -37,16 +37,19 @@ pub(crate) async fn carry<T: Teller>(teller: Arc<T>, tier: Arc<Tier>) {
     }
 }
 
-/// Waits until every write under way has had its answer and every invalidation is confirmed, for at most `limit`.
-pub(crate) async fn delivered(tasks: &Tasks, outbox: &Outbox, limit: Duration) -> Result<(), CacheError> {
+/// Waits until every write under way has had its answer and every invalidation is confirmed, in each part, for at most `limit`.
+pub(crate) async fn delivered(parts: &[(&Tasks, &Outbox)], limit: Duration) -> Result<(), CacheError> {
     let finished = async {
-        tasks.idle().await;
-        while outbox.open() > 0 || outbox.len() > 0 {
-            // The courier empties it; the store's own limits bound each try.
-            sleep(LOOK).await;
+        for (tasks, outbox) in parts {
+            tasks.idle().await;
+            while outbox.open() > 0 || outbox.len() > 0 {
+                // The courier empties it; the store's own limits bound each try.
+                sleep(LOOK).await;
+            }
         }
     };
-    timeout(limit, finished)
-        .await
-        .map_err(|_| CacheError::Unfinished { writes: tasks.open(), invalidations: outbox.len().saturating_add(outbox.open()) })
+    timeout(limit, finished).await.map_err(|_| CacheError::Unfinished {
+        writes: parts.iter().map(|(tasks, _)| tasks.open()).sum(),
+        invalidations: parts.iter().map(|(_, outbox)| outbox.len().saturating_add(outbox.open())).sum(),
+    })
 }

@@ -19,7 +19,7 @@ use crate::error::Fault;
 use crate::l2::lane::{Lane, LaneState, Subscription};
 use crate::progress::Check;
 use crate::proofs::Proof;
-use crate::rule::seq::{Seq, Token};
+use crate::rule::seq::{Point, Seq};
 use crate::wire::message;
 
 /// How often and how long.
@@ -68,7 +68,7 @@ impl From<Broken> for Fault {
 pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: Pace, synced: watch::Sender<bool>) {
     let mut rest = REST.0;
     let mut episode = false;
-    let mut applied = Token::default();
+    let mut applied = Point::default();
     let mut out_since = None;
     loop {
         let mut proofs = 0;
@@ -103,7 +103,7 @@ async fn session(
     lane: &dyn Lane,
     pace: Pace,
     synced: &watch::Sender<bool>,
-    (applied, proofs, out_since): (&mut Token, &mut u32, &mut Option<Millis>),
+    (applied, proofs, out_since): (&mut Point, &mut u32, &mut Option<Millis>),
 ) -> Result<Infallible, Fault> {
     let mut subscription = limited(pace.limit, lane.subscribe()).await?;
     let follower = Follower { instance, lane, pace };
@@ -178,32 +178,32 @@ struct Asked(Check, u64, Millis);
 impl Follower<'_> {
     /// Takes the lane over as it stands now: a new epoch, the parts of the table that moved after `before`, and a proof. Returns the
     /// point up to which everything is applied here.
-    async fn come_into_step(self, subscription: &mut dyn Subscription, before: Token) -> Result<Token, Fault> {
+    async fn come_into_step(self, subscription: &mut dyn Subscription, before: Point) -> Result<Point, Fault> {
         let Self { instance, pace, .. } = self;
         let begun = limited(pace.limit, subscription.check(instance.view.floor())).await?;
         // What this instance had applied in the same era, its table holds.
-        let since = if begun.token.era == before.era { before.seq } else { Seq::default() };
+        let since = if begun.point.era == before.era { before.seq } else { Seq::default() };
         // It is read in parts, each of which is limited where it is read.
         let table = limited(TABLE, subscription.table(begun, since)).await?;
         // Once more: a lane that has begun anew since the first check has lost its table before, or while, it was read; and one that has
         // grown was read in two shapes.
         let asked = self.ask();
         let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
-        if state.token.era != begun.token.era || state.cells != begun.cells {
+        if state.point.era != begun.point.era || state.cells != begun.cells {
             return Err(Fault::Refused("the lane began another era, or grew".into()));
         }
-        instance.begin_epoch(LaneState { token: begun.token, ..state }, &table, None);
-        let applied = catch_up(instance, subscription, begun.token, state.token)?;
+        instance.begin_epoch(LaneState { point: begun.point, ..state }, &table, None);
+        let applied = catch_up(instance, subscription, begun.point, state.point)?;
         self.prove(asked, applied, subscription);
         Ok(applied)
     }
 
     /// Asks the lane where it stands, and renews the proof if that is where this instance is.
-    async fn check(self, subscription: &mut dyn Subscription, before: Token) -> Result<Token, Broken> {
+    async fn check(self, subscription: &mut dyn Subscription, before: Point) -> Result<Point, Broken> {
         let Self { instance, pace, .. } = self;
         let asked = self.ask();
         let state = limited(pace.limit, subscription.check(instance.view.floor())).await?;
-        let applied = catch_up(instance, subscription, before, state.token)?;
+        let applied = catch_up(instance, subscription, before, state.point)?;
         if !instance.journal.has_met(state.run) {
             return Err(Broken::Behind(Fault::Refused("another server was asked meanwhile, or told something".into())));
         }
@@ -218,7 +218,7 @@ impl Follower<'_> {
     }
 
     /// The proof counts from when the question was asked, not from when the answer came.
-    fn prove(self, Asked(check, line, at): Asked, applied: Token, subscription: &dyn Subscription) {
+    fn prove(self, Asked(check, line, at): Asked, applied: Point, subscription: &dyn Subscription) {
         let view = &self.instance.view;
         let until = subscription.proves_for().map_or(Millis::NEVER, |bound| at.after(bound));
         view.prove(line, Proof { asked: at, until, now: self.instance.now() });
@@ -227,7 +227,7 @@ impl Follower<'_> {
 }
 
 /// Applies what had arrived before a check was answered with `told`, and returns the point reached: all of that, or an error.
-fn catch_up(instance: &Instance, subscription: &mut dyn Subscription, before: Token, told: Token) -> Result<Token, Broken> {
+fn catch_up(instance: &Instance, subscription: &mut dyn Subscription, before: Point, told: Point) -> Result<Point, Broken> {
     let mut applied = before;
     let mut behind = None;
     // All of them, whatever one of them shows: what has arrived is applied.
@@ -248,7 +248,7 @@ fn catch_up(instance: &Instance, subscription: &mut dyn Subscription, before: To
 }
 
 /// Applies one message and returns the point reached.
-fn hear(instance: &Instance, bytes: &[u8], applied: Token) -> Result<Token, Broken> {
+fn hear(instance: &Instance, bytes: &[u8], applied: Point) -> Result<Point, Broken> {
     let message = message::read(bytes).map_err(|garbled| Fault::Refused(format!("unreadable message: {garbled}").into()))?;
     instance.apply(&message);
     if message.era != applied.era {
@@ -260,7 +260,7 @@ fn hear(instance: &Instance, bytes: &[u8], applied: Token) -> Result<Token, Brok
     if message.previous != applied.seq {
         return Err(Broken::Behind(Fault::Refused("a message is missing".into())));
     }
-    Ok(Token { era: message.era, seq: message.seq })
+    Ok(Point { era: message.era, seq: message.seq })
 }
 
 async fn limited<T>(limit: Duration, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
@@ -310,31 +310,31 @@ mod tests {
 
     #[async_trait]
     impl Lane for Heard {
-        async fn bump(&self, _: &Targets, _: Token) -> Result<Bumped, Fault> {
+        async fn bump(&self, _: &Targets, _: Point) -> Result<Bumped, Fault> {
             Err(only_listened_to())
         }
 
-        async fn expire(&self, _: &str, _: Stamp, _: Token) -> Result<Bumped, Fault> {
+        async fn expire(&self, _: &str, _: Stamp, _: Point) -> Result<Bumped, Fault> {
             Err(only_listened_to())
         }
 
-        async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Token) -> Result<Seized, Fault> {
+        async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Point) -> Result<Seized, Fault> {
             Err(only_listened_to())
         }
 
-        async fn hold(&self, _: &[String], _: Stamp, _: Duration, _: Token) -> Result<Planted, Fault> {
+        async fn hold(&self, _: &[String], _: Stamp, _: Duration, _: Point) -> Result<Planted, Fault> {
             Err(only_listened_to())
         }
 
-        async fn release(&self, _: &[String], _: Stamp, _: Duration, _: Token) -> Result<Released, Fault> {
+        async fn release(&self, _: &[String], _: Stamp, _: Duration, _: Point) -> Result<Released, Fault> {
             Err(only_listened_to())
         }
 
-        async fn trade(&self, _: &str, _: Stamp, _: Stamp, _: Duration, _: Token) -> Result<Seized, Fault> {
+        async fn trade(&self, _: &str, _: Stamp, _: Stamp, _: Duration, _: Point) -> Result<Seized, Fault> {
             Err(only_listened_to())
         }
 
-        async fn stand(&self, _: Token) -> Result<LaneState, Fault> {
+        async fn stand(&self, _: Point) -> Result<LaneState, Fault> {
             Err(only_listened_to())
         }
 
@@ -360,8 +360,8 @@ mod tests {
             None
         }
 
-        async fn check(&mut self, _: Token) -> Result<LaneState, Fault> {
-            Ok(LaneState { token: Token { era: Era(self.era), seq: Seq(7) }, server_millis: 1_000_000, cells: 1 << 18, run: 1 })
+        async fn check(&mut self, _: Point) -> Result<LaneState, Fault> {
+            Ok(LaneState { point: Point { era: Era(self.era), seq: Seq(7) }, server_millis: 1_000_000, cells: 1 << 18, run: 1 })
         }
 
         async fn table(&mut self, _: LaneState, _: Seq) -> Result<TableCopy, Fault> {
@@ -378,7 +378,7 @@ mod tests {
     async fn a_table_lost_before_it_was_read_proves_nothing() {
         let (instance, (synced, in_step)) = (instance(), watch::channel(false));
         let torn = Heard { torn: true, ..Heard::default() };
-        let end = timeout(PACE.limit, session(&instance, &torn, PACE, &synced, (&mut Token::default(), &mut 0, &mut None)))
+        let end = timeout(PACE.limit, session(&instance, &torn, PACE, &synced, (&mut Point::default(), &mut 0, &mut None)))
             .await
             .expect("it ends");
         assert!(matches!(end, Err(Fault::Refused(_))), "{end:?}");
@@ -393,11 +393,11 @@ mod tests {
             (Follower { instance: &instance, lane: &lane, pace: PACE }, Short { era: 1, torn: false });
         let told = |era| {
             let (targets, at) =
-                (Targets { keys: vec!["k".to_owned()], ..Targets::default() }, Token { era: Era(era), seq: Seq(7) });
+                (Targets { keys: vec!["k".to_owned()], ..Targets::default() }, Point { era: Era(era), seq: Seq(7) });
             let mark = instance.mark();
             instance.end_own(&targets, mark, at, None);
         };
-        let applied = follower.come_into_step(&mut subscription, Token::default()).await.unwrap();
+        let applied = follower.come_into_step(&mut subscription, Point::default()).await.unwrap();
         told(1);
         assert!(follower.check(&mut subscription, applied).await.is_ok());
         told(2);

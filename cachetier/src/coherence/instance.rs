@@ -14,8 +14,9 @@ use crate::key::{KeyHash, KeyHasher, Prefixes};
 use crate::l1::{Facts, L1};
 use crate::l2::lane::LaneState;
 use crate::lease::Ticket;
+use crate::observe::counters::Gauge;
 use crate::observe::stats::Counters;
-use crate::rule::seq::{Epoch, Token};
+use crate::rule::seq::{Epoch, Point};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
 use crate::view::View;
@@ -34,6 +35,10 @@ pub(crate) struct Instance {
     pub(crate) outbox: Outbox,
     pub(crate) journal: Journal,
     pub(crate) holds: Holds,
+    /// Of a million copies, how many are missed needlessly.
+    pub(crate) needless: Gauge,
+    /// Whether what concerns all parts of a namespace is counted here: in the first of them.
+    pub(crate) counts_all: bool,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -55,11 +60,11 @@ impl Instance {
 
     /// Applies a bump heard on the lane: one's own like anybody's.
     pub(crate) fn apply(&self, message: &Message) {
-        let at = Token { era: message.era, seq: message.seq };
+        let at = Point { era: message.era, seq: message.seq };
         self.drop_targets(&message.targets, message.coming, Some(at));
         // Last: whoever is told this point finds all of it applied.
         self.view.apply(&message.targets, at);
-        self.counters.invalidations_applied.add(u64::try_from(message.targets.len()).unwrap_or(u64::MAX));
+        self.counters.invalidations_applied.add(self.counted(&message.targets));
     }
 
     /// Nothing here is proven any more: an epoch ends, and no later caller joins a load that began in it.
@@ -72,11 +77,17 @@ impl Instance {
     /// and gone unseen. Not proven yet. Nothing is done if it is no longer `present`, where that is asked for.
     /// What this instance has told and the lane may have forgotten, waits to be told again then.
     pub(crate) fn begin_epoch(&self, lane: LaneState, table: &TableCopy, present: Option<Epoch>) -> Option<Epoch> {
-        let begun = self.view.meet(lane.token, present, self.now())?;
+        let begun = self.view.meet(lane.point, present, self.now())?;
         self.flights.detach(|_| true);
-        self.view.take_over(begun, lane.token, table, (self.now(), lane.server_millis));
-        self.journal.met(lane.token.era, lane.run, self.now(), |forgotten| self.tell_again(forgotten));
+        self.view.take_over(begun, lane.point, table, (self.now(), lane.server_millis));
+        self.journal.met(lane.point.era, lane.run, self.now(), |forgotten| self.tell_again(forgotten));
         Some(begun)
+    }
+
+    /// How many of these are counted here.
+    fn counted(&self, targets: &Targets) -> u64 {
+        let counted = if self.counts_all { targets.len() } else { targets.keys.len() };
+        u64::try_from(counted).unwrap_or(u64::MAX)
     }
 
     /// The lane may have forgotten these.
@@ -88,8 +99,8 @@ impl Instance {
     /// What a bump does to copies and loads. An entry that is the announced value, and the flight that puts it, stay; and so does what was
     /// loaded by whom the lane had told `at`, the point of the bump, before: it is newer. One's own messages come when the loads that follow
     /// have begun, and would waste each first one.
-    fn drop_targets(&self, targets: &Targets, coming: Option<Stamp>, at: Option<Token>) {
-        let newer = |born: Token| at.is_some_and(|at| born.era == at.era && born.seq >= at.seq);
+    fn drop_targets(&self, targets: &Targets, coming: Option<Stamp>, at: Option<Point>) {
+        let newer = |born: Point| at.is_some_and(|at| born.era == at.era && born.seq >= at.seq);
         let comes = |stamp: Option<Stamp>| coming.is_some() && stamp == coming;
         for key in &targets.keys {
             let hash = self.hash(key);
@@ -130,7 +141,7 @@ impl Teller for Instance {
         &self.outbox
     }
 
-    fn floor(&self) -> Token {
+    fn floor(&self) -> Point {
         self.view.floor()
     }
 
@@ -140,14 +151,14 @@ impl Teller for Instance {
 
     fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Mark {
         let life = self.journal.lives();
-        self.counters.invalidations.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
+        self.counters.invalidations.add(self.counted(targets));
         let tick = self.view.begin_own(targets);
         self.drop_targets(targets, coming, None);
         Mark { tick, life }
     }
 
     /// Between the first drop and now its old value may have been read again.
-    fn end_own(&self, targets: &Targets, upto: Mark, at: Token, coming: Option<Stamp>) {
+    fn end_own(&self, targets: &Targets, upto: Mark, at: Point, coming: Option<Stamp>) {
         self.view.end_own(targets, upto.tick, at);
         self.drop_targets(targets, coming, Some(at));
         if self.journal.note(targets, (upto.life, at), self.now()) {
@@ -184,6 +195,8 @@ pub(super) mod tests {
             outbox: Outbox::new(config.outbox),
             journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),
+            needless: Gauge::default(),
+            counts_all: true,
             counters,
         }
     }
@@ -192,7 +205,7 @@ pub(super) mod tests {
     fn who_finds_a_life_met_finds_unreadable_what_it_may_have_forgotten() {
         const LIVES: u64 = 2_000;
         let (instance, life) = (instance(), AtomicU64::new(1));
-        let token = Token { era: Era(1), seq: Seq(1) };
+        let point = Point { era: Era(1), seq: Seq(1) };
         let told = Targets { keys: vec!["a".to_owned()], ..Targets::default() };
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -200,8 +213,8 @@ pub(super) mod tests {
                     if let Some(batch) = instance.outbox.batch() {
                         instance.outbox.told(&batch);
                     }
-                    instance.end_own(&told, instance.mark(), token, None);
-                    instance.begin_epoch(LaneState { token, server_millis: 0, cells: 256, run }, &TableCopy::default(), None);
+                    instance.end_own(&told, instance.mark(), point, None);
+                    instance.begin_epoch(LaneState { point, server_millis: 0, cells: 256, run }, &TableCopy::default(), None);
                     life.store(run + 1, Ordering::Release);
                 }
             });
@@ -227,8 +240,8 @@ pub(super) mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for era in 1..=ERAS {
-                    let token = Token { era: Era(era), seq: Seq(1) };
-                    instance.begin_epoch(LaneState { token, server_millis: 0, cells: 256, run: 1 }, &table, None);
+                    let point = Point { era: Era(era), seq: Seq(1) };
+                    instance.begin_epoch(LaneState { point, server_millis: 0, cells: 256, run: 1 }, &table, None);
                 }
                 over.store(true, Ordering::Release);
             });

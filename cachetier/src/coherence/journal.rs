@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Millis;
-use crate::rule::seq::{Era, Token};
+use crate::rule::seq::{Era, Point};
 use crate::sync::{Mutex, lock};
 use crate::wire::message::Targets;
 
@@ -52,7 +52,7 @@ impl Journal {
     /// These were sent in that life, and told at that point of the lane. Where there are too many, everything takes their place. Says
     /// whether they are to be told again at once: another life has been met meanwhile, and the one before may have answered.
     #[must_use]
-    pub(crate) fn note(&self, targets: &Targets, (life, told_at): (u64, Token), now: Millis) -> bool {
+    pub(crate) fn note(&self, targets: &Targets, (life, told_at): (u64, Point), now: Millis) -> bool {
         if self.span.is_zero() {
             return false;
         }
@@ -130,15 +130,15 @@ mod tests {
 
     const SPAN: Duration = Duration::from_secs(60);
 
-    fn at(era: u32) -> Token {
-        Token { era: Era(era), seq: Seq(1) }
+    fn at(era: u32) -> Point {
+        Point { era: Era(era), seq: Seq(1) }
     }
 
     fn key(key: &str) -> Targets {
         Targets { keys: vec![key.to_owned()], ..Targets::default() }
     }
 
-    fn told(journal: &Journal, name: &str, at: Token, now: Millis) {
+    fn told(journal: &Journal, name: &str, at: Point, now: Millis) {
         assert!(!journal.note(&key(name), (journal.lives(), at), now));
     }
 

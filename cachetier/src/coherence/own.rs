@@ -7,7 +7,7 @@ use crate::coherence::together::{self, Together};
 use crate::error::Fault;
 use crate::l2::lane::Bumped;
 use crate::l2::tier::Tier;
-use crate::rule::seq::{Tick, Token};
+use crate::rule::seq::{Point, Tick};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
 
@@ -32,7 +32,7 @@ pub(crate) trait Teller: Send + Sync + 'static {
     fn outbox(&self) -> &Outbox;
 
     /// What the lane is told by whoever speaks to it: below this point it cannot stand, unless it has forgotten some.
-    fn floor(&self) -> Token;
+    fn floor(&self) -> Point;
 
     /// Now.
     fn mark(&self) -> Mark;
@@ -41,7 +41,7 @@ pub(crate) trait Teller: Send + Sync + 'static {
     fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Mark;
 
     /// The bump stands on the lane at `at`; so does every earlier one of these targets, up to the mark `upto`.
-    fn end_own(&self, targets: &Targets, upto: Mark, at: Token, coming: Option<Stamp>);
+    fn end_own(&self, targets: &Targets, upto: Mark, at: Point, coming: Option<Stamp>);
 
     /// Nobody knows whether the bump stands on the lane: it goes to the outbox.
     fn give_up_own(&self, targets: Targets);
@@ -75,7 +75,7 @@ impl<T: Teller> OwnBump<T> {
     }
 
     /// It stands on the lane at `at`.
-    pub(crate) fn settle(mut self, at: Token, coming: Option<Stamp>) {
+    pub(crate) fn settle(mut self, at: Point, coming: Option<Stamp>) {
         self.teller.end_own(&self.targets, self.mark, at, coming);
         self.settled = true;
     }
@@ -92,9 +92,9 @@ impl<T: Teller> Drop for OwnBump<T> {
 }
 
 /// One bump, from its begin to its outcome; with others, if many are under way. After an error it waits in the outbox.
-pub(crate) async fn bump<T: Teller>(teller: &Arc<T>, tier: &Arc<Tier>, targets: Targets) -> Result<Token, Fault> {
+pub(crate) async fn bump<T: Teller>(teller: &Arc<T>, tier: &Arc<Tier>, targets: Targets) -> Result<Point, Fault> {
     let bumped = carry(teller, targets, async |targets| together::send(teller, tier, targets).await).await?;
-    Ok(bumped.token)
+    Ok(bumped.point)
 }
 
 /// As [`bump`], for itself in any case: the answer says how many of the keys held something.
@@ -103,10 +103,10 @@ pub(crate) async fn bump_counting<T: Teller>(teller: &Arc<T>, tier: &Tier, targe
 }
 
 /// As [`bump`], of a key whose value is made stale and stays.
-pub(crate) async fn expire<T: Teller>(teller: &Arc<T>, tier: &Tier, key: &str, stamp: Stamp) -> Result<Token, Fault> {
+pub(crate) async fn expire<T: Teller>(teller: &Arc<T>, tier: &Tier, key: &str, stamp: Stamp) -> Result<Point, Fault> {
     let targets = Targets { keys: vec![key.to_owned()], stale: true, ..Targets::default() };
     let bumped = carry(teller, targets, async |_| tier.expire(key, stamp, teller.floor()).await).await?;
-    Ok(bumped.token)
+    Ok(bumped.point)
 }
 
 async fn carry<T: Teller>(
@@ -121,6 +121,6 @@ async fn carry<T: Teller>(
     let bumped = send(&own.targets).await?;
     #[cfg(feature = "chaos")]
     crate::pause::at(crate::pause::Point::BeforeSecondDrop).await;
-    own.settle(bumped.token, None);
+    own.settle(bumped.point, None);
     Ok(bumped)
 }

@@ -79,24 +79,24 @@ async fn ask(instance: &Instance, tier: &Tier, proves_for: Duration) -> Result<b
     let state = tier.stand(view.floor()).await?;
     // In another life of the server, that stands where this instance does, the lane was taken back to its floor: what the instance has told
     // may be forgotten all the same.
-    let epoch = if state.token == reached && instance.journal.has_met(state.run) {
+    let epoch = if state.point == reached && instance.journal.has_met(state.run) {
         epoch
     } else {
-        let since = if state.token.era == reached.era { reached.seq } else { Seq::default() };
+        let since = if state.point.era == reached.era { reached.seq } else { Seq::default() };
         let table = tier.table(state, since).await?;
         // Once more, as the follower does: the table may have been lost, or have grown, while it was read.
         let again = tier.stand(view.floor()).await?;
-        if again.token.era != state.token.era || again.cells != state.cells {
+        if again.point.era != state.point.era || again.cells != state.cells {
             return Err(Fault::Refused("the lane began another era, or grew".into()));
         }
-        let Some(begun) = instance.begin_epoch(LaneState { token: state.token, ..again }, &table, Some(epoch)) else {
+        let Some(begun) = instance.begin_epoch(LaneState { point: state.point, ..again }, &table, Some(epoch)) else {
             return Ok(false);
         };
         begun
     };
     let proven = view.prove_in(epoch, line, Proof { asked, until: asked.after(proves_for), now: instance.now() });
     if proven {
-        view.progress.confirm(state.token, number);
+        view.progress.confirm(state.point, number);
     }
     Ok(proven)
 }

@@ -7,18 +7,24 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::messenger::Messenger;
-use super::{Invalidator, Shared};
+use super::{Invalidator, Part, Shared};
+use crate::all::all;
 use crate::cache::{Over, begin_without};
 use crate::coherence::courier::carry;
 use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::config::Config;
 use crate::error::ConfigError;
+use crate::l2::NotReady;
 use crate::l2::lane::LaneNames;
 use crate::l2::memory::InProcess;
 use crate::l2::tier::Tier;
 use crate::observe::stats::Counters;
+use crate::parts::Parts;
 use crate::tasks::{Background, Tasks};
+
+/// Where a server's life ends is asked by who checks the lane; an invalidator does not.
+const CHECKS_NOTHING: bool = false;
 
 /// The settings of an [`Invalidator`] to be: begun by [`Invalidator::builder`], ended by [`InvalidatorBuilder::build`].
 ///
@@ -139,26 +145,31 @@ impl InvalidatorBuilder {
         config.check()?;
         let runtime =
             Handle::try_current().map_err(|_| ConfigError::new("runtime", "missing", "to be built within a tokio runtime"))?;
-        let names = LaneNames {
-            namespace: config.namespace.clone(),
-            in_one_slot: over.is_cluster(),
-            cells: config.cells.next_power_of_two(),
-            // It checks nothing.
-            outlives_runs: false,
-        };
+        let name = |number| LaneNames::of(&config.namespace, number, config.cells, CHECKS_NOTHING);
+        let names: Vec<_> = Parts::<Part>::numbers(over.is_spread()).map(|number| (number, name(number))).collect();
         let ends = over.open(&config, &names)?;
         let ends =
             ends.ok_or_else(|| ConfigError::new("redis", "missing", "the address of the server that the caches are over"))?;
         let counters = Arc::new(Counters::default());
-        let tasks = Tasks::new(runtime.clone());
-        let tier = Arc::new(Tier::new(ends, &names, config.lease, Arc::clone(&counters), tasks.clone()));
-        let messenger = Arc::new(Messenger::new(Outbox::new(config.outbox), Journal::new(config.outbox, config.journal), counters));
         let mut background = Background::default();
-        background.spawn(&runtime, carry(Arc::clone(&messenger), Arc::clone(&tier)));
-        if let Err(why) = tier.ready(config.connect_limit).await {
+        let begun = names.iter().zip(ends).map(|((number, names), ends)| {
+            let tasks = Tasks::new(runtime.clone());
+            let tier = Arc::new(Tier::new(ends, names, config.lease, Arc::clone(&counters), tasks.clone()));
+            let (outbox, journal) = (Outbox::new(config.outbox), Journal::new(config.outbox, config.journal));
+            let messenger =
+                Arc::new(Messenger::new(outbox, journal, Arc::clone(&counters), number.is_none_or(|number| number == 0)));
+            background.spawn(&runtime, carry(Arc::clone(&messenger), Arc::clone(&tier)));
+            Part { number: *number, messenger, tier, tasks }
+        });
+        let parts =
+            Parts::from(begun.collect()).ok_or_else(|| ConfigError::new("parts", "too few", "as many as there are names"))?;
+        let shared = Shared { namespace: config.namespace.clone(), parts, counters, background, closed: AtomicBool::new(false) };
+        let invalidator = Invalidator { shared: Arc::new(shared) };
+        let late = all(invalidator.shared.parts.all().iter().map(|part| part.tier.ready(config.connect_limit))).await;
+        // What will never do before what may yet.
+        if let Some(why) = late.into_iter().filter_map(Result::err).max_by_key(|why| matches!(why, NotReady::Unfit { .. })) {
             begin_without(&config, why, "invalidations are pending")?;
         }
-        let closed = AtomicBool::new(false);
-        Ok(Invalidator { shared: Arc::new(Shared { namespace: config.namespace, messenger, tier, tasks, background, closed }) })
+        Ok(invalidator)
     }
 }

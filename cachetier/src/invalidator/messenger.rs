@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::stats::InvalidatorStats;
 use crate::clock::Clock;
 use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::coherence::own::{Mark, Teller};
 use crate::coherence::together::Together;
 use crate::observe::stats::Counters;
-use crate::rule::seq::{Tick, Token};
+use crate::rule::seq::{Point, Tick};
 use crate::rule::stamp::Stamp;
 use crate::sync::{Mutex, lock};
 use crate::wire::message::Targets;
@@ -22,27 +21,20 @@ pub(super) struct Messenger {
     journal: Journal,
     clock: Clock,
     counters: Arc<Counters>,
+    /// Whether what concerns all parts of a namespace is counted here: in the first of them.
+    counts_all: bool,
     /// The highest point that an own bump was told to stand at.
-    known: Mutex<Token>,
+    known: Mutex<Point>,
 }
 
 impl Messenger {
-    pub(super) fn new(outbox: Outbox, journal: Journal, counters: Arc<Counters>) -> Self {
-        Self { outbox, together: Together::default(), journal, clock: Clock::system(), counters, known: Mutex::default() }
+    pub(super) fn new(outbox: Outbox, journal: Journal, counters: Arc<Counters>, counts_all: bool) -> Self {
+        let (together, known) = (Together::default(), Mutex::default());
+        Self { outbox, together, journal, clock: Clock::system(), counters, counts_all, known }
     }
 
-    pub(super) fn known(&self) -> Token {
+    pub(super) fn known(&self) -> Point {
         *lock(&self.known)
-    }
-
-    pub(super) fn stats(&self) -> InvalidatorStats {
-        let counted = self.counters.snapshot();
-        InvalidatorStats {
-            invalidations: counted.invalidations,
-            faults: counted.l2_faults,
-            pending: u64::try_from(self.outbox.len()).unwrap_or(u64::MAX),
-            retold: counted.retold,
-        }
     }
 
     /// The lane may have forgotten these.
@@ -66,7 +58,7 @@ impl Teller for Messenger {
     }
 
     /// So that a lane which has gone back does not number a bump below one that was acknowledged here.
-    fn floor(&self) -> Token {
+    fn floor(&self) -> Point {
         self.known()
     }
 
@@ -76,11 +68,12 @@ impl Teller for Messenger {
     }
 
     fn begin_own(&self, targets: &Targets, _: Option<Stamp>) -> Mark {
-        self.counters.invalidations.add(u64::try_from(targets.len()).unwrap_or(u64::MAX));
+        let counted = if self.counts_all { targets.len() } else { targets.keys.len() };
+        self.counters.invalidations.add(u64::try_from(counted).unwrap_or(u64::MAX));
         self.mark()
     }
 
-    fn end_own(&self, targets: &Targets, upto: Mark, at: Token, _: Option<Stamp>) {
+    fn end_own(&self, targets: &Targets, upto: Mark, at: Point, _: Option<Stamp>) {
         let now = self.clock.now();
         // Nobody follows the lane here: that it has begun another era is learnt from the answer to the next bump.
         self.journal.met(at.era, 0, now, |forgotten| self.tell_again(forgotten));
@@ -108,9 +101,9 @@ mod tests {
 
     #[test]
     fn the_floor_is_the_highest_point_of_the_latest_era() {
-        let messenger = Messenger::new(Outbox::new(10), Journal::new(10, Duration::from_secs(60)), Arc::default());
+        let messenger = Messenger::new(Outbox::new(10), Journal::new(10, Duration::from_secs(60)), Arc::default(), true);
         for ((era, seq), expected) in [((1, 50), 50), ((1, 40), 50), ((2, 7), 7), ((2, 9), 9)] {
-            messenger.end_own(&Targets::everything(), Mark::default(), Token { era: Era(era), seq: Seq(seq) }, None);
+            messenger.end_own(&Targets::everything(), Mark::default(), Point { era: Era(era), seq: Seq(seq) }, None);
             assert_eq!(messenger.floor().seq, Seq(expected), "after {seq} of era {era}");
         }
     }

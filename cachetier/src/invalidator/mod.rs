@@ -12,6 +12,7 @@ use std::time::Duration;
 pub use builder::InvalidatorBuilder;
 pub use stats::InvalidatorStats;
 
+use crate::all::all;
 use crate::cache::Delivery;
 use crate::coherence::courier::delivered;
 use crate::coherence::own::bump;
@@ -19,6 +20,9 @@ use crate::error::CacheError;
 #[cfg(feature = "redis")]
 use crate::error::ConfigError;
 use crate::l2::tier::Tier;
+use crate::observe::stats::Counters;
+use crate::parts::Parts;
+use crate::rule::token::Token;
 use crate::tasks::{Background, Tasks};
 use crate::wire::message::Targets;
 use messenger::Messenger;
@@ -63,12 +67,32 @@ pub struct Invalidator {
 /// What all clones share.
 struct Shared {
     namespace: String,
+    parts: Parts<Part>,
+    counters: Arc<Counters>,
+    /// The couriers.
+    background: Background,
+    closed: AtomicBool,
+}
+
+/// What tells the lane of one part.
+struct Part {
+    /// Which of several it is.
+    number: Option<usize>,
     messenger: Arc<Messenger>,
     tier: Arc<Tier>,
     tasks: Tasks,
-    /// The courier.
-    background: Background,
-    closed: AtomicBool,
+}
+
+impl Part {
+    async fn bump(&self, targets: Targets) -> Delivery {
+        let point = if targets.len() == 0 {
+            Some(self.messenger.known())
+        } else {
+            // Cancel safety: dropped, it goes to the outbox.
+            bump(&self.messenger, &self.tier, targets).await.ok()
+        };
+        point.map_or(Delivery::Pending, |point| Delivery::Applied(Token::at(self.number, point)))
+    }
 }
 
 impl Invalidator {
@@ -249,7 +273,14 @@ impl Invalidator {
     /// ```
     #[must_use]
     pub fn stats(&self) -> InvalidatorStats {
-        self.shared.messenger.stats()
+        let counted = self.shared.counters.snapshot();
+        let pending: usize = self.shared.parts.all().iter().map(|part| part.messenger.outbox.len()).sum();
+        InvalidatorStats {
+            invalidations: counted.invalidations,
+            faults: counted.l2_faults,
+            pending: u64::try_from(pending).unwrap_or(u64::MAX),
+            retold: counted.retold,
+        }
     }
 
     /// Waits until every invalidation is confirmed, for at most `limit`.
@@ -271,7 +302,8 @@ impl Invalidator {
     ///
     /// [`CacheError::Unfinished`] says what is still open at the end of the limit.
     pub async fn flush(&self, limit: Duration) -> Result<(), CacheError> {
-        delivered(&self.shared.tasks, &self.shared.messenger.outbox, limit).await
+        let parts: Vec<_> = self.shared.parts.all().iter().map(|part| (&part.tasks, &part.messenger.outbox)).collect();
+        delivered(&parts, limit).await
     }
 
     /// Flushes for at most `limit`, then ends it for all its handles: its connection and its task are gone.
@@ -296,20 +328,17 @@ impl Invalidator {
         let flushed = self.flush(limit).await;
         self.shared.closed.store(true, Ordering::Release);
         self.shared.background.end();
-        self.shared.tier.close();
+        self.shared.parts.all().iter().for_each(|part| part.tier.close());
         flushed
     }
 
     async fn bump(&self, targets: Targets) -> Result<Delivery, CacheError> {
-        let Shared { messenger, tier, closed, .. } = &*self.shared;
+        let Shared { parts, closed, .. } = &*self.shared;
         if closed.load(Ordering::Acquire) {
             return Err(CacheError::Closed);
         }
-        if targets.len() == 0 {
-            return Ok(Delivery::Applied(messenger.known()));
-        }
-        // Cancel safety: dropped, it goes to the outbox.
-        Ok(bump(messenger, tier, targets).await.map_or(Delivery::Pending, Delivery::Applied))
+        let bumps = parts.share(targets).into_iter().map(|(part, targets)| part.bump(targets));
+        Ok(all(bumps).await.into_iter().reduce(Delivery::and).unwrap_or(Delivery::Pending))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Millis;
 use crate::key::{Prefixes, TagHash};
 use crate::rule::policy::{Content, Freshness, judge};
-use crate::rule::seq::{Epoch, Tick, Token};
+use crate::rule::seq::{Epoch, Point, Tick};
 use crate::rule::stamp::Stamp;
 use crate::view::View;
 
@@ -37,7 +37,7 @@ pub(crate) struct Facts {
     /// The epoch noted when its load, or the read that found it, began; where another one has ended since, it is suspect.
     pub(crate) epoch: Epoch,
     /// The highest point told when its *load* began, wherever that was.
-    pub(crate) born: Token,
+    pub(crate) born: Point,
     pub(crate) tick: Tick,
     pub(crate) tags: Box<[TagHash]>,
     /// What its source knows this version by.

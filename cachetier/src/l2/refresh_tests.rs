@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lane::Lane;
 use super::{Claimed, Filled, LeaseCall, Leased, Store};
 use crate::error::Fault;
-use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::seq::{Era, Point, Seq};
 use crate::rule::stamp::Stamp;
 use crate::wire::envelope::{Head, MUTABLE, Writer, mutable, open};
 
@@ -17,7 +17,7 @@ pub(crate) fn stamp(number: u8) -> Stamp {
 }
 
 fn head(created: u64) -> Head {
-    let born = Token { era: Era(7), seq: Seq(9) };
+    let born = Point { era: Era(7), seq: Seq(9) };
     Head { codec: 1, created, soft: 60_000, hard: u32::MAX, born, ..Head::default() }
 }
 
@@ -140,7 +140,7 @@ pub(crate) async fn a_value_lives_anew_as_it_stands_there(store: &dyn Store, now
     let payload = "seven".repeat(1_000);
     plant(store, "k", &value(1, now, &payload), stamp(1)).await;
     take(store, "k", 1).await;
-    let later = Head { soft: 120_000, born: Token { era: Era(8), seq: Seq(10) }, ..head(now + 5) };
+    let later = Head { soft: 120_000, born: Point { era: Era(8), seq: Seq(10) }, ..head(now + 5) };
     let header = mutable(&later).unwrap();
     assert_eq!(header.len(), MUTABLE.len());
     assert_eq!(store.renew("k", stamp(9), stamp(2), &header, HOUR).await, Ok(Filled::Refused));
@@ -178,7 +178,7 @@ pub(crate) async fn what_is_foreign_or_cut_short_is_left_alone(
 
 /// `name` is what the tier calls the key `k`.
 pub(crate) async fn what_is_expired_stays_under_another_stamp(store: &dyn Store, lane: &dyn Lane, name: &str, now: u64) {
-    let floor = Token { era: Era(0), seq: Seq(0) };
+    let floor = Point { era: Era(0), seq: Seq(0) };
     plant(store, name, &value(1, now, "old"), stamp(1)).await;
     take(store, name, 1).await;
     let first = lane.expire("k", stamp(2), floor).await.unwrap();
@@ -193,11 +193,11 @@ pub(crate) async fn what_is_expired_stays_under_another_stamp(store: &dyn Store,
 
     // A ticket goes: its load began before.
     store.claim(name, stamp(4), stamp(5), HOUR).await.unwrap();
-    let second = lane.expire("k", stamp(6), first.token).await.unwrap();
+    let second = lane.expire("k", stamp(6), first.point).await.unwrap();
     assert_eq!((second.held, store.read(name).await), (0, Ok(None)));
-    assert!(second.token.seq > first.token.seq && second.token.era == first.token.era);
+    assert!(second.point.seq > first.point.seq && second.point.era == first.point.era);
     assert_eq!(store.fill(name, stamp(5), &value(5, now, "late"), HOUR).await, Ok(Filled::Refused));
-    assert_eq!(lane.expire("k", stamp(7), second.token).await.unwrap().held, 0);
+    assert_eq!(lane.expire("k", stamp(7), second.point).await.unwrap().held, 0);
 }
 
 pub(crate) async fn what_is_no_value_goes_when_it_is_expired(
@@ -207,7 +207,7 @@ pub(crate) async fn what_is_no_value_goes_when_it_is_expired(
     put: impl AsyncFn(&str, &[u8]),
     list: impl AsyncFn(&str),
 ) {
-    let floor = Token { era: Era(0), seq: Seq(0) };
+    let floor = Point { era: Era(0), seq: Seq(0) };
     let mut newer = value(1, 1, "newer");
     newer[17] = 2;
     for bytes in [&b"text"[..], &value(1, 1, "")[..63], &newer] {

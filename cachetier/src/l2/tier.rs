@@ -11,7 +11,7 @@ use crate::error::Fault;
 use crate::observe::stats::Counters;
 use crate::rule::breaker::BreakerState;
 use crate::rule::glob::Glob;
-use crate::rule::seq::{Seq, Token};
+use crate::rule::seq::{Point, Seq};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
 use crate::tasks::Tasks;
@@ -270,11 +270,11 @@ impl Tier {
         self.counted(self.store.walks(selection).await)
     }
 
-    pub(crate) async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
+    pub(crate) async fn bump(&self, targets: &Targets, floor: Point) -> Result<Bumped, Fault> {
         self.counted(self.tasks.counted(self.lane.bump(targets, floor)).await)
     }
 
-    pub(crate) async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
+    pub(crate) async fn stand(&self, floor: Point) -> Result<LaneState, Fault> {
         self.counted(self.lane.stand(floor).await)
     }
 
@@ -282,23 +282,23 @@ impl Tier {
         self.counted(self.lane.table(state, since).await)
     }
 
-    pub(crate) async fn expire(&self, key: &str, stamp: Stamp, floor: Token) -> Result<Bumped, Fault> {
+    pub(crate) async fn expire(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault> {
         self.counted(self.tasks.counted(self.lane.expire(key, stamp, floor)).await)
     }
 
-    pub(crate) async fn seize(&self, key: &str, ticket: Stamp, floor: Token) -> Result<Seized, Fault> {
+    pub(crate) async fn seize(&self, key: &str, ticket: Stamp, floor: Point) -> Result<Seized, Fault> {
         self.counted(self.tasks.counted(self.lane.seize(key, ticket, self.lease, floor)).await)
     }
 
-    pub(crate) async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Token) -> Result<Planted, Fault> {
+    pub(crate) async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Point) -> Result<Planted, Fault> {
         self.counted(self.tasks.counted(self.lane.hold(keys, guard, limit, floor)).await)
     }
 
-    pub(crate) async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Token) -> Result<Released, Fault> {
+    pub(crate) async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Point) -> Result<Released, Fault> {
         self.counted(self.tasks.counted(self.lane.release(keys, guard, lag, floor)).await)
     }
 
-    pub(crate) async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, floor: Token) -> Result<Seized, Fault> {
+    pub(crate) async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, floor: Point) -> Result<Seized, Fault> {
         self.counted(self.tasks.counted(self.lane.trade(key, guard, ticket, self.lease, floor)).await)
     }
 }

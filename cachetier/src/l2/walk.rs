@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use crate::error::Fault;
 use crate::key::TagHash;
 use crate::rule::glob::Glob;
-use crate::rule::seq::Token;
+use crate::rule::seq::Point;
 use crate::wire::envelope::{HEADER, MAX_TAGS, peek};
 use crate::wire::slot::{HOLD, PREFIX, TICKET, VALUE};
 
@@ -38,9 +38,9 @@ pub(crate) enum Doomed {
     /// All of them.
     All,
     /// Those whose load began before this point, or in another era.
-    Before(Token),
+    Before(Point),
     /// Those of them that carry this tag.
-    Tagged(TagHash, Token),
+    Tagged(TagHash, Point),
 }
 
 /// What a value, a ticket or anything else under a name comes to.
@@ -92,7 +92,7 @@ impl Doomed {
 }
 
 /// Whether the load of a value began before the point: that of a value of another era did.
-fn is_before(born: Token, point: Token) -> bool {
+fn is_before(born: Point, point: Point) -> bool {
     born.era != point.era || born.seq < point.seq
 }
 
@@ -157,13 +157,13 @@ mod tests {
     use crate::wire::envelope::{Head, Writer};
     use crate::wire::slot::prefix;
 
-    const POINT: Token = Token { era: Era(7), seq: Seq(100) };
+    const POINT: Point = Point { era: Era(7), seq: Seq(100) };
     const TAG: TagHash = TagHash(5);
     const STAMP: Stamp = Stamp([3; 16]);
 
     fn value(era: u32, seq: u64, tags: &[u64]) -> Vec<u8> {
         let tags: Vec<TagHash> = tags.iter().copied().map(TagHash).collect();
-        let head = Head { hard: 1, born: Token { era: Era(era), seq: Seq(seq) }, ..Head::default() };
+        let head = Head { hard: 1, born: Point { era: Era(era), seq: Seq(seq) }, ..Head::default() };
         Writer::begin(STAMP, &head, &tags, None).unwrap().finish()
     }
 

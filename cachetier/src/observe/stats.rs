@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::rule::breaker::BreakerState;
 
-use super::counters::{Counter, Gauge, Striped};
+use super::counters::{Counter, Striped};
 use super::once::{Once, OnceByType};
 
 macro_rules! stats {
@@ -13,7 +13,6 @@ macro_rules! stats {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $($(#[doc = $doc])+ pub(crate) $name: $counter,)+
-            pub(crate) needless: Gauge,
             pub(crate) told: Told,
         }
 
@@ -66,7 +65,7 @@ macro_rules! stats {
         impl Counters {
             /// Reads every counter; what the cache holds is the caller's to fill in.
             pub(crate) fn snapshot(&self) -> Stats {
-                Stats { $($name: self.$name.get(),)+ table_needless_ppm: self.needless.get(), ..Stats::default() }
+                Stats { $($name: self.$name.get(),)+ ..Stats::default() }
             }
         }
 
@@ -230,6 +229,17 @@ pub enum Lag {
     Proven(Duration),
     /// There is no shared tier: nobody else invalidates anything.
     Alone,
+}
+
+impl Lag {
+    /// Of the lags of two parts of a cache that of the whole.
+    pub(crate) fn or_worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unproven, _) | (_, Self::Unproven) => Self::Unproven,
+            (Self::Proven(one), Self::Proven(other)) => Self::Proven(one.max(other)),
+            (Self::Alone, lag) | (lag, Self::Alone) => lag,
+        }
+    }
 }
 
 impl std::fmt::Display for Lag {

@@ -196,15 +196,60 @@ pub(super) fn is_no_primary(text: &str) -> bool {
 /// How long nothing of a class must have been refused for the next refusal to be told.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What was refused, and was told: once for as long as it goes on.
+/// What was told of the server, or of those of all parts of a namespace: once for as long as it goes on.
 #[derive(Debug, Default)]
-pub(super) struct Told(Mutex<Vec<(Box<str>, Millis)>>);
+pub(super) struct Told {
+    /// What was refused, and when last.
+    refused: Mutex<Vec<(Box<str>, Millis)>>,
+    away: Mutex<Away>,
+}
+
+/// How many are away of whom that was told, and with what reason: its class, if it has one.
+#[derive(Debug, Default)]
+struct Away {
+    count: usize,
+    told: bool,
+    /// With what reasons: of several that are away each may have its own.
+    classes: Vec<Class>,
+}
+
+/// Whether that somebody is away is to be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum News {
+    /// With what helps, if that is known.
+    Away(Option<Class>),
+    /// It was.
+    Known,
+}
 
 impl Told {
+    /// Somebody is away, `again` if he was told of before. It is told of the first, and again for each reason that comes to light, if
+    /// somebody can do something about it.
+    pub(super) fn is_away(&self, reason: &str, again: bool) -> News {
+        let mut away = lock(&self.away);
+        away.count += usize::from(!again);
+        let found = class(reason);
+        let first = !std::mem::replace(&mut away.told, true);
+        let new = found.filter(|found| !away.classes.contains(found));
+        away.classes.extend(new);
+        if first || new.is_some() { News::Away(found) } else { News::Known }
+    }
+
+    /// He is back. Says whether all are.
+    pub(super) fn is_back(&self) -> bool {
+        let mut away = lock(&self.away);
+        away.count = away.count.saturating_sub(1);
+        let all = away.count == 0;
+        if all {
+            *away = Away::default();
+        }
+        all
+    }
+
     /// Whether it is time to tell of a refusal with this text.
     pub(super) fn is_news(&self, text: &str, now: Millis) -> bool {
         let code = class(text).map_or_else(|| text.split(' ').next().unwrap_or_default(), |class| class.code);
-        let mut told = lock(&self.0);
+        let mut told = lock(&self.refused);
         if let Some((_, last)) = told.iter_mut().find(|(known, _)| **known == *code) {
             return std::mem::replace(last, now).until(now) >= QUIET;
         }

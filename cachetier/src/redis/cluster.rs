@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Cmd, ProtocolVersion, Value};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -19,6 +20,9 @@ use super::known::{Answers, Known, Said, Spot};
 
 /// Between two questions where the owner is; those who begin together do not go on in step.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How old an answer may be that is taken for one: those who ask for several slots ask once.
+const YOUNG: Duration = Duration::from_millis(250);
 
 /// How many nodes are asked each time: the owner, and others, the same ones each time.
 const WATCHED: usize = 5;
@@ -44,8 +48,17 @@ struct Nodes {
     first: usize,
     /// Over which they are asked: one each, made with the first question; none once all is closed.
     connections: Mutex<Option<HashMap<Spot, Asked>>>,
+    /// What each of them was asked last, and said.
+    said: Mutex<HashMap<Spot, Question>>,
     /// How long one may take to answer.
     limit: Duration,
+}
+
+/// A question, for all who ask the same within a moment.
+#[derive(Debug)]
+struct Question {
+    asked: Stopwatch,
+    answer: Arc<OnceCell<Arc<str>>>,
 }
 
 /// A connection over which a node is asked.
@@ -80,12 +93,17 @@ pub(super) async fn rest() {
 }
 
 impl Cluster {
-    pub(super) fn new(login: RedisUrl, nodes: &[RedisUrl], slot: u16, connect_limit: Duration) -> Self {
+    pub(super) fn new(login: RedisUrl, nodes: &[RedisUrl], connect_limit: Duration) -> Self {
         let seeds = nodes.iter().filter_map(RedisUrl::spot).collect();
-        let (found, connections) = (Mutex::default(), Mutex::new(Some(HashMap::new())));
+        let (found, connections, said) = (Mutex::default(), Mutex::new(Some(HashMap::new())), Mutex::default());
         // Asked within the limit of the connection that the answer is for.
-        let nodes = Nodes { login, seeds, found, first: fastrand::usize(..), connections, limit: connect_limit / 2 };
-        Self { nodes: Arc::new(nodes), slot, known: Known::default() }
+        let nodes = Nodes { login, seeds, found, first: fastrand::usize(..), connections, said, limit: connect_limit / 2 };
+        Self { nodes: Arc::new(nodes), slot: 0, known: Known::default() }
+    }
+
+    /// The same nodes, asked for another slot.
+    pub(super) fn to_slot(&self, slot: u16) -> Self {
+        Self { nodes: Arc::clone(&self.nodes), slot, known: Known::default() }
     }
 
     pub(super) fn slot(&self) -> u16 {
@@ -204,15 +222,31 @@ impl Nodes {
         }
     }
 
-    /// What one of them says.
+    /// What one of them says of a slot.
+    ///
+    /// Cancel safety: of those who ask at once another one goes on.
     async fn ask(&self, node: &Spot, slot: u16) -> Result<View, Arc<str>> {
+        let answer = self.question(node);
+        let told = answer.get_or_try_init(|| async { self.ask_now(node).await.map(Arc::from) }).await?;
+        Ok(view(told, node, self.login.tls().is_some(), slot))
+    }
+
+    /// The one that was put lately, or a new one.
+    fn question(&self, node: &Spot) -> Arc<OnceCell<Arc<str>>> {
+        let mut said = lock(&self.said);
+        said.retain(|_, question| question.asked.elapsed() < YOUNG);
+        let new = || Question { asked: Stopwatch::start(), answer: Arc::default() };
+        Arc::clone(&said.entry(node.clone()).or_insert_with(new).answer)
+    }
+
+    /// What one of them says.
+    async fn ask_now(&self, node: &Spot) -> Result<String, Arc<str>> {
         let url = self.login.at(node.clone());
         let mut connection = if let Some(known) = self.begin(node) {
             known
         } else {
             let made = ask_over(&url, ProtocolVersion::RESP3, self.limit, None).await?;
             let asked = Asked { connection: made.clone(), unanswered: None };
-            // Two that ask at once each make one: the later is kept.
             let replaced = lock(&self.connections).as_mut().and_then(|connections| connections.insert(node.clone(), asked));
             drop(replaced);
             made
@@ -223,10 +257,7 @@ impl Nodes {
         self.answered(node);
         match answer {
             Ok(Value::ServerError(error)) => Err(url.reason(&error.into())),
-            Ok(answer) => {
-                let told = text_of(&answer).ok_or_else(|| bounded(&format!("{url} does not answer like a node of a Cluster")))?;
-                Ok(view(&told, node, self.login.tls().is_some(), slot))
-            }
+            Ok(answer) => text_of(&answer).ok_or_else(|| bounded(&format!("{url} does not answer like a node of a Cluster"))),
             Err(error) => Err(url.reason(&error)),
         }
     }
@@ -351,7 +382,7 @@ e7d1eec :30001@31001 myself,master - 0 0 1 connected 0-5459 5460 [5000->-67ed2db
     #[test]
     fn of_many_nodes_the_owner_and_a_few_are_watched() {
         let login = RedisUrl::parse("redis://10.0.0.1").unwrap();
-        let cluster = Cluster::new(login.clone(), &[login], 0, Duration::from_secs(1));
+        let cluster = Cluster::new(login.clone(), &[login], Duration::from_secs(1));
         let owner = Some(spot("10.0.0.60", 1));
         assert_eq!(cluster.nodes.watched(None), []);
         cluster.nodes.keep((0..61).map(|node| spot(&format!("10.0.0.{node}"), 1)).collect(), owner.as_ref());

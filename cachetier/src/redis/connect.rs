@@ -62,7 +62,7 @@ struct Shared {
     clock: Clock,
     limits: Limits,
     circuit: Mutex<Circuit>,
-    refusals: Told,
+    told: Arc<Told>,
     /// As whom the log names the server.
     server: Option<String>,
     /// Who says which one it is, if not its address.
@@ -175,7 +175,7 @@ impl Link {
             circuit: Mutex::new(Circuit::new(dial.settings.breaker, clock.now())),
             clock,
             limits: dial.settings.limits,
-            refusals: Told::default(),
+            told: Arc::clone(&dial.told),
             server: (heard == Heard::Yes).then(|| dial.to_string()),
             guide: dial.guide.clone(),
         });
@@ -444,7 +444,7 @@ impl Shared {
         let turned = lock(&self.circuit).note(asked.at, now, well, fastrand::f64());
         let Some(server) = self.server.as_ref().filter(|_| turned.is_some()) else { return };
         match turned {
-            Some(Turned::Open) if self.refusals.is_news("SLOW", now) => {
+            Some(Turned::Open) if self.told.is_news("SLOW", now) => {
                 tracing::warn!(%server, "redis is silent or slow: what can be done without it is, but for a call now and then");
             }
             Some(Turned::Closed(after)) => tracing::debug!(%server, ?after, "redis answers in time again"),
@@ -466,7 +466,7 @@ impl Shared {
                 return;
             }
         }
-        if !self.refusals.is_news(reason, self.clock.now()) {
+        if !self.told.is_news(reason, self.clock.now()) {
             return;
         }
         let Some(server) = &self.server else { return };

@@ -12,7 +12,7 @@ use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Err
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::answer::{CLOSED, NO_HANDSHAKE, REPLACED, bounded, text};
+use super::answer::{CLOSED, NO_HANDSHAKE, REPLACED, Told, bounded, text};
 use super::cluster::Cluster;
 use super::guide::Guide;
 use super::known::Spot;
@@ -31,6 +31,8 @@ pub(super) struct Dial {
     /// Who says where it leads to, where that is not said by the address itself.
     pub(super) guide: Option<Guide>,
     pub(super) settings: Settings,
+    /// What the log was told of them: once, and not for each part of a namespace.
+    pub(super) told: Arc<Told>,
 }
 
 /// A connection, just made.
@@ -94,8 +96,7 @@ pub(super) struct Refusal {
 pub(super) type Pushes = mpsc::UnboundedReceiver<PushInfo>;
 
 impl Dial {
-    /// `slot` is that of all names that are asked for, which counts in a Cluster.
-    pub(super) fn new(target: impl Into<Target>, slot: u16, settings: Settings) -> Self {
+    pub(super) fn new(target: impl Into<Target>, settings: Settings) -> Self {
         let (url, guide) = match target.into() {
             Target::At(url) => (url, None),
             Target::Primary { name, sentinels } => {
@@ -103,11 +104,20 @@ impl Dial {
                 (name, Some(Guide::Sentinels(of)))
             }
             Target::Cluster { login, nodes } => {
-                let of = Cluster::new(login.clone(), &nodes, slot, settings.connect_limit);
+                let of = Cluster::new(login.clone(), &nodes, settings.connect_limit);
                 (login, Some(Guide::Cluster(of)))
             }
         };
-        Self { url, guide, settings }
+        Self { url, guide, settings, told: Arc::default() }
+    }
+
+    /// The same for names in this slot, which counts in a Cluster.
+    pub(super) fn to_slot(&self, slot: u16) -> Self {
+        let guide = self.guide.as_ref().map(|guide| match guide {
+            Guide::Cluster(cluster) => Guide::Cluster(cluster.to_slot(slot)),
+            Guide::Sentinels(_) => guide.clone(),
+        });
+        Self { guide, ..self.clone() }
     }
 
     /// Makes a connection within the limit.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use crate::clock::millis;
 use crate::error::Fault;
 use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized, Subscription};
-use crate::rule::seq::{Seq, Token};
+use crate::rule::seq::{Point, Seq};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
 use crate::wire::message::{Targets, body};
@@ -88,7 +88,7 @@ impl RedisLane {
         &self,
         script: &Script,
         keys: &[String],
-        (floor, cells): (Token, u32),
+        (floor, cells): (Point, u32),
         body: &[u8],
         more: &[&[u8]],
     ) -> Result<Value, Fault> {
@@ -119,7 +119,7 @@ impl RedisLane {
     }
 
     /// The shorter way of a bump of keys alone; nothing where it takes the longer.
-    async fn bump_as_usual(&self, targets: &Targets, floor: Token, body: &[u8]) -> Result<Option<Bumped>, Fault> {
+    async fn bump_as_usual(&self, targets: &Targets, floor: Point, body: &[u8]) -> Result<Option<Bumped>, Fault> {
         let alone = !targets.keys.is_empty() && targets.tags.is_empty() && targets.prefixes.is_empty() && !targets.all;
         let passes = |left: u32| left.checked_sub(1);
         if !alone || self.unusual.fetch_update(Ordering::Relaxed, Ordering::Relaxed, passes).is_ok() {
@@ -134,21 +134,21 @@ impl RedisLane {
                 self.unusual.store(UNUSUAL, Ordering::Relaxed);
                 Ok(None)
             }
-            answer => told(answer).map(|(token, held)| Some(Bumped { token, held })),
+            answer => told(answer).map(|(point, held)| Some(Bumped { point, held })),
         }
     }
 
-    async fn bump_parts(&self, parts: &[Targets], floor: Token) -> Result<Bumped, Fault> {
+    async fn bump_parts(&self, parts: &[Targets], floor: Point) -> Result<Bumped, Fault> {
         let mut done: Option<Bumped> = None;
         for part in parts {
             let bumped = self.bump_part(part, floor).await.map_err(|fault| of_part(fault, done.is_none()))?;
             let before = done.map_or(0, |done| done.held);
-            done = Some(Bumped { token: bumped.token, held: bumped.held.saturating_add(before) });
+            done = Some(Bumped { point: bumped.point, held: bumped.held.saturating_add(before) });
         }
         done.ok_or_else(|| misread("at least one part"))
     }
 
-    async fn bump_part(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
+    async fn bump_part(&self, targets: &Targets, floor: Point) -> Result<Bumped, Fault> {
         let body = self.body(targets, None);
         match self.bump_as_usual(targets, floor, &body).await? {
             Some(bumped) => Ok(bumped),
@@ -157,7 +157,7 @@ impl RedisLane {
     }
 
     /// The longer way.
-    async fn bump_in_full(&self, targets: &Targets, floor: Token, body: &[u8]) -> Result<Bumped, Fault> {
+    async fn bump_in_full(&self, targets: &Targets, floor: Point, body: &[u8]) -> Result<Bumped, Fault> {
         for _ in 0..TRIES {
             let cells = self.place.cells_now();
             let places: Vec<String> = Layout::of(cells).places(targets).iter().map(usize::to_string).collect();
@@ -165,14 +165,14 @@ impl RedisLane {
             match self.run(&self.bump, &targets.keys, (floor, cells), body, &places).await? {
                 // Nothing was done.
                 Value::Int(other) => _ = self.place.has_cells(u64::try_from(other).unwrap_or_default())?,
-                answer => return told(answer).map(|(token, held)| Bumped { token, held }),
+                answer => return told(answer).map(|(point, held)| Bumped { point, held }),
             }
         }
         Err(Fault::Refused("the table has another size each time".into()))
     }
 
     /// What a guard does to some keys: HOLD or RELEASE, with its time.
-    async fn guard_part(&self, script: &Script, targets: &Targets, guard: Stamp, time: u64, floor: Token) -> Result<Value, Fault> {
+    async fn guard_part(&self, script: &Script, targets: &Targets, guard: Stamp, time: u64, floor: Point) -> Result<Value, Fault> {
         let (body, time) = (self.body(targets, None), time.to_string());
         self.run(script, &targets.keys, (floor, self.place.cells), &body, &[&guard.0, time.as_bytes()]).await
     }
@@ -185,14 +185,14 @@ impl RedisLane {
         guard: Option<&Stamp>,
         ticket: Stamp,
         lease: Duration,
-        floor: Token,
+        floor: Point,
     ) -> Result<Seized, Fault> {
         let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
         let body = self.body(&targets, Some(ticket));
         let (slot, lease) = (prefix(TICKET, ticket), life(lease).to_string());
         let more: Vec<&[u8]> = guard.map(|guard| guard.0.as_slice()).into_iter().chain([&slot[..], lease.as_bytes()]).collect();
-        let (token, planted) = told(self.run(script, &targets.keys, (floor, self.place.cells), &body, &more).await?)?;
-        Ok(if planted == 1 { Seized::Planted(token) } else { Seized::Held(token) })
+        let (point, planted) = told(self.run(script, &targets.keys, (floor, self.place.cells), &body, &more).await?)?;
+        Ok(if planted == 1 { Seized::Planted(point) } else { Seized::Held(point) })
     }
 }
 
@@ -214,25 +214,25 @@ fn of_part(fault: Fault, first: bool) -> Fault {
 
 #[async_trait]
 impl Lane for RedisLane {
-    async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
+    async fn bump(&self, targets: &Targets, floor: Point) -> Result<Bumped, Fault> {
         match split(targets) {
             None => self.bump_part(targets, floor).await,
             Some(parts) => self.bump_parts(&parts, floor).await,
         }
     }
 
-    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
+    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Point) -> Result<Seized, Fault> {
         self.plant(&self.seize, key, None, ticket, lease, floor).await
     }
 
-    async fn expire(&self, key: &str, stamp: Stamp, floor: Token) -> Result<Bumped, Fault> {
+    async fn expire(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault> {
         let targets = Targets { keys: vec![key.to_owned()], stale: true, ..Targets::default() };
         let (body, caller) = (self.body(&targets, None), (floor, self.place.cells));
-        let (token, held) = told(self.run(&self.expire, &targets.keys, caller, &body, &[&stamp.0]).await?)?;
-        Ok(Bumped { token, held })
+        let (point, held) = told(self.run(&self.expire, &targets.keys, caller, &body, &[&stamp.0]).await?)?;
+        Ok(Bumped { point, held })
     }
 
-    async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Token) -> Result<Planted, Fault> {
+    async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Point) -> Result<Planted, Fault> {
         let mut stands = None;
         for part in parts(keys) {
             let part = self.guard_part(&self.hold, &part, guard, life(limit), floor).await;
@@ -245,22 +245,22 @@ impl Lane for RedisLane {
         stands.map(Planted::Yes).ok_or_else(|| misread("at least one part"))
     }
 
-    async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Token) -> Result<Released, Fault> {
+    async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Point) -> Result<Released, Fault> {
         let mut done: Option<Released> = None;
         for part in parts(keys) {
             let part = self.guard_part(&self.release, &part, guard, millis(lag), floor).await;
-            let (token, stood) = told(part.map_err(|fault| of_part(fault, done.is_none()))?)?;
+            let (point, stood) = told(part.map_err(|fault| of_part(fault, done.is_none()))?)?;
             let before = done.map_or(0, |done| done.stood);
-            done = Some(Released { token, stood: stood.saturating_add(before) });
+            done = Some(Released { point, stood: stood.saturating_add(before) });
         }
         done.ok_or_else(|| misread("at least one part"))
     }
 
-    async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
+    async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, lease: Duration, floor: Point) -> Result<Seized, Fault> {
         self.plant(&self.trade, key, Some(&guard), ticket, lease, floor).await
     }
 
-    async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
+    async fn stand(&self, floor: Point) -> Result<LaneState, Fault> {
         let line = self.link.spare_line()?;
         let (check, keys, args) = self.place.check(floor, line.run());
         let args = args.each_ref().map(Vec::as_slice);
@@ -268,7 +268,7 @@ impl Lane for RedisLane {
     }
 
     async fn table(&self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {
-        Layout::of(state.cells).read(&mut &*self, state.token.era, since).await
+        Layout::of(state.cells).read(&mut &*self, state.point.era, since).await
     }
 
     fn line(&self) -> u64 {

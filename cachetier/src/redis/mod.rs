@@ -12,7 +12,6 @@ mod large;
 mod place;
 mod script;
 mod sentinel;
-mod slot;
 mod store;
 mod subscription;
 mod table;
@@ -58,7 +57,7 @@ pub(crate) enum Target {
     At(RedisUrl),
     /// The primary of this name, which stands in the place of the host: wherever these say that it is.
     Primary { name: RedisUrl, sentinels: Vec<RedisUrl> },
-    /// The one that has the slot of all names, as the nodes of a Cluster say, of which these are some. `login` says how to log in to any of them.
+    /// The ones that have the slots of the names, as the nodes of a Cluster say, of which these are some. `login` says how to log in to any of them.
     Cluster { login: RedisUrl, nodes: Vec<RedisUrl> },
 }
 
@@ -68,19 +67,26 @@ impl From<RedisUrl> for Target {
     }
 }
 
-/// Returns the shared tier and the lane of one server, at once: the connection is made in the background, and until it stands
-/// every call is [`Fault::Away`]. The connection and the task that keeps it end with the last of the two.
+/// The shared tier and the lane of one part.
+pub(crate) type Ends = (Arc<RedisStore>, Arc<RedisLane>);
+
+/// Returns the shared tier and the lane of one server, or those of each part of a namespace in a Cluster, at once: the connection is made in the
+/// background, and until it stands every call is [`Fault::Away`]. The connection and the task that keeps it end with the last of the two.
 ///
 /// An error means that there is no tokio runtime to do so.
-pub(crate) fn open(
+pub(crate) fn open_parts<'a>(
     target: impl Into<Target>,
     settings: Settings,
-    names: LaneNames,
-) -> Result<(Arc<RedisStore>, Arc<RedisLane>), Fault> {
-    let dial = Dial::new(target, names.slot(), settings);
+    parts: impl IntoIterator<Item = &'a LaneNames>,
+) -> Result<Vec<Ends>, Fault> {
+    let dial = Dial::new(target, settings);
     let database = dial.url.database();
-    let link = Arc::new(Link::open(dial.clone(), Heard::Yes)?);
-    let store = Arc::new(RedisStore::new(Arc::clone(&link), dial.clone()));
-    let lane = Arc::new(RedisLane::new(link, dial, names, database));
-    Ok((store, lane))
+    let part = |names: &LaneNames| {
+        let dial = dial.to_slot(names.slot());
+        let link = Arc::new(Link::open(dial.clone(), Heard::Yes)?);
+        let store = Arc::new(RedisStore::new(Arc::clone(&link), dial.clone()));
+        let lane = Arc::new(RedisLane::new(link, dial, names.clone(), database));
+        Ok((store, lane))
+    };
+    parts.into_iter().map(part).collect()
 }

@@ -7,12 +7,12 @@ use ::redis::{Cmd, Value};
 
 use crate::error::Fault;
 use crate::l2::lane::{LaneNames, LaneState};
-use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::seq::{Era, Point, Seq};
+use crate::rule::slot;
 use crate::wire::message::HEAD;
 
 use super::answer::misread;
 use super::script::{Script, lane_script};
-use super::slot;
 
 /// The highest floor passed on, far from where scripts lose count. A higher one was told by no server.
 const HIGHEST_FLOOR: u64 = 1 << 52;
@@ -20,12 +20,12 @@ const HIGHEST_FLOOR: u64 = 1 << 52;
 impl LaneNames {
     /// The string that holds era and seq.
     pub(super) fn state(&self) -> String {
-        format!("ct:{{{}}}:lane", self.namespace)
+        format!("ct:{{{}}}:lane", self.room)
     }
 
     /// The string that holds the tag table.
     pub(super) fn table(&self) -> String {
-        format!("ct:{{{}}}:tags", self.namespace)
+        format!("ct:{{{}}}:tags", self.room)
     }
 
     /// The slot that all of it is in.
@@ -35,7 +35,7 @@ impl LaneNames {
 
     /// The channel on which bumps are told.
     pub(super) fn channel(&self) -> String {
-        format!("ct:{{{}}}:bus", self.namespace)
+        format!("ct:{{{}}}:bus", self.room)
     }
 }
 
@@ -105,7 +105,7 @@ impl Place {
     }
 
     /// The script that checks, its keys, and what it is told: its caller, and whether the lane outlives runs.
-    pub(super) fn check(&self, floor: Token, run: u64) -> (&Script, [&[u8]; 2], [Vec<u8>; 2]) {
+    pub(super) fn check(&self, floor: Point, run: u64) -> (&Script, [&[u8]; 2], [Vec<u8>; 2]) {
         let args = [caller(floor, self.cells, run).to_vec(), u8::from(self.outlives_runs).to_string().into()];
         (&self.check, self.keys(), args)
     }
@@ -114,12 +114,12 @@ impl Place {
     pub(super) fn found(&self, reply: Value) -> Result<LaneState, Fault> {
         let [era, seq, server_millis, cells, run] = numbers(reply)?;
         let (era, cells) = (u32::try_from(era).map_err(|_| misread("an era below 2^32"))?, self.has_cells(cells)?);
-        Ok(LaneState { token: Token { era: Era(era), seq: Seq(seq) }, server_millis, cells, run })
+        Ok(LaneState { point: Point { era: Era(era), seq: Seq(seq) }, server_millis, cells, run })
     }
 }
 
 /// The highest seq that the lane has told, as scripts read it: one that no server told is none.
-pub(super) fn known(floor: Token) -> [u8; 8] {
+pub(super) fn known(floor: Point) -> [u8; 8] {
     let Seq(seq) = floor.seq;
     if seq > HIGHEST_FLOOR { 0 } else { seq }.to_be_bytes()
 }
@@ -129,7 +129,7 @@ pub(super) type Caller = [u8; 28];
 
 /// The highest seq told in the era known here, that era, an era to begin if there is none, the size of a table to begin, the life of the
 /// process at the other end of the connection over which it goes, or zero.
-pub(super) fn caller(floor: Token, cells: u32, run: u64) -> Caller {
+pub(super) fn caller(floor: Point, cells: u32, run: u64) -> Caller {
     let Era(era) = floor.era;
     // Never zero, which stands for "none known".
     let fresh = fastrand::u32(1..);
@@ -157,13 +157,13 @@ pub(super) fn numbers<const N: usize>(reply: Value) -> Result<[u64; N], Fault> {
 
 /// Reads what `scripts/tell.lua` answers: the head of the message that it has published, and behind that what it has counted, if
 /// anything.
-pub(super) fn told(reply: Value) -> Result<(Token, u64), Fault> {
+pub(super) fn told(reply: Value) -> Result<(Point, u64), Fault> {
     let read = |told: &[u8]| {
         let (head, counted) = told.split_at_checked(HEAD)?;
         let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte));
         let (era, seq) = (u32::try_from(number(head.get(3..7)?)).ok()?, number(head.get(15..)?));
         let counted = if counted.is_empty() { 0 } else { std::str::from_utf8(counted).ok()?.parse().ok()? };
-        Some((Token { era: Era(era), seq: Seq(seq) }, counted))
+        Some((Point { era: Era(era), seq: Seq(seq) }, counted))
     };
     let Value::BulkString(bytes) = reply else { return Err(misread("the head of a message")) };
     read(&bytes).ok_or_else(|| misread("the head of a message"))
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn an_answer_is_the_head_of_a_message_and_a_number() {
         let head = head(Era(7), Seq(8), Seq(9)).to_vec();
-        let at = Token { era: Era(7), seq: Seq(9) };
+        let at = Point { era: Era(7), seq: Seq(9) };
         assert_eq!(told(Value::BulkString(head.clone())), Ok((at, 0)));
         assert_eq!(told(Value::BulkString([head.as_slice(), b"12"].concat())), Ok((at, 12)));
         let odd = [Vec::new(), head[..22].to_vec(), [head.as_slice(), b"-1"].concat(), [head.as_slice(), b"\xff"].concat()];

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::error::Fault;
 use crate::l2::lane::{LaneState, Subscription};
-use crate::rule::seq::{Seq, Token};
+use crate::rule::seq::{Point, Seq};
 use crate::rule::table::TableCopy;
 
 use super::answer::{REPLACED, judged, misread};
@@ -121,7 +121,7 @@ impl Subscription for RedisSubscription {
         }
     }
 
-    async fn check(&mut self, floor: Token) -> Result<LaneState, Fault> {
+    async fn check(&mut self, floor: Point) -> Result<LaneState, Fault> {
         if self.pushes.is_closed() {
             // The connection may still answer when the subscription is gone: that would prove nothing.
             return Err(lost());
@@ -146,7 +146,7 @@ impl Subscription for RedisSubscription {
     }
 
     async fn table(&mut self, state: LaneState, since: Seq) -> Result<TableCopy, Fault> {
-        Layout::of(state.cells).read(self, state.token.era, since).await
+        Layout::of(state.cells).read(self, state.point.era, since).await
     }
 
     fn proves_for(&self) -> Option<Duration> {

@@ -9,5 +9,7 @@ pub(crate) mod hold;
 pub(crate) mod needless;
 pub(crate) mod policy;
 pub(crate) mod seq;
+pub(crate) mod slot;
 pub(crate) mod stamp;
 pub(crate) mod table;
+pub(crate) mod token;

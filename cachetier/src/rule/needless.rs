@@ -2,7 +2,7 @@
 //! Where copies and cells come from, and what is said, is for others.
 
 use crate::key::CELLS_PER_TAG;
-use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::seq::{Era, Point, Seq};
 
 /// Shares are counted in parts of a million.
 pub(crate) const WHOLE: u64 = 1_000_000;
@@ -33,7 +33,7 @@ impl Census {
     }
 
     /// Counts a copy that has so many tags and prefixes. One of another era cannot be judged by this table.
-    pub(crate) fn count(&mut self, born: Token, tags: usize) {
+    pub(crate) fn count(&mut self, born: Point, tags: usize) {
         if born.era != self.era {
             return;
         }
@@ -87,8 +87,8 @@ mod tests {
     use crate::key::TagHash;
     use crate::rule::table::TagTable;
 
-    fn at(seq: u64) -> Token {
-        Token { era: Era(1), seq: Seq(seq) }
+    fn at(seq: u64) -> Point {
+        Point { era: Era(1), seq: Seq(seq) }
     }
 
     /// By the formula of `docs/protocol.md`: the share of the cells that have moved, and the chance that a copy is hidden.
@@ -166,7 +166,7 @@ mod tests {
         let mut census = Census::of(Era(1), (1..=8).map(Seq).collect());
         census.count(at(4), 1);
         assert_eq!(census.share(), WHOLE / 16);
-        census.count(Token { era: Era(2), seq: Seq(0) }, 1);
+        census.count(Point { era: Era(2), seq: Seq(0) }, 1);
         assert_eq!(census.share(), WHOLE / 16, "another era's seqs do not compare");
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::Tally;
 use crate::cache::TieredCache;
 use crate::l2::memory::InProcess;
-use crate::rule::seq::Token;
+use crate::rule::seq::Point;
+use crate::rule::token::Token;
 
 #[derive(Clone)]
 pub(super) struct Member {
@@ -52,12 +53,12 @@ impl Member {
     }
 
     /// Up to where it has been told of the lane, if it can be.
-    pub(super) fn told(&self, tier: &InProcess, namespace: &str) -> Option<Token> {
+    pub(super) fn told(&self, tier: &InProcess, namespace: &str) -> Option<Point> {
         self.number().filter(|number| !tier.is_cut_off(*number)).and_then(|number| tier.heard_by(namespace, number))
     }
 
     /// Up to where it has applied the lane, if it can hear it; or why it is not at rest.
-    pub(super) async fn at_rest(&self, tier: &InProcess, namespace: &str) -> Result<Option<Token>, String> {
+    pub(super) async fn at_rest(&self, tier: &InProcess, namespace: &str) -> Result<Option<Point>, String> {
         let Some(number) = self.number() else { return Ok(None) };
         let cache = &self.cache;
         if tier.is_cut_off(number) {
@@ -72,7 +73,7 @@ impl Member {
         }
         // The clock may have moved since the last check: what a read does that finds no proof is done before it.
         if cache.is_unproven() {
-            let _looked = cache.seek_proof().await;
+            cache.seek_proof().await;
         }
         if cache.is_unproven() {
             return Err("cannot prove that it has missed nothing".to_owned());
@@ -80,7 +81,7 @@ impl Member {
         // As somebody waits who was told: nothing older is served from then on, however lately it was loaded. Last, since the proof
         // may have brought something to light.
         let Some(stands) = tier.heard_by(namespace, number) else { return Err("does not listen to the lane any more".to_owned()) };
-        let waited = cache.wait_for(stands, Duration::ZERO).await;
+        let waited = cache.wait_for(Token::at(None, stands), Duration::ZERO).await;
         waited.map(|()| Some(stands)).map_err(|why| format!("has not applied all that was told: {why}"))
     }
 }

@@ -30,7 +30,7 @@
 use std::ops::Range;
 
 use crate::key::TagHash;
-use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::seq::{Era, Point, Seq};
 use crate::rule::stamp::Stamp;
 use crate::wire::MAX_SEQ;
 use crate::wire::bytes::{Bytes, u48};
@@ -101,7 +101,7 @@ pub(crate) struct Head {
     /// Until how many milliseconds after `created` somebody refreshes it, and who in the last eight bits; 0 for nobody.
     pub(crate) refresh: u32,
     /// What this lane had told when the load began.
-    pub(crate) born: Token,
+    pub(crate) born: Point,
     /// How many milliseconds the load took, saturating.
     pub(crate) cost: u16,
     /// The type of the value.
@@ -329,7 +329,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Envelope<'_>, Unreadable> {
         soft: rest.u32().ok_or(SHORT)?,
         hard: rest.u32().ok_or(SHORT)?,
         refresh: rest.u32().ok_or(SHORT)?,
-        born: Token { era: Era(rest.u32().ok_or(SHORT)?), seq: Seq(rest.u64().ok_or(SHORT)?) },
+        born: Point { era: Era(rest.u32().ok_or(SHORT)?), seq: Seq(rest.u64().ok_or(SHORT)?) },
         cost: rest.u16().ok_or(SHORT)?,
         fingerprint: Fingerprint(rest.u48().ok_or(SHORT)?),
     };
@@ -421,7 +421,7 @@ pub(crate) fn mutable(head: &Head) -> Result<Vec<u8>, Unwritable> {
 /// What is seen of a value whose payload was not read.
 #[derive(Clone, Debug)]
 pub(crate) struct Glimpse<'a> {
-    pub(crate) born: Token,
+    pub(crate) born: Point,
     tags: Tags<'a>,
 }
 
@@ -440,7 +440,7 @@ pub(crate) fn peek(begin: &[u8]) -> Option<Glimpse<'_>> {
         return None;
     }
     let (tags, _) = behind.get(..8 * count)?.as_chunks::<8>();
-    Some(Glimpse { born: Token { era: Era(born.u32()?), seq: Seq(born.u64()?) }, tags: Tags(tags.iter()) })
+    Some(Glimpse { born: Point { era: Era(born.u32()?), seq: Seq(born.u64()?) }, tags: Tags(tags.iter()) })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use crate::key::TagHash;
 use crate::rule::hold::{Hold, Record};
-use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::seq::{Era, Point, Seq};
 use crate::rule::stamp::Stamp;
 use crate::wire::codec::Codec;
 use crate::wire::compress::{Payload, Unreadable};
@@ -86,7 +86,7 @@ pub(super) const HEAD: Head = Head {
     soft: 300_000,
     hard: 3_900_000,
     refresh: 45_000,
-    born: Token { era: Era(7), seq: Seq(1_700_000_000_123_456) },
+    born: Point { era: Era(7), seq: Seq(1_700_000_000_123_456) },
     cost: 42,
     fingerprint: Fingerprint(0xa1b2_c3d4_e5f6),
 };
@@ -259,7 +259,7 @@ fn scripts_find_the_mutable_fields_where_they_are_told() {
     bytes[44..52].copy_from_slice(&6_u64.to_be_bytes());
     assert_eq!(MUTABLE, 21..52);
     let head = open(&bytes).unwrap().head;
-    let born = Token { era: Era(5), seq: Seq(6) };
+    let born = Point { era: Era(5), seq: Seq(6) };
     let expected = Head { negative: true, expired: true, created: 256, soft: 2, hard: 3, refresh: 4, born, ..HEAD };
     assert_eq!(head, expected);
 }

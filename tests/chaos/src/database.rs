@@ -9,7 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use crate::clock::Nanos;
-use crate::event::{Commit, Event, Point, Record};
+use crate::event::{Commit, Event, Points, Record};
 use crate::layout::{KEYS, Key};
 
 /// How many keys one commit may write.
@@ -30,7 +30,7 @@ mod word {
 pub struct Database {
     versions: Mutex<Vec<u64>>,
     /// What was told last.
-    told: Mutex<Option<Point>>,
+    told: Mutex<Vec<u8>>,
     record: Arc<Record>,
 }
 
@@ -87,13 +87,14 @@ impl Database {
                     stream.write_all(&versions.collect::<Vec<u8>>()).await?;
                 }
                 word::TELL => {
-                    let point = Point { era: stream.read_u32().await?, seq: stream.read_u64().await? };
-                    *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(point);
+                    let mut text = vec![0; usize::from(stream.read_u8().await?)];
+                    stream.read_exact(&mut text).await?;
+                    *self.told.lock().unwrap_or_else(PoisonError::into_inner) = text;
                 }
                 word::TOLD => {
-                    let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
-                    let Point { era, seq } = told.unwrap_or(Point::NONE);
-                    stream.write_all(&[u64::from(era).to_be_bytes(), seq.to_be_bytes()].concat()).await?;
+                    let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    stream.write_u8(u8::try_from(told.len()).unwrap_or_default()).await?;
+                    stream.write_all(&told).await?;
                 }
                 _ => return Ok(()),
             }
@@ -132,7 +133,7 @@ impl Connection {
     pub async fn read(&self, key: Key) -> std::io::Result<u64> {
         let mut request = vec![word::READ];
         request.extend(key.0.to_be_bytes());
-        Ok(self.ask(&request, 1).await?.first().copied().unwrap_or_default())
+        Ok(self.numbers(&request, 1).await?.first().copied().unwrap_or_default())
     }
 
     /// Commits the next version of each of these keys and returns them. A call that is dropped may have been carried out.
@@ -143,33 +144,47 @@ impl Connection {
         let keys = keys.get(..MOST_KEYS).unwrap_or(keys);
         let mut request = vec![word::COMMIT, u8::try_from(keys.len()).unwrap_or_default()];
         request.extend(keys.iter().flat_map(|key| key.0.to_be_bytes()));
-        self.ask(&request, keys.len()).await
+        self.numbers(&request, keys.len()).await
     }
 
-    /// Tells the other instances of a point of the lane.
+    /// Tells the other instances where something stands.
     ///
     /// # Errors
     /// When the process that leads the run is gone.
-    pub async fn tell(&self, point: Point) -> std::io::Result<()> {
-        let mut request = vec![word::TELL];
-        request.extend(point.era.to_be_bytes());
-        request.extend(point.seq.to_be_bytes());
-        self.ask(&request, 0).await.map(drop)
+    pub async fn tell(&self, points: &Points) -> std::io::Result<()> {
+        let text = points.to_string();
+        let mut request = vec![word::TELL, u8::try_from(text.len()).map_err(std::io::Error::other)?];
+        request.extend(text.as_bytes());
+        self.ask(&request, async |_| Ok(())).await
     }
 
-    /// Returns the point that was told last, if any was.
+    /// Returns what was told last, if anything was.
     ///
     /// # Errors
     /// When the process that leads the run is gone.
-    pub async fn told(&self) -> std::io::Result<Option<Point>> {
-        let numbers = self.ask(&[word::TOLD], 2).await?;
-        let era = numbers.first().and_then(|era| u32::try_from(*era).ok()).unwrap_or_default();
-        let point = Point { era, seq: numbers.get(1).copied().unwrap_or_default() };
-        Ok(Some(point).filter(|point| *point != Point::NONE))
+    pub async fn told(&self) -> std::io::Result<Option<Points>> {
+        let text = self
+            .ask(&[word::TOLD], async |stream| {
+                let mut text = vec![0; usize::from(stream.read_u8().await?)];
+                stream.read_exact(&mut text).await.map(|_| text)
+            })
+            .await?;
+        Ok(Some(Points::read(&String::from_utf8_lossy(&text))).filter(|points| !points.0.is_empty()))
+    }
+
+    async fn numbers(&self, request: &[u8], numbers: usize) -> std::io::Result<Vec<u64>> {
+        self.ask(request, async |stream| {
+            let mut answer = Vec::with_capacity(numbers);
+            for _ in 0..numbers {
+                answer.push(stream.read_u64().await?);
+            }
+            Ok(answer)
+        })
+        .await
     }
 
     /// Cancel safety: a connection whose call is dropped is dropped with it, so no answer goes to another call.
-    async fn ask(&self, request: &[u8], numbers: usize) -> std::io::Result<Vec<u64>> {
+    async fn ask<T>(&self, request: &[u8], read: impl AsyncFnOnce(&mut UnixStream) -> std::io::Result<T>) -> std::io::Result<T> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut stream = if let Some(stream) = idle {
             stream
@@ -179,10 +194,7 @@ impl Connection {
             stream
         };
         stream.write_all(request).await?;
-        let mut answer = Vec::with_capacity(numbers);
-        for _ in 0..numbers {
-            answer.push(stream.read_u64().await?);
-        }
+        let answer = read(&mut stream).await?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
         Ok(answer)
     }

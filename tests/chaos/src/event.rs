@@ -26,38 +26,55 @@ pub struct Span {
     pub end: Nanos,
 }
 
-/// A point of the lane, as its text says it: comparable within its era.
+/// A point of a lane, as a token says it in its text: comparable within its era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Point {
+    /// Which part of the namespace has the lane, if there are several.
+    pub part: Option<u8>,
     /// The life of the lane.
     pub era: u32,
     /// The point within it.
     pub seq: u64,
 }
 
-impl Point {
-    /// What no lane tells.
-    pub const NONE: Self = Self { era: 0, seq: 0 };
+/// Where an invalidation stands: a point, or one for each part that it concerns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Points(pub Vec<Point>);
 
+impl Points {
     /// Reads a token, which says in its text alone where it stands.
     #[must_use]
     pub fn of(token: Token) -> Self {
-        let text = token.to_string();
-        let (era, seq) = text.split_once('-').unwrap_or_default();
-        let seq = u64::from_str_radix(seq, 16).unwrap_or_default();
-        u32::from_str_radix(era, 16).map_or(Self::NONE, |era| Self { era, seq })
+        Self::read(&token.to_string())
+    }
+
+    /// Reads the text of a token.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        let point = |text: &str| {
+            let mut fields = text.rsplit('-');
+            let seq = u64::from_str_radix(fields.next()?, 16).ok()?;
+            let era = u32::from_str_radix(fields.next()?, 16).ok()?;
+            Some(Point { part: fields.next().and_then(|part| part.parse().ok()), era, seq })
+        };
+        Self(text.split('.').filter_map(point).collect())
     }
 
     /// The token that says so.
     #[must_use]
-    pub fn token(self) -> Token {
-        self.to_string().parse().unwrap_or_default()
+    pub fn token(&self) -> Option<Token> {
+        self.to_string().parse().ok()
     }
 }
 
-impl fmt::Display for Point {
+impl fmt::Display for Points {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:x}", self.era, self.seq)
+        for (nth, Point { part, era, seq }) in self.0.iter().enumerate() {
+            let divider = if nth > 0 { "." } else { "" };
+            let part = part.map(|part| format!("{part}-")).unwrap_or_default();
+            write!(f, "{divider}{part}{era:x}-{seq:x}")?;
+        }
+        Ok(())
     }
 }
 
@@ -168,7 +185,7 @@ pub struct Mutation {
     /// What came.
     pub told: Told,
     /// Where it stands on the lane, if that was told.
-    pub point: Option<Point>,
+    pub points: Points,
 }
 
 /// Keys that a write guard held.
@@ -185,12 +202,12 @@ pub struct Held {
 }
 
 /// A wait for a point of the lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waited {
     /// Who waited.
     pub instance: u16,
     /// For what.
-    pub point: Point,
+    pub points: Points,
     /// When.
     pub span: Span,
     /// Whether it was reached within the limit.
@@ -296,7 +313,7 @@ impl fmt::Display for Event {
             Self::Read(read) => write!(f, "{} read by {}: {}", read.key.text(), read.instance, read.got),
             Self::Mutation(made) => {
                 write!(f, "{:?} {:?} by {}: {:?}", made.verb, made.target, made.instance, made.told)?;
-                made.point.map_or(Ok(()), |point| write!(f, " at {point}"))
+                if made.points.0.is_empty() { Ok(()) } else { write!(f, " at {}", made.points) }
             }
             Self::Killed { instance, .. } => write!(f, "{instance} was killed"),
             Self::LettingGo { instance, .. } => write!(f, "a guard of {instance} is about to let go"),
@@ -306,7 +323,7 @@ impl fmt::Display for Event {
             }
             Self::Waited(waited) => {
                 let end = if waited.reached { "" } else { " in vain" };
-                write!(f, "{} waited for {}{end}", waited.instance, waited.point)
+                write!(f, "{} waited for {}{end}", waited.instance, waited.points)
             }
             Self::Load(load) => write!(f, "{} loaded by {}", load.key.text(), load.instance),
             Self::Commit(commit) => write!(f, "{} committed: version {}", commit.key.text(), commit.version),
@@ -407,7 +424,9 @@ mod tests {
     #[test]
     fn a_history_that_is_cut_off_is_read_up_to_its_last_whole_event_where_that_may_be() {
         let path = std::env::temp_dir().join(format!("cachetier-chaos-events-{}", std::process::id()));
-        let event = |seq| Event::Waited(Waited { instance: 1, point: Point { era: 7, seq }, span: Span::default(), reached: true });
+        let event = |seq| {
+            Event::Waited(Waited { instance: 1, points: Points::read(&format!("7-{seq}")), span: Span::default(), reached: true })
+        };
         let bytes: Vec<u8> = [event(1), event(2)].iter().flat_map(|event| postcard::to_stdvec(event).unwrap()).collect();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert_eq!(read(&path, Ending::CutOff), Ok(vec![event(1)]));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::answer::Maybe;
 use super::super::ask::{Keep, Look, MAX_LOOKS, Opened};
-use super::super::{Key, TieredCache, Value};
+use super::super::{Key, Part, Value};
 use super::fetch::{Led, Open, ToLoad};
 use super::keys::Batch;
 use crate::error::Fault;
@@ -39,7 +39,7 @@ impl<'a> Looked<'a> {
     }
 }
 
-impl TieredCache {
+impl Part {
     /// Asks for what this call leads. Answers what was found, leaves those for another look that other instances load, and returns the rest.
     ///
     /// What is suspect here is read like what is missing: the value comes with the same trip as its stamp would.

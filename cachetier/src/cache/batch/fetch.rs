@@ -17,14 +17,16 @@ use super::super::fetch::{Called, MAX_ANEW, MAX_WAITS, Waiting, plan};
 use super::super::load::is_running;
 use super::super::places::lend;
 use super::super::telling::{AsLoadError, Heard, Telling as _};
-use super::super::{Rules, TieredCache, Value};
+use super::super::{Part, Rules, TieredCache, Value};
 use super::keys::{Asked, Batch};
+use crate::all::all;
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Outcome};
 use crate::flight::{Entered, Landed, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
 use crate::lease::Ticket;
+use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamp;
 
 /// A key whose flight this call leads.
@@ -66,11 +68,18 @@ pub(super) struct Open<'a> {
     awaited: VecDeque<Awaited<'a>>,
 }
 
+/// What a call asks of one part, and what is open of it.
+pub(super) struct Side<'b, 'a, V> {
+    pub(super) batch: &'b mut Batch<'a, V>,
+    pub(super) open: Open<'a>,
+    pub(super) to_load: Vec<ToLoad<'a>>,
+}
+
 impl TieredCache {
-    /// Answers what is open in a batch.
+    /// Answers what is open in the batches of a call: in all parts beside each other, and with one load for all of them.
     pub(super) async fn fetch_many<V, E, L, N, F, Fut>(
         &self,
-        batch: &mut Batch<'_, V>,
+        batches: &mut [Batch<'_, V>],
         rules: &impl Rules<V>,
         mut load: F,
     ) -> Result<(), LoadError<E>>
@@ -82,48 +91,116 @@ impl TieredCache {
         F: FnMut(Vec<String>) -> Fut,
         Fut: Future<Output = Result<L, E>>,
     {
-        if self.seek_proof().await {
-            batch.look_at_l1(self);
-        }
-        self.instance().counters.l1_misses.add(u64::try_from(batch.open.len()).unwrap_or_default());
-        let mut open = Open { led: Vec::new(), alone: Vec::new(), awaited: VecDeque::new() };
+        let mut sides: Vec<Side<'_, '_, V>> = batches.iter_mut().filter(|batch| !batch.open.is_empty()).map(Side::of).collect();
+        all(sides.iter_mut().map(Side::prove)).await;
+        let missed: usize = sides.iter().map(|side| side.batch.open.len()).sum();
+        self.counters().l1_misses.add(u64::try_from(missed).unwrap_or_default());
         let (mut anew, mut pause, mut given_away) = (0, POLL.0, None);
         loop {
-            if !batch.open.is_empty() && self.fails(rules.policy()) {
-                return Err(LoadError::Unproven);
+            // All of them before the first byte.
+            for side in &mut sides {
+                side.enter(rules.policy())?;
             }
-            self.enter_many(batch, &mut open)?;
-            let mut to_load = self.ask_many(batch, &mut open, rules.policy()).await;
-            if anew < MAX_ANEW && self.begin_anew(batch, &mut to_load) {
-                anew += 1;
+            all(sides.iter_mut().map(|side| side.ask(rules.policy()))).await;
+            if anew < MAX_ANEW {
+                let over = sides.iter_mut().filter_map(Side::begin_anew).count();
+                anew += u32::from(over > 0);
             }
-            if !to_load.is_empty() || !open.alone.is_empty() {
+            if sides.iter().any(|side| !side.to_load.is_empty() || !side.open.alone.is_empty()) {
                 lend(&mut given_away);
-                self.load_many(batch, &mut open, to_load, rules, &mut load).await?;
+                self.load_many(&mut sides, rules, &mut load).await?;
             }
-            if !batch.open.is_empty() {
-                if self.seek_proof().await {
-                    batch.look_at_l1(self);
-                }
-            } else if !open.led.is_empty() {
-                let budget = self.shared.config.wait_budget;
+            if sides.iter().any(|side| !side.batch.open.is_empty()) {
+                all(sides.iter_mut().filter(|side| !side.batch.open.is_empty()).map(Side::prove)).await;
+            } else if sides.iter().any(|side| !side.open.led.is_empty()) {
+                let budget = self.config().wait_budget;
+                let led = || sides.iter().flat_map(|side| &side.open.led);
                 // Who has the least of it left comes to its end in time.
-                let left = open.led.iter().map(|led| budget.saturating_sub(led.waited)).min().unwrap_or_default();
+                let left = led().map(|led| budget.saturating_sub(led.waited)).min().unwrap_or_default();
                 let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
                 lend(&mut given_away);
                 sleep(jittered).await;
-                open.led.iter_mut().for_each(|led| led.waited = led.waited.saturating_add(jittered));
+                let led = sides.iter_mut().flat_map(|side| &mut side.open.led);
+                led.for_each(|led| led.waited = led.waited.saturating_add(jittered));
                 pause = pause.saturating_mul(2).min(POLL.1);
-            } else if !open.awaited.is_empty() {
+            } else if sides.iter().any(|side| !side.open.awaited.is_empty()) {
                 lend(&mut given_away);
-                self.wait_many(batch, &mut open).await?;
+                wait_many(&mut sides).await?;
             } else {
                 return Ok(());
             }
         }
     }
+}
 
-    /// A turn for each key that has none: all of them before the first byte, and by what is known before the first of them.
+/// Waits for one of those that others lead, and takes with it what the rest have come to by then. Who has led one of them for as long as
+/// there was patience for the first, without an end, is not waited for either: many that one caller leads and polls no more cost one
+/// patience, and not one each.
+async fn wait_many<V: Value, E: Send + Sync + 'static>(sides: &mut [Side<'_, '_, V>]) -> Result<(), LoadError<E>> {
+    let Some(nth) = sides.iter().position(|side| !side.open.awaited.is_empty()) else { return Ok(()) };
+    let Some(awaited) = sides.get_mut(nth).and_then(|side| side.open.awaited.pop_front()) else { return Ok(()) };
+    let rest = sides.iter_mut().flat_map(|side| &mut side.open.awaited);
+    rest.for_each(|awaited| awaited.signs = awaited.flight.signs());
+    let Awaited { asked, flight, called, .. } = awaited;
+    let Some(side) = sides.get_mut(nth) else { return Ok(()) };
+    let part = side.batch.part;
+    let landed = part.landing_of(flight).await;
+    let in_vain = landed.is_none();
+    match landed {
+        Some(landed) => part.take_landed(side.batch, &mut side.open, (asked, &called), landed)?,
+        None => side.open.alone.push(asked),
+    }
+    for Side { batch, open, .. } in sides {
+        for awaited in std::mem::take(&mut open.awaited) {
+            match awaited.flight.look() {
+                Some(landed) => batch.part.take_landed(batch, open, (awaited.asked, &awaited.called), landed)?,
+                None if in_vain && awaited.flight.signs() == awaited.signs => open.alone.push(awaited.asked),
+                None => open.awaited.push_back(awaited),
+            }
+        }
+    }
+    Ok(())
+}
+
+impl<'b, 'a, V: Value> Side<'b, 'a, V> {
+    fn of(batch: &'b mut Batch<'a, V>) -> Self {
+        Self { batch, open: Open { led: Vec::new(), alone: Vec::new(), awaited: VecDeque::new() }, to_load: Vec::new() }
+    }
+
+    /// Looks for a proof, where there is none, and at L1 once more, where one was found.
+    async fn prove(&mut self) {
+        if self.batch.part.seek_proof().await {
+            self.batch.look_at_l1();
+        }
+    }
+
+    /// A turn for each key that has none.
+    fn enter<E: Send + Sync + 'static>(&mut self, policy: &Policy) -> Result<(), LoadError<E>> {
+        if !self.batch.open.is_empty() && self.batch.part.fails(policy) {
+            return Err(LoadError::Unproven);
+        }
+        self.batch.part.enter_many(self.batch, &mut self.open)
+    }
+
+    /// One look at the shared tier for all that this call leads.
+    async fn ask(&mut self, policy: &Policy) {
+        self.to_load = self.batch.part.ask_many(self.batch, &mut self.open, policy).await;
+    }
+
+    /// By an epoch that has ended nothing can be judged, and nothing that is loaded is kept: those keys begin anew. Says that there are some.
+    fn begin_anew(&mut self) -> Option<()> {
+        let epoch = self.batch.part.instance().view.epoch();
+        for over in self.to_load.extract_if(.., |one| one.led.begun.noted.epoch != epoch) {
+            drop(over.led.flight.unstow());
+            over.led.flight.finish(Outcome::Nothing, || {});
+            self.batch.open.push(over.led.asked);
+        }
+        (!self.batch.open.is_empty()).then_some(())
+    }
+}
+
+impl Part {
+    /// A turn for each key that has none, by what is known before the first of them.
     fn enter_many<'a, V: Value, E: Send + Sync + 'static>(
         &self,
         batch: &mut Batch<'a, V>,
@@ -156,44 +233,6 @@ impl TieredCache {
                 }
                 Entered::Join(flight) => open.awaited.push_back(Awaited { asked, flight, called: self.called(&begun), signs: 0 }),
                 Entered::Apart => open.alone.push(asked),
-            }
-        }
-        Ok(())
-    }
-
-    /// By an epoch that has ended nothing can be judged, and nothing that is loaded is kept: those keys begin anew. Says whether there are
-    /// any.
-    fn begin_anew<'a, V>(&self, batch: &mut Batch<'a, V>, to_load: &mut Vec<ToLoad<'a>>) -> bool {
-        let epoch = self.instance().view.epoch();
-        for over in to_load.extract_if(.., |one| one.led.begun.noted.epoch != epoch) {
-            drop(over.led.flight.unstow());
-            over.led.flight.finish(Outcome::Nothing, || {});
-            batch.open.push(over.led.asked);
-        }
-        !batch.open.is_empty()
-    }
-
-    /// Waits for one of those that others lead, and takes with it what the rest have come to by then. Who has led one of them for as long as
-    /// there was patience for the first, without an end, is not waited for either: many that one caller leads and polls no more cost one
-    /// patience, and not one each.
-    async fn wait_many<'a, V: Value, E: Send + Sync + 'static>(
-        &self,
-        batch: &mut Batch<'a, V>,
-        open: &mut Open<'a>,
-    ) -> Result<(), LoadError<E>> {
-        let Some(Awaited { asked, flight, called, .. }) = open.awaited.pop_front() else { return Ok(()) };
-        open.awaited.iter_mut().for_each(|awaited| awaited.signs = awaited.flight.signs());
-        let landed = self.landing_of(flight).await;
-        let in_vain = landed.is_none();
-        match landed {
-            Some(landed) => self.take_landed(batch, open, (asked, &called), landed)?,
-            None => open.alone.push(asked),
-        }
-        for awaited in std::mem::take(&mut open.awaited) {
-            match awaited.flight.look() {
-                Some(landed) => self.take_landed(batch, open, (awaited.asked, &awaited.called), landed)?,
-                None if in_vain && awaited.flight.signs() == awaited.signs => open.alone.push(awaited.asked),
-                None => open.awaited.push_back(awaited),
             }
         }
         Ok(())

@@ -1,18 +1,24 @@
-//! The keys of a batch, each once however often it was given, and the answers, in the order in which they were.
+//! The keys of a batch, each once however often it was given, by the part that they belong to; and the answers, in the order in which they were given.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::super::answer::{Answer as _, Maybe};
-use super::super::{Key, TieredCache, Value};
+use super::super::answer::Maybe;
+use super::super::{Key, Part, TieredCache, Value};
 use crate::unhashed::BuildUnhashed;
 
-/// What a batch was asked for.
+/// What a call for many keys was given.
+pub(super) struct Given {
+    /// For each key, which of the different ones it is.
+    places: Vec<usize>,
+    /// How many different ones there are.
+    different: usize,
+}
+
+/// The different keys that were given and belong to one part.
 pub(super) struct Batch<'a, V> {
-    /// For each key that was given, which of the different ones it is.
-    given: Vec<usize>,
-    /// By key, in the order of first appearance; none yet where it is open.
-    answers: Vec<Option<Maybe<V>>>,
+    pub(super) part: &'a Part,
+    answers: Vec<(usize, Maybe<V>)>,
     /// Those that L1 has not answered, until they are taken up.
     pub(super) open: Vec<Asked<'a>>,
 }
@@ -27,32 +33,54 @@ pub(super) struct Asked<'a> {
     pub(super) turns: u32,
 }
 
-impl<'a, V: Value> Batch<'a, V> {
-    /// A batch of keys, with what L1 has of them.
-    pub(super) fn of<K: AsRef<str>>(cache: &TieredCache, keys: &'a [K]) -> Self {
-        let mut places = HashMap::with_capacity_and_hasher(keys.len(), BuildUnhashed::default());
-        let mut batch = Self { given: Vec::with_capacity(keys.len()), answers: Vec::with_capacity(keys.len()), open: Vec::new() };
+impl Given {
+    /// Each key once, by the part that it belongs to, in the order of first appearance; with what L1 has of them.
+    pub(super) fn to<'a, K: AsRef<str>, V: Value>(cache: &'a TieredCache, keys: &'a [K]) -> (Self, Vec<Batch<'a, V>>) {
+        let batch = |part| Batch { part, answers: Vec::new(), open: Vec::new() };
+        let mut batches: Vec<Batch<'a, V>> = cache.parts.all().iter().map(batch).collect();
+        let mut seen = HashMap::with_capacity_and_hasher(keys.len(), BuildUnhashed::default());
+        let mut given = Self { places: Vec::with_capacity(keys.len()), different: 0 };
         for key in keys {
-            let key = cache.key(key.as_ref());
-            let next = batch.answers.len();
-            let place = match places.entry(key.hash) {
+            let (number, key) = (cache.parts.number_of(key.as_ref().as_bytes()), cache.parts.first().key(key.as_ref()));
+            let place = match seen.entry(key.hash) {
                 Entry::Occupied(place) => *place.get(),
                 Entry::Vacant(vacant) => {
-                    batch.answers.push(None);
-                    batch.open.push(Asked { place: next, key, turns: 0 });
-                    *vacant.insert(next)
+                    let place = given.different;
+                    given.different += 1;
+                    if let Some(batch) = batches.get_mut(number) {
+                        batch.open.push(Asked { place, key, turns: 0 });
+                    }
+                    *vacant.insert(place)
                 }
             };
-            batch.given.push(place);
+            given.places.push(place);
         }
-        batch.look_at_l1(cache);
-        batch
+        batches.retain(|batch| !batch.open.is_empty());
+        batches.iter_mut().for_each(Batch::look_at_l1);
+        (given, batches)
     }
 
+    /// One answer for each key that was given.
+    pub(super) fn answers<V: Value>(self, batches: Vec<Batch<'_, V>>) -> Vec<Option<V>> {
+        let mut answers: Vec<Option<V>> = (0..self.different).map(|_| None).collect();
+        for (place, Maybe(value)) in batches.into_iter().flat_map(|batch| batch.answers) {
+            if let Some(answer) = answers.get_mut(place) {
+                *answer = value;
+            }
+        }
+        if self.places.len() == self.different {
+            // Nothing was given twice, so nothing is cloned.
+            return answers;
+        }
+        self.places.iter().map(|place| answers.get(*place).cloned().flatten()).collect()
+    }
+}
+
+impl<V: Value> Batch<'_, V> {
     /// Answers those that L1 has.
-    pub(super) fn look_at_l1(&mut self, cache: &TieredCache) {
+    pub(super) fn look_at_l1(&mut self) {
         let mut open = std::mem::take(&mut self.open);
-        open.retain(|asked| match cache.hit(asked.key.hash) {
+        open.retain(|asked| match self.part.hit(asked.key.hash) {
             Some(answer) => {
                 self.answer(asked.place, answer);
                 false
@@ -63,19 +91,6 @@ impl<'a, V: Value> Batch<'a, V> {
     }
 
     pub(super) fn answer(&mut self, place: usize, answer: Maybe<V>) {
-        if let Some(slot) = self.answers.get_mut(place) {
-            *slot = Some(answer);
-        }
-    }
-
-    /// One answer for each key that was given.
-    pub(super) fn into_answers(self) -> Vec<Option<V>> {
-        let Self { given, mut answers, .. } = self;
-        if given.len() == answers.len() {
-            // Nothing was given twice, so nothing is cloned.
-            return answers.into_iter().map(|answer| answer.and_then(|Maybe(value)| value)).collect();
-        }
-        let value = |place: &usize| answers.get_mut(*place).and_then(|answer| answer.as_ref()?.value().cloned());
-        given.iter().map(value).collect()
+        self.answers.push((place, answer));
     }
 }

@@ -12,9 +12,10 @@ use super::super::load::{Beside, For, Limits, Lost, Running, run};
 use super::super::places::Refused;
 use super::super::telling::{AsLoadError, Failed, Telling};
 use super::super::terms::Terms;
-use super::super::{Rules, TieredCache, Value};
-use super::fetch::{Open, ToLoad};
+use super::super::{Part, Rules, TieredCache, Value};
+use super::fetch::{Side, ToLoad};
 use super::keys::{Asked, Batch};
+use crate::all::all;
 use crate::error::LoadError;
 use crate::flight::outcome::{Failure, Outcome};
 use crate::key::KeyHash;
@@ -39,12 +40,10 @@ struct Stored<'a, 'c, V> {
 }
 
 impl TieredCache {
-    /// Loads those keys, and those that this caller loads alone, by one call; keeps what may be kept, and answers all of them.
-    pub(super) async fn load_many<'a, V, E, L, N, F, Fut>(
+    /// Loads what is to be loaded in all parts, and what this caller loads alone, by one call; keeps what may be kept, and answers all of it.
+    pub(super) async fn load_many<V, E, L, N, F, Fut>(
         &self,
-        batch: &mut Batch<'a, V>,
-        open: &mut Open<'a>,
-        mut to_load: Vec<ToLoad<'a>>,
+        sides: &mut [Side<'_, '_, V>],
         rules: &impl Rules<V>,
         load: &mut F,
     ) -> Result<(), LoadError<E>>
@@ -56,40 +55,45 @@ impl TieredCache {
         F: FnMut(Vec<String>) -> Fut,
         Fut: Future<Output = Result<L, E>>,
     {
-        let alone = std::mem::take(&mut open.alone);
-        to_load.sort_unstable_by_key(|one| one.led.asked.place);
-        let mut wanted: Vec<Asked<'a>> = to_load.iter().map(|one| one.led.asked).chain(alone.iter().copied()).collect();
-        wanted.sort_unstable_by_key(|asked| asked.place);
+        let mut wanted: Vec<(&Part, Asked<'_>)> = Vec::new();
+        let mut running: HashSet<_, BuildUnhashed> = HashSet::default();
+        let mut loads_alone = false;
+        for side in &mut *sides {
+            side.to_load.sort_unstable_by_key(|one| one.led.asked.place);
+            loads_alone |= !side.open.alone.is_empty();
+            let asked = side.to_load.iter().map(|one| one.led.asked).chain(side.open.alone.iter().copied());
+            wanted.extend(asked.map(|asked| (side.batch.part, asked)));
+            // Those as well that wait for another instance: asked for by the loader they would wait for this very call.
+            running.extend(side.open.led.iter().map(|led| led.asked.key.hash));
+        }
+        wanted.sort_unstable_by_key(|(_, asked)| asked.place);
+        running.extend(wanted.iter().map(|(_, asked)| asked.key.hash));
 
-        let counters = &self.instance().counters;
-        let config = &self.shared.config;
+        let (first, counters, config) = (self.parts.first(), self.counters(), self.config());
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
-        // Those as well that wait for another instance: asked for by the loader they would wait for this very call.
-        let led = open.led.iter().map(|led| led.asked.key.hash);
-        let running: HashSet<_, BuildUnhashed> = wanted.iter().map(|asked| asked.key.hash).chain(led).collect();
-        let keys = For::Many(Arc::as_ptr(&self.shared).addr(), Arc::new(running));
-        let asked = self.now();
-        let mut watch = Watch { cache: self, to_load };
-        let names = wanted.iter().map(|asked| asked.key.text.to_owned()).collect();
-        let empty: Brought<V> = wanted.iter().map(|asked| (asked.key.hash, None)).collect();
+        let keys = For::Many(first.load_cache(), Arc::new(running));
+        let asked = first.now();
+        let names = wanted.iter().map(|(_, asked)| asked.key.text.to_owned()).collect();
+        let empty: Brought<V> = wanted.iter().map(|(_, asked)| (asked.key.hash, None)).collect();
         // What it returns is taken apart within the guarded load: to iterate over it may run the caller's code, too, and so do the rules.
         let with_terms = |(key, value)| {
             let answer = Maybe(value);
-            let terms = self.terms(rules, &answer);
+            let terms = first.terms(rules, &answer);
             (key, (answer, terms))
         };
         let load = async || {
-            load(names).await.map(|loaded| self.sorted(loaded, empty).into_iter().map(with_terms).collect::<Ruled<'_, V>>())
+            load(names).await.map(|loaded| first.sorted(loaded, empty).into_iter().map(with_terms).collect::<Ruled<'_, V>>())
         };
         let overloaded = |running, waiting| Telling::<E, _>::overloaded(&AsLoadError, running, waiting);
-        let loaded = match self.places(&limits, overloaded, || Beside::<LoadError<E>>::beat(&watch)).await {
+        let mut watch = Watch { cache: first, sides: &*sides };
+        let loaded = match first.places(&limits, overloaded, || Beside::<LoadError<E>>::beat(&watch)).await {
             Ok(places) => {
                 counters.loads.one();
                 counters.batched.add(u64::try_from(wanted.len()).unwrap_or_default());
-                if !alone.is_empty() {
+                if loads_alone {
                     counters.loads_alone.one();
                 }
-                let note = |loading| wanted.iter().for_each(|asked| self.note_load(asked.key, loading));
+                let note = |loading| wanted.iter().for_each(|(part, asked)| part.note_load(asked.key, loading));
                 note(Loading::Begun);
                 let loaded = run(Running { keys, places }, limits, &mut watch, load).await;
                 note(if loaded.is_ok() { Loading::Ended } else { Loading::Failed });
@@ -97,7 +101,6 @@ impl TieredCache {
             }
             Err(refused) => Err(Lost::Refused(refused)),
         };
-        let to_load = watch.to_load;
         let mut brought = match loaded {
             Ok(brought) => brought,
             Err(lost) => {
@@ -108,35 +111,48 @@ impl TieredCache {
                     // Counted when it was stopped.
                     Lost::Stopped(_) => {}
                 }
-                let to_load = self.stand_in_many(batch, to_load, rules.policy());
-                if to_load.is_empty() && alone.is_empty() {
+                let mut left = Vec::new();
+                for Side { batch, to_load, .. } in &mut *sides {
+                    left.extend(batch.part.stand_in_many(batch, std::mem::take(to_load), rules.policy()));
+                }
+                if left.is_empty() && !loads_alone {
                     return Ok(());
                 }
                 return Err(match lost {
                     Lost::Stopped(told) => {
-                        fail_many(to_load, &Failure::TimedOut(config.load_limit));
+                        fail_many(left, &Failure::TimedOut(config.load_limit));
                         told
                     }
                     Lost::Refused(Refused { told, running, waiting }) => {
-                        fail_many(to_load, &Failure::Overloaded(running, waiting));
+                        fail_many(left, &Failure::Overloaded(running, waiting));
                         told
                     }
                     Lost::Failed(failed) => AsLoadError.failed(failed, |failure| {
                         if let Some(failure) = failure {
-                            fail_many(to_load, &failure);
+                            fail_many(left, &failure);
                         }
                     }),
                 });
             }
         };
-        for asked in alone {
-            let answer = brought.remove(&asked.key.hash).map_or(Maybe(None), |(answer, _)| answer);
-            batch.answer(asked.place, answer);
+        let cost = asked.until(first.now());
+        let mut keeps = Vec::with_capacity(sides.len());
+        for Side { batch, open, to_load } in sides {
+            for asked in open.alone.drain(..) {
+                let answer = brought.remove(&asked.key.hash).map_or(Maybe(None), |(answer, _)| answer);
+                batch.answer(asked.place, answer);
+            }
+            // Each key is led once, so it is there.
+            let loaded = to_load.drain(..).filter_map(|one| brought.remove(&one.led.asked.key.hash).map(|answer| (one, answer)));
+            let loaded: Vec<_> = loaded.collect();
+            keeps.push(batch.part.keep_many(batch, loaded, cost));
         }
-        self.keep_many(batch, to_load, &mut brought, asked.until(self.now())).await;
+        all(keeps).await;
         Ok(())
     }
+}
 
+impl Part {
     /// Answers with what is stale, where the policy says so and it may be served; returns the others, for which the call fails.
     fn stand_in_many<'a, V: Value>(&self, batch: &mut Batch<'a, V>, to_load: Vec<ToLoad<'a>>, policy: &Policy) -> Vec<ToLoad<'a>> {
         let mut left = Vec::new();
@@ -172,17 +188,14 @@ impl TieredCache {
     async fn keep_many<'a, V: Value>(
         &self,
         batch: &mut Batch<'a, V>,
-        to_load: Vec<ToLoad<'a>>,
-        brought: &mut Ruled<'_, V>,
+        loaded: Vec<(ToLoad<'a>, (Maybe<V>, Terms<'_>))>,
         cost: Duration,
     ) {
         let (mut step, mut bytes, mut silent) = (Vec::new(), 0_usize, false);
         let (mut given_back, mut unkept) = (Vec::new(), Vec::new());
-        let mut to_load = to_load.into_iter().peekable();
-        while let Some(one) = to_load.next() {
+        let mut loaded = loaded.into_iter().peekable();
+        while let Some((one, (answer, terms))) = loaded.next() {
             let key = one.led.asked.key;
-            // Each key is led once, so it is there.
-            let Some((answer, terms)) = brought.remove(&key.hash) else { continue };
             match self.ready(&one.led.flight, key, &terms, &one.led.begun, one.keep, (&answer, cost)) {
                 Ok(ready) => {
                     bytes = bytes.saturating_add(ready.parcel.bytes.len());
@@ -193,7 +206,7 @@ impl TieredCache {
                     unkept.push((one, answer, terms));
                 }
             }
-            if step.len() < MOST && bytes < MOST_BYTES && to_load.peek().is_some() {
+            if step.len() < MOST && bytes < MOST_BYTES && loaded.peek().is_some() {
                 continue;
             }
             // First: who comes next finds the keys free.
@@ -256,19 +269,21 @@ fn fail_many(to_load: Vec<ToLoad<'_>>, failure: &Failure) {
 }
 
 /// What a load does beside loading: it keeps the tickets of its flights alive, and minds the limit.
-struct Watch<'a, 'k> {
-    cache: &'a TieredCache,
-    to_load: Vec<ToLoad<'k>>,
+struct Watch<'s, 'b, 'a, V> {
+    cache: &'s Part,
+    sides: &'s [Side<'b, 'a, V>],
 }
 
-impl<E> Beside<LoadError<E>> for Watch<'_, '_> {
+impl<E, V: Value> Beside<LoadError<E>> for Watch<'_, '_, '_, V> {
     fn beat(&self) {
-        for one in &self.to_load {
-            one.led.flight.live();
-        }
-        if let Some(tier) = &self.cache.shared.tier {
-            let named = self.to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::named));
-            extend_all(tier, named.collect());
+        for Side { batch, to_load, .. } in self.sides {
+            for one in to_load {
+                one.led.flight.live();
+            }
+            if let Some(tier) = &batch.part.shared.tier {
+                let named = to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::named));
+                extend_all(tier, named.collect());
+            }
         }
     }
 

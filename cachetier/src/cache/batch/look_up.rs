@@ -8,7 +8,7 @@ use super::super::answer::Maybe;
 use super::super::ask::Flight;
 use super::super::call::CallOptions;
 use super::super::fetch::{Called, Waiting, plan};
-use super::super::{TieredCache, Value};
+use super::super::{Part, Value};
 use super::keys::{Asked, Batch};
 use crate::flight::outcome::{Begun, Outcome};
 use crate::flight::{Entered, Landed, Purpose};
@@ -22,11 +22,11 @@ struct Reading<'a> {
     begun: Begun,
 }
 
-impl TieredCache {
+impl Part {
     /// Answers what is open in a batch with what the shared tier has.
     pub(super) async fn look_up_many<V: Value>(&self, batch: &mut Batch<'_, V>) {
         if self.seek_proof().await {
-            batch.look_at_l1(self);
+            batch.look_at_l1();
         }
         let instance = self.instance();
         instance.counters.l1_misses.add(u64::try_from(batch.open.len()).unwrap_or_default());

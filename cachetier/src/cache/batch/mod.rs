@@ -9,7 +9,7 @@ mod look_up;
 use std::collections::HashSet;
 use std::future::Future;
 
-use self::keys::Batch;
+use self::keys::Given;
 use super::places::turn_back;
 use super::write::Delivery;
 use super::{Rules, TieredCache, Value};
@@ -42,11 +42,10 @@ impl TieredCache {
     /// Cancel safety: a dropped call leaves no trace.
     pub async fn get_many<V: Value>(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Option<V>> {
         let keys: Vec<_> = keys.into_iter().collect();
-        let mut batch = Batch::of(self, &keys);
-        if !batch.open.is_empty() {
-            Box::pin(self.look_up_many(&mut batch)).await;
-        }
-        batch.into_answers()
+        let (given, mut batches) = Given::to(self, &keys);
+        let open = batches.iter_mut().filter(|batch| !batch.open.is_empty());
+        all(open.map(|batch| batch.part.look_up_many(batch))).await;
+        given.answers(batches)
     }
 
     /// [`TieredCache::get_or_load`] for many keys: one answer for each, in their order. What this instance lacks is asked of the shared tier
@@ -106,13 +105,13 @@ impl TieredCache {
         Fut: Future<Output = Result<L, E>>,
     {
         let keys: Vec<_> = keys.into_iter().collect();
-        let mut batch = Batch::of(self, &keys);
-        if !batch.open.is_empty() {
-            let fetched = Box::pin(self.fetch_many(&mut batch, &rules, load)).await;
+        let (given, mut batches) = Given::to(self, &keys);
+        if batches.iter().any(|batch| !batch.open.is_empty()) {
+            let fetched = Box::pin(self.fetch_many(&mut batches, &rules, load)).await;
             turn_back().await;
             fetched?;
         }
-        Ok(batch.into_answers())
+        Ok(given.answers(batches))
     }
 
     /// [`TieredCache::set`] for many entries, up to 64 at a time: what each came to, in their order. Each stands for itself: what cannot be
@@ -150,11 +149,14 @@ impl TieredCache {
             let (mut keys, mut step) = (HashSet::with_hasher(BuildUnhashed::default()), Vec::new());
             // Two of one key do not run beside each other: the later one is to stay.
             let mut is_next = |key: KeyHash| keys.len() < AT_A_TIME && keys.insert(key);
-            while let Some(entry) = entries.next_if(|(key, _)| is_next(self.key(key.as_ref()).hash)) {
+            while let Some(entry) = entries.next_if(|(key, _)| is_next(self.at(key.as_ref()).1.hash)) {
                 step.push(entry);
             }
             let rules = &rules;
-            let set = |(key, value): (K, V)| async move { self.put_or_drop(key.as_ref(), value, rules).await };
+            let set = |(key, value): (K, V)| async move {
+                let (part, key) = self.at(key.as_ref());
+                part.put_or_drop(key, value, rules).await
+            };
             deliveries.extend(Box::pin(all(step.into_iter().map(set))).await);
         }
         deliveries

@@ -28,6 +28,8 @@ pub(super) struct State {
     /// How many stores and lanes were handed out: the n-th of each belong to the n-th instance.
     pub(super) stores: usize,
     pub(super) lanes: usize,
+    /// Whether caches divide their namespace into parts.
+    pub(super) spread: bool,
     /// Names readers; never goes back.
     pub(super) readers: u64,
     #[cfg(feature = "testing")]
@@ -82,6 +84,7 @@ impl Hub {
             faults: Interference::default(),
             stores: 0,
             lanes: 0,
+            spread: false,
             readers: 0,
             #[cfg(feature = "testing")]
             watch: super::watch::Watch::default(),
@@ -268,6 +271,14 @@ impl Interference {
 }
 
 impl State {
+    /// The next instance, as a store and as a lane.
+    pub(super) fn next_instance(&mut self) -> (usize, usize) {
+        let next = (self.stores, self.lanes);
+        self.stores += 1;
+        self.lanes += 1;
+        next
+    }
+
     pub(super) fn now(&self) -> Millis {
         self.clock.now()
     }

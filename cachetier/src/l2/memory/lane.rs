@@ -17,7 +17,7 @@ use super::room::{Content, Parcel, ReaderId};
 use crate::error::Fault;
 use crate::key::TagHash;
 use crate::l2::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized, Subscription};
-use crate::rule::seq::{Seq, Token};
+use crate::rule::seq::{Point, Seq};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
 use crate::wire::message::Targets;
@@ -47,13 +47,13 @@ struct Bump {
     tags: Vec<TagHash>,
     all: bool,
     body: Vec<u8>,
-    floor: Token,
+    floor: Point,
     /// The size of a table to begin.
     cells: u32,
 }
 
 impl Bump {
-    fn new(names: &LaneNames, targets: &Targets, coming: Option<Stamp>, floor: Token) -> Self {
+    fn new(names: &LaneNames, targets: &Targets, coming: Option<Stamp>, floor: Point) -> Self {
         Self {
             keys: targets.keys.iter().map(|key| names.value(key)).collect(),
             tags: targets.tags.iter().chain(&targets.prefixes).copied().collect(),
@@ -67,23 +67,23 @@ impl Bump {
     fn run(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Bumped {
         let now = state.now();
         let held = self.keys.iter().map(|key| u64::from(state.keys.drop_unless_held(key, now))).sum();
-        Bumped { token: self.tell(namespace, state, deliveries), held }
+        Bumped { point: self.tell(namespace, state, deliveries), held }
     }
 
     /// Moves the lane on and tells every subscriber; what becomes of the keys is done.
-    fn tell(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Token {
+    fn tell(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Point {
         let now = state.now();
         let room = state.room(namespace);
-        let (previous, token) = room.advance(now, self.floor, self.cells);
+        let (previous, point) = room.advance(now, self.floor, self.cells);
         for tag in &self.tags {
-            room.mark(*tag, token.seq);
+            room.mark(*tag, point.seq);
         }
         if self.all {
-            room.mark_all(token.seq);
+            room.mark_all(point.seq);
         }
-        let message: Arc<[u8]> = head(token.era, previous, token.seq).into_iter().chain(self.body.iter().copied()).collect();
+        let message: Arc<[u8]> = head(point.era, previous, point.seq).into_iter().chain(self.body.iter().copied()).collect();
         state.publish(namespace, &message, deliveries);
-        token
+        point
     }
 }
 
@@ -108,7 +108,7 @@ struct Guarding {
 
 impl Guarding {
     /// Returns where the lane stands then and how many keys it went well in; nothing, having done nothing, where there is no room.
-    fn run(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Result<Option<(Token, u64)>, Fault> {
+    fn run(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Result<Option<(Point, u64)>, Fault> {
         let now = state.now();
         let mut went_well = 0;
         match self.deed {
@@ -152,12 +152,12 @@ impl Seize {
     fn run(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Result<Seized, Fault> {
         let now = state.now();
         let until = expiry(self.lease, now)?;
-        let Bumped { token, .. } = self.bump.run(namespace, state, deliveries);
+        let Bumped { point, .. } = self.bump.run(namespace, state, deliveries);
         if state.keys.on_hold(&self.key, now) {
-            return Ok(Seized::Held(token));
+            return Ok(Seized::Held(point));
         }
         state.keys.plant(&self.key, self.ticket, until, now);
-        Ok(Seized::Planted(token))
+        Ok(Seized::Planted(point))
     }
 }
 
@@ -173,17 +173,17 @@ impl Expire {
     fn run(&self, namespace: &Arc<str>, state: &mut State, deliveries: Deliveries) -> Bumped {
         let now = state.now();
         let held = u64::from(state.keys.expire(&self.key, self.stamp, now));
-        Bumped { token: self.bump.tell(namespace, state, deliveries), held }
+        Bumped { point: self.bump.tell(namespace, state, deliveries), held }
     }
 }
 
 impl MemoryLane {
     pub(super) fn new(hub: Arc<Hub>, names: LaneNames, instance: usize, limit: Option<Duration>) -> Self {
-        let namespace = Arc::from(names.namespace.as_str());
+        let namespace = Arc::from(names.room.as_str());
         Self { place: Place { hub, names: Arc::new(names), namespace, instance }, limit }
     }
 
-    async fn guarding(&self, kind: CallKind, keys: &[String], guarding: Guarding) -> Result<Option<(Token, u64)>, Fault> {
+    async fn guarding(&self, kind: CallKind, keys: &[String], guarding: Guarding) -> Result<Option<(Point, u64)>, Fault> {
         let Place { hub, names, namespace, instance } = &self.place;
         let only = match keys {
             [only] => Some(names.value(only)),
@@ -200,7 +200,7 @@ impl MemoryLane {
 
 #[async_trait]
 impl Lane for MemoryLane {
-    async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
+    async fn bump(&self, targets: &Targets, floor: Point) -> Result<Bumped, Fault> {
         let Place { hub, names, namespace, instance } = &self.place;
         let bump = Bump::new(names, targets, None, floor);
         let key = match bump.keys.as_slice() {
@@ -217,7 +217,7 @@ impl Lane for MemoryLane {
         hub.pass(call, self.limit, Some(namespace), |state, deliveries| Ok(bump.run(namespace, state, deliveries)), stray).await
     }
 
-    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
+    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Point) -> Result<Seized, Fault> {
         let Place { hub, names, namespace, instance } = &self.place;
         let targets = Targets { keys: vec![key.to_owned()], ..Targets::default() };
         let seize = Seize { bump: Bump::new(names, &targets, Some(ticket), floor), key: names.value(key), ticket, lease };
@@ -229,7 +229,7 @@ impl Lane for MemoryLane {
         hub.pass(call, self.limit, Some(namespace), |state, deliveries| seize.run(namespace, state, deliveries), stray).await
     }
 
-    async fn expire(&self, key: &str, stamp: Stamp, floor: Token) -> Result<Bumped, Fault> {
+    async fn expire(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault> {
         let Place { hub, names, namespace, instance } = &self.place;
         let targets = Targets { keys: vec![key.to_owned()], stale: true, ..Targets::default() };
         let expire = Expire { bump: Bump::new(names, &targets, None, floor), key: names.value(key), stamp };
@@ -244,30 +244,30 @@ impl Lane for MemoryLane {
         hub.pass(call, self.limit, Some(namespace), run, stray).await
     }
 
-    async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Token) -> Result<Planted, Fault> {
+    async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Point) -> Result<Planted, Fault> {
         let targets = Targets { keys: keys.to_vec(), ..Targets::default() };
         let guarding = Guarding { bump: Bump::new(&self.place.names, &targets, None, floor), guard, deed: Deed::Hold(limit) };
         let held = self.guarding(CallKind::Hold, keys, guarding).await?;
-        Ok(held.map_or(Planted::Crowded, |(token, _)| Planted::Yes(token)))
+        Ok(held.map_or(Planted::Crowded, |(point, _)| Planted::Yes(point)))
     }
 
-    async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Token) -> Result<Released, Fault> {
+    async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Point) -> Result<Released, Fault> {
         let targets = Targets { keys: keys.to_vec(), ..Targets::default() };
         let guarding = Guarding { bump: Bump::new(&self.place.names, &targets, None, floor), guard, deed: Deed::Release(lag) };
         let released = self.guarding(CallKind::Release, keys, guarding).await?;
-        released.map(|(token, stood)| Released { token, stood }).ok_or_else(no_room)
+        released.map(|(point, stood)| Released { point, stood }).ok_or_else(no_room)
     }
 
-    async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
+    async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, lease: Duration, floor: Point) -> Result<Seized, Fault> {
         let keys = [key.to_owned()];
         let targets = Targets { keys: keys.to_vec(), ..Targets::default() };
         let bump = Bump::new(&self.place.names, &targets, Some(ticket), floor);
         let traded = self.guarding(CallKind::Trade, &keys, Guarding { bump, guard, deed: Deed::Trade(ticket, lease) }).await?;
-        let (token, planted) = traded.ok_or_else(no_room)?;
-        Ok(if planted == 1 { Seized::Planted(token) } else { Seized::Held(token) })
+        let (point, planted) = traded.ok_or_else(no_room)?;
+        Ok(if planted == 1 { Seized::Planted(point) } else { Seized::Held(point) })
     }
 
-    async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
+    async fn stand(&self, floor: Point) -> Result<LaneState, Fault> {
         let Place { hub, names, namespace, instance } = &self.place;
         let stray = || {
             let (here, names) = (Arc::clone(namespace), Arc::clone(names));
@@ -426,7 +426,7 @@ impl Subscription for Reader {
         }
     }
 
-    async fn check(&mut self, floor: Token) -> Result<LaneState, Fault> {
+    async fn check(&mut self, floor: Point) -> Result<LaneState, Fault> {
         let check = move |place: &Place, state: &mut State| {
             let now = state.now();
             state.room(&place.namespace).check(now, floor, (place.names.cells, place.names.outlives_runs))

@@ -101,6 +101,36 @@ impl InProcess {
         Self { hub: Arc::new(Hub::new(clock)) }
     }
 
+    /// Has the caches that are built over it from now on divide their namespace into parts, as in a [Cluster](crate::CacheBuilder::redis_cluster): for tests of
+    /// what follows from that. Keys are named as there: the entry `user:42` of the namespace `shop` is `ct:{shop.2}:v:user:42`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use cachetier::{InProcess, Policy, TieredCache};
+    ///
+    /// let tier = InProcess::new().spread();
+    /// let cache = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// let (a, b) = (cache.invalidate("user:42").await?.confirmed()?, cache.invalidate("price:9").await?.confirmed()?);
+    /// assert_eq!(a.partial_cmp(&b), None, "they are points of two lanes");
+    /// assert!(cache.invalidate_tag("users").await?.confirmed()? > a.and(b));
+    ///
+    /// cache.set("user:42", 1_u32, Policy::ttl(Duration::from_secs(60))).await?;
+    /// assert!(tier.holds_value("ct:{shop.2}:v:user:42"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn spread(self) -> Self {
+        self.hub.lock().spread = true;
+        self
+    }
+
+    pub(crate) fn is_spread(&self) -> bool {
+        self.hub.lock().spread
+    }
+
     /// Returns how many keys hold something: values, tickets of loads under way, foreign bytes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -490,22 +520,17 @@ impl InProcess {
         (0..self.strays()).filter(|_| self.land(0)).count()
     }
 
-    /// The tier as the store of the next instance. Without limits, a call that a script holds or hangs goes on for ever.
-    pub(crate) fn store(&self, limits: Option<Limits>) -> Arc<dyn Store> {
-        let mut state = self.hub.lock();
-        let instance = state.stores;
-        state.stores += 1;
-        Arc::new(MemoryStore::new(Arc::clone(&self.hub), instance, limits))
-    }
-
-    /// The tier as the lane of the next instance.
-    pub(crate) fn lane(&self, names: LaneNames, limits: Option<Limits>) -> Arc<dyn Lane> {
-        let mut state = self.hub.lock();
-        let instance = state.lanes;
-        state.lanes += 1;
-        Arc::new(MemoryLane::new(Arc::clone(&self.hub), names, instance, limits.map(|limits| limits.command)))
+    /// The tier as the store and the lane of each part of the next instance. Without limits, a call that a script holds or hangs goes on for ever.
+    pub(crate) fn ends<'a>(&self, parts: impl IntoIterator<Item = &'a LaneNames>, limits: Option<Limits>) -> Vec<Ends> {
+        let (as_store, as_lane) = self.hub.lock().next_instance();
+        let store = || Arc::new(MemoryStore::new(Arc::clone(&self.hub), as_store, limits));
+        let lane = |names| Arc::new(MemoryLane::new(Arc::clone(&self.hub), names, as_lane, limits.map(|limits| limits.command)));
+        parts.into_iter().map(|names| -> Ends { (store(), lane(names.clone())) }).collect()
     }
 }
+
+/// The store and the lane of one part.
+pub(crate) type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
 
 impl Default for InProcess {
     fn default() -> Self {

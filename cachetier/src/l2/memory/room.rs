@@ -12,7 +12,7 @@ use crate::clock::Millis;
 use crate::error::Fault;
 use crate::key::{CELLS_PER_PAGE, TagHash};
 use crate::l2::lane::LaneState;
-use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::seq::{Era, Point, Seq};
 use crate::rule::table::{Page, TableCopy};
 
 /// Names one subscription, and is not used again.
@@ -74,7 +74,7 @@ impl Reader {
 /// What a server saves of a lane, and may come back with.
 #[derive(Clone, Default)]
 pub(super) struct Past {
-    state: Option<Token>,
+    state: Option<Point>,
     /// The run in which it was begun, or taken over.
     run: u64,
     /// Whether what another life has left is trusted.
@@ -142,33 +142,33 @@ impl Room {
     /// Moves the lane on to a seq above the last one, and not behind the clock where what another life has left is trusted; else another era
     /// begins there, for that one may have told more. Returns the seq before it, zero in a new era, and where the lane now stands.
     /// Of a caller: the highest point told to it, and the size of a table to begin.
-    pub(super) fn advance(&mut self, now: Millis, floor: Token, cells: u32) -> (Seq, Token) {
+    pub(super) fn advance(&mut self, now: Millis, floor: Point, cells: u32) -> (Seq, Point) {
         let lasting = self.past.run == self.run || self.past.trusted;
         let standing = self.standing(now, floor).filter(|_| lasting);
         let Some(previous) = standing else { return (Seq(0), self.begin(now, floor, cells)) };
         let clock = if self.past.trusted { micros(now) } else { 0 };
-        let token = Token { seq: Seq(clock.max(previous.seq.0.saturating_add(1))), ..previous };
-        self.past.state = Some(token);
-        (previous.seq, token)
+        let point = Point { seq: Seq(clock.max(previous.seq.0.saturating_add(1))), ..previous };
+        self.past.state = Some(point);
+        (previous.seq, point)
     }
 
     /// Where the lane stands, with a table of at least `cells`; begins an era if it stands nowhere.
     /// A state that another life of the server has left may lack what was acknowledged after it was saved: it is taken as it is if it
     /// `outlives_runs`, else another era begins.
-    pub(super) fn check(&mut self, now: Millis, floor: Token, (cells, outlives_runs): (u32, bool)) -> LaneState {
+    pub(super) fn check(&mut self, now: Millis, floor: Point, (cells, outlives_runs): (u32, bool)) -> LaneState {
         // Whether it may count on from a higher floor is as the last check has said; whether the past is trusted, as this one says.
         let standing = self.standing(now, floor);
         self.past.trusted = outlives_runs;
         let lasting = self.past.run == self.run || outlives_runs;
-        let token = standing.filter(|_| lasting).unwrap_or_else(|| self.begin(now, floor, cells));
-        (self.past.state, self.past.run) = (Some(token), self.run);
+        let point = standing.filter(|_| lasting).unwrap_or_else(|| self.begin(now, floor, cells));
+        (self.past.state, self.past.run) = (Some(point), self.run);
         self.past.table.grow(cells);
-        LaneState { token, server_millis: now.0, cells: self.past.table.size, run: self.run }
+        LaneState { point, server_millis: now.0, cells: self.past.table.size, run: self.run }
     }
 
     /// Where it stands, unless it has gone back behind what it had told. Where that is trusted it goes on from there, if the clock has not
     /// gone back as well.
-    fn standing(&self, now: Millis, floor: Token) -> Option<Token> {
+    fn standing(&self, now: Millis, floor: Point) -> Option<Point> {
         let state = self.past.state?;
         if state.era != floor.era || state.seq >= floor.seq {
             return Some(state);
@@ -177,13 +177,13 @@ impl Room {
     }
 
     /// Begins a fresh era: random, so that two lanes with the same past do not meet again, and never the one that was lost.
-    fn begin(&mut self, now: Millis, floor: Token, cells: u32) -> Token {
+    fn begin(&mut self, now: Millis, floor: Point, cells: u32) -> Point {
         let era = std::iter::repeat_with(|| Era(fastrand::u32(1..))).find(|era| self.last_era != Some(*era)).unwrap_or(Era(1));
         self.last_era = Some(era);
-        let token = Token { era, seq: Seq(micros(now).max(floor.seq.0.saturating_add(1))) };
+        let point = Point { era, seq: Seq(micros(now).max(floor.seq.0.saturating_add(1))) };
         let table = Table { size: cells, ..Table::default() };
-        self.past = Past { state: Some(token), run: self.run, table, ..self.past };
-        token
+        self.past = Past { state: Some(point), run: self.run, table, ..self.past };
+        point
     }
 
     /// Writes `seq` into the cells of a tag.
@@ -249,7 +249,7 @@ impl Room {
 
     /// Where the lane stands, if it does.
     #[cfg(feature = "testing")]
-    pub(super) fn point(&self) -> Option<Token> {
+    pub(super) fn point(&self) -> Option<Point> {
         self.past.state
     }
 

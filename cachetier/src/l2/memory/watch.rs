@@ -10,7 +10,7 @@ use super::faults::{Call, CallKind};
 use super::hub::Hub;
 use crate::error::Fault;
 use crate::l2::{Claimed, Filled, Loading};
-use crate::rule::seq::Token;
+use crate::rule::seq::Point;
 use crate::wire::{message, slot};
 
 /// How many events are kept, the latest ones.
@@ -262,7 +262,7 @@ impl InProcess {
     }
 
     /// Where the lane of a namespace stands, if the instance listens to it.
-    pub(crate) fn heard_by(&self, namespace: &str, instance: usize) -> Option<Token> {
+    pub(crate) fn heard_by(&self, namespace: &str, instance: usize) -> Option<Point> {
         let state = self.hub.lock();
         let room = state.room_of(namespace)?;
         room.point().filter(|_| room.readers().any(|(_, reader)| reader == instance))

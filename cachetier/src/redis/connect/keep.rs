@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::millis;
 use crate::sync::lock;
 
-use super::super::answer::{Class, REPLACED, class, is_no_primary};
+use super::super::answer::{Class, News, REPLACED, is_no_primary};
 use super::super::dial::{Connection, Dial, Made, Pushes, Refusal};
 use super::super::guide::Guide;
 use super::super::sentinel;
@@ -61,7 +61,7 @@ impl Retry {
 
 /// Keeps the connection until the link is gone.
 pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, (dial, heard): (Dial, Heard)) {
-    let (mut told, mut looked_at) = (None::<Said>, None);
+    let (mut away, mut looked_at) = (false, None);
     loop {
         let why = match dial.connect().await {
             Ok(Made { connection, form, run, pushes, spot }) => {
@@ -78,7 +78,7 @@ pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>,
                 });
                 shared.leave_unless_primary();
                 drop(shared);
-                if told.take().is_some() {
+                if std::mem::take(&mut away) && dial.told.is_back() {
                     tracing::info!(server = %dial, "redis is back");
                 } else {
                     tracing::debug!(server = %dial, "connected to redis");
@@ -106,32 +106,24 @@ pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>,
             }
         };
         if heard == Heard::Yes {
-            tell_away(&dial, &mut told, &why);
+            tell_away(&dial, &mut away, &why);
         }
         retry.pause().await;
     }
 }
 
-/// What was said of why the server is away, since it was there: the class of that, if it has one.
-struct Said(Option<Class>);
-
-/// Says why the server is away: once, and again where a reason comes to light that somebody can do something about.
-fn tell_away(dial: &Dial, told: &mut Option<Said>, reason: &str) {
+/// Says why the server is away, if that is not known by now.
+fn tell_away(dial: &Dial, away: &mut bool, reason: &str) {
     // What it has refused was told when it did, and that it was left for another is no fault.
     if is_no_primary(reason) || reason == REPLACED {
         return;
     }
-    match (&*told, class(reason)) {
-        (None, None) => {
-            tracing::warn!(server = %dial, %reason, "redis is away: its commands fail at once until it is back");
-            *told = Some(Said(None));
-        }
-        (before, Some(found)) if before.as_ref().and_then(|Said(class)| *class) != Some(found) => {
-            let mend = found.mend;
+    match dial.told.is_away(reason, std::mem::replace(away, true)) {
+        News::Away(None) => tracing::warn!(server = %dial, %reason, "redis is away: its commands fail at once until it is back"),
+        News::Away(Some(Class { mend, .. })) => {
             tracing::warn!(server = %dial, %reason, mend, "redis is away: its commands fail at once until it is back");
-            *told = Some(Said(Some(found)));
         }
-        _ => {}
+        News::Known => tracing::debug!(server = %dial, %reason, "redis is away"),
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::lane::keys;
-use super::server::{PATIENCE, SETTINGS, Server, eventually, names, open_with, stamp};
+use super::server::{PATIENCE, SETTINGS, Server, eventually, names, open, open_with, stamp};
 use crate::error::Fault;
 use crate::l2::lane::Lane as _;
 use crate::l2::{Limits, NotReady, Store as _};
 use crate::redis::connect::{Retry, ceiling};
-use crate::redis::{RedisStore, RedisUrl, Settings, open};
-use crate::rule::seq::Token;
+use crate::redis::{RedisStore, RedisUrl, Settings};
+use crate::rule::seq::Point;
 
 const LIMIT: Duration = Duration::from_millis(400);
 const SHORT: Settings = Settings { limits: Limits { read: LIMIT, command: LIMIT }, ..SETTINGS };
@@ -35,7 +35,7 @@ async fn a_server_that_comes_later_is_found() {
     let mut server = Server::later(&[]);
     let (store, lane) = open_with(&server.url(), SETTINGS);
     assert!(matches!(store.read("k").await, Err(Fault::Away(_))), "at once, without a server");
-    assert!(matches!(lane.bump(&keys(&["k"]), Token::default()).await, Err(Fault::Away(_))));
+    assert!(matches!(lane.bump(&keys(&["k"]), Point::default()).await, Err(Fault::Away(_))));
     assert!(matches!(lane.subscribe().await.map(|_| ()), Err(Fault::Away(_))));
     let why = why_away(&store).await;
     assert!(why.contains("No such file"), "{why}");
@@ -86,7 +86,7 @@ async fn who_reaches_the_server_ends_the_pause_and_makes_the_next_a_short_one() 
 #[test]
 fn without_a_runtime_opening_is_an_error() {
     let url = RedisUrl::parse("redis://127.0.0.1/").unwrap();
-    assert!(matches!(open(url, SETTINGS, names()).map(|_| ()), Err(Fault::Away(_))));
+    assert!(matches!(open(url, SETTINGS, &names()).map(|_| ()), Err(Fault::Away(_))));
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn the_connection_ends_with_its_last_handle() {
     let (store, lane) = server.open().await;
     assert_eq!(plain.others().await.len(), 1);
     drop(store);
-    lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
+    lane.bump(&keys(&["k"]), Point::default()).await.unwrap();
     drop(lane);
     eventually("the connection ends", async || plain.others().await.is_empty()).await;
 }
@@ -120,7 +120,7 @@ async fn while_a_subscription_is_answered_a_lost_connection_is_replaced_soon_how
     let (_store, lane) = server.open().await;
     let mut subscription = lane.subscribe().await.unwrap();
     for _ in 0..16 {
-        subscription.check(Token::default()).await.unwrap();
+        subscription.check(Point::default()).await.unwrap();
         let (before, killed) = (plain.others().await, tokio::time::Instant::now());
         plain.say::<()>("CLIENT KILL TYPE normal SKIPME yes").await;
         eventually("another connection", async || plain.others().await.iter().any(|id| !before.contains(id))).await;
@@ -187,7 +187,7 @@ async fn a_pause_that_is_long_for_reads_but_not_for_commands_keeps_the_connectio
         assert!(matches!(store.read("k").await, Err(Fault::Unanswered(_))));
     }
     server.signal("CONT");
-    assert!(lane.bump(&keys(&["k"]), Token::default()).await.is_ok());
+    assert!(lane.bump(&keys(&["k"]), Point::default()).await.is_ok());
     assert_eq!(plain.others().await, before, "the same connection throughout");
 }
 
@@ -227,8 +227,8 @@ async fn the_adapter_works_over_tcp() {
     store.ready(PATIENCE).await.unwrap();
     assert_eq!(store.probe("k", stamp(1), SETTINGS.max_staleness).await, Ok(None));
     let mut subscription = lane.subscribe().await.unwrap();
-    let bumped = lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
-    assert_eq!(subscription.check(Token::default()).await.unwrap().token, bumped.token);
+    let bumped = lane.bump(&keys(&["k"]), Point::default()).await.unwrap();
+    assert_eq!(subscription.check(Point::default()).await.unwrap().point, bumped.point);
     let keyspace: String = server.plain().await.say("INFO keyspace").await;
     assert!(keyspace.contains("db3:"), "{keyspace}");
 }
@@ -269,7 +269,7 @@ async fn a_server_that_repeats_the_handshake_does_not_make_us_repeat_the_passwor
         let log = Log::default();
         let _listening = log.listen();
         let url = RedisUrl::parse(&format!("redis://me:s3cret@{address}/")).unwrap();
-        let (store, _lane) = open(url, SETTINGS, names()).unwrap();
+        let (store, _lane) = open(url, SETTINGS, &names()).unwrap();
         let why = why_away(&store).await;
         assert!(why.starts_with("ERR ") && why.len() <= 200, "{why}");
         eventually("it is logged", async || log.count("redis is away") == 1).await;

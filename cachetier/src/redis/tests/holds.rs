@@ -9,7 +9,7 @@ use crate::l2::lane::{Lane as _, Planted, Seized};
 use crate::l2::{Filled, Store as _};
 use crate::redis::RedisLane;
 use crate::rule::hold::{Hold, Record};
-use crate::rule::seq::Token;
+use crate::rule::seq::Point;
 use crate::rule::stamp::Stamp;
 use crate::wire::hold;
 use crate::wire::message::body;
@@ -24,15 +24,15 @@ fn name() -> String {
     names().value("k")
 }
 
-async fn plant(lane: &RedisLane, guard: Stamp, limit: Duration) -> Token {
-    match lane.hold(&named(&["k"]), guard, limit, Token::default()).await {
-        Ok(Planted::Yes(token)) => token,
+async fn plant(lane: &RedisLane, guard: Stamp, limit: Duration) -> Point {
+    match lane.hold(&named(&["k"]), guard, limit, Point::default()).await {
+        Ok(Planted::Yes(point)) => point,
         other => panic!("not planted: {other:?}"),
     }
 }
 
 async fn release(lane: &RedisLane, guard: Stamp, lag: Duration) -> u64 {
-    lane.release(&named(&["k"]), guard, lag, Token::default()).await.unwrap().stood
+    lane.release(&named(&["k"]), guard, lag, Point::default()).await.unwrap().stood
 }
 
 /// The hold that stands in the key.
@@ -62,18 +62,18 @@ async fn a_hold_takes_the_place_of_anything_until_its_deadline_on_the_servers_cl
             plain.set(&name(), bytes).await;
         }
         let from = millis(&mut plain).await;
-        let token = plant(&lane, stamp(1), LIMIT).await;
+        let point = plant(&lane, stamp(1), LIMIT).await;
         let until = millis(&mut plain).await;
         let held = standing(&mut plain).await;
         assert_eq!((held.touched, guards(&held)), (false, vec![stamp(1)]));
         assert!((from + 30_000..=until + 30_000).contains(&held.records[0].until.0));
         assert!((29_000..=30_000).contains(&plain.life(&name()).await));
         let (era, _, seq, told) = parse(&subscription.next().await.unwrap());
-        assert_eq!((era, seq, told), (token.era.0, token.seq.0, body(&keys(&["k"]), None)));
+        assert_eq!((era, seq, told), (point.era.0, point.seq.0, body(&keys(&["k"]), None)));
         assert_eq!(store.fill(&name(), stamp(9), &value(9, "old"), LIMIT).await, Ok(Filled::Refused));
         assert_eq!(release(&lane, stamp(1), Duration::ZERO).await, 1);
         assert_eq!(plain.get(&name()).await, None);
-        assert_ne!(parse(&subscription.next().await.unwrap()).2, token.seq.0);
+        assert_ne!(parse(&subscription.next().await.unwrap()).2, point.seq.0);
     }
     plain.ask::<()>(&[b"RPUSH", name().as_bytes(), b"a queue"]).await;
     plant(&lane, stamp(1), LIMIT).await;
@@ -110,11 +110,11 @@ async fn a_guard_that_is_planted_again_stays_touched() {
     plant(&lane, stamp(1), LIMIT).await;
     plant(&lane, stamp(1), LIMIT).await;
     assert!(!standing(&mut plain).await.touched, "by nobody yet");
-    lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
+    lane.bump(&keys(&["k"]), Point::default()).await.unwrap();
     plant(&lane, stamp(1), LIMIT).await;
     let held = standing(&mut plain).await;
     assert_eq!((held.touched, guards(&held)), (true, vec![stamp(1)]));
-    assert!(matches!(lane.trade("k", stamp(1), stamp(3), LEASE, Token::default()).await, Ok(Seized::Held(_))));
+    assert!(matches!(lane.trade("k", stamp(1), stamp(3), LEASE, Point::default()).await, Ok(Seized::Held(_))));
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn holds_are_looked_for_as_long_as_any_may_stand() {
     const SHORT: Duration = Duration::from_millis(50);
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
-    let begun = lane.stand(Token::default()).await.unwrap().token;
+    let begun = lane.stand(Point::default()).await.unwrap().point;
     // As an hour later.
     let forget = async |plain: &mut Plain| plain.ask::<()>(&[b"SETRANGE", names().state().as_bytes(), b"30", &[0; 8]]).await;
     let looks = async |plain: &mut Plain, floor| {
@@ -191,7 +191,7 @@ async fn holds_are_looked_for_as_long_as_any_may_stand() {
         release(&lane, stamp(2), Duration::ZERO).await;
         plant(&lane, stamp(1), LIMIT).await;
         plain.ask::<()>(&[b"DEL", names().state().as_bytes()]).await;
-        let (another, new) = (named(&["another"]), Token::default());
+        let (another, new) = (named(&["another"]), Point::default());
         match finder {
             "who knew it" => drop(lane.stand(begun).await.unwrap()),
             "a newcomer" => drop(lane.stand(new).await.unwrap()),
@@ -200,7 +200,7 @@ async fn holds_are_looked_for_as_long_as_any_may_stand() {
         }
         let over = millis(&mut plain).await + 60;
         eventually("what it planted is over", async || millis(&mut server.plain().await).await > over).await;
-        let lost = lane.stand(new).await.unwrap().token;
+        let lost = lane.stand(new).await.unwrap().point;
         assert_ne!(lost.era, begun.era);
         assert_eq!(looks(&mut plain, lost).await, 2, "found by {finder}");
         assert!(standing(&mut plain).await.touched, "found by {finder}");
@@ -215,13 +215,13 @@ async fn an_invalidation_and_a_seizure_leave_a_hold_and_mark_it() {
         plant(&lane, stamp(1), LIMIT).await;
         let before = standing(&mut plain).await;
         if seize {
-            assert!(matches!(lane.seize("k", stamp(2), LEASE, Token::default()).await, Ok(Seized::Held(_))));
+            assert!(matches!(lane.seize("k", stamp(2), LEASE, Point::default()).await, Ok(Seized::Held(_))));
         } else {
-            assert_eq!(lane.bump(&keys(&["k"]), Token::default()).await.unwrap().held, 0);
+            assert_eq!(lane.bump(&keys(&["k"]), Point::default()).await.unwrap().held, 0);
         }
         assert_eq!(standing(&mut plain).await, Hold { touched: true, ..before });
         assert!((1..=30_000).contains(&plain.life(&name()).await), "its deadline stays");
-        assert!(matches!(lane.trade("k", stamp(1), stamp(3), LEASE, Token::default()).await, Ok(Seized::Held(_))));
+        assert!(matches!(lane.trade("k", stamp(1), stamp(3), LEASE, Point::default()).await, Ok(Seized::Held(_))));
         assert_eq!(plain.get(&name()).await, None, "released in its place");
     }
 }
@@ -230,20 +230,20 @@ async fn an_invalidation_and_a_seizure_leave_a_hold_and_mark_it() {
 async fn a_guard_that_was_alone_trades_its_hold_for_a_ticket_and_tells_the_stamp_to_come() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
-    let token = plant(&lane, stamp(1), LIMIT).await;
+    let point = plant(&lane, stamp(1), LIMIT).await;
     let mut subscription = lane.subscribe().await.unwrap();
-    let Ok(Seized::Planted(traded)) = lane.trade("k", stamp(1), stamp(3), LEASE, Token::default()).await else { panic!("alone") };
-    assert!(traded.seq > token.seq);
+    let Ok(Seized::Planted(traded)) = lane.trade("k", stamp(1), stamp(3), LEASE, Point::default()).await else { panic!("alone") };
+    assert!(traded.seq > point.seq);
     assert_eq!(plain.get(&name()).await, Some(ticket(3)));
     let (_, before, seq, told) = parse(&subscription.next().await.unwrap());
-    assert_eq!((before, seq, told), (token.seq.0, traded.seq.0, body(&keys(&["k"]), Some(stamp(3)))));
+    assert_eq!((before, seq, told), (point.seq.0, traded.seq.0, body(&keys(&["k"]), Some(stamp(3)))));
 }
 
 #[tokio::test]
 async fn a_guard_that_had_company_or_lost_its_hold_trades_nothing() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
-    let trade = || lane.trade("k", stamp(1), stamp(3), LEASE, Token::default());
+    let trade = || lane.trade("k", stamp(1), stamp(3), LEASE, Point::default());
     plant(&lane, stamp(1), LIMIT).await;
     plant(&lane, stamp(2), LIMIT).await;
     assert!(matches!(trade().await, Ok(Seized::Held(_))));
@@ -269,12 +269,12 @@ async fn where_one_key_has_no_room_for_a_guard_none_is_held() {
     let until = millis(&mut plain).await + 60_000;
     let records = (100..164).map(|number| Record::new(stamp(number), until)).collect();
     plain.set(&name(), &hold::write(&Hold { touched: true, records })).await;
-    let checked = lane.subscribe().await.unwrap().check(Token::default()).await.unwrap().token;
-    assert_eq!(lane.hold(&named(&["free", "k"]), stamp(1), LIMIT, Token::default()).await, Ok(Planted::Crowded));
+    let checked = lane.subscribe().await.unwrap().check(Point::default()).await.unwrap().point;
+    assert_eq!(lane.hold(&named(&["free", "k"]), stamp(1), LIMIT, Point::default()).await, Ok(Planted::Crowded));
     assert_eq!(plain.get(&names().value("free")).await, None);
-    assert_eq!(lane.subscribe().await.unwrap().check(Token::default()).await.unwrap().token, checked, "nothing was told");
+    assert_eq!(lane.subscribe().await.unwrap().check(Point::default()).await.unwrap().point, checked, "nothing was told");
     assert_eq!(release(&lane, stamp(107), Duration::ZERO).await, 1);
-    assert!(matches!(lane.hold(&named(&["free", "k"]), stamp(1), LIMIT, Token::default()).await, Ok(Planted::Yes(_))));
+    assert!(matches!(lane.hold(&named(&["free", "k"]), stamp(1), LIMIT, Point::default()).await, Ok(Planted::Yes(_))));
 }
 
 #[tokio::test]
@@ -283,11 +283,11 @@ async fn a_full_server_still_holds_releases_and_trades() {
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     plain.say::<()>("CONFIG SET maxmemory 1").await;
     plant(&lane, stamp(1), LIMIT).await;
-    assert_eq!(lane.bump(&keys(&["k"]), Token::default()).await.unwrap().held, 0);
+    assert_eq!(lane.bump(&keys(&["k"]), Point::default()).await.unwrap().held, 0);
     assert!(standing(&mut plain).await.touched);
     assert_eq!(release(&lane, stamp(1), Duration::ZERO).await, 1);
     plant(&lane, stamp(2), LIMIT).await;
-    assert!(matches!(lane.trade("k", stamp(2), stamp(3), LEASE, Token::default()).await, Ok(Seized::Planted(_))));
+    assert!(matches!(lane.trade("k", stamp(2), stamp(3), LEASE, Point::default()).await, Ok(Seized::Planted(_))));
 }
 
 #[tokio::test]
@@ -296,9 +296,9 @@ async fn more_keys_than_one_script_takes_are_held_and_released_in_parts() {
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let long = "x".repeat(4_000);
     let many: Vec<String> = (0..1_500).map(|i| format!("k{i}")).chain((0..40).map(|i| format!("{long}{i}"))).collect();
-    assert!(matches!(lane.hold(&many, stamp(1), LIMIT, Token::default()).await, Ok(Planted::Yes(_))));
+    assert!(matches!(lane.hold(&many, stamp(1), LIMIT, Point::default()).await, Ok(Planted::Yes(_))));
     assert_eq!(plain.say::<usize>("DBSIZE").await, 1_541, "the keys, and the lane's state");
-    assert_eq!(lane.release(&many, stamp(1), Duration::ZERO, Token::default()).await.unwrap().stood, 1_540);
+    assert_eq!(lane.release(&many, stamp(1), Duration::ZERO, Point::default()).await.unwrap().stood, 1_540);
     assert_eq!(plain.say::<usize>("DBSIZE").await, 1);
 }
 
@@ -308,8 +308,8 @@ async fn a_lane_under_foreign_keys_is_refused_before_anything_is_changed() {
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     plain.ask::<()>(&[b"RPUSH", names().state().as_bytes(), b"a queue"]).await;
     plain.set(&name(), &value(1, "kept")).await;
-    assert_eq!(lane.hold(&named(&["k"]), stamp(2), LIMIT, Token::default()).await, Err(Fault::Foreign));
-    assert_eq!(lane.release(&named(&["k"]), stamp(2), LIMIT, Token::default()).await, Err(Fault::Foreign));
-    assert_eq!(lane.trade("k", stamp(2), stamp(3), LEASE, Token::default()).await, Err(Fault::Foreign));
+    assert_eq!(lane.hold(&named(&["k"]), stamp(2), LIMIT, Point::default()).await, Err(Fault::Foreign));
+    assert_eq!(lane.release(&named(&["k"]), stamp(2), LIMIT, Point::default()).await, Err(Fault::Foreign));
+    assert_eq!(lane.trade("k", stamp(2), stamp(3), LEASE, Point::default()).await, Err(Fault::Foreign));
     assert_eq!(plain.get(&name()).await, Some(value(1, "kept")));
 }

@@ -117,7 +117,7 @@ async fn who_has_read_a_large_value_reads_it_over_the_other_connection_from_then
 #[tokio::test]
 async fn keys_are_remembered_in_a_fixed_number_of_places() {
     let server = Server::later(&[]);
-    let large = Large::new(Dial::new(RedisUrl::parse(&server.url()).unwrap(), 0, SETTINGS));
+    let large = Large::new(Dial::new(RedisUrl::parse(&server.url()).unwrap(), SETTINGS));
     assert!(!large.knows("k"));
     large.note("k", LARGE);
     assert!(large.knows("k") && !large.knows("j"));
@@ -141,7 +141,7 @@ async fn keys_are_remembered_in_a_fixed_number_of_places() {
 #[tokio::test]
 async fn a_connection_that_goes_to_another_server_is_not_used() {
     let (here, there) = (Server::start().await, Server::start().await);
-    let dial = |server: &Server| Dial::new(RedisUrl::parse(&server.url()).unwrap(), 0, SETTINGS);
+    let dial = |server: &Server| Dial::new(RedisUrl::parse(&server.url()).unwrap(), SETTINGS);
     let shared = Link::open(dial(&here), Heard::Yes).unwrap();
     shared.ready(LIFE).await.unwrap();
     let run = shared.line().unwrap().run();

@@ -13,7 +13,7 @@ use crate::error::Fault;
 use crate::l2::lane::{Lane as _, Seized};
 use crate::l2::{Claimed, Filled, LeaseCall, Leased, NotReady, Store as _, refresh_tests};
 use crate::redis::answer::within_script;
-use crate::rule::seq::Token;
+use crate::rule::seq::Point;
 use crate::wire::envelope::MUTABLE;
 use crate::wire::message::Targets;
 use crate::{Invalidator, TieredCache};
@@ -47,12 +47,12 @@ async fn an_older_server_that_is_full_refuses_what_a_newer_one_does_and_nothing_
     plain.say::<()>("PEXPIRE stale 60000").await;
     plain.say::<()>("CONFIG SET maxmemory 1").await;
     let mut subscription = lane.subscribe().await.unwrap();
-    let checked = subscription.check(Token::default()).await.unwrap();
+    let checked = subscription.check(Point::default()).await.unwrap();
     // The bump of a tag begins with a write that takes memory.
-    let bumped = lane.bump(&Targets::of_tags("shop", ["users"]).unwrap(), Token::default()).await.unwrap();
-    assert_eq!(bumped.token.era, checked.token.era);
+    let bumped = lane.bump(&Targets::of_tags("shop", ["users"]).unwrap(), Point::default()).await.unwrap();
+    assert_eq!(bumped.point.era, checked.point.era);
     assert!(subscription.next().await.is_ok(), "it is told");
-    assert!(matches!(lane.seize("k", stamp(3), LEASE, Token::default()).await, Ok(Seized::Planted(_))));
+    assert!(matches!(lane.seize("k", stamp(3), LEASE, Point::default()).await, Ok(Seized::Planted(_))));
     assert_eq!(store.claim("value", stamp(1), stamp(4), LEASE).await, Ok(Claimed::Yes));
     assert_eq!(store.probe("value", stamp(5), LEASE).await, Ok(Some(ticket(4))));
     assert!(matches!(store.probe("absent", stamp(5), LEASE).await, Err(Fault::Full(_))));
@@ -73,9 +73,9 @@ async fn an_older_replica_proves_nothing() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open_at(&server.told_to_be(&says("6.2.7"))).await, server.plain().await);
     let mut subscription = lane.subscribe().await.unwrap();
-    subscription.check(Token::default()).await.unwrap();
+    subscription.check(Point::default()).await.unwrap();
     plain.say::<()>("REPLICAOF 127.0.0.1 1").await;
-    for check in [subscription.check(Token::default()).await, lane.stand(Token::default()).await] {
+    for check in [subscription.check(Point::default()).await, lane.stand(Point::default()).await] {
         assert!(matches!(&check, Err(Fault::Refused(why)) if why.starts_with("READONLY")), "{check:?}");
     }
 }
@@ -100,7 +100,7 @@ async fn each_connection_goes_by_the_server_that_it_finds() {
         eventually("another connection", async || plain.others().await.iter().any(|id| !before.contains(id))).await;
         eventually("it is in use", async || store.ready(PATIENCE).await == Ok(())).await;
         let persisted = plain.calls("persist").await;
-        eventually("a bump", async || lane.bump(&keys(&["k"]), Token::default()).await.is_ok()).await;
+        eventually("a bump", async || lane.bump(&keys(&["k"]), Point::default()).await.is_ok()).await;
         assert_eq!(plain.calls("persist").await > persisted, older, "{told}");
     }
 }
@@ -146,8 +146,8 @@ async fn a_cache_over_an_older_server_stores_invalidates_and_holds() {
     let load = |cache: TieredCache, policy| async move { cache.get_or_compute("k", policy, || async { 1_u64 }).await.unwrap() };
     assert_eq!((load(a.clone(), policy).await, load(b.clone(), policy).await), (1, 1));
     assert_eq!((a.stats().loads, b.stats().loads, b.stats().l2_hits), (1, 0, 1), "one load for both");
-    let token = a.invalidate_tag("users").await.unwrap().confirmed().unwrap();
-    b.wait_for(token, PATIENCE).await.unwrap();
+    let point = a.invalidate_tag("users").await.unwrap().confirmed().unwrap();
+    b.wait_for(point, PATIENCE).await.unwrap();
     assert_eq!(b.get::<u64>("k").await, None);
     let guard = a.guard(["k"]).await.unwrap();
     load(b.clone(), policy).await;

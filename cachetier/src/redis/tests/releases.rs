@@ -15,9 +15,10 @@ use crate::l2::lane::{Bumped, Lane, LaneState, Planted, Released, Seized, Subscr
 use crate::l2::walk::{Selection, Walk};
 use crate::l2::{Claimed, Filled, LeaseCall, Leased, NotReady, Store};
 use crate::redis::{RedisLane, RedisStore};
-use crate::rule::seq::{Seq, Token};
+use crate::rule::seq::{Point, Seq};
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
+use crate::rule::token::Token;
 use crate::wire::message::{HEAD, Targets, read};
 use crate::wire::slot::VALUE;
 use crate::{Delivery, OnUnreachable, Policy, Stats, TieredCache};
@@ -141,19 +142,19 @@ impl Store for Release {
 
 #[async_trait]
 impl Lane for Release {
-    async fn bump(&self, targets: &Targets, floor: Token) -> Result<Bumped, Fault> {
+    async fn bump(&self, targets: &Targets, floor: Point) -> Result<Bumped, Fault> {
         self.lane.bump(targets, floor).await
     }
 
-    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
+    async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Point) -> Result<Seized, Fault> {
         self.lane.seize(key, ticket, lease, floor).await
     }
 
-    async fn expire(&self, key: &str, stamp: Stamp, floor: Token) -> Result<Bumped, Fault> {
+    async fn expire(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault> {
         self.lane.expire(key, stamp, floor).await
     }
 
-    async fn stand(&self, floor: Token) -> Result<LaneState, Fault> {
+    async fn stand(&self, floor: Point) -> Result<LaneState, Fault> {
         self.lane.stand(floor).await
     }
 
@@ -161,15 +162,15 @@ impl Lane for Release {
         Lane::table(&*self.lane, state, since).await
     }
 
-    async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Token) -> Result<Planted, Fault> {
+    async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Point) -> Result<Planted, Fault> {
         self.lane.hold(keys, guard, limit, floor).await
     }
 
-    async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Token) -> Result<Released, Fault> {
+    async fn release(&self, keys: &[String], guard: Stamp, lag: Duration, floor: Point) -> Result<Released, Fault> {
         self.lane.release(keys, guard, lag, floor).await
     }
 
-    async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, lease: Duration, floor: Token) -> Result<Seized, Fault> {
+    async fn trade(&self, key: &str, guard: Stamp, ticket: Stamp, lease: Duration, floor: Point) -> Result<Seized, Fault> {
         self.lane.trade(key, guard, ticket, lease, floor).await
     }
 
@@ -210,7 +211,7 @@ impl Subscription for Hears {
         Some(message)
     }
 
-    async fn check(&mut self, floor: Token) -> Result<LaneState, Fault> {
+    async fn check(&mut self, floor: Point) -> Result<LaneState, Fault> {
         self.subscription.check(floor).await
     }
 

@@ -12,9 +12,10 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, FromRedisValue};
 
+use crate::error::Fault;
 use crate::l2::lane::LaneNames;
 use crate::l2::{Limits, Store as _};
-use crate::redis::{RedisLane, RedisStore, RedisUrl, Settings, open};
+use crate::redis::{Ends, RedisLane, RedisStore, RedisUrl, Settings, Target, open_parts};
 use crate::rule::breaker::Breaker;
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{TICKET, VALUE, prefix};
@@ -251,11 +252,16 @@ impl Plain {
 
 /// The adapter over a server, not yet connected.
 pub(super) fn open_with(url: &str, settings: Settings) -> (Arc<RedisStore>, Arc<RedisLane>) {
-    open(RedisUrl::parse(url).expect("an address"), settings, names()).expect("a runtime")
+    open(RedisUrl::parse(url).expect("an address"), settings, &names()).expect("a runtime")
+}
+
+/// The two ends of the one part of these names.
+pub(super) fn open(target: impl Into<Target>, settings: Settings, names: &LaneNames) -> Result<Ends, Fault> {
+    open_parts(target, settings, [names]).map(|mut parts| parts.remove(0))
 }
 
 pub(super) fn names() -> LaneNames {
-    LaneNames { namespace: "shop".to_owned(), in_one_slot: false, cells: CELLS, outlives_runs: false }
+    LaneNames { room: "shop".to_owned(), in_one_slot: false, cells: CELLS, outlives_runs: false }
 }
 
 pub(super) fn stamp(number: u8) -> Stamp {

@@ -12,7 +12,7 @@ use crate::error::Fault;
 use crate::l2::lane::{Lane as _, LaneState};
 use crate::l2::{Limits, Store as _};
 use crate::redis::Settings;
-use crate::rule::seq::{Seq, Token};
+use crate::rule::seq::{Point, Seq};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_was_published_before_a_checks_answer_is_ready_when_it_is_here() {
@@ -21,14 +21,14 @@ async fn whatever_was_published_before_a_checks_answer_is_ready_when_it_is_here(
     let server = Server::start().await;
     let (_store, lane) = server.open().await;
     let mut subscription = lane.subscribe().await.unwrap();
-    let mut last = subscription.check(Token::default()).await.unwrap().token.seq.0;
+    let mut last = subscription.check(Point::default()).await.unwrap().point.seq.0;
     let enough = Arc::new(AtomicBool::new(false));
     let bumpers: Vec<_> = (0..3)
         .map(|bumper| {
             let (lane, enough) = (Arc::clone(&lane), Arc::clone(&enough));
             tokio::spawn(async move {
                 for tag in (0..100_000).take_while(|_| !enough.load(Ordering::Relaxed)) {
-                    lane.bump(&tags([bumper << 32 | tag]), Token::default()).await.unwrap();
+                    lane.bump(&tags([bumper << 32 | tag]), Point::default()).await.unwrap();
                 }
             })
         })
@@ -36,16 +36,16 @@ async fn whatever_was_published_before_a_checks_answer_is_ready_when_it_is_here(
     let (mut messages, mut checks_that_moved) = (0, 0);
     // As long as the machine needs for both: how many bumps fall between two checks is its affair.
     while messages < MESSAGES || checks_that_moved < CHECKS {
-        let state = subscription.check(Token::default()).await.unwrap();
+        let state = subscription.check(Point::default()).await.unwrap();
         assert!(bumpers.iter().any(|bumper| !bumper.is_finished()), "{checks_that_moved} checks saw {messages} bumps");
         let before = last;
         // Only up to the answer: what came after it may be here too.
-        while last < state.token.seq.0 {
+        while last < state.point.seq.0 {
             let (era, previous, seq, _) = parse(&subscription.ready().expect("a message published before the answer"));
-            assert_eq!((era, previous), (state.token.era.0, last));
+            assert_eq!((era, previous), (state.point.era.0, last));
             (last, messages) = (seq, messages + 1);
         }
-        assert_eq!(last, state.token.seq.0);
+        assert_eq!(last, state.point.seq.0);
         checks_that_moved += u64::from(last != before);
     }
     enough.store(true, Ordering::Relaxed);
@@ -61,9 +61,9 @@ async fn a_dropped_wait_loses_no_message() {
     let mut subscription = lane.subscribe().await.unwrap();
     for _ in 0..20 {
         assert!(tokio::time::timeout(Duration::from_millis(1), subscription.next()).await.is_err());
-        let bumped = lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
-        let _ = tokio::time::timeout(Duration::ZERO, subscription.check(Token::default())).await;
-        assert_eq!(parse(&subscription.next().await.unwrap()).2, bumped.token.seq.0);
+        let bumped = lane.bump(&keys(&["k"]), Point::default()).await.unwrap();
+        let _ = tokio::time::timeout(Duration::ZERO, subscription.check(Point::default())).await;
+        assert_eq!(parse(&subscription.next().await.unwrap()).2, bumped.point.seq.0);
     }
 }
 
@@ -71,7 +71,7 @@ async fn a_dropped_wait_loses_no_message() {
 async fn a_check_tells_the_servers_clock() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
-    let state = lane.subscribe().await.unwrap().check(Token::default()).await.unwrap();
+    let state = lane.subscribe().await.unwrap().check(Point::default()).await.unwrap();
     let time: Vec<u64> = plain.say("TIME").await;
     let now = time[0] * 1_000 + time[1] / 1_000;
     assert!((now - 10_000..=now).contains(&state.server_millis), "{} at {now}", state.server_millis);
@@ -83,16 +83,16 @@ async fn a_killed_subscription_says_so_and_proves_nothing() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let mut subscription = lane.subscribe().await.unwrap();
-    let bumped = lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
+    let bumped = lane.bump(&keys(&["k"]), Point::default()).await.unwrap();
     assert_eq!(plain.say::<usize>("CLIENT KILL TYPE pubsub").await, 1);
     let next = |result: Result<Vec<u8>, Fault>| result.map(|message| parse(&message).2);
-    assert_eq!(next(subscription.next().await), Ok(bumped.token.seq.0), "what had arrived is handed out first");
+    assert_eq!(next(subscription.next().await), Ok(bumped.point.seq.0), "what had arrived is handed out first");
     let lost = tokio::time::timeout(PATIENCE, subscription.next()).await.expect("no wait for ever");
     assert!(lost.is_err());
     assert!(subscription.next().await.is_err(), "and again");
     assert_eq!(subscription.ready(), None);
-    assert!(subscription.check(Token::default()).await.is_err());
-    let state = LaneState { token: bumped.token, server_millis: 0, cells: CELLS, run: 0 };
+    assert!(subscription.check(Point::default()).await.is_err());
+    let state = LaneState { point: bumped.point, server_millis: 0, cells: CELLS, run: 0 };
     assert!(subscription.table(state, Seq(0)).await.is_err());
 }
 
@@ -122,13 +122,13 @@ async fn an_ended_subscription_proves_nothing_though_its_connection_answers() {
     let (_store, lane) = open_with(&url, SETTINGS);
     for ready_first in [false, true] {
         let mut subscription = lane.subscribe().await.unwrap();
-        assert!(subscription.check(Token::default()).await.is_ok(), "the stand-in answers");
+        assert!(subscription.check(Point::default()).await.is_ok(), "the stand-in answers");
         if ready_first {
             assert_eq!(subscription.ready(), None);
         } else {
             assert!(subscription.next().await.is_err());
         }
-        assert!(subscription.check(Token::default()).await.is_err());
+        assert!(subscription.check(Point::default()).await.is_err());
         assert!(subscription.next().await.is_err());
     }
 }
@@ -152,7 +152,7 @@ async fn a_black_holed_check_ends_within_its_limit() {
     store.ready(PATIENCE).await.unwrap();
     let mut subscription = lane.subscribe().await.unwrap();
     server.signal("STOP");
-    let check = tokio::time::timeout(PATIENCE, subscription.check(Token::default())).await.expect("not for ever");
+    let check = tokio::time::timeout(PATIENCE, subscription.check(Point::default())).await.expect("not for ever");
     assert!(matches!(check, Err(Fault::Unanswered(_))), "{check:?}");
     server.signal("CONT");
 }
@@ -162,9 +162,9 @@ async fn a_replica_proves_nothing() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let mut subscription = lane.subscribe().await.unwrap();
-    subscription.check(Token::default()).await.unwrap();
+    subscription.check(Point::default()).await.unwrap();
     plain.say::<()>("REPLICAOF 127.0.0.1 1").await;
-    let check = subscription.check(Token::default()).await;
+    let check = subscription.check(Point::default()).await;
     assert!(matches!(&check, Err(Fault::Refused(why)) if why.starts_with("READONLY")), "{check:?}");
 }
 
@@ -173,7 +173,7 @@ async fn a_primary_without_the_replicas_it_must_have_proves_nothing() {
     let server = Server::start().await;
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     plain.say::<()>("CONFIG SET min-replicas-to-write 1").await;
-    let check = lane.subscribe().await.unwrap().check(Token::default()).await;
+    let check = lane.subscribe().await.unwrap().check(Point::default()).await;
     assert!(matches!(&check, Err(Fault::Refused(why)) if why.starts_with("NOREPLICAS")), "{check:?}");
 }
 
@@ -194,8 +194,8 @@ async fn a_server_that_forgot_its_scripts_still_bumps_and_checks() {
     let ((_store, lane), mut plain) = (server.open().await, server.plain().await);
     let mut subscription = lane.subscribe().await.unwrap();
     for _ in 0..2 {
-        let bumped = lane.bump(&keys(&["k"]), Token::default()).await.unwrap().token;
-        assert_eq!(subscription.check(Token::default()).await.unwrap().token, bumped);
+        let bumped = lane.bump(&keys(&["k"]), Point::default()).await.unwrap().point;
+        assert_eq!(subscription.check(Point::default()).await.unwrap().point, bumped);
         plain.say::<()>("SCRIPT FLUSH").await;
     }
 }

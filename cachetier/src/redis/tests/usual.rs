@@ -3,34 +3,34 @@
 use std::sync::Arc;
 
 use super::lane::{keys, lane_of, left_by_another_run, parse, stand_at, tags};
-use super::server::{CELLS, PATIENCE, Plain, SETTINGS, Server, names, stamp, value};
+use super::server::{CELLS, PATIENCE, Plain, SETTINGS, Server, names, open, stamp, value};
 use crate::config::LONGEST_GUARD;
 use crate::error::Fault;
 use crate::l2::Store as _;
 use crate::l2::lane::{Bumped, Lane as _, LaneNames, LaneState, Planted};
+use crate::redis::RedisUrl;
 use crate::redis::lane::{RedisLane, UNUSUAL};
-use crate::redis::{RedisUrl, open};
-use crate::rule::seq::{Seq, Token};
+use crate::rule::seq::{Point, Seq};
 use crate::wire::hold;
 use crate::wire::message::{Targets, body};
 
 /// A lane whose first hour is over, as its check says, and all of its scripts known to the server.
 async fn old_lane(server: &Server, plain: &mut Plain) -> (Arc<RedisLane>, LaneState) {
     let lane = lane_of(server, CELLS).await;
-    lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
+    lane.bump(&keys(&["k"]), Point::default()).await.unwrap();
     let state = age(plain, &lane).await;
-    lane_of(server, CELLS).await.bump(&keys(&["k"]), Token::default()).await.unwrap();
-    let state = LaneState { token: lane.stand(state.token).await.unwrap().token, ..state };
+    lane_of(server, CELLS).await.bump(&keys(&["k"]), Point::default()).await.unwrap();
+    let state = LaneState { point: lane.stand(state.point).await.unwrap().point, ..state };
     (lane, state)
 }
 
 async fn age(plain: &mut Plain, lane: &RedisLane) -> LaneState {
     plain.ask::<()>(&[b"SETRANGE", names().state().as_bytes(), b"30", &1_u64.to_be_bytes()]).await;
-    lane.stand(Token::default()).await.unwrap()
+    lane.stand(Point::default()).await.unwrap()
 }
 
 /// Bumps a key from an instance that has just come, and says how many scripts that took.
-async fn bump(server: &Server, plain: &mut Plain, floor: Token) -> (Bumped, u64) {
+async fn bump(server: &Server, plain: &mut Plain, floor: Point) -> (Bumped, u64) {
     let lane = lane_of(server, CELLS).await;
     plain.say::<()>("CONFIG RESETSTAT").await;
     let bumped = lane.bump(&keys(&["k"]), floor).await.unwrap();
@@ -45,7 +45,7 @@ async fn in_an_old_lane_one_short_script_does_what_a_bump_of_keys_does() {
     let mut subscription = lane.subscribe().await.unwrap();
     let many: Vec<String> = (0..1_000).map(|index| format!("many:{index}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let mut before = state.token;
+    let mut before = state.point;
     for named in [&["k"][..], &["absent"], &["k", "absent", "other"], &many] {
         for key in ["k", "other", "many:0", "many:999"] {
             plain.set(&names().value(key), &value(1, key)).await;
@@ -60,15 +60,15 @@ async fn in_an_old_lane_one_short_script_does_what_a_bump_of_keys_does() {
         }
         assert_eq!(called, [1, 1, 1, 1, 1, 0], "{calls:?}");
         let held = named.iter().filter(|key| ["k", "other", "many:0", "many:999"].contains(key)).count();
-        let token = Token { seq: Seq(before.seq.0 + 1), ..before };
-        assert_eq!(bumped, Bumped { token, held: u64::try_from(held).unwrap() });
-        let told = (before.era.0, before.seq.0, token.seq.0, body(&keys(named), None));
+        let point = Point { seq: Seq(before.seq.0 + 1), ..before };
+        assert_eq!(bumped, Bumped { point, held: u64::try_from(held).unwrap() });
+        let told = (before.era.0, before.seq.0, point.seq.0, body(&keys(named), None));
         assert_eq!(parse(&subscription.next().await.unwrap()), told);
         for key in named {
             assert_eq!(plain.get(&names().value(key)).await, None, "{key}");
         }
-        assert_eq!(lane.stand(token).await.unwrap().token, token);
-        before = token;
+        assert_eq!(lane.stand(point).await.unwrap().point, point);
+        before = point;
     }
 }
 
@@ -77,14 +77,14 @@ async fn where_a_hold_may_stand_a_bump_of_keys_looks_for_it() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
     let (lane, state) = old_lane(&server, &mut plain).await;
-    assert!(matches!(lane.hold(&["k".to_owned()], stamp(9), LONGEST_GUARD, Token::default()).await, Ok(Planted::Yes(_))));
-    assert_eq!(bump(&server, &mut plain, state.token).await.1, 2);
+    assert!(matches!(lane.hold(&["k".to_owned()], stamp(9), LONGEST_GUARD, Point::default()).await, Ok(Planted::Yes(_))));
+    assert_eq!(bump(&server, &mut plain, state.point).await.1, 2);
     let held = hold::read(&plain.get(&names().value("k")).await.expect("a hold")).expect("a hold");
     assert!(held.touched && held.records.len() == 1);
     // A lane that has just begun does not know what holds there were.
     plain.ask::<()>(&[b"DEL", names().state().as_bytes()]).await;
-    lane.stand(Token::default()).await.unwrap();
-    assert_eq!(bump(&server, &mut plain, Token::default()).await.1, 2);
+    lane.stand(Point::default()).await.unwrap();
+    assert_eq!(bump(&server, &mut plain, Point::default()).await.1, 2);
     assert!(plain.get(&names().value("k")).await.is_some());
 }
 
@@ -92,36 +92,36 @@ async fn where_a_hold_may_stand_a_bump_of_keys_looks_for_it() {
 async fn where_the_seq_is_no_plain_matter_a_bump_of_keys_takes_the_longer_way() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
-    let (lane, LaneState { token, .. }) = old_lane(&server, &mut plain).await;
+    let (lane, LaneState { point, .. }) = old_lane(&server, &mut plain).await;
 
-    let ahead = Token { seq: Seq(token.seq.0 + 10), ..token };
-    let (Bumped { token, .. }, scripts) = bump(&server, &mut plain, ahead).await;
-    assert!(token.era != ahead.era && scripts == 2, "told more than there is: {token:?}");
+    let ahead = Point { seq: Seq(point.seq.0 + 10), ..point };
+    let (Bumped { point, .. }, scripts) = bump(&server, &mut plain, ahead).await;
+    assert!(point.era != ahead.era && scripts == 2, "told more than there is: {point:?}");
 
     age(&mut plain, &lane).await;
     stand_at(&mut plain, 9_007_199_254_740_000).await;
-    let last = Token { seq: Seq(9_007_199_254_740_000), ..token };
-    let (Bumped { token, .. }, scripts) = bump(&server, &mut plain, last).await;
-    assert!(token.era != last.era && scripts == 2, "no seq is left: {token:?}");
+    let last = Point { seq: Seq(9_007_199_254_740_000), ..point };
+    let (Bumped { point, .. }, scripts) = bump(&server, &mut plain, last).await;
+    assert!(point.era != last.era && scripts == 2, "no seq is left: {point:?}");
 
     age(&mut plain, &lane).await;
     plain.ask::<()>(&[b"DEL", names().state().as_bytes()]).await;
-    let (Bumped { token: begun, .. }, scripts) = bump(&server, &mut plain, token).await;
-    assert!(begun.era != token.era && scripts == 2, "nothing is left: {begun:?}");
+    let (Bumped { point: begun, .. }, scripts) = bump(&server, &mut plain, point).await;
+    assert!(begun.era != point.era && scripts == 2, "nothing is left: {begun:?}");
 
-    let LaneState { token, .. } = age(&mut plain, &lane).await;
+    let LaneState { point, .. } = age(&mut plain, &lane).await;
     left_by_another_run(&mut plain).await;
-    let (Bumped { token: begun, .. }, scripts) = bump(&server, &mut plain, token).await;
-    assert!(begun.era != token.era && scripts == 2, "another run has left it: {begun:?}");
+    let (Bumped { point: begun, .. }, scripts) = bump(&server, &mut plain, point).await;
+    assert!(begun.era != point.era && scripts == 2, "another run has left it: {begun:?}");
 
     age(&mut plain, &lane).await;
     let trusting = LaneNames { outlives_runs: true, ..names() };
-    let (store, trusting) = open(RedisUrl::parse(&server.url()).unwrap(), SETTINGS, trusting).unwrap();
+    let (store, trusting) = open(RedisUrl::parse(&server.url()).unwrap(), SETTINGS, &trusting).unwrap();
     store.ready(PATIENCE).await.unwrap();
-    trusting.stand(Token::default()).await.unwrap();
-    let ahead = Token { seq: Seq(begun.seq.0 + 10), ..begun };
-    let (Bumped { token, .. }, scripts) = bump(&server, &mut plain, ahead).await;
-    assert!(token.era == begun.era && token.seq > ahead.seq && scripts == 2, "goes on from its floor: {token:?}");
+    trusting.stand(Point::default()).await.unwrap();
+    let ahead = Point { seq: Seq(begun.seq.0 + 10), ..begun };
+    let (Bumped { point, .. }, scripts) = bump(&server, &mut plain, ahead).await;
+    assert!(point.era == begun.era && point.seq > ahead.seq && scripts == 2, "goes on from its floor: {point:?}");
 }
 
 // What the state was saved with may be older than what was told, without anybody being told of it: so seqs stay ahead of the clock.
@@ -131,9 +131,9 @@ async fn where_what_another_run_left_is_trusted_a_bump_of_keys_looks_at_the_cloc
     let mut plain = server.plain().await;
     old_lane(&server, &mut plain).await;
     let trusting = LaneNames { outlives_runs: true, ..names() };
-    let (store, trusting) = open(RedisUrl::parse(&server.url()).unwrap(), SETTINGS, trusting).unwrap();
+    let (store, trusting) = open(RedisUrl::parse(&server.url()).unwrap(), SETTINGS, &trusting).unwrap();
     store.ready(PATIENCE).await.unwrap();
-    trusting.stand(Token::default()).await.unwrap();
+    trusting.stand(Point::default()).await.unwrap();
     is_ahead_of_the_clock(&server, &mut plain).await;
 }
 
@@ -141,9 +141,9 @@ async fn where_what_another_run_left_is_trusted_a_bump_of_keys_looks_at_the_cloc
 async fn is_ahead_of_the_clock(server: &Server, plain: &mut Plain) {
     for _ in 0..2 {
         let time: Vec<u64> = plain.say("TIME").await;
-        let (Bumped { token, .. }, scripts) = bump(server, plain, Token::default()).await;
-        assert!(token.seq.0 >= time[0] * 1_000_000 + time[1] && scripts == 2, "{token:?}");
-        lane_of(server, CELLS).await.bump(&tags([1]), token).await.unwrap();
+        let (Bumped { point, .. }, scripts) = bump(server, plain, Point::default()).await;
+        assert!(point.seq.0 >= time[0] * 1_000_000 + time[1] && scripts == 2, "{point:?}");
+        lane_of(server, CELLS).await.bump(&tags([1]), point).await.unwrap();
     }
 }
 
@@ -156,7 +156,7 @@ async fn where_the_run_is_not_told_a_bump_of_keys_looks_at_the_clock() {
     plain.ask::<()>(&[b"DEL", names().state().as_bytes()]).await;
     plain.say::<()>("ACL SETUSER default -info").await;
     let unasked = lane_of(&server, CELLS).await;
-    assert_eq!(unasked.stand(Token::default()).await.unwrap().run, 0);
+    assert_eq!(unasked.stand(Point::default()).await.unwrap().run, 0);
     age(&mut plain, &unasked).await;
     plain.say::<()>("ACL SETUSER default +info").await;
     is_ahead_of_the_clock(&server, &mut plain).await;
@@ -170,7 +170,7 @@ async fn who_was_declined_goes_the_longer_way_for_a_while() {
     let mut declined = Vec::new();
     for bump in 0..UNUSUAL + 3 {
         plain.say::<()>("CONFIG RESETSTAT").await;
-        lane.bump(&keys(&["k"]), Token::default()).await.unwrap();
+        lane.bump(&keys(&["k"]), Point::default()).await.unwrap();
         if plain.calls("evalsha").await == 2 {
             declined.push(bump);
         }
@@ -182,11 +182,11 @@ async fn who_was_declined_goes_the_longer_way_for_a_while() {
 async fn the_state_of_another_release_is_refused_on_either_way() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
-    let (_lane, LaneState { token, .. }) = old_lane(&server, &mut plain).await;
+    let (_lane, LaneState { point, .. }) = old_lane(&server, &mut plain).await;
     let whole = plain.get(&names().state()).await.expect("a state");
     for other in [&whole[..37], &[whole.as_slice(), b"more"].concat(), &[b"ctl\x03", &whole[4..]].concat()] {
         plain.set(&names().state(), other).await;
-        let refused = lane_of(&server, CELLS).await.bump(&keys(&["k"]), token).await;
+        let refused = lane_of(&server, CELLS).await.bump(&keys(&["k"]), point).await;
         assert!(matches!(&refused, Err(Fault::Refused(why)) if why.contains("another release")), "{refused:?}");
         assert_eq!(plain.get(&names().state()).await.as_deref(), Some(other));
     }
@@ -196,15 +196,15 @@ async fn the_state_of_another_release_is_refused_on_either_way() {
 async fn a_full_server_and_a_replica_answer_the_shorter_way_as_they_do_the_longer() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
-    let (_lane, LaneState { token, .. }) = old_lane(&server, &mut plain).await;
+    let (_lane, LaneState { point, .. }) = old_lane(&server, &mut plain).await;
     plain.set(&names().value("k"), &value(1, "old")).await;
     plain.say::<()>("CONFIG SET maxmemory 1").await;
-    let (Bumped { held, .. }, scripts) = bump(&server, &mut plain, token).await;
+    let (Bumped { held, .. }, scripts) = bump(&server, &mut plain, point).await;
     assert_eq!((held, scripts), (1, 1));
     plain.say::<()>("CONFIG SET maxmemory 0").await;
     let whole = plain.get(&names().state()).await;
     plain.say::<()>("REPLICAOF 127.0.0.1 1").await;
-    let refused = lane_of(&server, CELLS).await.bump(&keys(&["k"]), token).await;
+    let refused = lane_of(&server, CELLS).await.bump(&keys(&["k"]), point).await;
     assert!(matches!(&refused, Err(Fault::Refused(why)) if why.starts_with("READONLY")), "{refused:?}");
     assert_eq!(plain.get(&names().state()).await, whole);
 }
@@ -213,11 +213,11 @@ async fn a_full_server_and_a_replica_answer_the_shorter_way_as_they_do_the_longe
 async fn keys_with_doubt_go_the_shorter_way_and_doubt_is_told() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
-    let (lane, LaneState { token, .. }) = old_lane(&server, &mut plain).await;
+    let (lane, LaneState { point, .. }) = old_lane(&server, &mut plain).await;
     let mut subscription = lane.subscribe().await.unwrap();
     let targets = Targets { doubt: true, ..keys(&["k"]) };
     plain.say::<()>("CONFIG RESETSTAT").await;
-    lane_of(&server, CELLS).await.bump(&targets, token).await.unwrap();
+    lane_of(&server, CELLS).await.bump(&targets, point).await.unwrap();
     assert_eq!(plain.calls("evalsha").await, 1);
     assert_eq!(parse(&subscription.next().await.unwrap()).3, body(&targets, None));
 }
@@ -227,8 +227,8 @@ async fn keys_with_doubt_go_the_shorter_way_and_doubt_is_told() {
 async fn a_hold_that_a_release_leaves_is_looked_for() {
     let server = Server::start().await;
     let mut plain = server.plain().await;
-    let (lane, LaneState { token, .. }) = old_lane(&server, &mut plain).await;
-    lane.release(&["k".to_owned()], stamp(9), LONGEST_GUARD, token).await.unwrap();
-    assert_eq!(bump(&server, &mut plain, token).await.1, 2);
+    let (lane, LaneState { point, .. }) = old_lane(&server, &mut plain).await;
+    lane.release(&["k".to_owned()], stamp(9), LONGEST_GUARD, point).await.unwrap();
+    assert_eq!(bump(&server, &mut plain, point).await.1, 2);
     assert!(hold::read(&plain.get(&names().value("k")).await.expect("a hold")).is_some());
 }

@@ -5,11 +5,11 @@ use crate::key::TagHash;
 use crate::l2::Store as _;
 use crate::l2::walk::{Doomed, READ, Selection, Swept, Verdict, Walk};
 use crate::rule::glob::Glob;
-use crate::rule::seq::{Era, Seq, Token};
+use crate::rule::seq::{Era, Point, Seq};
 use crate::wire::envelope::{Head, Writer};
 
 const HEAD: &str = "ct:shop:v:";
-const POINT: Token = Token { era: Era(7), seq: Seq(1 << 50) };
+const POINT: Point = Point { era: Era(7), seq: Seq(1 << 50) };
 const TAG: TagHash = TagHash(0xffee_ddcc_bbaa_0011);
 
 fn selection(keys: Glob) -> Selection {
@@ -18,7 +18,7 @@ fn selection(keys: Glob) -> Selection {
 
 /// A value of that era and seq, with these tags.
 fn value(era: u32, seq: u64, tags: &[TagHash]) -> Vec<u8> {
-    let head = Head { hard: 1, born: Token { era: Era(era), seq: Seq(seq) }, ..Head::default() };
+    let head = Head { hard: 1, born: Point { era: Era(era), seq: Seq(seq) }, ..Head::default() };
     let mut writer = Writer::begin(stamp(3), &head, tags, None).unwrap();
     writer.payload().extend_from_slice(b"the payload");
     writer.finish()

@@ -175,7 +175,7 @@ prop_compose! {
         (cost, fingerprint) in (any::<u16>(), 0..=MAX_U48),
     ) -> Head {
         let soft = u32::try_from(u64::from(life) % (u64::from(hard) + 1)).unwrap();
-        let born = Token { era: Era(era), seq: Seq(seq) };
+        let born = Point { era: Era(era), seq: Seq(seq) };
         let (negative, compressed) = (kind == 1, kind == 2);
         Head { codec, negative, compressed, expired, created, soft, hard, refresh, born, cost, fingerprint: Fingerprint(fingerprint) }
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::History;
 use crate::clock::Nanos;
 use crate::event::{Mutation, Point, Told, Verb};
-use crate::layout::{KEYS, Key};
+use crate::layout::{KEYS, Key, Target};
 
 /// The least that a read may bring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,30 +115,38 @@ impl Floors {
 
     /// Who has waited for a point has been promised all that stands on the lane up to it.
     fn promise(&mut self, history: &History) {
-        let mut lane: BTreeMap<Point, Vec<&Mutation>> = BTreeMap::new();
-        for made in history.mutations.iter().filter(|made| made.told == Told::Applied) {
-            if let Some(point) = made.point {
-                lane.entry(point).or_default().push(made);
+        let applied = || history.mutations.iter().filter(|made| made.told == Told::Applied);
+        let mut lanes: BTreeMap<Point, Vec<&Mutation>> = BTreeMap::new();
+        for made in applied() {
+            for point in &made.points.0 {
+                lanes.entry(*point).or_default().push(made);
             }
         }
-        let mut reached: HashMap<(u16, u32), u64> = HashMap::new();
+        // What concerns several parts has a point in each, and each of these tells of the keys of its part: those that were seen to be told there.
+        let alone = applied().filter_map(|made| match (&made.target, made.points.0.as_slice()) {
+            (Target::Key(key), [point]) => Some((*key, point.part)),
+            _ => None,
+        });
+        let part_of: HashMap<Key, Option<u8>> = alone.collect();
+        let mut reached: HashMap<(u16, Option<u8>, u32), u64> = HashMap::new();
         let mut killed = Killed::of(history);
         for waited in history.waited.iter().filter(|waited| waited.reached) {
-            let Point { era, seq } = waited.point;
             for instance in killed.forget(&mut self.promised, waited.span.end) {
-                reached.retain(|(whose, _), _| *whose != instance);
+                reached.retain(|(whose, ..), _| *whose != instance);
             }
-            let before = reached.entry((waited.instance, era)).or_default();
-            if seq <= *before {
-                continue;
-            }
-            let told = lane.range(Point { era, seq: *before + 1 }..=waited.point);
-            *before = seq;
-            for made in told.flat_map(|(_, made)| made) {
-                for key in made.target.keys() {
-                    let floor = Floor::of(history, made, key);
-                    if let Some(steps) = self.promised.get_mut(place(waited.instance, key)) {
-                        steps.add(waited.span.end, floor);
+            for point in &waited.points.0 {
+                let before = reached.entry((waited.instance, point.part, point.era)).or_default();
+                if point.seq <= *before {
+                    continue;
+                }
+                let told = lanes.range(Point { seq: *before + 1, ..*point }..=*point);
+                *before = point.seq;
+                for made in told.flat_map(|(_, made)| made) {
+                    for key in made.target.keys().filter(|key| point.part.is_none() || part_of.get(key) == Some(&point.part)) {
+                        let floor = Floor::of(history, made, key);
+                        if let Some(steps) = self.promised.get_mut(place(waited.instance, key)) {
+                            steps.add(waited.span.end, floor);
+                        }
                     }
                 }
             }

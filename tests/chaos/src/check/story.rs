@@ -39,7 +39,7 @@ pub fn story(history: &History, violation: &Violation) -> Vec<String> {
         for waited in
             history.waited.iter().filter(|waited| violation.rule == Rule::Promised && waited.instance == violation.instance)
         {
-            tell(waited.span.start, waited.span.end, &Event::Waited(*waited));
+            tell(waited.span.start, waited.span.end, &Event::Waited(waited.clone()));
         }
         for load in history.loads.iter().filter(|load| load.key == key) {
             tell(load.span.start, load.span.end, &Event::Load(*load));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Nanos;
-use crate::event::{Commit, Counts, Event, Fault, Held, Load, Point, Span, Waited};
+use crate::event::{Commit, Counts, Event, Fault, Held, Load, Point, Points, Span, Waited};
 use crate::layout::{KEYS, Tag, Target};
 use crate::limits::{AFTERMATH, HELD_FOR, LEFT, READS_A_SECOND, REPLACED, TOLD_AGAIN, WHOLE};
 use crate::plan::{Kind, Scenario, ServerClock};
@@ -37,7 +37,7 @@ fn last(instance: u16, when: u64, row: Row) -> Event {
 }
 
 fn made(instance: u16, target: Target, start: u64, end: u64, told: Told) -> Event {
-    Event::Mutation(Mutation { instance, verb: Verb::Invalidate, target, span: span(start, end), told, point: None })
+    Event::Mutation(Mutation { instance, verb: Verb::Invalidate, target, span: span(start, end), told, points: Points::default() })
 }
 
 fn applied(instance: u16, start: u64, end: u64) -> Event {
@@ -46,7 +46,14 @@ fn applied(instance: u16, start: u64, end: u64) -> Event {
 
 fn put(instance: u16, start: u64, end: u64) -> Event {
     let span = span(start, end);
-    Event::Mutation(Mutation { instance, verb: Verb::Set, target: Target::Key(K), span, told: Told::Applied, point: None })
+    Event::Mutation(Mutation {
+        instance,
+        verb: Verb::Set,
+        target: Target::Key(K),
+        span,
+        told: Told::Applied,
+        points: Points::default(),
+    })
 }
 
 fn fault(kind: Kind, instance: Option<u16>, start: u64, end: u64) -> Event {
@@ -150,13 +157,13 @@ fn what_nobody_could_prove_is_old_by_policy_but_never_older_than_ones_own_invali
 
 /// An invalidation that stands at a point of the lane.
 fn stands(instance: u16, start: u64, end: u64, (era, seq): (u32, u64)) -> Event {
-    let (target, point) = (Target::Key(K), Some(Point { era, seq }));
+    let (target, points) = (Target::Key(K), Points(vec![Point { part: None, era, seq }]));
     let verb = Verb::Invalidate;
-    Event::Mutation(Mutation { instance, verb, target, span: span(start, end), told: Told::Applied, point })
+    Event::Mutation(Mutation { instance, verb, target, span: span(start, end), told: Told::Applied, points })
 }
 
 fn waited(instance: u16, end: u64, (era, seq): (u32, u64), reached: bool) -> Event {
-    Event::Waited(Waited { instance, point: Point { era, seq }, span: span(end - 1, end), reached })
+    Event::Waited(Waited { instance, points: Points(vec![Point { part: None, era, seq }]), span: span(end - 1, end), reached })
 }
 
 #[test]
@@ -190,7 +197,7 @@ fn an_invalidator_has_no_copies_and_a_guard_that_failed_has_changed_nothing() {
         (Verb::Hold, Told::Dropped, None),
         (Verb::Release, Told::Pending, Some(Rule::Own)),
     ] {
-        let made = Mutation { instance: 0, verb, target: Target::Key(K), span: span(11, 12), told, point: None };
+        let made = Mutation { instance: 0, verb, target: Target::Key(K), span: span(11, 12), told, points: Points::default() };
         let events = vec![commit(1, 10), Event::Mutation(made), read(0, 13, row(0, 5))];
         assert_eq!(verdict(events).violations.first().map(|violation| violation.rule), rule, "{verb:?} {told:?}");
     }
@@ -221,7 +228,7 @@ fn what_a_guard_puts_stands_for_no_more_than_what_was_committed_under_it() {
         target: Target::Key(K),
         span: span(25, 26),
         told: Told::Applied,
-        point: None,
+        points: Points::default(),
     };
     let put = Row { put: true, ..row(1, 25) };
     good(vec![commit(1, 10), commit(2, 20), Event::Mutation(held), read(0, 30, put)]);

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::Orders;
 use crate::clock::Nanos;
 use crate::database::Connection;
-use crate::event::{Event, Got, Load, Point, Read, Record, Row, Span, Waited};
+use crate::event::{Event, Got, Load, Points, Read, Record, Row, Span, Waited};
 use crate::layout::{Class, Key, Tag, Zipf};
 use crate::limits::{GIVEN_UP, KEPT, LAST_WAIT, TTL, WAITS};
 
@@ -126,10 +126,10 @@ impl Work {
 
     /// Waits for what was told last, then reads every key, first what there is and then through a loader.
     pub(super) async fn read_all(&self) {
-        if let Ok(Some(point)) = self.connection.told().await
-            && !self.wait(point, LAST_WAIT).await
+        if let Ok(Some(points)) = self.connection.told().await
+            && !self.wait(&points, LAST_WAIT).await
         {
-            self.complain(format!("{point} is not reached although all is quiet"));
+            self.complain(format!("{points} is not reached although all is quiet"));
         }
         for key in Key::all() {
             self.look(key, true).await;
@@ -159,8 +159,8 @@ impl Work {
         while !self.quiet.load(Ordering::Relaxed) && !self.record.is_full() {
             // A process without its database does nothing more: the leader is gone.
             let Ok(told) = self.connection.told().await else { return };
-            if let Some(point) = told
-                && self.wait(point, Duration::from_millis(dice.u64(WAITS))).await
+            if let Some(points) = told
+                && self.wait(&points, Duration::from_millis(dice.u64(WAITS))).await
             {
                 for _ in 0..AFTER_WAIT {
                     self.read(self.zipf.draw(&mut dice), &mut dice).await;
@@ -171,15 +171,16 @@ impl Work {
     }
 
     /// Says whether a point was reached.
-    async fn wait(&self, point: Point, limit: Duration) -> bool {
+    async fn wait(&self, points: &Points, limit: Duration) -> bool {
+        let Some(token) = points.token() else { return false };
         let start = Nanos::now();
-        let waited = self.cache.wait_for(point.token(), limit).await;
+        let waited = self.cache.wait_for(token, limit).await;
         if let Err(WaitError::Closed) = waited {
-            self.complain(format!("a wait for {point}: closed"));
+            self.complain(format!("a wait for {points}: closed"));
         }
         let span = Span { start, end: Nanos::now() };
         let reached = waited.is_ok();
-        self.record.add(&Event::Waited(Waited { instance: self.instance, point, span, reached }));
+        self.record.add(&Event::Waited(Waited { instance: self.instance, points: points.clone(), span, reached }));
         reached
     }
 

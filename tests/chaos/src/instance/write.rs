@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::work::{Work, rules};
 use crate::clock::Nanos;
-use crate::event::{Event, Held, Mutation, Point, Row, Span, Told, Verb};
+use crate::event::{Event, Held, Mutation, Points, Row, Span, Told, Verb};
 use crate::layout::{GROUPS, Key, NARROW, Tag, Target, WIDE};
 use crate::limits::{GIVEN_UP, GUARD_LIMIT, GUARD_LIMITS, UNGUARDED_FOR};
 
@@ -70,22 +70,22 @@ impl Work {
         call: impl Future<Output = Result<Delivery, CacheError>>,
         dropped_after: Option<Duration>,
     ) -> Told {
-        let (told, point) = match timeout(dropped_after.unwrap_or(GIVEN_UP), call).await {
-            Ok(Ok(Delivery::Applied(token))) => (Told::Applied, Some(Point::of(token))),
-            Ok(Ok(_)) => (Told::Pending, None),
+        let (told, points) = match timeout(dropped_after.unwrap_or(GIVEN_UP), call).await {
+            Ok(Ok(Delivery::Applied(token))) => (Told::Applied, Points::of(token)),
+            Ok(Ok(_)) => (Told::Pending, Points::default()),
             Ok(Err(error)) => {
                 self.complain(format!("{verb:?} {target:?}: {error}"));
-                (Told::Refused, None)
+                (Told::Refused, Points::default())
             }
-            Err(_) if dropped_after.is_some() => (Told::Dropped, None),
-            Err(_) => (Told::Overdue, None),
+            Err(_) if dropped_after.is_some() => (Told::Dropped, Points::default()),
+            Err(_) => (Told::Overdue, Points::default()),
         };
         let span = Span { start, end: Nanos::now() };
-        let made = Mutation { instance: self.instance, verb, target: target.clone(), span, told, point };
+        let made = Mutation { instance: self.instance, verb, target: target.clone(), span, told, points: points.clone() };
         self.record.add(&Event::Mutation(made));
-        if let Some(point) = point {
+        if !points.0.is_empty() {
             // Nobody listens any more: the leader is gone.
-            let _ = self.connection.tell(point).await;
+            let _ = self.connection.tell(&points).await;
         }
         told
     }
@@ -203,7 +203,14 @@ impl Work {
         };
         let span = Span { start, end: Nanos::now() };
         let (verb, target) = (Verb::Hold, Target::Keys(keys.to_vec()));
-        self.record.add(&Event::Mutation(Mutation { instance: self.instance, verb, target, span, told, point: None }));
+        self.record.add(&Event::Mutation(Mutation {
+            instance: self.instance,
+            verb,
+            target,
+            span,
+            told,
+            points: Points::default(),
+        }));
         guard
     }
 

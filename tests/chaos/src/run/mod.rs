@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachetier_tests::{Cluster, Owned, Proxy, RedisServer, Reply, Sentinels, eventually};
+use cachetier_tests::{Cluster, Owned, Proxy, RedisServer, Reply, Sentinels, eventually, lanes_in_cluster};
 use tokio::runtime::Runtime;
 
 use crate::clock::Nanos;
@@ -93,7 +93,9 @@ pub fn run(asked: &Asked, program: &Path) -> Result<Vec<Event>, String> {
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
     if asked.scenario.over() == Over::Cluster {
         let mut cluster = Cluster::try_start(|builder| builder)?;
-        cluster.node(cluster.owner(&lane())).command(&[b"SET", lane().as_bytes(), &old_lane()]);
+        for lane in lanes_in_cluster(NAMESPACE) {
+            cluster.node(cluster.owner(&lane)).command(&[b"SET", lane.as_bytes(), &old_lane()]);
+        }
         let urls = vec![cluster.address(); usize::from(asked.spread.instances())];
         return over(asked, program, &runtime, &urls, (&Arc::from(Vec::new()), Ground::Cluster(&mut cluster)));
     }

@@ -116,7 +116,7 @@ fn a_late_call_runs_when_it_is_landed_after_later_ones() {
     script(&tier, CallKind::Probe, [Plan::late()]);
     unanswered(now(store.probe("ct:shop:v:k", A, LEASE)));
     assert!(tier.is_empty());
-    now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped");
+    now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped");
     assert_eq!(tier.strays(), 1);
     assert!(tier.land(0));
     assert!(tier.holds_ticket("ct:shop:v:k"));
@@ -136,9 +136,9 @@ fn every_call_that_changes_something_can_run_late() {
     unanswered(now(store.fill(key, A, &value(A, "v"), LIFE)));
     unanswered(now(store.claim(key, A, B, LEASE)));
     unanswered(now(store.abandon(key, B)));
-    unanswered(now(lane.seize("k", C, LEASE, Token::default())));
-    unanswered(now(lane.bump(&keys(&["k"]), Token::default())));
-    unanswered(now(reader.check(Token::default())));
+    unanswered(now(lane.seize("k", C, LEASE, Point::default())));
+    unanswered(now(lane.bump(&keys(&["k"]), Point::default())));
+    unanswered(now(reader.check(Point::default())));
     for bytes in [Some(ticket(A)), Some(value(A, "v")), Some(ticket(B)), None] {
         assert!(tier.land(0));
         holds(bytes);
@@ -191,10 +191,10 @@ fn a_script_is_told_kind_key_and_instance_of_each_call() {
     now(stores[0].fill("f", A, &value(A, "v"), LIFE)).expect("refused");
     now(stores[1].claim("c", A, B, LEASE)).expect("not claimed");
     now(stores[0].abandon("a", A)).expect("abandoned");
-    now(lanes[0].bump(&keys(&["b"]), Token::default())).expect("bumped");
-    now(lanes[1].bump(&keys(&["x", "y"]), Token::default())).expect("bumped");
-    now(lanes[0].seize("s", A, LEASE, Token::default())).expect("seized");
-    now(reader.check(Token::default())).expect("checked");
+    now(lanes[0].bump(&keys(&["b"]), Point::default())).expect("bumped");
+    now(lanes[1].bump(&keys(&["x", "y"]), Point::default())).expect("bumped");
+    now(lanes[0].seize("s", A, LEASE, Point::default())).expect("seized");
+    now(reader.check(Point::default())).expect("checked");
     now(reader.table(STATE, Seq(0))).expect("fetched");
     let key = |key: &str| Some(key.to_owned());
     let expected = [
@@ -228,7 +228,7 @@ fn a_script_may_use_the_tier() {
     });
     now(store.read("k")).expect("read");
     assert!(tier.evict("seen"));
-    now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped");
+    now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped");
     assert!(reader.ready().is_some());
     assert!(tier.evict("seen"));
     tier.clear_script();

@@ -16,9 +16,9 @@ fn named(keys: &[&str]) -> Vec<String> {
 
 /// Plants the hold of a guard in `k`.
 #[track_caller]
-fn hold(lane: &Arc<dyn Lane>, guard: Stamp) -> Token {
-    match now(lane.hold(&named(&["k"]), guard, LIMIT, Token::default())) {
-        Ok(Planted::Yes(token)) => token,
+fn hold(lane: &Arc<dyn Lane>, guard: Stamp) -> Point {
+    match now(lane.hold(&named(&["k"]), guard, LIMIT, Point::default())) {
+        Ok(Planted::Yes(point)) => point,
         other => panic!("not planted: {other:?}"),
     }
 }
@@ -26,7 +26,7 @@ fn hold(lane: &Arc<dyn Lane>, guard: Stamp) -> Token {
 /// Releases it, after a lag. Returns in how many keys it still stood.
 #[track_caller]
 fn release(lane: &Arc<dyn Lane>, guard: Stamp, lag: Duration) -> u64 {
-    now(lane.release(&named(&["k"]), guard, lag, Token::default())).expect("released").stood
+    now(lane.release(&named(&["k"]), guard, lag, Point::default())).expect("released").stood
 }
 
 #[test]
@@ -35,8 +35,8 @@ fn a_hold_takes_the_place_of_anything_and_ends_with_its_limit() {
     let (lane, mut reader) = (lane(&tier), subscribe(&lane(&tier)));
     for bytes in [value(C, "old"), ticket(C), b"text".to_vec()] {
         tier.put(NAME, &bytes);
-        let token = hold(&lane, A);
-        assert_eq!(points(&reader.ready().expect("a message")), token);
+        let point = hold(&lane, A);
+        assert_eq!(points(&reader.ready().expect("a message")), point);
         assert!(!tier.holds_value(NAME) && !tier.holds_ticket(NAME));
         assert_eq!(now(tier.store(None).fill(NAME, C, &value(C, "old"), LIFE)), Ok(Filled::Refused));
         hand.advance(LIMIT);
@@ -89,8 +89,8 @@ fn a_lag_holds_the_key_for_so_long_after_the_release() {
 #[test]
 fn only_a_guard_that_was_alone_all_the_time_trades_its_hold_for_a_ticket() {
     let disturb: [Disturbance; 6] = [
-        |_, lane| drop(now(lane.bump(&keys(&["k"]), Token::default()))),
-        |_, lane| drop(now(lane.seize("k", C, LEASE, Token::default()))),
+        |_, lane| drop(now(lane.bump(&keys(&["k"]), Point::default()))),
+        |_, lane| drop(now(lane.seize("k", C, LEASE, Point::default()))),
         |_, lane| {
             hold(lane, B);
         },
@@ -107,7 +107,7 @@ fn only_a_guard_that_was_alone_all_the_time_trades_its_hold_for_a_ticket() {
     ];
     let (tier, _) = tier();
     let lane = lane(&tier);
-    let trade = || now(lane.trade("k", A, C, LEASE, Token::default())).expect("answered");
+    let trade = || now(lane.trade("k", A, C, LEASE, Point::default())).expect("answered");
     hold(&lane, A);
     assert!(matches!(trade(), Seized::Planted(_)));
     assert!(tier.holds_ticket(NAME));
@@ -131,11 +131,11 @@ fn where_one_key_has_no_room_for_a_guard_none_is_held() {
     }
     let mut reader = subscribe(&lane);
     let both = named(&["free", "k"]);
-    assert_eq!(now(lane.hold(&both, C, LIMIT, Token::default())), Ok(Planted::Crowded));
+    assert_eq!(now(lane.hold(&both, C, LIMIT, Point::default())), Ok(Planted::Crowded));
     assert_eq!((tier.len(), reader.ready()), (1, None), "nothing was done");
     hand.advance(LIMIT);
-    assert!(matches!(now(lane.hold(&both, C, LIMIT, Token::default())), Ok(Planted::Yes(_))));
-    assert!(matches!(now(lane.release(&both, C, Duration::ZERO, Token::default())), Ok(Released { stood: 2, .. })));
+    assert!(matches!(now(lane.hold(&both, C, LIMIT, Point::default())), Ok(Planted::Yes(_))));
+    assert!(matches!(now(lane.release(&both, C, Duration::ZERO, Point::default())), Ok(Released { stood: 2, .. })));
 }
 
 #[test]
@@ -143,11 +143,11 @@ fn what_guards_do_can_be_lost_and_arrive_late() {
     let (tier, _) = tier();
     let lane = lane(&tier);
     script(&tier, CallKind::Hold, [Plan::late()]);
-    assert!(now(lane.hold(&named(&["k"]), A, LIMIT, Token::default())).is_err());
+    assert!(now(lane.hold(&named(&["k"]), A, LIMIT, Point::default())).is_err());
     assert!(tier.is_empty());
     assert_eq!(tier.land_all(), 1);
     assert_eq!(tier.len(), 1);
     script(&tier, CallKind::Release, [Plan::lost_reply()]);
-    assert!(now(lane.release(&named(&["k"]), A, Duration::ZERO, Token::default())).is_err());
+    assert!(now(lane.release(&named(&["k"]), A, Duration::ZERO, Point::default())).is_err());
     assert!(tier.is_empty());
 }

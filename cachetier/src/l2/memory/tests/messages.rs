@@ -19,7 +19,7 @@ fn a_reader_that_comes_while_the_script_is_asked_is_asked_about_too() {
         }
         if call.kind == CallKind::Deliver { Plan::lost() } else { Plan::go() }
     });
-    now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped");
+    now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped");
     assert_eq!(asked.load(Ordering::Relaxed), 2);
     let mut second = newcomer.lock().expect("whole").take().expect("subscribed");
     assert_eq!(second.ready(), None);
@@ -32,7 +32,7 @@ fn script_calls_is_not_asked_about_messages() {
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
     tier.script_calls(|call: &Call<'_>| if call.kind == CallKind::Deliver { Plan::lost() } else { Plan::go() });
-    now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped");
+    now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped");
     assert!(reader.ready().is_some());
 }
 
@@ -42,7 +42,7 @@ fn a_lost_message_shows_as_a_gap() {
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
     script(&tier, CallKind::Deliver, [Plan::go(), Plan::lost(), Plan::go()]);
-    let seqs = [(); 3].map(|()| now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token.seq);
+    let seqs = [(); 3].map(|()| now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped").point.seq);
     assert_eq!(head(&reader.ready().expect("the first")).2, seqs[0]);
     let (_, previous, seq) = head(&reader.ready().expect("the third"));
     assert_eq!((previous, seq), (seqs[1], seqs[2]));
@@ -56,8 +56,8 @@ fn a_lost_last_message_shows_in_the_check() {
     let mut reader = subscribe(&lane);
     tier.lose_next(CallKind::Deliver);
     assert!(reader.proves_for().is_some());
-    let token = now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token;
-    assert_eq!(now(reader.check(Token::default())).expect("checked").token, token);
+    let point = now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped").point;
+    assert_eq!(now(reader.check(Point::default())).expect("checked").point, point);
     assert_eq!(reader.ready(), None);
 }
 
@@ -72,7 +72,7 @@ fn a_held_message_holds_what_follows_to_that_subscriber_alone() {
         let gate = (call.kind == CallKind::Deliver && call.instance == 0).then(|| closed.lock().expect("whole").take());
         gate.flatten().map_or_else(Plan::go, |gate| Plan::go().after(gate))
     });
-    let seqs = [(); 2].map(|()| now(one.bump(&keys(&["k"]), Token::default())).expect("bumped").token.seq);
+    let seqs = [(); 2].map(|()| now(one.bump(&keys(&["k"]), Point::default())).expect("bumped").point.seq);
     for seq in seqs {
         assert_eq!(points(&free.ready().expect("a message")).seq, seq);
     }
@@ -97,16 +97,16 @@ fn an_answer_does_not_overtake_the_messages_before_it_nor_wait_for_those_behind(
         CallKind::Check => Plan::go().reply_after(check.lock().expect("whole").take().expect("one check")),
         _ => Plan::go(),
     });
-    let seen = now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token;
+    let seen = now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped").point;
     {
-        let mut call = reader.check(Token::default());
+        let mut call = reader.check(Point::default());
         assert!(poll(call.as_mut()).is_pending());
-        now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped");
+        now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped");
         answer.send(()).expect("waited for");
         assert!(poll(call.as_mut()).is_pending(), "the first message is held");
         first.send(()).expect("waited for");
         let Poll::Ready(Ok(state)) = poll(call.as_mut()) else { panic!("it waits for the second message") };
-        assert_eq!(state.token, seen);
+        assert_eq!(state.point, seen);
     }
     assert_eq!(points(&reader.ready().expect("arrived before the answer")), seen);
     assert_eq!(reader.ready(), None);
@@ -119,8 +119,8 @@ fn a_dropped_check_loses_no_message() {
     let mut reader = subscribe(&lane);
     let (open, closed) = gate();
     script(&tier, CallKind::Deliver, [Plan::go(), Plan::go().after(closed)]);
-    let seqs = [(); 2].map(|()| now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token.seq);
-    let mut call = reader.check(Token::default());
+    let seqs = [(); 2].map(|()| now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped").point.seq);
+    let mut call = reader.check(Point::default());
     assert!(poll(call.as_mut()).is_pending());
     drop(call);
     open.send(()).expect("waited for");
@@ -134,11 +134,11 @@ fn a_subscription_ends_where_its_script_ends_it() {
     let (mut broken, mut whole) = (subscribe(&one), subscribe(&two));
     script(&tier, CallKind::Deliver, [Plan::go(), Plan::go(), Plan::away()]);
     for _ in 0..2 {
-        now(one.bump(&keys(&["k"]), Token::default())).expect("bumped");
+        now(one.bump(&keys(&["k"]), Point::default())).expect("bumped");
     }
     assert!(now(broken.next()).is_ok());
     assert!(matches!(now(broken.next()), Err(Fault::Away(_))));
-    assert!(matches!(now(broken.check(Token::default())), Err(Fault::Away(_))));
+    assert!(matches!(now(broken.check(Point::default())), Err(Fault::Away(_))));
     assert!(whole.ready().is_some() && whole.ready().is_some());
 }
 
@@ -148,9 +148,9 @@ fn a_stalled_subscription_neither_delivers_nor_answers() {
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
     tier.hang(CallKind::Deliver);
-    now(lane.bump(&keys(&["k"]), Token::default())).expect("the bump itself is answered");
+    now(lane.bump(&keys(&["k"]), Point::default())).expect("the bump itself is answered");
     assert!(poll(pin!(reader.next())).is_pending());
-    assert!(poll(reader.check(Token::default()).as_mut()).is_pending());
+    assert!(poll(reader.check(Point::default()).as_mut()).is_pending());
     assert!(poll(reader.table(STATE, Seq(0)).as_mut()).is_pending());
 }
 
@@ -160,7 +160,7 @@ fn a_doubled_message_comes_again_when_it_is_landed() {
     let lane = lane(&tier);
     let mut reader = subscribe(&lane);
     script(&tier, CallKind::Deliver, [Plan::twice(), Plan::late()]);
-    let seqs = [(); 2].map(|()| now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token.seq);
+    let seqs = [(); 2].map(|()| now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped").point.seq);
     assert_eq!(points(&reader.ready().expect("a message")).seq, seqs[0]);
     assert_eq!(reader.ready(), None);
     assert_eq!(tier.strays(), 2);
@@ -178,7 +178,7 @@ async fn delayed_messages_are_delayed_together_and_keep_their_order() {
     let delay = Duration::from_millis(100);
     tier.delay(CallKind::Deliver, delay);
     let begun = tokio::time::Instant::now();
-    let seqs = [(); 2].map(|()| now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token.seq);
+    let seqs = [(); 2].map(|()| now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped").point.seq);
     tokio::time::sleep(delay / 2).await;
     for seq in seqs {
         assert_eq!(points(&reader.next().await.expect("a message")).seq, seq);
@@ -195,11 +195,11 @@ async fn a_waiting_subscriber_is_woken_by_a_message_and_by_its_gate() {
     script(&tier, CallKind::Deliver, [Plan::go().after(closed)]);
     let waiting = tokio::spawn(async move { reader.next().await });
     tokio::task::yield_now().await;
-    let token = now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped").token;
+    let point = now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped").point;
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
     open.send(()).expect("waited for");
-    assert_eq!(points(&waiting.await.expect("no panic").expect("a message")), token);
+    assert_eq!(points(&waiting.await.expect("no panic").expect("a message")), point);
 }
 
 #[tokio::test]
@@ -209,9 +209,9 @@ async fn what_has_arrived_is_ready_even_when_the_task_has_used_up_its_turn() {
     let mut reader = subscribe(&lane);
     // Far beyond what a task may receive before the runtime asks it to yield.
     for _ in 0..1_000 {
-        now(lane.bump(&keys(&["k"]), Token::default())).expect("bumped");
+        now(lane.bump(&keys(&["k"]), Point::default())).expect("bumped");
     }
-    now(reader.check(Token::default())).expect("checked");
+    now(reader.check(Point::default())).expect("checked");
     assert_eq!(std::iter::from_fn(|| reader.ready()).count(), 1_000);
 }
 
@@ -223,7 +223,7 @@ fn two_threads_bumping_publish_in_the_order_of_their_seqs() {
     tier.script(|_: &Call<'_>| Plan::go());
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| (0..500).for_each(|_| assert!(now(lane.bump(&keys(&["k"]), Token::default())).is_ok())));
+            scope.spawn(|| (0..500).for_each(|_| assert!(now(lane.bump(&keys(&["k"]), Point::default())).is_ok())));
         }
     });
     let mut applied = Seq(0);

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Call, CallKind, InProcess, Plan};
+use super::{Call, CallKind, InProcess, MemoryLane, MemoryStore, Plan};
 use crate::clock::{Clock, ManualClock};
-use crate::l2::Store;
 use crate::l2::lane::{Lane, LaneNames, LaneState, Subscription};
-use crate::rule::seq::{Era, Seq, Token};
+use crate::l2::{Limits, Store};
+use crate::rule::seq::{Era, Point, Seq};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
 use crate::wire::slot;
@@ -45,8 +45,27 @@ fn stored() -> (InProcess, ManualClock, Arc<dyn Store>) {
     (tier, hand, store)
 }
 
+/// The two ends one by one.
+impl InProcess {
+    /// The tier as the store of the next instance.
+    fn store(&self, limits: Option<Limits>) -> Arc<dyn Store> {
+        let mut state = self.hub.lock();
+        let instance = state.stores;
+        state.stores += 1;
+        Arc::new(MemoryStore::new(Arc::clone(&self.hub), instance, limits))
+    }
+
+    /// The tier as the lane of the next instance.
+    fn lane(&self, names: LaneNames, limits: Option<Limits>) -> Arc<dyn Lane> {
+        let mut state = self.hub.lock();
+        let instance = state.lanes;
+        state.lanes += 1;
+        Arc::new(MemoryLane::new(Arc::clone(&self.hub), names, instance, limits.map(|limits| limits.command)))
+    }
+}
+
 fn names(namespace: &str) -> LaneNames {
-    LaneNames { namespace: namespace.to_owned(), in_one_slot: false, cells: CELLS, outlives_runs: false }
+    LaneNames { room: namespace.to_owned(), in_one_slot: false, cells: CELLS, outlives_runs: false }
 }
 
 fn lane(tier: &InProcess) -> Arc<dyn Lane> {
@@ -54,7 +73,7 @@ fn lane(tier: &InProcess) -> Arc<dyn Lane> {
 }
 
 /// What a table is asked for by, where it does not matter.
-const STATE: LaneState = LaneState { token: Token { era: Era(1), seq: Seq(0) }, server_millis: 0, cells: CELLS, run: 1 };
+const STATE: LaneState = LaneState { point: Point { era: Era(1), seq: Seq(0) }, server_millis: 0, cells: CELLS, run: 1 };
 
 fn subscribe(lane: &Arc<dyn Lane>) -> Box<dyn Subscription> {
     now(lane.subscribe()).expect("subscribed")
@@ -106,7 +125,7 @@ fn head(message: &[u8]) -> (Era, Seq, Seq) {
     (Era(u32::try_from(number(3..7)).expect("four bytes")), Seq(number(7..15)), Seq(number(15..23)))
 }
 
-fn points(message: &[u8]) -> Token {
+fn points(message: &[u8]) -> Point {
     let (era, _, seq) = head(message);
-    Token { era, seq }
+    Point { era, seq }
 }
