@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::bulkhead::Bulkhead;
+#[cfg(feature = "redis")]
+use crate::connector::Connector;
 use crate::error::ConfigError;
 use crate::rule::breaker::Breaker;
 use crate::rule::policy::{OnUnreachable, Policy};
@@ -101,6 +103,9 @@ pub(crate) struct Config {
     pub(crate) read_limit: Duration,
     /// When the shared tier is asked no longer for what can be done without.
     pub(crate) breaker: Breaker,
+    /// What makes the connections to the server, if not the cache.
+    #[cfg(feature = "redis")]
+    pub(crate) connector: Option<Connector>,
     /// Whether a cache without its shared tier is not built.
     pub(crate) require_shared: bool,
     pub(crate) load_limit: Duration,
@@ -154,6 +159,8 @@ impl Config {
             command_limit: Duration::from_millis(500),
             read_limit: Duration::from_millis(50),
             breaker: Breaker::new(),
+            #[cfg(feature = "redis")]
+            connector: None,
             require_shared: false,
             load_limit: Duration::from_secs(10),
             bulkhead: None,

@@ -90,9 +90,16 @@ impl Ticket {
         tier.take_leases(&leases).await
     }
 
-    /// Gives all of them back, in one go.
-    pub(crate) fn give_back(tickets: Vec<Self>) {
-        let Some(tier) = tickets.first().map(|ticket| Arc::clone(&ticket.tier)) else { return };
+    /// Gives all of them back, in one go for each part of a cache that has planted some.
+    pub(crate) fn give_back(mut tickets: Vec<Self>) {
+        while let Some(tier) = tickets.first().map(|ticket| Arc::clone(&ticket.tier)) {
+            let (own, others) = tickets.into_iter().partition(|ticket| Arc::ptr_eq(&ticket.tier, &tier));
+            tickets = others;
+            Self::give_back_to(tier, own);
+        }
+    }
+
+    fn give_back_to(tier: Arc<Tier>, tickets: Vec<Self>) {
         let named: Vec<Named> = tickets
             .into_iter()
             .map(|mut ticket| {

@@ -242,6 +242,8 @@ mod cache;
 mod clock;
 mod coherence;
 mod config;
+#[cfg(feature = "redis")]
+mod connector;
 mod error;
 mod flight;
 #[cfg(fuzzing)]
@@ -300,6 +302,8 @@ pub use cachetier_macros::cached;
 pub use cachetier_macros::invalidates;
 pub use clock::{Clock, ManualClock};
 pub use config::{Eviction, OnRestart};
+#[cfg(feature = "redis")]
+pub use connector::{Connected, Endpoint};
 pub use error::{CacheError, ConfigError, KeyError, LoadError, SharedError, TokenError};
 pub use installed::{AlreadyInstalled, install, installed, scope};
 pub use invalidator::{Invalidator, InvalidatorBuilder, InvalidatorStats};

@@ -7,10 +7,10 @@ mod followed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cachetier::{CacheBuilder, CacheError, Delivery, Invalidator, Lag, OnRestart, Purge, TieredCache};
+use cachetier::{CacheBuilder, CacheError, Delivery, Invalidator, Lag, OnRestart, Purge, PurgeError, TieredCache};
 use cachetier_tests::{Cluster, Log, Origin, PARTS, RedisServer, eventually_async, name_in_cluster, name_of_part, part_of};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use followed::{AGAIN, Ground, LONG, POLICY, built, in_step, is_followed, read};
 
@@ -247,6 +247,76 @@ async fn what_is_asked_of_all_parts_at_once_is_loaded_once_and_comes_in_order() 
     a.get_or_load_many(&names, POLICY, lens(&loads)).await.expect("loaded");
     assert_eq!(*loads.lock().expect("not poisoned"), [&names[10..50]], "one load, in the order of the call");
     assert_eq!(a.stats().l2_faults, 0, "{}", a.stats());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_failed_load_of_many_has_planted_is_given_back_wherever_it_is() {
+    let cluster = Cluster::start();
+    let (a, b) = (built(builder(&cluster)).await, built(builder(&cluster)).await);
+    let names: Vec<String> = (0..24).map(|n| format!("key:{n}")).collect();
+    for _ in 0..5 {
+        let failed =
+            a.get_or_load_many::<u64, _, Vec<(String, u64)>, _, _, _>(&names, POLICY, async |_| Err("no such table")).await;
+        assert!(failed.is_err());
+        let begun = Instant::now();
+        let loaded =
+            async |keys: Vec<String>| Ok::<_, std::io::Error>(keys.into_iter().map(|key| (key, 1_u64)).collect::<Vec<_>>());
+        b.get_or_load_many(&names, POLICY, loaded).await.expect("loaded");
+        assert!(begun.elapsed() < Duration::from_secs(1), "nobody's ticket is waited for: {:?}", begun.elapsed());
+        a.invalidate_many(&names).await.expect("usable").confirmed().expect("every connection is as well as before");
+    }
+    assert_eq!((a.stats().l2_faults, b.stats().l2_faults), (0, 0), "{}", a.stats());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_nodes_are_asked_over_connections_that_are_kept() {
+    let cluster = Cluster::start();
+    let cache = built(builder(&cluster)).await;
+    let accepted = || {
+        let accepted = |node: &RedisServer| {
+            let told = node.command(&["INFO", "stats"]).text().expect("text");
+            let line = told.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+            line.and_then(|count| count.parse::<u64>().ok()).expect("a number")
+        };
+        cluster.nodes.iter().map(accepted).collect::<Vec<_>>()
+    };
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = accepted();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    // One more each is that of who asks.
+    let more: Vec<u64> = accepted().iter().zip(&before).map(|(after, before)| after - before - 1).collect();
+    assert!(more.iter().all(|more| *more <= 1), "{more:?}");
+    assert_eq!(cache.stats().lane_lost, 0);
+}
+
+#[tokio::test]
+async fn a_primary_that_is_away_keeps_no_purge_from_the_others_and_is_told_of_for_itself() {
+    let mut cluster = Cluster::start();
+    for node in &cluster.nodes {
+        node.command(&["CONFIG", "SET", "cluster-node-timeout", "60000"]);
+        node.command(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    }
+    let log = Log::default();
+    let _listening = log.listen();
+    let a = built(builder(&cluster)).await;
+    let names: Vec<String> = (0..60).map(|n| format!("key:{n}")).collect();
+    assert!(a.set_many(names.iter().map(|name| (name, 1_u64)), POLICY).await.iter().all(Result::is_ok));
+    let first = cluster.owner(&lane_of(0));
+    let away: Vec<bool> = (0..PARTS).map(|part| cluster.owner(&lane_of(part)) == first).collect();
+    cluster.nodes[first].kill();
+    eventually_async(LONG, "it is away", async || !log.with("redis is away").is_empty()).await;
+    let stopped = a.purge(Purge::everything()).await.expect_err("not all of them could be asked");
+    let PurgeError::Stopped { done, .. } = stopped else { panic!("{stopped}") };
+    let well = names.iter().filter(|name| !away[part_of(name)]).count();
+    assert_eq!((done.delivery, done.counts.removed), (Delivery::Pending, u64::try_from(well).expect("few")));
+
+    // Another one is another matter.
+    let second = cluster.owner(&lane_of((0..PARTS).find(|part| !away[*part]).expect("one is well")));
+    cluster.nodes[second].kill();
+    eventually_async(LONG, "both are told of", async || log.with("redis is away").len() == 2).await;
+    cluster.nodes[first].restart();
+    cluster.nodes[second].restart();
+    eventually_async(LONG, "all is told", async || a.stats().pending == 0).await;
 }
 
 #[tokio::test]

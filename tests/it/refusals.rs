@@ -36,6 +36,21 @@ async fn a_full_server() {
 }
 
 #[tokio::test]
+async fn a_full_server_that_refuses_a_large_value_first() {
+    let server = RedisServer::start();
+    let log = Log::default();
+    let _listening = log.listen();
+    let cache = cache(server.url()).await;
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    let large = cache.get_or_compute("large", POLICY, async || "x".repeat(300_000)).await;
+    assert!(large.is_ok());
+    for key in 0..5 {
+        assert_eq!(cache.get_or_compute(&format!("cold:{key}"), POLICY, async || key).await.expect("loaded"), key);
+    }
+    told_once(&log, "OOM", "more memory");
+}
+
+#[tokio::test]
 async fn a_replica_of_nobody() {
     if !Over::is_none_of(&[Over::Cluster], "a node of it is told otherwise whose replica it is") {
         return;

@@ -1,5 +1,7 @@
 //! Building a cache: settings in, a connected handle or a named error out.
 
+#[cfg(feature = "redis")]
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -11,6 +13,8 @@ use crate::all::all;
 use crate::bulkhead::Bulkhead;
 use crate::clock::Clock;
 use crate::config::{Capacity, Config, Eviction, OnRestart};
+#[cfg(feature = "redis")]
+use crate::connector::{Connected, Connector, Endpoint};
 use crate::error::ConfigError;
 use crate::key::PARTS;
 use crate::l2::NotReady;
@@ -137,6 +141,36 @@ impl CacheBuilder {
     #[cfg(feature = "redis")]
     pub fn redis_cluster(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.over = Over::Cluster(nodes.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Makes every connection by `connect`, in the place of the cache: through a tunnel, by another TLS than [`rediss://`](CacheBuilder::redis), as a
+    /// user whose password changes. It is told where the connection is to lead, be it to the server, a Sentinel or a node of a Cluster, and returns a
+    /// stream that leads there, within half of the [connect limit](CacheBuilder::connect_limit) with Sentinels and in a Cluster, else within all of it.
+    /// It is called for each connection anew, and its error is logged as the reason why Redis is away; it has no say in what is sent.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// /// What is handed out for a quarter of an hour.
+    /// async fn token() -> std::io::Result<String> {
+    ///     Ok("a password of today".to_owned())
+    /// }
+    ///
+    /// let builder = TieredCache::builder("shop").redis("redis://10.0.0.1:6379").connector(async |to| {
+    ///     let Endpoint::Tcp { host, port } = to else { return Err(std::io::ErrorKind::Unsupported.into()) };
+    ///     let stream = tokio::net::TcpStream::connect((host, port)).await?;
+    ///     stream.set_nodelay(true)?;
+    ///     Ok(Connected::over(stream).login("app", token().await?))
+    /// });
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn connector<F, Fut>(mut self, connect: F) -> Self
+    where
+        F: Fn(Endpoint) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = std::io::Result<Connected>> + Send + 'static,
+    {
+        self.config.connector = Some(Connector::new(connect));
         self
     }
 

@@ -64,6 +64,17 @@ pub(crate) fn begin_without(config: &Config, why: NotReady, and_then: &str) -> R
 pub(crate) type Ends = (Arc<dyn Store>, Arc<dyn Lane>);
 
 impl Over {
+    /// What cannot be used is an error: a connector, and nowhere to connect.
+    #[cfg(feature = "redis")]
+    fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        match self {
+            Self::Nothing | Self::InProcess(_) if config.connector.is_some() => {
+                Err(ConfigError::new("connector", "given, and no server", "the address of one as well"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a namespace is spread over several slots.
     pub(crate) fn is_spread(&self) -> bool {
         match self {
@@ -80,6 +91,8 @@ impl Over {
         expect(clippy::unnecessary_wraps, reason = "an address may be unusable, a tier in the process not")
     )]
     pub(crate) fn open(self, config: &Config, parts: &[(Option<usize>, LaneNames)]) -> Result<Option<Vec<Ends>>, ConfigError> {
+        #[cfg(feature = "redis")]
+        self.check(config)?;
         let limits = Limits { read: config.read_limit, command: config.command_limit };
         let names = parts.iter().map(|(_, names)| names);
         let ends = match self {
@@ -88,32 +101,34 @@ impl Over {
             #[cfg(all(test, feature = "redis"))]
             Self::Opened(ends) => vec![ends],
             #[cfg(feature = "redis")]
-            Self::Redis(url) => connected(Target::At(address("redis", &url)?), config, limits, names)?,
+            Self::Redis(url) => connected(Target::At(address("redis", &url, config)?), config, limits, names)?,
             #[cfg(feature = "redis")]
             Self::Sentinel(sentinels, name) => {
-                let sentinels = sentinels.iter().map(|url| address("redis_sentinel", url)).collect::<Result<Vec<_>, _>>()?;
+                let sentinels =
+                    sentinels.iter().map(|url| address("redis_sentinel", url, config)).collect::<Result<Vec<_>, _>>()?;
                 if sentinels.is_empty() {
                     return Err(ConfigError::new("redis_sentinel", "no address", "those of the Sentinels, one at least"));
                 }
-                let server = Target::Primary { name: primary(&name)?, sentinels };
+                let server = Target::Primary { name: primary(&name, config)?, sentinels };
                 connected(server, config, limits, names)?
             }
             #[cfg(feature = "redis")]
-            Self::Cluster(nodes) => connected(cluster(&nodes)?, config, limits, names)?,
+            Self::Cluster(nodes) => connected(cluster(&nodes, config)?, config, limits, names)?,
         };
         Ok(Some(ends))
     }
 }
 
 #[cfg(feature = "redis")]
-fn address(field: &'static str, url: &str) -> Result<RedisUrl, ConfigError> {
-    RedisUrl::parse(url).map_err(|bad| ConfigError::new(field, &bad.to_string(), crate::redis::EXPECTED))
+fn address(field: &'static str, url: &str, config: &Config) -> Result<RedisUrl, ConfigError> {
+    let url = RedisUrl::parse(url).and_then(|url| url.through(config.connector.as_ref()));
+    url.map_err(|bad| ConfigError::new(field, &bad.to_string(), crate::redis::EXPECTED))
 }
 
 /// Some nodes of a Cluster. What the first address says of how to log in counts for all.
 #[cfg(feature = "redis")]
-fn cluster(nodes: &[String]) -> Result<Target, ConfigError> {
-    let nodes = nodes.iter().map(|url| address("redis_cluster", url)).collect::<Result<Vec<_>, _>>()?;
+fn cluster(nodes: &[String], config: &Config) -> Result<Target, ConfigError> {
+    let nodes = nodes.iter().map(|url| address("redis_cluster", url, config)).collect::<Result<Vec<_>, _>>()?;
     let bad = |found, expected| Err(ConfigError::new("redis_cluster", found, expected));
     let Some(login) = nodes.first().cloned() else { return bad("no address", "those of some nodes, one at least") };
     if nodes.iter().any(|node| node.host().is_none()) {
@@ -127,14 +142,14 @@ fn cluster(nodes: &[String]) -> Result<Target, ConfigError> {
 
 /// The name of a primary, alone or in the place of the host in an address.
 #[cfg(feature = "redis")]
-fn primary(name: &str) -> Result<RedisUrl, ConfigError> {
+fn primary(name: &str, config: &Config) -> Result<RedisUrl, ConfigError> {
     let bad = || {
         let expected = "the name of the primary, or redis://[user:password@]NAME[/database]";
         ConfigError::new("redis_sentinel", "a primary without a name that Sentinels could know", expected)
     };
     let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     let Some((_, rest)) = name.split_once("://") else {
-        return if plain(name) { address("redis_sentinel", &format!("redis://{name}")) } else { Err(bad()) };
+        return if plain(name) { address("redis_sentinel", &format!("redis://{name}"), config) } else { Err(bad()) };
     };
     // What is behind the last `@`, up to the database or the query: a port would be nobody's.
     let place = rest.split(['/', '?']).next().unwrap_or_default();
@@ -142,7 +157,7 @@ fn primary(name: &str) -> Result<RedisUrl, ConfigError> {
     if !plain(place) {
         return Err(bad());
     }
-    address("redis_sentinel", name)
+    address("redis_sentinel", name, config)
 }
 
 #[cfg(feature = "redis")]

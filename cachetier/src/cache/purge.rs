@@ -382,24 +382,32 @@ impl TieredCache {
                 let deliveries = each().map(|(part, point)| point.map_or(Delivery::Pending, |point| part.applied(point)));
                 let delivery = deliveries.reduce(Delivery::and).unwrap_or(Delivery::Pending);
                 let done = || Purged { delivery, counts: progress.counts() };
-                // One after the other: they may be in one server.
+                // One after the other: they may be in one server. One that cannot be asked keeps no other from it.
+                let mut stopped = None;
                 for (part, point) in each() {
                     let doomed = point.map(|point| tag.map_or(Doomed::Before(point), |tag| Doomed::Tagged(tag, point)));
-                    part.delete(keys.clone(), doomed, progress).await.map_err(|why| PurgeError::Stopped { why, done: done() })?;
+                    stopped = part.delete(keys.clone(), doomed, progress).await.err().or(stopped);
                 }
-                Ok(done())
+                match stopped {
+                    Some(why) => Err(PurgeError::Stopped { why, done: done() }),
+                    None => Ok(done()),
+                }
             }
             Plan::Walk(keys) => {
-                let mut delivery = None;
+                let (mut delivery, mut stopped) = (None, None);
                 for part in self.parts.all() {
                     let found = part.invalidate_found(keys.clone(), progress).await;
-                    let found = found.map_err(|why| PurgeError::Stopped {
-                        why,
-                        done: Purged { delivery: Delivery::Pending, counts: progress.counts() },
-                    })?;
+                    let found = found.unwrap_or_else(|why| {
+                        stopped = Some(why);
+                        Delivery::Pending
+                    });
                     delivery = Some(delivery.map_or(found, |delivery: Delivery| delivery.and(found)));
                 }
-                Ok(Purged { delivery: delivery.unwrap_or(Delivery::Pending), counts: progress.counts() })
+                let done = Purged { delivery: delivery.unwrap_or(Delivery::Pending), counts: progress.counts() };
+                match stopped {
+                    Some(why) => Err(PurgeError::Stopped { why, done }),
+                    None => Ok(done),
+                }
             }
         }
     }

@@ -76,7 +76,7 @@ impl Start {
             journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),
             needless: Gauge::default(),
-            counts_all: number.is_none_or(|number| number == 0),
+            part: number,
             counters: Arc::clone(&self.counters),
         });
         let (tasks, mut background) = (Tasks::new(self.runtime.clone()), Background::default());

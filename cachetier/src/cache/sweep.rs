@@ -33,6 +33,7 @@ fn warn(instance: &Instance, census: &Census) {
     let thousandths = census.share().saturating_mul(1_000) / WHOLE;
     tracing::warn!(
         namespace = %instance.namespace,
+        part = instance.part,
         needless = format_args!("{}.{} %", thousandths / 10, thousandths % 10),
         cells = instance.view.cells(),
         "the tag table is too small for what is invalidated: so many of the copies are missed needlessly; \

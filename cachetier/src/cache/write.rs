@@ -368,7 +368,7 @@ impl TieredCache {
         Box::pin(part.put_or_drop(key, value, &rules)).await
     }
 
-    /// One bump, in all parts that it concerns. It holds in all of them here before the first is told.
+    /// One bump, in all parts that it concerns.
     ///
     /// Cancel safety: dropped, it is carried out in each of them all the same.
     pub(super) async fn bump(&self, targets: Targets) -> Result<Delivery, CacheError> {

@@ -88,7 +88,7 @@ pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: P
             rest = REST.0;
         }
         if !std::mem::replace(&mut episode, true) {
-            tracing::warn!(namespace = %instance.namespace, %fault, "lost the lane: copies are not trusted until it is back");
+            tracing::warn!(namespace = %instance.namespace, part = instance.part, %fault, "lost the lane: copies are not trusted until it is back");
         }
         // Full jitter: a whole fleet that lost the same server does not come back in step.
         sleep(rest.mul_f64(fastrand::f64())).await;
@@ -144,7 +144,7 @@ async fn session(
                 mended = true;
                 instance.lose();
                 instance.counters.lane_gaps.one();
-                tracing::warn!(namespace = %instance.namespace, %fault, "missed something on the lane: copies are checked before they are served");
+                tracing::warn!(namespace = %instance.namespace, part = instance.part, %fault, "missed something on the lane: copies are checked before they are served");
                 out_since.get_or_insert(instance.now());
                 let reached = follower.come_into_step(&mut *subscription, *applied).await?;
                 tell_in_step(instance, out_since);
@@ -157,11 +157,11 @@ async fn session(
 /// Once for each time that the instance was out of step, whatever it took to come back.
 fn tell_in_step(instance: &Instance, out_since: &mut Option<Millis>) {
     let Some(since) = out_since.take() else {
-        tracing::info!(namespace = %instance.namespace, "in step with the lane");
+        tracing::info!(namespace = %instance.namespace, part = instance.part, "in step with the lane");
         return;
     };
     let out = since.until(instance.now());
-    tracing::info!(namespace = %instance.namespace, ?out, "back in step with the lane");
+    tracing::info!(namespace = %instance.namespace, part = instance.part, ?out, "back in step with the lane");
 }
 
 /// Who asks the lane, and how.

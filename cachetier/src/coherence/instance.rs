@@ -37,8 +37,8 @@ pub(crate) struct Instance {
     pub(crate) holds: Holds,
     /// Of a million copies, how many are missed needlessly.
     pub(crate) needless: Gauge,
-    /// Whether what concerns all parts of a namespace is counted here: in the first of them.
-    pub(crate) counts_all: bool,
+    /// Which part of a namespace it is, if there are several.
+    pub(crate) part: Option<usize>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -86,7 +86,8 @@ impl Instance {
 
     /// How many of these are counted here.
     fn counted(&self, targets: &Targets) -> u64 {
-        let counted = if self.counts_all { targets.len() } else { targets.keys.len() };
+        // What concerns all parts is counted in the first.
+        let counted = if self.part.is_none_or(|part| part == 0) { targets.len() } else { targets.keys.len() };
         u64::try_from(counted).unwrap_or(u64::MAX)
     }
 
@@ -196,7 +197,7 @@ pub(super) mod tests {
             journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),
             needless: Gauge::default(),
-            counts_all: true,
+            part: None,
             counters,
         }
     }

@@ -1,5 +1,7 @@
 //! Building an invalidator: settings in, a connected handle or a named error out. Defaults and bounds are `config`'s.
 
+#[cfg(feature = "redis")]
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use crate::coherence::courier::carry;
 use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::config::Config;
+#[cfg(feature = "redis")]
+use crate::connector::{Connected, Connector, Endpoint};
 use crate::error::ConfigError;
 use crate::l2::NotReady;
 use crate::l2::lane::LaneNames;
@@ -92,6 +96,26 @@ impl InvalidatorBuilder {
     #[cfg(feature = "redis")]
     pub fn redis_cluster(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.over = Over::Cluster(nodes.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Makes every connection by `connect`: as for [a cache](crate::CacheBuilder::connector).
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = Invalidator::builder("shop").redis("redis://10.0.0.1:6379").connector(async |to| match to {
+    ///     Endpoint::Tcp { host, port } => Ok(Connected::over(tokio::net::TcpStream::connect((host, port)).await?)),
+    ///     _ => Err(std::io::ErrorKind::Unsupported.into()),
+    /// });
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn connector<F, Fut>(mut self, connect: F) -> Self
+    where
+        F: Fn(Endpoint) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = std::io::Result<Connected>> + Send + 'static,
+    {
+        self.config.connector = Some(Connector::new(connect));
         self
     }
 

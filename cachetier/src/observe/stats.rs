@@ -58,7 +58,8 @@ macro_rules! stats {
             pub breaker_opened: u64,
             /// Loads that run now.
             pub flights: u64,
-            /// Invalidations that the shared tier has not confirmed.
+            /// Invalidations that the shared tier has not confirmed. In a Cluster one that concerns all parts of the namespace counts for each that has
+            /// not.
             pub pending: u64,
         }
 
@@ -169,7 +170,8 @@ stats! {
     invalidations: Counter, "invalidations sent";
     /// Calls whose invalidations went in one command with others', because many were under way.
     invalidations_together: Counter, "invalidations together";
-    /// Own invalidations told once more, because the shared tier may have forgotten them.
+    /// Own invalidations told once more, because the shared tier may have forgotten them. In a Cluster one that concerns all parts of the namespace counts for
+    /// each of them.
     retold: Counter, "invalidations told again";
     /// Invalidations applied here, one's own included.
     invalidations_applied: Counter, "invalidations applied";

@@ -1,5 +1,6 @@
 //! What an answer says, or its absence: the one place where the texts of servers are read.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use tokio::time::error::Elapsed;
 use crate::clock::Millis;
 use crate::error::Fault;
 use crate::sync::lock;
+
+use super::known::Spot;
 
 /// How much of a server's text is passed on.
 const TEXT: usize = 200;
@@ -196,24 +199,25 @@ pub(super) fn is_no_primary(text: &str) -> bool {
 /// How long nothing of a class must have been refused for the next refusal to be told.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What was told of the server, or of those of all parts of a namespace: once for as long as it goes on.
+/// What was told of the server, or of those of all parts of a namespace: once for each of them, for as long as it goes on.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// What was refused, and when last.
-    refused: Mutex<Vec<(Box<str>, Millis)>>,
-    away: Mutex<Away>,
+    /// What was refused where, and when last.
+    refused: Mutex<Vec<(Where, Box<str>, Millis)>>,
+    away: Mutex<HashMap<Where, Away>>,
 }
 
-/// How many are away of whom that was told, and with what reason: its class, if it has one.
+/// Which server, where several are known by their places.
+pub(super) type Where = Option<Spot>;
+
+/// Of how many parts a server is away, and with what reasons that was told.
 #[derive(Debug, Default)]
 struct Away {
-    count: usize,
-    told: bool,
-    /// With what reasons: of several that are away each may have its own.
+    parts: usize,
     classes: Vec<Class>,
 }
 
-/// Whether that somebody is away is to be told.
+/// Whether that a server is away is to be told.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum News {
     /// With what helps, if that is known.
@@ -223,40 +227,42 @@ pub(super) enum News {
 }
 
 impl Told {
-    /// Somebody is away, `again` if he was told of before. It is told of the first, and again for each reason that comes to light, if
+    /// A server is away of a part; `again` if that part was told of before. It is told of the first, and again for each reason that comes to light, if
     /// somebody can do something about it.
-    pub(super) fn is_away(&self, reason: &str, again: bool) -> News {
+    pub(super) fn is_away(&self, server: &Where, reason: &str, again: bool) -> News {
         let mut away = lock(&self.away);
-        away.count += usize::from(!again);
+        let first = !away.contains_key(server);
+        let away = away.entry(server.clone()).or_default();
+        away.parts += usize::from(!again);
         let found = class(reason);
-        let first = !std::mem::replace(&mut away.told, true);
         let new = found.filter(|found| !away.classes.contains(found));
         away.classes.extend(new);
         if first || new.is_some() { News::Away(found) } else { News::Known }
     }
 
-    /// He is back. Says whether all are.
-    pub(super) fn is_back(&self) -> bool {
+    /// It is back for a part. Says whether for all.
+    pub(super) fn is_back(&self, server: &Where) -> bool {
         let mut away = lock(&self.away);
-        away.count = away.count.saturating_sub(1);
-        let all = away.count == 0;
+        let Some(parts) = away.get_mut(server) else { return false };
+        parts.parts = parts.parts.saturating_sub(1);
+        let all = parts.parts == 0;
         if all {
-            *away = Away::default();
+            away.remove(server);
         }
         all
     }
 
     /// Whether it is time to tell of a refusal with this text.
-    pub(super) fn is_news(&self, text: &str, now: Millis) -> bool {
+    pub(super) fn is_news(&self, server: &Where, text: &str, now: Millis) -> bool {
         let code = class(text).map_or_else(|| text.split(' ').next().unwrap_or_default(), |class| class.code);
         let mut told = lock(&self.refused);
-        if let Some((_, last)) = told.iter_mut().find(|(known, _)| **known == *code) {
+        if let Some((.., last)) = told.iter_mut().find(|(of, known, _)| of == server && **known == *code) {
             return std::mem::replace(last, now).until(now) >= QUIET;
         }
         // More than a server has: of one that makes them up no more is told.
         let room = told.len() < 64;
         if room {
-            told.push((code.into(), now));
+            told.push((server.clone(), code.into(), now));
         }
         room
     }

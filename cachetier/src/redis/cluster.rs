@@ -1,7 +1,7 @@
 //! Where the owner of a slot is, as the nodes of a Cluster say: asked before each connection, and every second between them, so that one that was replaced
 //! and does not know it yet is left.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ struct Nodes {
     seeds: Vec<Spot>,
     /// Those that were last said to be there.
     found: Mutex<Vec<Spot>>,
+    /// Where the owner is of each slot that they are asked for.
+    owners: Mutex<HashMap<u16, Spot>>,
     /// Which of them is watched first: another one in each process.
     first: usize,
     /// Over which they are asked: one each, made with the first question; none once all is closed.
@@ -52,6 +54,15 @@ struct Nodes {
     said: Mutex<HashMap<Spot, Question>>,
     /// How long one may take to answer.
     limit: Duration,
+}
+
+/// How old an answer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// To a question that was put for this one.
+    New,
+    /// To one that was put a moment before.
+    Young,
 }
 
 /// A question, for all who ask the same within a moment.
@@ -97,7 +108,8 @@ impl Cluster {
         let seeds = nodes.iter().filter_map(RedisUrl::spot).collect();
         let (found, connections, said) = (Mutex::default(), Mutex::new(Some(HashMap::new())), Mutex::default());
         // Asked within the limit of the connection that the answer is for.
-        let nodes = Nodes { login, seeds, found, first: fastrand::usize(..), connections, said, limit: connect_limit / 2 };
+        let (owners, first) = (Mutex::default(), fastrand::usize(..));
+        let nodes = Nodes { login, seeds, found, owners, first, connections, said, limit: connect_limit / 2 };
         Self { nodes: Arc::new(nodes), slot: 0, known: Known::default() }
     }
 
@@ -112,13 +124,13 @@ impl Cluster {
 
     /// Where the slot's owner is, as who knows best says; an error says why nobody does. All are asked at once, and more than half are waited for.
     ///
-    /// Cancel safety: dropped, it leaves no task.
+    /// Cancel safety: dropped, it leaves no task. Done, it leaves those that are still asked, for as long as that may take.
     pub(super) async fn primary(&self) -> Result<Spot, Arc<str>> {
         let found = lock(&self.nodes.found).clone();
         let mut why = None;
         // Those that were named at first may be long gone; if all of those that are known are, they are asked again.
         for nodes in [&found, &self.nodes.seeds] {
-            match self.ask_all(nodes).await {
+            match self.ask_all(nodes, Age::New).await {
                 Ok(spot) => return Ok(spot),
                 // Who was not asked has no reason.
                 Err(reason) => why = reason.or(why),
@@ -131,7 +143,7 @@ impl Cluster {
     /// As [`Cluster::primary`], and asks those that are watched. What these say for more than a moment all do.
     pub(super) async fn look(&self) -> Result<Spot, Arc<str>> {
         let watched = self.nodes.watched(self.known.spot().as_ref());
-        match self.ask_all(&watched).await {
+        match self.ask_all(&watched, Age::Young).await {
             Ok(spot) => Ok(spot),
             Err(_) => self.primary().await,
         }
@@ -145,13 +157,13 @@ impl Cluster {
     }
 
     /// Where the owner is, as these say; an error is why one of them does not.
-    async fn ask_all(&self, spots: &[Spot]) -> Result<Spot, Option<Arc<str>>> {
+    async fn ask_all(&self, spots: &[Spot], age: Age) -> Result<Spot, Option<Arc<str>>> {
         let mut questions = JoinSet::new();
         for spot in spots {
             let (nodes, slot, node) = (Arc::clone(&self.nodes), self.slot, spot.clone());
             questions.spawn(async move {
                 let limit = nodes.limit;
-                let asked = timeout(limit, nodes.ask(&node, slot)).await.unwrap_or_else(|_| Err(late(limit)));
+                let asked = timeout(limit, nodes.ask(&node, slot, age)).await.unwrap_or_else(|_| Err(late(limit)));
                 if asked.is_err() {
                     nodes.forget(&node);
                 }
@@ -161,7 +173,7 @@ impl Cluster {
         let Answers { said, most, why } = Answers::to(questions).await;
         let best = claims(&said).max_by_key(|(owner, _)| owner.epoch);
         if let Some((_, view)) = best {
-            self.nodes.keep(view.nodes.clone(), self.known.spot().as_ref());
+            self.nodes.keep(view.nodes.clone(), self.slot, self.known.spot().as_ref());
         }
         let claims = claims(&said).map(|(owner, _)| Said { spot: owner.spot.clone(), epoch: owner.epoch });
         self.known.with(&claims.collect::<Vec<_>>(), most).ok_or(why)
@@ -176,7 +188,7 @@ fn claims(views: &[View]) -> impl Iterator<Item = (&Owner, &View)> {
 }
 
 impl Nodes {
-    /// Those that are asked again and again.
+    /// Those that are asked again and again for this slot: its owner, and others, the same for each.
     fn watched(&self, owner: Option<&Spot>) -> Vec<Spot> {
         let found = lock(&self.found);
         let others = (0..found.len()).filter_map(|nth| found.get(self.first.wrapping_add(nth).checked_rem(found.len())?));
@@ -184,10 +196,17 @@ impl Nodes {
         owner.into_iter().chain(others).take(WATCHED).cloned().collect()
     }
 
-    /// Who is there now. Over the connections to whoever is not watched nothing more is asked.
-    fn keep(&self, nodes: Vec<Spot>, owner: Option<&Spot>) {
+    /// Who is there now. Over the connections to whoever is watched for no slot nothing more is asked.
+    fn keep(&self, mut nodes: Vec<Spot>, slot: u16, owner: Option<&Spot>) {
+        // Whoever is asked first tells them in another order.
+        nodes.sort_unstable();
         *lock(&self.found) = nodes;
-        let watched = self.watched(owner);
+        let owners: Vec<Spot> = {
+            let mut owners = lock(&self.owners);
+            owners.extend(owner.map(|owner| (slot, owner.clone())));
+            owners.values().cloned().collect()
+        };
+        let watched: HashSet<Spot> = owners.iter().flat_map(|owner| self.watched(Some(owner))).collect();
         let unwatched: Vec<Asked> = match &mut *lock(&self.connections) {
             Some(connections) => connections.extract_if(|node, _| !watched.contains(node)).map(|(_, asked)| asked).collect(),
             None => Vec::new(),
@@ -225,16 +244,16 @@ impl Nodes {
     /// What one of them says of a slot.
     ///
     /// Cancel safety: of those who ask at once another one goes on.
-    async fn ask(&self, node: &Spot, slot: u16) -> Result<View, Arc<str>> {
-        let answer = self.question(node);
+    async fn ask(&self, node: &Spot, slot: u16, age: Age) -> Result<View, Arc<str>> {
+        let answer = self.question(node, age);
         let told = answer.get_or_try_init(|| async { self.ask_now(node).await.map(Arc::from) }).await?;
         Ok(view(told, node, self.login.tls().is_some(), slot))
     }
 
     /// The one that was put lately, or a new one.
-    fn question(&self, node: &Spot) -> Arc<OnceCell<Arc<str>>> {
+    fn question(&self, node: &Spot, age: Age) -> Arc<OnceCell<Arc<str>>> {
         let mut said = lock(&self.said);
-        said.retain(|_, question| question.asked.elapsed() < YOUNG);
+        said.retain(|of, question| question.asked.elapsed() < YOUNG && (age == Age::Young || of != node));
         let new = || Question { asked: Stopwatch::start(), answer: Arc::default() };
         Arc::clone(&said.entry(node.clone()).or_insert_with(new).answer)
     }
@@ -385,7 +404,7 @@ e7d1eec :30001@31001 myself,master - 0 0 1 connected 0-5459 5460 [5000->-67ed2db
         let cluster = Cluster::new(login.clone(), &[login], Duration::from_secs(1));
         let owner = Some(spot("10.0.0.60", 1));
         assert_eq!(cluster.nodes.watched(None), []);
-        cluster.nodes.keep((0..61).map(|node| spot(&format!("10.0.0.{node}"), 1)).collect(), owner.as_ref());
+        cluster.nodes.keep((0..61).map(|node| spot(&format!("10.0.0.{node}"), 1)).collect(), 0, owner.as_ref());
         let watched = cluster.nodes.watched(owner.as_ref());
         assert_eq!((watched.len(), watched.first()), (WATCHED, owner.as_ref()));
         assert_eq!(watched.iter().filter(|node| Some(*node) == owner.as_ref()).count(), 1);

@@ -19,7 +19,7 @@ use crate::rule::breaker::BreakerState;
 use crate::rule::circuit::{Circuit, Turned};
 use crate::sync::lock;
 
-use super::answer::{REPLACED, Told, bounded, class, failed, is_no_primary, judged, misread, text};
+use super::answer::{REPLACED, Told, Where, bounded, class, failed, is_no_primary, judged, misread, text};
 use super::dial::{Connection, Dial, Unfit};
 use super::guide::Guide;
 use super::known::Spot;
@@ -444,7 +444,7 @@ impl Shared {
         let turned = lock(&self.circuit).note(asked.at, now, well, fastrand::f64());
         let Some(server) = self.server.as_ref().filter(|_| turned.is_some()) else { return };
         match turned {
-            Some(Turned::Open) if self.told.is_news("SLOW", now) => {
+            Some(Turned::Open) if self.told.is_news(&self.place(), "SLOW", now) => {
                 tracing::warn!(%server, "redis is silent or slow: what can be done without it is, but for a call now and then");
             }
             Some(Turned::Closed(after)) => tracing::debug!(%server, ?after, "redis answers in time again"),
@@ -466,12 +466,15 @@ impl Shared {
                 return;
             }
         }
-        if !self.told.is_news(reason, self.clock.now()) {
+        let Some(server) = self.server.as_ref().filter(|_| self.told.is_news(&self.place(), reason, self.clock.now())) else {
             return;
-        }
-        let Some(server) = &self.server else { return };
+        };
         let mend = class(reason).map_or("see what it says", |class| class.mend);
         tracing::warn!(%server, %reason, mend, "redis refuses: counted and told once for as long as it goes on");
+    }
+
+    fn place(&self) -> Where {
+        self.guide.as_ref().and_then(Guide::place)
     }
 
     fn is_primary(&self, spot: Option<&Spot>) -> bool {

@@ -12,7 +12,9 @@ use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Err
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::answer::{CLOSED, NO_HANDSHAKE, REPLACED, Told, bounded, text};
+use crate::connector::{Connected, Connector, Endpoint};
+
+use super::answer::{CLOSED, NO_HANDSHAKE, REPLACED, Told, Where, bounded, text};
 use super::cluster::Cluster;
 use super::guide::Guide;
 use super::known::Spot;
@@ -109,6 +111,11 @@ impl Dial {
             }
         };
         Self { url, guide, settings, told: Arc::default() }
+    }
+
+    /// Where it leads to, as far as that is known, where several servers are meant by one name.
+    pub(super) fn place(&self) -> Where {
+        self.guide.as_ref().and_then(Guide::place)
     }
 
     /// The same for names in this slot, which counts in a Cluster.
@@ -210,12 +217,41 @@ pub(super) async fn reach(
     config: AsyncConnectionConfig,
     shaking: &AtomicBool,
 ) -> Result<Connection, RedisError> {
+    if let Some(connector) = url.connector() {
+        return through(connector, info, config).await;
+    }
     let (Some(tls), ConnectionAddr::Tcp(host, port)) = (url.tls(), info.addr()) else {
         let line = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await.map_err(closed)?;
         return Ok(Connection { line, _task: None });
     };
     let stream = tls.connect((host, *port), info.tcp_settings(), shaking).await?;
     let (line, task) = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config).await?;
+    Ok(Connection { line, _task: Some(Arc::new(Task(tokio::spawn(task).abort_handle()))) })
+}
+
+/// Makes a connection over what the user's connector brings.
+async fn through(connector: &Connector, info: ConnectionInfo, config: AsyncConnectionConfig) -> Result<Connection, RedisError> {
+    let to = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => Endpoint::Tcp { host: host.clone(), port: *port },
+        ConnectionAddr::Unix(path) => Endpoint::Unix(path.clone()),
+        _ => return Err(io::Error::from(io::ErrorKind::Unsupported).into()),
+    };
+    let Connected { stream, login } = connector.connect(to).await?;
+    let (mut as_whom, password) = (info.redis_settings().clone(), login.as_ref().map(|(_, password)| password.clone()));
+    if let Some((user, password)) = login {
+        as_whom = as_whom.set_password(password);
+        if !user.is_empty() {
+            as_whom = as_whom.set_username(user);
+        }
+    }
+    let made = MultiplexedConnection::new_with_config(&as_whom, stream, config).await;
+    let (line, task) = made.map_err(|error| match &password {
+        // Should a server have repeated it.
+        Some(password) if !password.is_empty() && text(&error).contains(password) => {
+            io::Error::other("the server refuses the login, and repeats it").into()
+        }
+        _ => closed(error),
+    })?;
     Ok(Connection { line, _task: Some(Arc::new(Task(tokio::spawn(task).abort_handle()))) })
 }
 

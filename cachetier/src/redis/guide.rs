@@ -65,6 +65,14 @@ impl Guide {
         }
     }
 
+    /// Where it leads to, where that is one of several servers.
+    pub(super) fn place(&self) -> Option<Spot> {
+        match self {
+            Self::Sentinels(_) => None,
+            Self::Cluster(cluster) => cluster.known.spot(),
+        }
+    }
+
     /// The slot of a Cluster that it leads to.
     pub(super) fn slot(&self) -> Option<u16> {
         match self {

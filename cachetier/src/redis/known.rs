@@ -85,6 +85,8 @@ impl<T: 'static> Answers<T> {
                 None => break,
             }
         }
+        // An answer that is on its way is heard, and its connection kept: each question has a limit.
+        questions.detach_all();
         Self { most: said.len() > asked / 2, said, why }
     }
 }

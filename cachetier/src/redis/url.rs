@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use ::redis::{ConnectionAddr, ConnectionInfo};
 
+use crate::connector::Connector;
+
 use super::answer::{bounded, text};
 use super::tls::{Files, Tls};
 
@@ -47,6 +49,8 @@ pub(crate) struct RedisUrl {
     /// Where and as whom; of a server behind TLS what it would be without.
     info: ConnectionInfo,
     tls: Option<Tls>,
+    /// What makes the connections, if not the client library.
+    connector: Option<Connector>,
 }
 
 impl RedisUrl {
@@ -66,7 +70,7 @@ impl RedisUrl {
         if may_be_mistaken && parsed.query_pairs().any(|(name, _)| matches!(&*name, "ca" | "cert" | "key")) {
             return Err(BadUrl::new("an address without TLS that has `ca`, `cert` or `key`, which only `rediss://` knows"));
         }
-        Ok(Self { info: info(parsed)?, tls: None })
+        Ok(Self { info: info(parsed)?, tls: None, connector: None })
     }
 
     fn parse_with_tls(url: &str) -> Result<Self, BadUrl> {
@@ -84,7 +88,7 @@ impl RedisUrl {
         let info = info(url)?;
         let ConnectionAddr::Tcp(host, _) = info.addr() else { return Err(OTHER) };
         let tls = Tls::open(host, files)?;
-        Ok(Self { info, tls: Some(tls) })
+        Ok(Self { info, tls: Some(tls), connector: None })
     }
 
     pub(super) fn info(&self) -> &ConnectionInfo {
@@ -98,7 +102,19 @@ impl RedisUrl {
 
     /// The same, at another place.
     pub(super) fn at(&self, (host, port): (String, u16)) -> Self {
-        Self { info: self.info.clone().set_addr(ConnectionAddr::Tcp(host, port)), tls: self.tls.clone() }
+        Self { info: self.info.clone().set_addr(ConnectionAddr::Tcp(host, port)), ..self.clone() }
+    }
+
+    /// The same, by connections that somebody else makes.
+    pub(crate) fn through(self, connector: Option<&Connector>) -> Result<Self, BadUrl> {
+        if self.tls.is_some() && connector.is_some() {
+            return Err(BadUrl::new("an address for TLS and a connector, which would have to speak it itself"));
+        }
+        Ok(Self { connector: connector.cloned(), ..self })
+    }
+
+    pub(super) fn connector(&self) -> Option<&Connector> {
+        self.connector.as_ref()
     }
 
     /// Host and port, if it has them.

@@ -36,8 +36,9 @@ pub(super) struct Asked<'a> {
 impl Given {
     /// Each key once, by the part that it belongs to, in the order of first appearance; with what L1 has of them.
     pub(super) fn to<'a, K: AsRef<str>, V: Value>(cache: &'a TieredCache, keys: &'a [K]) -> (Self, Vec<Batch<'a, V>>) {
-        let batch = |part| Batch { part, answers: Vec::new(), open: Vec::new() };
-        let mut batches: Vec<Batch<'a, V>> = cache.parts.all().iter().map(batch).collect();
+        let parts = cache.parts.all();
+        let batch = |part| Batch { part, answers: Vec::with_capacity(keys.len() / parts.len()), open: Vec::new() };
+        let mut batches: Vec<Batch<'a, V>> = parts.iter().map(batch).collect();
         let mut seen = HashMap::with_capacity_and_hasher(keys.len(), BuildUnhashed::default());
         let mut given = Self { places: Vec::with_capacity(keys.len()), different: 0 };
         for key in keys {
@@ -48,15 +49,16 @@ impl Given {
                     let place = given.different;
                     given.different += 1;
                     if let Some(batch) = batches.get_mut(number) {
-                        batch.open.push(Asked { place, key, turns: 0 });
+                        match batch.part.hit(key.hash) {
+                            Some(answer) => batch.answer(place, answer),
+                            None => batch.open.push(Asked { place, key, turns: 0 }),
+                        }
                     }
                     *vacant.insert(place)
                 }
             };
             given.places.push(place);
         }
-        batches.retain(|batch| !batch.open.is_empty());
-        batches.iter_mut().for_each(Batch::look_at_l1);
         (given, batches)
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::millis;
 use crate::sync::lock;
 
-use super::super::answer::{Class, News, REPLACED, is_no_primary};
+use super::super::answer::{Class, News, REPLACED, Where, is_no_primary};
 use super::super::dial::{Connection, Dial, Made, Pushes, Refusal};
 use super::super::guide::Guide;
 use super::super::sentinel;
@@ -61,7 +61,7 @@ impl Retry {
 
 /// Keeps the connection until the link is gone.
 pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>, retry: Arc<Retry>, (dial, heard): (Dial, Heard)) {
-    let (mut away, mut looked_at) = (false, None);
+    let (mut away, mut looked_at) = (None, None);
     loop {
         let why = match dial.connect().await {
             Ok(Made { connection, form, run, pushes, spot }) => {
@@ -78,7 +78,7 @@ pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>,
                 });
                 shared.leave_unless_primary();
                 drop(shared);
-                if std::mem::take(&mut away) && dial.told.is_back() {
+                if away.take().is_some_and(|server| dial.told.is_back(&server)) {
                     tracing::info!(server = %dial, "redis is back");
                 } else {
                     tracing::debug!(server = %dial, "connected to redis");
@@ -113,12 +113,15 @@ pub(super) async fn keep(owner: Weak<Shared>, mut state: watch::Receiver<State>,
 }
 
 /// Says why the server is away, if that is not known by now.
-fn tell_away(dial: &Dial, away: &mut bool, reason: &str) {
+fn tell_away(dial: &Dial, away: &mut Option<Where>, reason: &str) {
     // What it has refused was told when it did, and that it was left for another is no fault.
     if is_no_primary(reason) || reason == REPLACED {
         return;
     }
-    match dial.told.is_away(reason, std::mem::replace(away, true)) {
+    let again = away.is_some();
+    // By the place that it had when it went: another one may be told of before it is back.
+    let server = away.get_or_insert_with(|| dial.place());
+    match dial.told.is_away(server, reason, again) {
         News::Away(None) => tracing::warn!(server = %dial, %reason, "redis is away: its commands fail at once until it is back"),
         News::Away(Some(Class { mend, .. })) => {
             tracing::warn!(server = %dial, %reason, mend, "redis is away: its commands fail at once until it is back");
