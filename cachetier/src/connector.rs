@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 #[non_exhaustive]
 pub enum Endpoint {
     /// A port of a host.
+    #[non_exhaustive]
     Tcp {
         /// Its name or address.
         host: String,
@@ -34,6 +35,7 @@ pub enum Endpoint {
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => path.display().fmt(f),
         }
@@ -56,12 +58,12 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// A connection over this stream: it is whole, and the server has been sent nothing but what makes it so.
+    /// A connection over this stream: the handshakes of whatever it goes through are done, and nothing of Redis has been sent.
     pub fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         Self { stream: Box::new(stream), login: None }
     }
 
-    /// As this user, by this password: in the place of what the address says.
+    /// As this user, by this password: in the place of what the address says. An empty name stands for the user that needs none.
     ///
     /// ```
     /// # use cachetier::Connected;
@@ -109,17 +111,18 @@ impl Connector {
         Self(Arc::new(move |to| Box::pin(connect(to))))
     }
 
-    /// In a task of its own: who connects is the caller's code, and may panic.
-    ///
-    /// Cancel safety: dropped, it ends that task.
-    pub(crate) async fn connect(&self, to: Endpoint) -> io::Result<Connected> {
-        let connect = Self(Arc::clone(&self.0));
-        let mut task = Ends(tokio::spawn(async move { (connect.0)(to).await }));
-        match (&mut task.0).await {
-            Ok(connected) => connected,
-            Err(_) => Err(io::Error::other("the connector panicked")),
-        }
+    pub(crate) fn connect(&self, to: Endpoint) -> impl Future<Output = io::Result<Connected>> + Send + 'static {
+        let connect = self.clone();
+        async move { (connect.0)(to).await }
     }
+}
+
+/// Runs what is the user's code in part, and may panic, in a task of its own.
+///
+/// Cancel safety: dropped, it ends that task.
+pub(crate) async fn guarded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+    let mut task = Ends(tokio::spawn(work));
+    (&mut task.0).await.map_err(|_| io::Error::other("the connector panicked"))
 }
 
 impl std::fmt::Debug for Connector {
@@ -138,7 +141,7 @@ mod tests {
     async fn a_connector_that_panics_is_an_error_and_one_that_is_dropped_ends() {
         let to = || Endpoint::Tcp { host: "here".to_owned(), port: 1 };
         let panics = Connector::new(|_| async { panic!("unlucky") });
-        assert!(panics.connect(to()).await.is_err_and(|error| error.to_string().contains("panicked")));
+        assert!(guarded(panics.connect(to())).await.is_err_and(|error| error.to_string().contains("panicked")));
 
         let alive = Arc::new(());
         let (held, metrics) = (Arc::clone(&alive), tokio::runtime::Handle::current().metrics());
@@ -151,7 +154,7 @@ mod tests {
             }
         });
         let before = metrics.num_alive_tasks();
-        assert!(tokio::time::timeout(Duration::from_millis(10), hangs.connect(to())).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(10), guarded(hangs.connect(to()))).await.is_err());
         tokio::task::yield_now().await;
         assert_eq!((metrics.num_alive_tasks(), Arc::strong_count(&alive)), (before, 2), "only the connector itself holds it");
     }

@@ -1,13 +1,17 @@
 //! Connections that the user makes himself: whatever they lead through, and as whom.
 #![forbid(unsafe_code)]
+#![expect(clippy::panic, reason = "what a connector may do")]
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cachetier::{Connected, Delivery, Endpoint, InProcess, Invalidator, Policy, TieredCache};
 use cachetier_tests::{Cluster, Log, PARTS, RedisServer, Reply, Sentinels, eventually_async};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
@@ -18,9 +22,32 @@ const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 async fn plain(to: Endpoint, count: Arc<AtomicUsize>) -> io::Result<Connected> {
     count.fetch_add(1, Ordering::SeqCst);
     match to {
-        Endpoint::Tcp { host, port } => Ok(Connected::over(TcpStream::connect((host, port)).await?)),
+        Endpoint::Tcp { host, port, .. } => Ok(Connected::over(TcpStream::connect((host, port)).await?)),
         Endpoint::Unix(path) => Ok(Connected::over(UnixStream::connect(path).await?)),
         other => Err(io::Error::other(other.to_string())),
+    }
+}
+
+/// A stream that nobody can read from.
+struct Broken;
+
+impl AsyncRead for Broken {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        std::panic::panic_any("unlucky")
+    }
+}
+
+impl AsyncWrite for Broken {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -95,7 +122,7 @@ async fn every_connection_is_made_by_it_whoever_says_where() {
 async fn one_that_fails_hangs_or_panics_is_why_redis_is_away() {
     let begun = Instant::now();
     let limit = Duration::from_millis(200);
-    for how in ["no tunnel today", "hang", "panic"] {
+    for how in ["no tunnel today", "hang", "panic", "panic in the stream"] {
         let log = Log::default();
         let _listening = log.listen();
         let builder =
@@ -103,6 +130,7 @@ async fn one_that_fails_hangs_or_panics_is_why_redis_is_away() {
                 match how {
                     "hang" => std::future::pending().await,
                     "panic" => std::panic::panic_any("unlucky"),
+                    "panic in the stream" => Ok(Connected::over(Broken)),
                     why => Err(io::Error::other(why)),
                 }
             });
@@ -110,7 +138,7 @@ async fn one_that_fails_hangs_or_panics_is_why_redis_is_away() {
         assert_eq!(cache.get_or_compute("k", POLICY, async || 7).await.expect("loaded"), 7);
         let reason = match how {
             "hang" => "no connection within",
-            "panic" => "the connector panicked",
+            "panic" | "panic in the stream" => "the connector panicked",
             why => why,
         };
         let told = async || log.with("redis is away").iter().any(|line| line.contains(reason));

@@ -147,7 +147,8 @@ impl CacheBuilder {
     /// Makes every connection by `connect`, in the place of the cache: through a tunnel, by another TLS than [`rediss://`](CacheBuilder::redis), as a
     /// user whose password changes. It is told where the connection is to lead, be it to the server, a Sentinel or a node of a Cluster, and returns a
     /// stream that leads there, within half of the [connect limit](CacheBuilder::connect_limit) with Sentinels and in a Cluster, else within all of it.
-    /// It is called for each connection anew, and its error is logged as the reason why Redis is away; it has no say in what is sent.
+    /// It is called for each connection anew, and its error is logged as the reason why Redis is away; it has no say in what is sent. The address stays
+    /// `redis://`. [What else to know](https://github.com/cachetier/cachetier/blob/main/docs/redis.md#the-server).
     ///
     /// ```
     /// # use cachetier::*;
@@ -157,7 +158,7 @@ impl CacheBuilder {
     /// }
     ///
     /// let builder = TieredCache::builder("shop").redis("redis://10.0.0.1:6379").connector(async |to| {
-    ///     let Endpoint::Tcp { host, port } = to else { return Err(std::io::ErrorKind::Unsupported.into()) };
+    ///     let Endpoint::Tcp { host, port, .. } = to else { return Err(std::io::ErrorKind::Unsupported.into()) };
     ///     let stream = tokio::net::TcpStream::connect((host, port)).await?;
     ///     stream.set_nodelay(true)?;
     ///     Ok(Connected::over(stream).login("app", token().await?))

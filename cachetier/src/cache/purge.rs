@@ -199,7 +199,8 @@ pub struct Purged {
 pub enum PurgeError {
     /// Nothing was done.
     NotBegun(CacheError),
-    /// The shared tier could not be asked any more, or the cache was closed. Call again: it begins anew.
+    /// The shared tier could not be asked any more, or the cache was closed. Call again: it begins anew. In a Cluster the parts of the namespace that
+    /// can be asked are walked over all the same.
     Stopped {
         /// What the tier said.
         why: Arc<str>,
@@ -384,7 +385,7 @@ impl TieredCache {
                 let done = || Purged { delivery, counts: progress.counts() };
                 // One after the other: they may be in one server. One that cannot be asked keeps no other from it.
                 let mut stopped = None;
-                for (part, point) in each() {
+                for (part, point) in each().take_while(|(part, _)| !part.closed()) {
                     let doomed = point.map(|point| tag.map_or(Doomed::Before(point), |tag| Doomed::Tagged(tag, point)));
                     stopped = part.delete(keys.clone(), doomed, progress).await.err().or(stopped);
                 }
@@ -395,7 +396,7 @@ impl TieredCache {
             }
             Plan::Walk(keys) => {
                 let (mut delivery, mut stopped) = (None, None);
-                for part in self.parts.all() {
+                for part in self.parts.all().iter().take_while(|part| !part.closed()) {
                     let found = part.invalidate_found(keys.clone(), progress).await;
                     let found = found.unwrap_or_else(|why| {
                         stopped = Some(why);

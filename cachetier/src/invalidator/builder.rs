@@ -103,9 +103,11 @@ impl InvalidatorBuilder {
     ///
     /// ```
     /// # use cachetier::*;
-    /// let builder = Invalidator::builder("shop").redis("redis://10.0.0.1:6379").connector(async |to| match to {
-    ///     Endpoint::Tcp { host, port } => Ok(Connected::over(tokio::net::TcpStream::connect((host, port)).await?)),
-    ///     _ => Err(std::io::ErrorKind::Unsupported.into()),
+    /// let builder = Invalidator::builder("shop").redis("redis://10.0.0.1:6379").connector(async |to| {
+    ///     let Endpoint::Tcp { host, port, .. } = to else { return Err(std::io::ErrorKind::Unsupported.into()) };
+    ///     let stream = tokio::net::TcpStream::connect((host, port)).await?;
+    ///     stream.set_nodelay(true)?;
+    ///     Ok(Connected::over(stream))
     /// });
     /// # drop(builder);
     /// ```

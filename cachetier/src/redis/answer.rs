@@ -259,6 +259,7 @@ impl Told {
         if let Some((.., last)) = told.iter_mut().find(|(of, known, _)| of == server && **known == *code) {
             return std::mem::replace(last, now).until(now) >= QUIET;
         }
+        told.retain(|(.., last)| last.until(now) < QUIET);
         // More than a server has: of one that makes them up no more is told.
         let room = told.len() < 64;
         if room {

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::redis::{Cmd, ProtocolVersion, Value};
@@ -69,6 +70,8 @@ enum Age {
 #[derive(Debug)]
 struct Question {
     asked: Stopwatch,
+    /// Whether it was sent: who comes before that may share it whatever he needs.
+    sent: Arc<AtomicBool>,
     answer: Arc<OnceCell<Arc<str>>>,
 }
 
@@ -162,7 +165,8 @@ impl Cluster {
         for spot in spots {
             let (nodes, slot, node) = (Arc::clone(&self.nodes), self.slot, spot.clone());
             questions.spawn(async move {
-                let limit = nodes.limit;
+                // Who asks again and again is not to have many questions open.
+                let limit = if age == Age::Young { nodes.limit.min(LOOK) } else { nodes.limit };
                 let asked = timeout(limit, nodes.ask(&node, slot, age)).await.unwrap_or_else(|_| Err(late(limit)));
                 if asked.is_err() {
                     nodes.forget(&node);
@@ -170,13 +174,16 @@ impl Cluster {
                 asked
             });
         }
-        let Answers { said, most, why } = Answers::to(questions).await;
-        let best = claims(&said).max_by_key(|(owner, _)| owner.epoch);
-        if let Some((_, view)) = best {
-            self.nodes.keep(view.nodes.clone(), self.slot, self.known.spot().as_ref());
-        }
+        let Answers { said, most, why } = Answers::to(&mut questions).await;
+        // An answer that is on its way is heard, and its connection kept.
+        questions.detach_all();
+        let nodes = claims(&said).max_by_key(|(owner, _)| owner.epoch).map(|(_, view)| view.nodes.clone());
         let claims = claims(&said).map(|(owner, _)| Said { spot: owner.spot.clone(), epoch: owner.epoch });
-        self.known.with(&claims.collect::<Vec<_>>(), most).ok_or(why)
+        let owner = self.known.with(&claims.collect::<Vec<_>>(), most);
+        if let Some(nodes) = nodes {
+            self.nodes.keep(nodes, self.slot, owner.as_ref());
+        }
+        owner.ok_or(why)
     }
 }
 
@@ -245,22 +252,29 @@ impl Nodes {
     ///
     /// Cancel safety: of those who ask at once another one goes on.
     async fn ask(&self, node: &Spot, slot: u16, age: Age) -> Result<View, Arc<str>> {
-        let answer = self.question(node, age);
-        let told = answer.get_or_try_init(|| async { self.ask_now(node).await.map(Arc::from) }).await?;
-        Ok(view(told, node, self.login.tls().is_some(), slot))
+        let (answer, sent) = self.question(node, age);
+        let told = answer.get_or_try_init(|| async { self.ask_now(node, &sent).await.map(Arc::from) }).await?;
+        Ok(view(told, node, self.login.tls().is_some() || self.login.connector().is_some(), slot))
     }
 
     /// The one that was put lately, or a new one.
-    fn question(&self, node: &Spot, age: Age) -> Arc<OnceCell<Arc<str>>> {
+    fn question(&self, node: &Spot, age: Age) -> (Arc<OnceCell<Arc<str>>>, Arc<AtomicBool>) {
         let mut said = lock(&self.said);
-        said.retain(|of, question| question.asked.elapsed() < YOUNG && (age == Age::Young || of != node));
-        let new = || Question { asked: Stopwatch::start(), answer: Arc::default() };
-        Arc::clone(&said.entry(node.clone()).or_insert_with(new).answer)
+        said.retain(|of, question| {
+            let sent = question.sent.load(Ordering::Acquire);
+            question.asked.elapsed() < YOUNG && (age == Age::Young || of != node || !sent)
+        });
+        let new = || Question { asked: Stopwatch::start(), sent: Arc::default(), answer: Arc::default() };
+        let question = said.entry(node.clone()).or_insert_with(new);
+        (Arc::clone(&question.answer), Arc::clone(&question.sent))
     }
 
     /// What one of them says.
-    async fn ask_now(&self, node: &Spot) -> Result<String, Arc<str>> {
+    async fn ask_now(&self, node: &Spot, sent: &AtomicBool) -> Result<String, Arc<str>> {
         let url = self.login.at(node.clone());
+        if lock(&self.connections).is_none() {
+            return Err("closed".into());
+        }
         let mut connection = if let Some(known) = self.begin(node) {
             known
         } else {
@@ -272,6 +286,7 @@ impl Nodes {
         };
         let mut question = Cmd::new();
         question.arg("CLUSTER").arg("NODES");
+        sent.store(true, Ordering::Release);
         let answer = connection.send_packed_command(&question).await;
         self.answered(node);
         match answer {

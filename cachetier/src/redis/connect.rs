@@ -466,11 +466,16 @@ impl Shared {
                 return;
             }
         }
-        let Some(server) = self.server.as_ref().filter(|_| self.told.is_news(&self.place(), reason, self.clock.now())) else {
+        let Some(server) = self.server.as_ref().filter(|_| self.told.is_news(&self.of(line), reason, self.clock.now())) else {
             return;
         };
         let mend = class(reason).map_or("see what it says", |class| class.mend);
         tracing::warn!(%server, %reason, mend, "redis refuses: counted and told once for as long as it goes on");
+    }
+
+    /// Which of several servers a line leads to.
+    fn of(&self, line: &Line) -> Where {
+        self.guide.as_ref().filter(|guide| guide.is_cluster()).and_then(|_| line.spot.as_deref().cloned())
     }
 
     fn place(&self) -> Where {

@@ -12,7 +12,7 @@ use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Err
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::connector::{Connected, Connector, Endpoint};
+use crate::connector::{Connected, Connector, Endpoint, guarded};
 
 use super::answer::{CLOSED, NO_HANDSHAKE, REPLACED, Told, Where, bounded, text};
 use super::cluster::Cluster;
@@ -236,23 +236,27 @@ async fn through(connector: &Connector, info: ConnectionInfo, config: AsyncConne
         ConnectionAddr::Unix(path) => Endpoint::Unix(path.clone()),
         _ => return Err(io::Error::from(io::ErrorKind::Unsupported).into()),
     };
-    let Connected { stream, login } = connector.connect(to).await?;
-    let (mut as_whom, password) = (info.redis_settings().clone(), login.as_ref().map(|(_, password)| password.clone()));
-    if let Some((user, password)) = login {
-        as_whom = as_whom.set_password(password);
-        if !user.is_empty() {
-            as_whom = as_whom.set_username(user);
-        }
-    }
-    let made = MultiplexedConnection::new_with_config(&as_whom, stream, config).await;
-    let (line, task) = made.map_err(|error| match &password {
-        // Should a server have repeated it.
-        Some(password) if !password.is_empty() && text(&error).contains(password) => {
-            io::Error::other("the server refuses the login, and repeats it").into()
-        }
-        _ => closed(error),
-    })?;
-    Ok(Connection { line, _task: Some(Arc::new(Task(tokio::spawn(task).abort_handle()))) })
+    let (connect, as_address) = (connector.connect(to), info.redis_settings().clone());
+    // The stream is the caller's code as much as what makes it.
+    let made = guarded(async move {
+        let Connected { stream, login } = connect.await.map_err(RedisError::from)?;
+        let (as_whom, password) = match login {
+            // Whose name is empty has the name that the server knows him by.
+            Some((user, password)) => {
+                let user = if user.is_empty() { "default" } else { &user };
+                (as_address.set_username(user).set_password(&password), password)
+            }
+            None => (as_address, String::new()),
+        };
+        let made = MultiplexedConnection::new_with_config(&as_whom, stream, config).await;
+        let (line, task) = made.map_err(|error| match text(&error) {
+            // Should a server have repeated it.
+            told if !password.is_empty() && told.contains(&password) => io::Error::other(told.replace(&password, "***")).into(),
+            _ => closed(error),
+        })?;
+        Ok::<_, RedisError>(Connection { line, _task: Some(Arc::new(Task(tokio::spawn(task).abort_handle()))) })
+    });
+    made.await?
 }
 
 /// A connection to who is asked where another one is. `pushes` is told what he says unasked.

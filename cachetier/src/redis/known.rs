@@ -75,7 +75,7 @@ pub(super) struct Answers<T> {
 
 impl<T: 'static> Answers<T> {
     /// Waits for more than half: the one that was cut off from the others may answer first, with what was.
-    pub(super) async fn to(mut questions: JoinSet<Result<T, Arc<str>>>) -> Self {
+    pub(super) async fn to(questions: &mut JoinSet<Result<T, Arc<str>>>) -> Self {
         let (asked, mut said, mut why) = (questions.len(), Vec::new(), None);
         while said.len() <= asked / 2 {
             match questions.join_next().await {
@@ -85,8 +85,6 @@ impl<T: 'static> Answers<T> {
                 None => break,
             }
         }
-        // An answer that is on its way is heard, and its connection kept: each question has a limit.
-        questions.detach_all();
         Self { most: said.len() > asked / 2, said, why }
     }
 }
@@ -145,7 +143,7 @@ mod tests {
                     }
                 });
             }
-            let mut answers = Answers::to(questions).await;
+            let mut answers = Answers::to(&mut questions).await;
             answers.said.sort_unstable();
             (answers.said, answers.most, answers.why)
         };

@@ -47,7 +47,7 @@ impl Sentinels {
     /// Where the primary is, as who knows best says; an error says why nobody does. All are asked at once, and more than half are waited for: the one that
     /// was cut off from the others may answer first, with what was.
     ///
-    /// Cancel safety: dropped, it leaves no task and no connection. Done, it leaves those that are still asked, for as long as that may take.
+    /// Cancel safety: dropped, it leaves no task and no connection.
     pub(super) async fn primary(&self) -> Result<Spot, Arc<str>> {
         let mut questions = JoinSet::new();
         for nth in 0..self.urls.len() {
@@ -57,7 +57,7 @@ impl Sentinels {
                 timeout(limit, ask(url, &name, limit)).await.unwrap_or_else(|_| Err(late(limit)))
             });
         }
-        let Answers { said, most, why } = Answers::to(questions).await;
+        let Answers { said, most, why } = Answers::to(&mut questions).await;
         self.known.with(&said, most).ok_or_else(|| {
             let why = why.unwrap_or_else(|| "none is named".into());
             bounded(&format!("{why}; no Sentinel says where {:?} is", self.name))

@@ -118,10 +118,14 @@ fn tell_away(dial: &Dial, away: &mut Option<Where>, reason: &str) {
     if is_no_primary(reason) || reason == REPLACED {
         return;
     }
-    let again = away.is_some();
-    // By the place that it had when it went: another one may be told of before it is back.
-    let server = away.get_or_insert_with(|| dial.place());
-    match dial.told.is_away(server, reason, again) {
+    let place = dial.place();
+    let again = away.as_ref().is_some_and(|known| place.is_none() || *known == place);
+    if !again && let Some(other) = away.replace(place) {
+        // Nobody knew where it was, or it is another one by now.
+        dial.told.is_back(&other);
+    }
+    let server = away.clone().flatten();
+    match dial.told.is_away(&server, reason, again) {
         News::Away(None) => tracing::warn!(server = %dial, %reason, "redis is away: its commands fail at once until it is back"),
         News::Away(Some(Class { mend, .. })) => {
             tracing::warn!(server = %dial, %reason, mend, "redis is away: its commands fail at once until it is back");
