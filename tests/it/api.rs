@@ -9,7 +9,7 @@ use std::time::Duration;
 use cachetier::testing::{Event, Group, GroupBuilder, Source, SourceError, Tally, What};
 use cachetier::{
     AlreadyInstalled, AtWork, CacheBuilder, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, ConfigError,
-    CopyHere, Delivery, EntryFacts, Eviction, InProcess, InSharedTier, Inspection, Invalidator, InvalidatorBuilder,
+    CopyHere, Delivery, Endpoint, EntryFacts, Eviction, InProcess, InSharedTier, Inspection, Invalidator, InvalidatorBuilder,
     InvalidatorStats, KeyError, KeyText, Lag, LoadContext, LoadError, Loaded, Local, ManualClock, OnRestart, OnUnreachable, Origin,
     Plan, Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Served, SharedError, Stale, StaleValue,
     Stats, Tagged, Terms, TieredCache, Tiers, Token, TokenError, UnderWay, Verbs, WaitError, WriteGuard,
@@ -50,6 +50,7 @@ fn public_types_are_sent_shared_and_cloned() {
     data::<What>();
     data::<Tally>();
     data::<Eviction>();
+    data::<Endpoint>();
     data::<OnRestart>();
     data::<OnUnreachable>();
     data::<Policy>();

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use cachetier::testing::{Counted, Group, Loads as _, Source};
 use cachetier::{
-    AtWork, Breaker, Bulkhead, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, Delivery, Eviction, InProcess,
-    Invalidator, KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart, OnUnreachable, Plan, Policy, Purge, PurgeError,
-    PurgeProgress, Rules, SharedError, Stale, Terms, TieredCache, Tiers, Token, TokenError, WaitError,
+    AtWork, Breaker, Bulkhead, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, Connected, Delivery, Endpoint,
+    Eviction, InProcess, Invalidator, KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart, OnUnreachable, Plan, Policy, Purge,
+    PurgeError, PurgeProgress, Rules, SharedError, Stale, Terms, TieredCache, Tiers, Token, TokenError, WaitError,
 };
 
 /// Every public item: what can be shown is read from it.
@@ -207,6 +207,9 @@ async fn errors(shown: &mut Shown) {
         let error = TieredCache::builder("debug").redis(url).build().await.unwrap_err();
         shown.both("ConfigError", &error);
     }
+    let (stream, _) = tokio::io::duplex(1);
+    shown.debug("Connected", &Connected::over(stream).login("adalovelace", "hunter2"));
+    shown.both("Endpoint", &Endpoint::Unix("/run/redis.sock".into()));
     let token: Token = "1-1".parse().unwrap();
     shown.both("WaitError", &WaitError::Closed);
     shown.both("TokenError", &"adalovelace".parse::<Token>().unwrap_err());
