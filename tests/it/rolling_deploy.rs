@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cachetier::{CallOptions, Codec, LoadContext, Loaded, Policy, Stats, TieredCache};
-use cachetier_tests::{Log, Oops, Tier, eventually_async};
+use cachetier_tests::{Log, Oops, Tier, eventually_async, parts};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -196,11 +196,13 @@ async fn two_releases_share_a_server_under_load() {
             sum(|stats| stats.wrong_type, release),
             sum(|stats| stats.fills, release)
         );
-        assert!(sum(|stats| stats.l2_hits, release) > 100 && sum(|stats| stats.fills, release) > 0);
+        // In a Cluster the copies are in six stores, each of which makes room later.
+        let least = 120 / parts() as u64;
+        assert!(sum(|stats| stats.l2_hits, release) >= least && sum(|stats| stats.fills, release) > 0);
     }
     // The first reads what the second writes, whose new field it does not know; the second lacks one in what the first writes.
     assert_eq!(sum(|stats| stats.wrong_type, Release::First), 0);
-    assert!(sum(|stats| stats.wrong_type, Release::Second) > 100);
+    assert!(sum(|stats| stats.wrong_type, Release::Second) >= 120 / parts() as u64);
     // What one has stored is replaced by neither: each is stored once, until it is invalidated.
     let stored = sum(|stats| stats.fills, Release::First) + sum(|stats| stats.fills, Release::Second);
     assert!(stored <= (USERS + WRITES) as u64, "{stored} were stored");
