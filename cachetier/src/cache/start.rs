@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -107,8 +108,12 @@ impl Start {
                 let _ = in_step.wait_for(|in_step| *in_step).await;
                 Ok(())
             };
-            let too_long = || Err(NotReady::Yet(Fault::Unanswered("out of time".into())));
-            timeout(limit, in_step).await.unwrap_or_else(|_| too_long())
+            if let Ok(ready) = timeout(limit, in_step).await {
+                return ready;
+            }
+            // Why, if that is known: both limits end in the same moment.
+            tier.ready(Duration::ZERO).await?;
+            Err(NotReady::Yet(Fault::Unanswered("out of time".into())))
         };
         let shared = Shared {
             number,
