@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::error::ConfigError;
 use crate::key::{PARTS, part_of};
 use crate::wire::message::Targets;
 
@@ -69,11 +70,12 @@ impl<P> Parts<P> {
         one.into_iter().chain(more.map(Some))
     }
 
-    /// The parts in the order of their numbers; `None` if they are not as many as there are to be.
-    pub(crate) fn from(parts: Vec<P>) -> Option<Self> {
+    /// The parts in the order of their numbers.
+    pub(crate) fn from(parts: Vec<P>) -> Result<Self, ConfigError> {
+        let wrong = || ConfigError::new("parts", "too few or too many", "one, or as many as a namespace has in a Cluster");
         match <[P; PARTS]>::try_from(parts) {
-            Ok(parts) => Some(Self::Several(Arc::new(parts))),
-            Err(mut parts) => parts.pop().filter(|_| parts.is_empty()).map(Self::One),
+            Ok(parts) => Ok(Self::Several(Arc::new(parts))),
+            Err(mut parts) => parts.pop().filter(|_| parts.is_empty()).map(Self::One).ok_or_else(wrong),
         }
     }
 

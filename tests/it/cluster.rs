@@ -4,11 +4,12 @@
 
 mod followed;
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cachetier::{CacheBuilder, CacheError, Delivery, Invalidator, Lag, OnRestart, Purge, PurgeError, TieredCache};
-use cachetier_tests::{Cluster, Log, Origin, PARTS, RedisServer, eventually_async, name_in_cluster, name_of_part, part_of};
+use cachetier_tests::{Cluster, Gate, Log, Origin, PARTS, RedisServer, eventually_async, name_in_cluster, name_of_part, part_of};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
@@ -210,12 +211,15 @@ async fn what_is_asked_of_all_parts_at_once_is_loaded_once_and_comes_in_order() 
     let cluster = Cluster::start();
     let (a, b) = (built(builder(&cluster)).await, built(builder(&cluster)).await);
     let names: Vec<String> = (0..60).map(|n| format!("key:{n}")).collect();
+    let gate = Gate::new();
     let lens = |loads: &Arc<Mutex<Vec<Vec<String>>>>| {
         let loads = Arc::clone(loads);
+        let held = gate.clone();
         move |keys: Vec<String>| {
             loads.lock().expect("not poisoned").push(keys.clone());
-            async {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            let held = held.clone();
+            async move {
+                held.wait().await;
                 Ok::<_, std::io::Error>(keys.into_iter().map(|key| (key.clone(), key.len())).collect::<Vec<_>>())
             }
         }
@@ -230,6 +234,10 @@ async fn what_is_asked_of_all_parts_at_once_is_loaded_once_and_comes_in_order() 
             assert!(values.iter().zip(&keys).all(|(value, key)| *value == Some(key.len())), "{values:?}");
         })
     });
+    // Each instance is at all of them: some it loads, for the others it waits.
+    let under_way = async || (a.stats().flights, b.stats().flights) == (60, 60);
+    eventually_async(LONG, "all four are under way", under_way).await;
+    gate.open();
     for call in calls {
         timeout(LONG, call).await.expect("none waits for another for ever").expect("as it should be");
     }
@@ -272,20 +280,28 @@ async fn what_a_failed_load_of_many_has_planted_is_given_back_wherever_it_is() {
 async fn the_nodes_are_asked_over_connections_that_are_kept() {
     let cluster = Cluster::start();
     let cache = built(builder(&cluster)).await;
-    let accepted = || {
-        let accepted = |node: &RedisServer| {
-            let told = node.command(&["INFO", "stats"]).text().expect("text");
-            let line = told.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
-            line.and_then(|count| count.parse::<u64>().ok()).expect("a number")
-        };
-        cluster.nodes.iter().map(accepted).collect::<Vec<_>>()
+    let number = |node: &RedisServer, section: &str, field: &str| {
+        let told = node.command(&["INFO", section]).text().expect("text");
+        let line = told.lines().find_map(|line| line.strip_prefix(field));
+        line.and_then(|count| count.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
     };
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let before = accepted();
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    // One more each is that of who asks.
-    let more: Vec<u64> = accepted().iter().zip(&before).map(|(after, before)| after - before - 1).collect();
-    assert!(more.iter().all(|more| *more <= 1), "{more:?}");
+    let each = |of: &dyn Fn(&RedisServer) -> u64| cluster.nodes.iter().map(of).collect::<Vec<_>>();
+    let asked = || each(&|node| number(node, "commandstats", "cmdstat_cluster|nodes:calls=")).iter().sum::<u64>();
+    let accepted = || each(&|node| number(node, "stats", "total_connections_received:"));
+    // Who begins asks all of them. Then each second, for six slots.
+    let begun = asked();
+    eventually_async(LONG, "they are asked again", async || asked() > begun + 20).await;
+    let (before, looks, own) = (accepted(), asked(), &RefCell::new(0));
+    let many = async || {
+        // One connection of the test's to each.
+        *own.borrow_mut() += 1;
+        asked() > looks + 60
+    };
+    eventually_async(LONG, "they are asked many times", many).await;
+    // And those of both looks beside it.
+    let tests = *own.borrow() + 2;
+    let more: Vec<u64> = accepted().iter().zip(&before).map(|(after, before)| after - before - tests).collect();
+    assert!(more.iter().sum::<u64>() <= 3, "asked over as many connections as before: {more:?}");
     assert_eq!(cache.stats().lane_lost, 0);
 }
 

@@ -4,11 +4,12 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cachetier::testing::Group;
 use cachetier::{CacheError, CallKind, Delivery, InProcess, Plan, Policy, TieredCache};
-use cachetier_tests::{Gate, Origin, RedisServer, Tier, World, eventually_async, over_each, over_shared};
+use cachetier_tests::{Gate, Origin, PARTS, RedisServer, Tier, World, eventually_async, over_each, over_shared, part_of};
 use tokio::task::JoinHandle;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -455,6 +456,55 @@ async fn a_call_for_a_guard_that_is_dropped_leaves_no_hold() {
     a.flush(LONG).await.expect("nothing is open");
     assert!(memory.is_empty());
     kept_as(1, [&a, &b], KEY, &origin).await;
+}
+
+/// In a namespace that is divided a guard holds the keys of all parts, or none: also where it comes to its end in the middle of them.
+#[tokio::test]
+async fn a_guard_of_several_parts_that_comes_to_nothing_or_is_dropped_leaves_no_hold_in_any() {
+    let keys: Vec<String> =
+        (0..PARTS).filter_map(|part| (0..1_000).map(|n| format!("key:{n}")).find(|key| part_of(key) == part)).collect();
+    for kind in [CallKind::Hold, CallKind::Release] {
+        for end in ["fails", "dropped"] {
+            let memory = InProcess::new().spread();
+            let tier = Tier::in_process(&memory);
+            let (a, b) = tier.pair().await;
+            let (gate, calls) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+            let (held, seen) = (gate.clone(), Arc::clone(&calls));
+            memory.script_calls(move |call: &cachetier::Call<'_>| {
+                let (held, third) = (held.clone(), call.kind == kind && seen.fetch_add(1, Ordering::SeqCst) == 2);
+                match end {
+                    "fails" if third => Plan::error("unlucky"),
+                    _ if third => Plan::go().reply_after(async move { held.wait().await }),
+                    _ => Plan::go(),
+                }
+            });
+            let calling = tokio::spawn({
+                let (a, keys) = (a.clone(), keys.clone());
+                async move { a.guard(&keys).await?.release().await }
+            });
+            if end == "dropped" {
+                gate.arrived(1).await;
+                calling.abort();
+                assert!(calling.await.expect_err("dropped").is_cancelled());
+            } else {
+                let came_to = calling.await.expect("it ends");
+                let expected = if kind == CallKind::Hold {
+                    matches!(came_to, Err(CacheError::NotGuarded(_)))
+                } else {
+                    came_to == Ok(Delivery::Pending)
+                };
+                assert!(expected, "{kind:?}: {came_to:?}");
+            }
+            a.flush(LONG).await.expect("nothing is open");
+            assert!(calls.load(Ordering::SeqCst) >= PARTS, "{kind:?} {end}: each part was asked");
+            // Only what was refused to be released goes on being held, until the limit of the guard is over.
+            let refused = usize::from(kind == CallKind::Release && end == "fails");
+            assert_eq!(memory.len(), refused, "{kind:?} {end}: held still");
+            for key in keys.iter().filter(|_| refused == 0) {
+                kept_as(1, [&a, &b], key, &Arc::new(Origin::at(1))).await;
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pause",
         ],
     ),
-    ("parts", &["wire", "key"]),
+    ("parts", &["wire", "key", "error"]),
     ("redis", &["connector", "l2", "wire", "rule", "key", "clock", "error", "sync"]),
     // An invalidation that is applied drops entries and detaches flights; neither of them knows of invalidations.
     (

@@ -17,7 +17,6 @@ use crate::config::{Capacity, Config, Eviction, OnRestart};
 use crate::connector::{Connected, Connector, Endpoint};
 use crate::error::ConfigError;
 use crate::key::PARTS;
-use crate::l2::NotReady;
 use crate::l2::lane::LaneNames;
 use crate::l2::memory::InProcess;
 use crate::parts::Parts;
@@ -547,12 +546,8 @@ impl CacheBuilder {
         let begun = names.iter().zip(ends).map(|((number, names), ends)| start.part(*number, names, ends));
         let (parts, ready): (Vec<Part>, Vec<_>) = begun.unzip();
         // Dropped from here on, the parts end what they have begun.
-        let parts = Parts::from(parts).ok_or_else(|| ConfigError::new("parts", "too few", "as many as there are names"))?;
-        let late = all(ready).await.into_iter().filter_map(Result::err);
-        // What will never do before what may yet.
-        if let Some(why) = late.max_by_key(|why| matches!(why, NotReady::Unfit { .. })) {
-            begin_without(&start.config, why, "the cache begins without it")?;
-        }
+        let parts = Parts::from(parts)?;
+        begin_without(&start.config, all(ready).await, "the cache begins without it")?;
         Ok(TieredCache { parts })
     }
 }

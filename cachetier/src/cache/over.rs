@@ -46,8 +46,11 @@ impl std::fmt::Debug for Over {
     }
 }
 
-/// What follows when a shared tier is not ready in time: an error if it never will be, or is to be there.
-pub(crate) fn begin_without(config: &Config, why: NotReady, and_then: &str) -> Result<(), ConfigError> {
+/// What follows where the shared tier is not ready in time, or not in each part: an error if it never will be, or is to be there.
+pub(crate) fn begin_without(config: &Config, parts: Vec<Result<(), NotReady>>, and_then: &str) -> Result<(), ConfigError> {
+    // What will never do before what may yet.
+    let late = parts.into_iter().filter_map(Result::err).max_by_key(|why| matches!(why, NotReady::Unfit { .. }));
+    let Some(why) = late else { return Ok(()) };
     let namespace = &config.namespace;
     match why {
         NotReady::Unfit { found, expected } => Err(ConfigError::new("redis", &found, expected)),

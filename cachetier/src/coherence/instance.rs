@@ -64,7 +64,7 @@ impl Instance {
         self.drop_targets(&message.targets, message.coming, Some(at));
         // Last: whoever is told this point finds all of it applied.
         self.view.apply(&message.targets, at);
-        self.counters.invalidations_applied.add(self.counted(&message.targets));
+        self.counters.invalidations_applied.add(message.targets.counted_in(self.part));
     }
 
     /// Nothing here is proven any more: an epoch ends, and no later caller joins a load that began in it.
@@ -82,13 +82,6 @@ impl Instance {
         self.view.take_over(begun, lane.point, table, (self.now(), lane.server_millis));
         self.journal.met(lane.point.era, lane.run, self.now(), |forgotten| self.tell_again(forgotten));
         Some(begun)
-    }
-
-    /// How many of these are counted here.
-    fn counted(&self, targets: &Targets) -> u64 {
-        // What concerns all parts is counted in the first.
-        let counted = if self.part.is_none_or(|part| part == 0) { targets.len() } else { targets.keys.len() };
-        u64::try_from(counted).unwrap_or(u64::MAX)
     }
 
     /// The lane may have forgotten these.
@@ -152,7 +145,7 @@ impl Teller for Instance {
 
     fn begin_own(&self, targets: &Targets, coming: Option<Stamp>) -> Mark {
         let life = self.journal.lives();
-        self.counters.invalidations.add(self.counted(targets));
+        self.counters.invalidations.add(targets.counted_in(self.part));
         let tick = self.view.begin_own(targets);
         self.drop_targets(targets, coming, None);
         Mark { tick, life }

@@ -19,7 +19,6 @@ use crate::config::Config;
 #[cfg(feature = "redis")]
 use crate::connector::{Connected, Connector, Endpoint};
 use crate::error::ConfigError;
-use crate::l2::NotReady;
 use crate::l2::lane::LaneNames;
 use crate::l2::memory::InProcess;
 use crate::l2::tier::Tier;
@@ -182,20 +181,15 @@ impl InvalidatorBuilder {
             let tasks = Tasks::new(runtime.clone());
             let tier = Arc::new(Tier::new(ends, names, config.lease, Arc::clone(&counters), tasks.clone()));
             let (outbox, journal) = (Outbox::new(config.outbox), Journal::new(config.outbox, config.journal));
-            let messenger =
-                Arc::new(Messenger::new(outbox, journal, Arc::clone(&counters), number.is_none_or(|number| number == 0)));
+            let messenger = Arc::new(Messenger::new(outbox, journal, Arc::clone(&counters), *number));
             background.spawn(&runtime, carry(Arc::clone(&messenger), Arc::clone(&tier)));
-            Part { number: *number, messenger, tier, tasks }
+            Part { messenger, tier, tasks }
         });
-        let parts =
-            Parts::from(begun.collect()).ok_or_else(|| ConfigError::new("parts", "too few", "as many as there are names"))?;
+        let parts = Parts::from(begun.collect())?;
         let shared = Shared { namespace: config.namespace.clone(), parts, counters, background, closed: AtomicBool::new(false) };
         let invalidator = Invalidator { shared: Arc::new(shared) };
         let late = all(invalidator.shared.parts.all().iter().map(|part| part.tier.ready(config.connect_limit))).await;
-        // What will never do before what may yet.
-        if let Some(why) = late.into_iter().filter_map(Result::err).max_by_key(|why| matches!(why, NotReady::Unfit { .. })) {
-            begin_without(&config, why, "invalidations are pending")?;
-        }
+        begin_without(&config, late, "invalidations are pending")?;
         Ok(invalidator)
     }
 }

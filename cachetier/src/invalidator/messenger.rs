@@ -21,16 +21,16 @@ pub(super) struct Messenger {
     journal: Journal,
     clock: Clock,
     counters: Arc<Counters>,
-    /// Whether what concerns all parts of a namespace is counted here: in the first of them.
-    counts_all: bool,
+    /// Which part of a namespace it tells, if there are several.
+    pub(super) part: Option<usize>,
     /// The highest point that an own bump was told to stand at.
     known: Mutex<Point>,
 }
 
 impl Messenger {
-    pub(super) fn new(outbox: Outbox, journal: Journal, counters: Arc<Counters>, counts_all: bool) -> Self {
+    pub(super) fn new(outbox: Outbox, journal: Journal, counters: Arc<Counters>, part: Option<usize>) -> Self {
         let (together, known) = (Together::default(), Mutex::default());
-        Self { outbox, together, journal, clock: Clock::system(), counters, counts_all, known }
+        Self { outbox, together, journal, clock: Clock::system(), counters, part, known }
     }
 
     pub(super) fn known(&self) -> Point {
@@ -68,8 +68,7 @@ impl Teller for Messenger {
     }
 
     fn begin_own(&self, targets: &Targets, _: Option<Stamp>) -> Mark {
-        let counted = if self.counts_all { targets.len() } else { targets.keys.len() };
-        self.counters.invalidations.add(u64::try_from(counted).unwrap_or(u64::MAX));
+        self.counters.invalidations.add(targets.counted_in(self.part));
         self.mark()
     }
 
@@ -101,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_floor_is_the_highest_point_of_the_latest_era() {
-        let messenger = Messenger::new(Outbox::new(10), Journal::new(10, Duration::from_secs(60)), Arc::default(), true);
+        let messenger = Messenger::new(Outbox::new(10), Journal::new(10, Duration::from_secs(60)), Arc::default(), None);
         for ((era, seq), expected) in [((1, 50), 50), ((1, 40), 50), ((2, 7), 7), ((2, 9), 9)] {
             messenger.end_own(&Targets::everything(), Mark::default(), Point { era: Era(era), seq: Seq(seq) }, None);
             assert_eq!(messenger.floor().seq, Seq(expected), "after {seq} of era {era}");

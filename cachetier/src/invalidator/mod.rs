@@ -76,8 +76,6 @@ struct Shared {
 
 /// What tells the lane of one part.
 struct Part {
-    /// Which of several it is.
-    number: Option<usize>,
     messenger: Arc<Messenger>,
     tier: Arc<Tier>,
     tasks: Tasks,
@@ -91,7 +89,7 @@ impl Part {
             // Cancel safety: dropped, it goes to the outbox.
             bump(&self.messenger, &self.tier, targets).await.ok()
         };
-        point.map_or(Delivery::Pending, |point| Delivery::Applied(Token::at(self.number, point)))
+        point.map_or(Delivery::Pending, |point| Delivery::Applied(Token::at(self.messenger.part, point)))
     }
 }
 

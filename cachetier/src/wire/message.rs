@@ -98,6 +98,12 @@ impl Targets {
         Self { all: true, ..Self::default() }
     }
 
+    /// How many of these are counted in a part of a namespace: what concerns all parts is counted in the first.
+    pub(crate) fn counted_in(&self, part: Option<usize>) -> u64 {
+        let counted = if part.is_none_or(|part| part == 0) { self.len() } else { self.keys.len() };
+        u64::try_from(counted).unwrap_or(u64::MAX)
+    }
+
     /// How many there are; everything counts as one, and so does doubt.
     pub(crate) fn len(&self) -> usize {
         self.keys.len() + self.tags.len() + self.prefixes.len() + usize::from(self.all) + usize::from(self.doubt)

@@ -103,8 +103,9 @@ impl TieredCache {
             }
             all(sides.iter_mut().map(|side| side.ask(rules.policy()))).await;
             if anew < MAX_ANEW {
-                let over = sides.iter_mut().filter_map(Side::begin_anew).count();
-                anew += u32::from(over > 0);
+                // Each of them: no `any`, which would end with the first.
+                let anew_here = sides.iter_mut().fold(false, |any, side| side.begin_anew() | any);
+                anew += u32::from(anew_here);
             }
             if sides.iter().any(|side| !side.to_load.is_empty() || !side.open.alone.is_empty()) {
                 lend(&mut given_away);
@@ -187,15 +188,15 @@ impl<'b, 'a, V: Value> Side<'b, 'a, V> {
         self.to_load = self.batch.part.ask_many(self.batch, &mut self.open, policy).await;
     }
 
-    /// By an epoch that has ended nothing can be judged, and nothing that is loaded is kept: those keys begin anew. Says that there are some.
-    fn begin_anew(&mut self) -> Option<()> {
+    /// By an epoch that has ended nothing can be judged, and nothing that is loaded is kept: those keys begin anew. Says whether there are any.
+    fn begin_anew(&mut self) -> bool {
         let epoch = self.batch.part.instance().view.epoch();
         for over in self.to_load.extract_if(.., |one| one.led.begun.noted.epoch != epoch) {
             drop(over.led.flight.unstow());
             over.led.flight.finish(Outcome::Nothing, || {});
             self.batch.open.push(over.led.asked);
         }
-        (!self.batch.open.is_empty()).then_some(())
+        !self.batch.open.is_empty()
     }
 }
 
