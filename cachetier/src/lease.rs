@@ -16,6 +16,9 @@ pub(crate) struct Ticket {
     tier: Arc<Tier>,
     name: String,
     stamp: Stamp,
+    /// The connection over which it was planted. Who answers over another may have forgotten what was told after that: it is let live no longer
+    /// there.
+    line: u64,
     /// The value that it stands on, where it is the lease of one.
     over: Option<Over>,
     spent: bool,
@@ -32,7 +35,7 @@ struct Over {
 impl Ticket {
     /// A ticket of `key`, to be planted.
     pub(crate) fn new(tier: &Arc<Tier>, key: &str, stamp: Stamp) -> Self {
-        Self { tier: Arc::clone(tier), name: tier.name(key), stamp, over: None, spent: false }
+        Self { tier: Arc::clone(tier), name: tier.name(key), stamp, line: tier.line(), over: None, spent: false }
     }
 
     /// The lease of the value stamped `seen`, to be taken.
@@ -64,10 +67,13 @@ impl Ticket {
         self.stamp
     }
 
-    /// What lets it live for another lease, in the background, when it is called.
+    /// What lets it live for another lease, in the background, when it is called. Never across a reconnect.
     pub(crate) fn extension(&self) -> impl FnOnce() + use<> {
-        let (tier, name, stamp, over) = (Arc::clone(&self.tier), self.name.clone(), self.stamp, self.over);
+        let (tier, name, stamp, over, line) = (Arc::clone(&self.tier), self.name.clone(), self.stamp, self.over, self.line);
         move || {
+            if tier.line() != line {
+                return;
+            }
             let tasks = tier.tasks().clone();
             tasks.begin(async move {
                 // Without an answer it may end: then the fill is refused, or another instance has begun one.
@@ -79,9 +85,10 @@ impl Ticket {
         }
     }
 
-    /// The key and the ticket in it, for [`extend_all`].
-    pub(crate) fn named(&self) -> Named {
-        Named { name: self.name.clone(), stamp: self.stamp, over: self.over }
+    /// The key and the ticket in it, for [`extend_all`], if it may live longer.
+    pub(crate) fn lasting(&self) -> Option<Named> {
+        let lasts = self.tier.line() == self.line;
+        lasts.then(|| Named { name: self.name.clone(), stamp: self.stamp, over: self.over })
     }
 
     /// [`Ticket::take`] of many, in one go. A ticket of a key is none of these.

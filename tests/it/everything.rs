@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use cachetier::{CallOptions, Delivery, Invalidator, LoadContext, Loaded, Origin, Policy, Purge, StaleValue, TieredCache};
-use cachetier_tests::Reach as _;
+use cachetier::{
+    CallOptions, Delivery, InSharedTier, Invalidator, LoadContext, Loaded, Origin, Policy, Purge, StaleValue, TieredCache,
+};
+use cachetier_tests::{Reach as _, eventually_async};
 
 const LONG: Duration = Duration::from_secs(20);
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
@@ -54,6 +56,23 @@ pub(crate) async fn everything(url: &str) {
     read(&b, "user:2").await;
     a.invalidate_pattern("user:*:mail").await.expect("walked");
     assert!(a.purge(Purge::tag("users")).await.expect("purged").counts.removed > 0);
+    // One waits for what the other loads, and is told.
+    let begun = tokio::sync::Notify::new();
+    let slowly = a.get_or_compute("slow", POLICY, async || {
+        begun.notify_one();
+        eventually_async(LONG, "the other one waits", async || {
+            matches!(a.inspect("slow").await.expect("looked at").shared, InSharedTier::Ticket { waiting: 1, .. })
+        })
+        .await;
+        1_u8
+    });
+    let waiting = async {
+        begun.notified().await;
+        b.get_or_compute("slow", POLICY, async || 2_u8).await
+    };
+    let (loaded, told) = tokio::join!(slowly, waiting);
+    assert_eq!((loaded.expect("loaded"), told.expect("told")), (1, 1));
+    assert_eq!(b.stats().ticket_wakes, 1, "{}", b.stats());
     let worker = Invalidator::builder("shop").reach(url).connect_limit(LONG).command_limit(LONG).build().await.expect("built");
     applied(&worker.invalidate("small").await);
     applied(&b.clear().await);

@@ -86,7 +86,7 @@ async fn who_is_at_work_on_a_key_is_told() {
         };
         let (_, _, _, shared) = tokio::join!(reader(), reader(), reader(), look);
         match shared {
-            InSharedTier::Ticket { stamp } => assert_eq!(here(&cache, "k").await.entry.stamp, Some(stamp)),
+            InSharedTier::Ticket { stamp, .. } => assert_eq!(here(&cache, "k").await.entry.stamp, Some(stamp)),
             other => assert!(other == InSharedTier::Alone && !tier.is_shared(), "{other:?}"),
         }
         assert_eq!(inspect(&cache, "k").await.under_way, None);

@@ -9,7 +9,7 @@ use cachetier_tests::{Over, RedisServer, Reply};
 use everything::everything;
 
 /// The commands, those of scripts among them. `HELLO` and `AUTH` need no right. A server before 7.0 is asked `PERSIST` as well.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "del",
     "eval",
     "evalsha",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 19] = [
     "mget",
     "pexpire",
     "ping",
+    "pttl",
     "publish",
     "rename",
     "scan",
@@ -45,9 +46,9 @@ fn server() -> RedisServer {
     let server = RedisServer::start();
     let commands: Vec<String> = commands().iter().map(|command| format!("+{command}")).collect();
     let names = if Over::chosen() == Over::Cluster {
-        ["~ct:{shop.*}:*", "&ct:{shop.*}:bus"].as_slice()
+        ["~ct:{shop.*}:*", "&ct:{shop.*}:bus", "&ct:{shop.*}:w:*"].as_slice()
     } else {
-        &["~ct:shop:v:*", "~ct:{shop}:*", "&ct:{shop}:bus*"]
+        &["~ct:shop:v:*", "~ct:{shop}:*", "&ct:{shop}:bus*", "&ct:{shop}:w:*"]
     };
     let user =
         ["ACL", "SETUSER", "shop", "on", ">shop", "resetkeys", "resetchannels", "-@all"].into_iter().chain(names.iter().copied());

@@ -11,7 +11,7 @@ const VARIABLE: &str = "CACHETIER_TESTS_OVER";
 const USER: (&str, &str) = ("service", "s3cret-of-tests");
 
 /// What that user may do, in any namespace: `tests/it/rights.rs` says why.
-const RIGHTS: &str = "~ct:* &ct:* -@all +del +eval +evalsha +get +getrange +info +mget +pexpire +ping +publish +rename +scan +select +set \
+const RIGHTS: &str = "~ct:* &ct:* -@all +del +eval +evalsha +get +getrange +info +mget +pexpire +ping +pttl +publish +rename +scan +select +set \
                       +setrange +strlen +subscribe +time +unlink";
 
 /// By which way.

@@ -68,7 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "coherence",
         &[
             "flight", "lease", "l1", "l2", "view", "progress", "proofs", "tasks", "wire", "rule", "observe", "key", "clock",
-            "error", "sync", "pause",
+            "error", "sync", "unhashed", "pause",
         ],
     ),
     ("flight", &["l1", "view", "rule", "key", "error", "sync", "unhashed"]),

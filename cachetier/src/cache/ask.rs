@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::answer::Answer;
 use super::call::CallOptions;
@@ -12,14 +12,15 @@ use super::local::shown;
 use super::places::lend;
 use super::{Key, Part, Value};
 use crate::bulkhead::Lent;
-use crate::clock::Millis;
+use crate::clock::{Millis, Stopwatch};
+use crate::coherence::waits::Told;
 use crate::error::Fault;
 use crate::flight::Lead;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::key::TagHash;
 use crate::l1::{Entry, Facts};
 use crate::l2::tier::Tier;
-use crate::l2::{Claimed, Leased};
+use crate::l2::{Claimed, Leased, Prospect};
 use crate::lease::Ticket;
 use crate::rule::policy::{Content, OnUnreachable, Policy, left};
 use crate::rule::stamp::Stamp;
@@ -76,19 +77,55 @@ pub(super) enum Opened<A> {
 struct Patience {
     /// How often it came too late.
     looks: u32,
+    /// Whether it waits at all.
+    shares: bool,
     waited: Duration,
     /// The next wait.
     pause: Duration,
     /// The value that another instance refreshes, and what of it may be shown.
     refreshed: Option<(Stamp, Option<Arc<Entry>>)>,
+    /// What the key was told to hold.
+    told: Option<Vec<u8>>,
     /// What the load that the call comes from does without meanwhile.
     given_away: Option<Lent>,
 }
 
 /// How often a claim that came too late is followed by another look.
 pub(super) const MAX_LOOKS: u32 = 8;
-/// The first and the longest wait before another look at a key whose ticket another instance holds.
+/// How long after the end of a ticket the last one looks.
+const LATE: Duration = Duration::from_millis(25);
+/// The first and the longest wait before another look at a key at which another instance is, where nobody tells what becomes of it.
 pub(super) const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// A little after the end of a ticket that lasts for so long: not all who wait look at once.
+pub(super) fn past(left: Duration) -> Duration {
+    left.saturating_add(LATE.mul_f64(fastrand::f64()))
+}
+
+/// A pause before another look, and the next one.
+pub(super) fn jittered(pause: &mut Duration) -> Duration {
+    let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+    *pause = pause.saturating_mul(2).min(POLL.1);
+    jittered
+}
+
+impl Patience {
+    fn of(policy: &Policy) -> Self {
+        Self {
+            looks: 0,
+            shares: policy.waits_for_others(),
+            waited: Duration::ZERO,
+            pause: POLL.0,
+            refreshed: None,
+            told: None,
+            given_away: None,
+        }
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        jittered(&mut self.pause)
+    }
+}
 
 /// The shared tier holds the very value that this is a copy of, as a command has found that was sent after the flight had begun.
 fn found_there(flight: &Flight, copy: &Entry) {
@@ -138,7 +175,7 @@ impl Part {
             Err(Keep::Shared) => return Asked::Load(Keep::Shared, here.filter(|here| is_stowed_for(flight, here))),
             Err(keep) => return Asked::Load(keep, self.shown_unasked(here)),
         };
-        let mut patience = Patience { looks: 0, waited: Duration::ZERO, pause: POLL.0, refreshed: None, given_away: None };
+        let mut patience = Patience::of(policy);
         // What is stale here: if the same is there, nothing of it needs to be sent. What was made stale here has another stamp there.
         let here = here.filter(|here| options.writes.l2() && !here.is_expired());
         if let Some(seen) = here.as_ref().and_then(|here| here.facts.stamp)
@@ -157,7 +194,11 @@ impl Part {
                     continue;
                 }
             }
-            let look = if plainly { self.read_first(tier, key).await } else { self.probe(tier, key, flight).await };
+            let look = match patience.told.take() {
+                Some(held) => Look::Held(held),
+                None if plainly => self.read_first(tier, key).await,
+                None => self.probe(tier, key, flight).await,
+            };
             #[cfg(feature = "chaos")]
             crate::pause::at(crate::pause::Point::AfterReply).await;
             let held = match look {
@@ -183,7 +224,11 @@ impl Part {
                     self.tell_foreign(key);
                     return Asked::Load(Keep::Local, None);
                 }
-                Slot::Ticket(_) if self.waits(&patience, options) => self.wait_for_another(&mut patience).await,
+                Slot::Ticket(_) if self.waits(&patience, options) => {
+                    self.wait_for_another(tier, key, &mut patience).await;
+                    // It takes a probe to plant a ticket where that one is gone.
+                    plainly = !options.writes.l2();
+                }
                 // Counted at the end of the wait: what comes of it may still be a hit.
                 Slot::Ticket(_) | Slot::Hold => {
                     self.instance().counters.l2_misses.one();
@@ -249,7 +294,7 @@ impl Part {
             Ok(Leased::Yes) => Keep::Shared,
             // Another instance refreshes it.
             Ok(Leased::Not) if self.waits(patience, options) => {
-                self.wait_for_another(patience).await;
+                self.pause_for_another(patience).await;
                 patience.refreshed = Some((seen, stale));
                 return None;
             }
@@ -275,22 +320,54 @@ impl Part {
 
     /// Whether another instance that has the right to load is waited for still.
     fn waits(&self, patience: &Patience, options: CallOptions) -> bool {
-        patience.waited < self.shared.config.wait_budget && !options.fresh
+        patience.shares && patience.waited < self.shared.config.wait_budget && !options.fresh
     }
 
-    /// Waits a little for another instance that has the right to load.
-    async fn wait_for_another(&self, patience: &mut Patience) {
-        let counters = &self.instance().counters;
-        if patience.waited.is_zero() {
-            counters.ticket_waits.one();
-        }
-        counters.ticket_polls.one();
+    /// Waits until there is word of another instance's ticket, or its time is over: then the key is to be looked at, unless it is known what it
+    /// holds.
+    ///
+    /// Cancel safety: who waits no longer is told nothing; its mailbox goes with the ticket.
+    async fn wait_for_another(&self, tier: &Tier, key: Key<'_>, patience: &mut Patience) {
+        self.count_wait(patience.waited);
+        let (watch, waits) = (Stopwatch::start(), &self.instance().waits);
+        let mut wait = waits.wait([key.hash]);
+        lend(&mut patience.given_away);
+        let longest = match tier.wait(&tier.name(key.text)).await {
+            Ok(Prospect::Not(held)) => {
+                patience.told = held;
+                return;
+            }
+            Ok(Prospect::Told(left)) if waits.is_listening() => past(left),
+            // Nobody tells: it is looked at now and then.
+            Ok(Prospect::Told(_) | Prospect::Untold) | Err(_) => patience.next_pause(),
+        };
         let left = self.shared.config.wait_budget.saturating_sub(patience.waited);
-        let jittered = patience.pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
+        if let Ok(told) = timeout(longest.min(left), wait.told()).await {
+            self.instance().counters.ticket_wakes.one();
+            if let Told::Held(held) = told {
+                patience.told = Some(held);
+            }
+        }
+        patience.waited = patience.waited.saturating_add(watch.elapsed());
+    }
+
+    /// Waits a little for another instance that refreshes a value.
+    async fn pause_for_another(&self, patience: &mut Patience) {
+        self.count_wait(patience.waited);
+        let left = self.shared.config.wait_budget.saturating_sub(patience.waited);
+        let jittered = patience.next_pause().min(left);
         lend(&mut patience.given_away);
         sleep(jittered).await;
         patience.waited = patience.waited.saturating_add(jittered);
-        patience.pause = patience.pause.saturating_mul(2).min(POLL.1);
+    }
+
+    /// Counts a wait for another instance, and who has not waited before.
+    pub(super) fn count_wait(&self, waited: Duration) {
+        let counters = &self.instance().counters;
+        if waited.is_zero() {
+            counters.ticket_waits.one();
+        }
+        counters.ticket_polls.one();
     }
 
     /// What is stale here and may be shown to the caller's loader, or stands in the way of nothing but a newer one.

@@ -15,6 +15,7 @@ use crate::wire::codec::Codec;
 use crate::wire::compress::Payload;
 use crate::wire::envelope::{self, Unreadable};
 use crate::wire::slot::Slot;
+use crate::wire::wake::waiting;
 
 /// What the tiers hold of a key: see [`TieredCache::inspect`].
 ///
@@ -129,9 +130,12 @@ pub enum InSharedTier {
     /// It holds nothing.
     Nothing,
     /// The right of an instance to load it.
+    #[non_exhaustive]
     Ticket {
         /// The stamp that the value is going to have.
         stamp: [u8; 16],
+        /// How many other instances wait to be told what becomes of it.
+        waiting: usize,
     },
     /// A write guard: nobody may store anything.
     Hold,
@@ -340,7 +344,7 @@ impl Part {
     fn in_shared_tier(&self, key: Key<'_>, held: Option<&[u8]>) -> InSharedTier {
         let Some(held) = held else { return InSharedTier::Nothing };
         match Slot::of(held) {
-            Slot::Ticket(stamp) => InSharedTier::Ticket { stamp: stamp.0 },
+            Slot::Ticket(stamp) => InSharedTier::Ticket { stamp: stamp.0, waiting: waiting(held).count() },
             Slot::Hold => InSharedTier::Hold,
             Slot::Foreign => InSharedTier::Unreadable(Unreadable::Foreign.to_string().into()),
             Slot::Value { bytes, .. } => match envelope::open(bytes) {

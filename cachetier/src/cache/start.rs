@@ -23,6 +23,7 @@ use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::coherence::renewal::Renewal;
 use crate::coherence::together::Together;
+use crate::coherence::waits::Waits;
 use crate::config::Config;
 use crate::error::Fault;
 use crate::flight::Flights;
@@ -76,6 +77,7 @@ impl Start {
             outbox: Outbox::new(config.outbox),
             journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),
+            waits: Waits::new(names.value("")),
             needless: Gauge::default(),
             part: number,
             counters: Arc::clone(&self.counters),

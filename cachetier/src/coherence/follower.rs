@@ -21,6 +21,7 @@ use crate::progress::Check;
 use crate::proofs::Proof;
 use crate::rule::seq::{Point, Seq};
 use crate::wire::message;
+use crate::wire::wake::Wake;
 
 /// How often and how long.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +84,7 @@ pub(crate) async fn follow(instance: Arc<Instance>, lane: Arc<dyn Lane>, pace: P
             instance.counters.lane_lost.one();
             episode = false;
         }
+        instance.waits.listens(false);
         out_since.get_or_insert(instance.now());
         if proofs >= STEADY {
             rest = REST.0;
@@ -109,6 +111,7 @@ async fn session(
     let follower = Follower { instance, lane, pace };
     *applied = follower.come_into_step(&mut *subscription, *applied).await?;
     synced.send_replace(true);
+    instance.waits.listens(subscription.is_told_alone());
     tell_in_step(instance, out_since);
 
     let mut checks = interval(pace.interval);
@@ -247,8 +250,12 @@ fn catch_up(instance: &Instance, subscription: &mut dyn Subscription, before: Po
     }
 }
 
-/// Applies one message and returns the point reached.
+/// Applies one message and returns the point reached. What this instance alone is told moves nothing.
 fn hear(instance: &Instance, bytes: &[u8], applied: Point) -> Result<Point, Broken> {
+    if let Some(wake) = Wake::read(bytes) {
+        instance.wake(&wake);
+        return Ok(applied);
+    }
     let message = message::read(bytes).map_err(|garbled| Fault::Refused(format!("unreadable message: {garbled}").into()))?;
     instance.apply(&message);
     if message.era != applied.era {

@@ -8,6 +8,7 @@ use crate::coherence::journal::Journal;
 use crate::coherence::outbox::Outbox;
 use crate::coherence::own::{Mark, Teller};
 use crate::coherence::together::Together;
+use crate::coherence::waits::{Told, Waits};
 use crate::flight::Flights;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::key::{KeyHash, KeyHasher, Prefixes};
@@ -21,6 +22,7 @@ use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
 use crate::view::View;
 use crate::wire::message::{Message, Targets};
+use crate::wire::wake::Wake;
 
 /// This instance's side of a cache.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub(crate) struct Instance {
     pub(crate) outbox: Outbox,
     pub(crate) journal: Journal,
     pub(crate) holds: Holds,
+    pub(crate) waits: Waits,
     /// Of a million copies, how many are missed needlessly.
     pub(crate) needless: Gauge,
     /// Which part of a namespace it is, if there are several.
@@ -67,10 +70,18 @@ impl Instance {
         self.counters.invalidations_applied.add(message.targets.counted_in(self.part));
     }
 
+    /// Tells who waits for a key that its ticket is gone.
+    pub(crate) fn wake(&self, wake: &Wake<'_>) {
+        if let Some(key) = self.waits.key_of(wake.name) {
+            self.waits.tell(self.hash(key), &wake.held.map_or(Told::Look, |held| Told::Held(held.to_vec())));
+        }
+    }
+
     /// Nothing here is proven any more: an epoch ends, and no later caller joins a load that began in it.
     pub(crate) fn lose(&self) {
         self.view.lose(self.now());
         self.flights.detach(|_| true);
+        self.waits.tell_all();
     }
 
     /// Begins an epoch with what the lane has told: its point and its table. Also when the point is the one known: messages may have come
@@ -101,10 +112,15 @@ impl Instance {
             let spare = |entry: &Facts| comes(entry.stamp) || newer(entry.born);
             let drop_entry = || if targets.stale { self.l1.expire_entry(hash, spare) } else { self.l1.drop_entry(hash, spare) };
             self.flights.invalidate(hash, |begun| comes(begun.writes) || newer(begun.noted.born), drop_entry);
+            // The ticket is gone with what the key held.
+            self.waits.tell(hash, &Told::Look);
         }
         if !targets.prefixes.is_empty() {
             let below = |begun: &Begun| begun.prefixes.iter().any(|prefix| targets.prefixes.contains(prefix));
             self.flights.detach(|begun| below(begun) && !newer(begun.noted.born));
+        }
+        if targets.doubt || targets.all {
+            self.waits.tell_all();
         }
         if targets.doubt {
             // Also when it is one's own that is heard again: that a later point was told proves nothing of this one.
@@ -189,6 +205,7 @@ pub(super) mod tests {
             outbox: Outbox::new(config.outbox),
             journal: Journal::new(config.outbox, config.journal),
             holds: Holds::new(),
+            waits: Waits::new("ct:shop:v:".to_owned()),
             needless: Gauge::default(),
             part: None,
             counters,

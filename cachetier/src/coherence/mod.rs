@@ -9,3 +9,4 @@ pub(crate) mod outbox;
 pub(crate) mod own;
 pub(crate) mod renewal;
 pub(crate) mod together;
+pub(crate) mod waits;

@@ -12,6 +12,7 @@ use crate::rule::slot::name_of_part;
 use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
 use crate::wire::message::Targets;
+use crate::wire::wake::Mailbox;
 
 /// What a bump came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ pub(crate) trait Lane: Send + Sync + 'static {
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault>;
 }
 
-/// The reading end of a lane: messages and replies on one ordered stream.
+/// The reading end of a lane: messages, what this instance alone is told, and replies, on one ordered stream.
 #[async_trait]
 pub(crate) trait Subscription: Send {
     /// The next message, whole as published. An error means the subscription is lost.
@@ -125,6 +126,11 @@ pub(crate) trait Subscription: Send {
 
     /// How long a check's answer proves that nothing was missed; `None` where messages cannot be lost unseen.
     fn proves_for(&self) -> Option<Duration>;
+
+    /// Whether it also hears what this instance alone is told.
+    fn is_told_alone(&self) -> bool {
+        true
+    }
 }
 
 impl dyn Subscription + '_ {
@@ -146,6 +152,8 @@ pub(crate) struct LaneNames {
     pub(crate) cells: u32,
     /// Whether the lane goes on as it stands where its server comes back with what it had saved.
     pub(crate) outlives_runs: bool,
+    /// Where this instance is told what concerns nobody else.
+    pub(crate) mailbox: Mailbox,
 }
 
 impl LaneNames {
@@ -156,6 +164,7 @@ impl LaneNames {
             in_one_slot: part.is_some(),
             cells: cells.next_power_of_two(),
             outlives_runs,
+            mailbox: Mailbox::random(),
         }
     }
 

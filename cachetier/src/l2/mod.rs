@@ -91,6 +91,17 @@ pub(crate) struct Limits {
     pub(crate) command: Duration,
 }
 
+/// What there is to wait for in a key, for who has asked to be told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// There is nothing to wait for: what the key holds, if anything.
+    Not(Option<Vec<u8>>),
+    /// Another's ticket stands there, which lasts for so long unless it is extended. Who fills it, or gives it back, tells this instance.
+    Told(Duration),
+    /// As many are told of that ticket already as can be.
+    Untold,
+}
+
 /// How far a load has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loading {
@@ -117,7 +128,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Returns the stamp of the value that the key holds, if it holds one, and does not read the value.
     async fn stamp(&self, key: &str) -> Result<Option<Stamp>, Fault>;
 
-    /// Swaps the ticket `seen` for `value`, a whole slot that begins with its own kind and stamp, for `life`.
+    /// Swaps the ticket `seen` for `value`, a whole slot that begins with its own kind and stamp, for `life`; and tells who waits for it.
     async fn fill(&self, key: &str, seen: Stamp, value: &[u8], life: Duration) -> Result<Filled, Fault>;
 
     /// [`Store::fill`] by who has dropped what was there to put this in its place: it is sent also where the tier is left alone for what can be
@@ -129,10 +140,13 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Swaps the value stamped `seen` for `ticket`.
     async fn claim(&self, key: &str, seen: Stamp, ticket: Stamp, lease: Duration) -> Result<Claimed, Fault>;
 
+    /// Asks to be told, on this instance's own channel, what becomes of the ticket that the key holds.
+    async fn wait(&self, key: &str) -> Result<Prospect, Fault>;
+
     /// Lets the ticket, if the key still holds it, live for another `lease` from now.
     async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault>;
 
-    /// Gives the ticket back: the key is empty again if it still held it.
+    /// Gives the ticket back: the key is empty again if it still held it, and who waits is told.
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault>;
 
     /// Takes, lengthens or gives back the lease of the value stamped `seen`, for who is named by this number, which is not 0. The value stays.
@@ -173,6 +187,11 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// [`Store::lease`] of many values.
     async fn lease_many(&self, leases: &[Lease<'_>], call: LeaseCall) -> Answers<Leased> {
         all(leases.iter().map(|lease| self.lease(lease.name, lease.seen, lease.who, call))).await
+    }
+
+    /// [`Store::wait`] of many keys.
+    async fn wait_many(&self, names: &[String]) -> Answers<Prospect> {
+        all(names.iter().map(|name| self.wait(name))).await
     }
 
     /// [`Store::extend`] of many tickets.

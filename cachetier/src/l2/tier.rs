@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized};
 use super::many::{Answers, Claim, Fill, Lease, Standing, fill_up, is_silent, steps};
 use super::walk::{Selection, Walk};
-use super::{Claimed, Filled, LeaseCall, Leased, NotReady, Store};
+use super::{Claimed, Filled, LeaseCall, Leased, NotReady, Prospect, Store};
 use crate::error::Fault;
 use crate::observe::stats::Counters;
 use crate::rule::breaker::BreakerState;
@@ -224,6 +224,21 @@ impl Tier {
 
     pub(crate) async fn claim(&self, name: &str, seen: Stamp, ticket: Stamp) -> Result<Claimed, Fault> {
         self.counted(self.store.claim(name, seen, ticket, self.lease).await)
+    }
+
+    pub(crate) async fn wait(&self, name: &str) -> Result<Prospect, Fault> {
+        self.counted(self.store.wait(name).await)
+    }
+
+    pub(crate) async fn wait_many(&self, names: &[String]) -> Answers<Prospect> {
+        let mut answers = Vec::with_capacity(names.len());
+        for step in steps(names) {
+            if self.taken(&mut answers, self.store.wait_many(step).await) == Going::Stop {
+                break;
+            }
+        }
+        fill_up(&mut answers, names.len());
+        answers
     }
 
     pub(crate) async fn take_lease(&self, name: &str, seen: Stamp, who: u8) -> Result<Leased, Fault> {

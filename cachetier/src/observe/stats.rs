@@ -150,6 +150,8 @@ stats! {
     ticket_waits: Counter, "tickets waited for";
     /// Polls of a key whose ticket another instance holds.
     ticket_polls: Counter, "waits for another instance";
+    /// How often such a wait has ended because word came of what was waited for.
+    ticket_wakes: Counter, "waits ended by word";
     /// Values stored in the shared tier.
     fills: Counter, "fills stored";
     /// Those of them that stood there already and were found to be current: they live anew, and were not sent again.

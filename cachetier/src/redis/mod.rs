@@ -84,7 +84,7 @@ pub(crate) fn open_parts<'a>(
     let part = |names: &LaneNames| {
         let dial = dial.to_slot(names.slot());
         let link = Arc::new(Link::open(dial.clone(), Heard::Yes)?);
-        let store = Arc::new(RedisStore::new(Arc::clone(&link), dial.clone()));
+        let store = Arc::new(RedisStore::new(Arc::clone(&link), dial.clone(), names));
         let lane = Arc::new(RedisLane::new(link, dial, names.clone(), database));
         Ok((store, lane))
     };

@@ -37,6 +37,11 @@ impl LaneNames {
     pub(super) fn channel(&self) -> String {
         format!("ct:{{{}}}:bus", self.room)
     }
+
+    /// What stands before a mailbox in the name of its channel.
+    pub(super) fn channels(&self) -> String {
+        format!("ct:{{{}}}:w:", self.room)
+    }
 }
 
 /// Where the lane is, and what its two ends ask alike.
@@ -45,6 +50,8 @@ pub(super) struct Place {
     state: String,
     table: String,
     pub(super) channel: String,
+    /// That of this instance alone.
+    own: String,
     /// How many cells the table is to have at least.
     pub(super) cells: u32,
     /// How many it was last seen to have: bumps are sent for a table of that size.
@@ -65,13 +72,23 @@ impl Place {
         let check = lane_script!("table", "check", "begin", "stand");
         let (cells, outlives_runs) = (names.cells.max(1), names.outlives_runs);
         let (state, table, seen) = (names.state(), names.table(), AtomicU32::new(cells));
-        Self { state, table, channel, cells, seen, outlives_runs, sharded: names.in_one_slot, check }
+        let own = [&names.channels(), names.mailbox.text()].concat();
+        Self { state, table, channel, own, cells, seen, outlives_runs, sharded: names.in_one_slot, check }
     }
 
     /// The question to be told of what is said on its channel.
     pub(super) fn listening(&self) -> Cmd {
+        self.listening_to(&self.channel)
+    }
+
+    /// The same of what is said to this instance alone.
+    pub(super) fn listening_alone(&self) -> Cmd {
+        self.listening_to(&self.own)
+    }
+
+    fn listening_to(&self, channel: &str) -> Cmd {
         let mut command = Cmd::new();
-        command.arg(if self.sharded { "SSUBSCRIBE" } else { "SUBSCRIBE" }).arg(&self.channel);
+        command.arg(if self.sharded { "SSUBSCRIBE" } else { "SUBSCRIBE" }).arg(channel);
         command
     }
 

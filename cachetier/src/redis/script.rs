@@ -21,6 +21,19 @@ macro_rules! lane_script {
 }
 pub(super) use lane_script;
 
+/// A script of one entry that ends with telling who waits for its ticket. The first line says what a full server makes of it.
+macro_rules! waking_script {
+    ($first_line:literal, $part:literal) => {
+        $crate::redis::script::Script::of_entry(concat!(
+            $first_line,
+            "\n",
+            include_str!(concat!("scripts/", $part, ".lua")),
+            include_str!("scripts/wake.lua")
+        ))
+    };
+}
+pub(super) use waking_script;
+
 /// What is run, and the digest under which a server knows it.
 #[derive(Debug)]
 struct Text {
@@ -52,7 +65,7 @@ impl Script {
         Self { newer: Text::new(text.to_owned()), older: Text::new(format!("{first_line}\n{rest}")) }
     }
 
-    /// The same for a lane in a Cluster: what it publishes goes to the nodes of its slot, and not to all.
+    /// The same in a Cluster: what it publishes goes to the nodes of its slot, and not to all.
     pub(super) fn sharded(self, sharded: bool) -> Self {
         if !sharded {
             return self;

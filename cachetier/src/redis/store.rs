@@ -8,27 +8,25 @@ use async_trait::async_trait;
 
 use crate::clock::millis;
 use crate::error::Fault;
+use crate::l2::lane::LaneNames;
 use crate::l2::many::{Answers, Claim, Fill, Lease, Seen, Standing};
 use crate::l2::walk::{Selection, Walk};
-use crate::l2::{Claimed, Filled, LeaseCall, Leased, Limits, NotReady, Store};
+use crate::l2::{Claimed, Filled, LeaseCall, Leased, Limits, NotReady, Prospect, Store};
 use crate::rule::breaker::BreakerState;
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{PREFIX, Slot, TICKET, VALUE, prefix};
+use crate::wire::wake::{Mailbox, SMALL};
 
 use super::answer::{failed, misread};
 use super::connect::{Line, Link};
 use super::dial::Dial;
 use super::large::{LARGE, Large};
-use super::script::{Run, Script};
+use super::script::{Run, Script, waking_script};
 use super::version::Form;
 use super::walk::RedisWalk;
 
 /// The longest life a server is asked for: a hundred years. It refuses what its clock cannot be added to.
 const LONGEST: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
-
-/// The largest value that is handed to the script which stores it. A larger one is put beside the key first, under a name that only
-/// this fill knows, and moved there: an argument costs a script about two nanoseconds a byte.
-const SMALL: usize = 2 << 10;
 
 /// For how many milliseconds a value lies beside its key at most, should nobody move it.
 const BESIDE: u64 = 10_000;
@@ -47,28 +45,36 @@ pub(crate) struct RedisStore {
     large: Large,
     dial: Dial,
     limits: Limits,
+    /// What stands before a mailbox in the name of its channel.
+    channels: String,
+    /// This instance's.
+    mailbox: Mailbox,
     probe: Script,
     fill: Script,
     shift: Script,
     claim: Script,
     abandon: Script,
+    wait: Script,
     extend: Script,
     lease: Script,
     renew: Script,
 }
 
 impl RedisStore {
-    pub(super) fn new(link: Arc<Link>, dial: Dial) -> Self {
+    pub(super) fn new(link: Arc<Link>, dial: Dial, names: &LaneNames) -> Self {
         Self {
             link,
             large: Large::new(dial.clone()),
             limits: dial.settings.limits,
             dial,
+            channels: names.channels(),
+            mailbox: names.mailbox,
             probe: Script::of_entry(include_str!("scripts/probe.lua")),
-            fill: Script::of_entry(include_str!("scripts/fill.lua")),
-            shift: Script::of_entry(include_str!("scripts/move.lua")),
+            fill: waking_script!("#!lua", "fill").sharded(names.in_one_slot),
+            shift: waking_script!("#!lua", "move").sharded(names.in_one_slot),
             claim: Script::of_entry(include_str!("scripts/claim.lua")),
-            abandon: Script::of_entry(include_str!("scripts/abandon.lua")),
+            abandon: waking_script!("#!lua flags=allow-oom", "abandon").sharded(names.in_one_slot),
+            wait: Script::of_entry(include_str!("scripts/wait.lua")),
             extend: Script::of_entry(include_str!("scripts/extend.lua")),
             lease: Script::of_entry(include_str!("scripts/lease.lua")),
             renew: Script::of_entry(include_str!("scripts/renew.lua")),
@@ -111,6 +117,16 @@ impl RedisStore {
             self.large.saw(key, found);
         }
         Ok(found)
+    }
+
+    /// What there is to wait for.
+    fn awaited(&self, key: &str, reply: Value) -> Result<Prospect, Fault> {
+        match reply {
+            Value::Int(left) => {
+                Ok(u64::try_from(left).map_or(Prospect::Untold, |left| Prospect::Told(Duration::from_millis(left))))
+            }
+            reply => self.found(key, reply).map(Prospect::Not),
+        }
     }
 
     async fn probe_by_script(
@@ -176,16 +192,22 @@ impl RedisStore {
         let (over, line) = self.way(urge, value.len() >= LARGE)?;
         let lasts = life(life_of).to_string();
         let limit = self.limits.command;
+        // An argument costs a script about two nanoseconds a byte. So a larger one is put beside the key first, under a name that only this fill
+        // knows, and moved there.
         let reply = if value.len() <= SMALL {
-            over.run(line, &self.fill, &[key.as_bytes()], &[seen, value, lasts.as_bytes()], limit).await?
+            over.run(line, &self.fill, &[key.as_bytes()], &[seen, value, lasts.as_bytes(), self.channels()], limit).await?
         } else {
             let (beside, put) = lay_beside(key, value);
-            let args = [seen, lasts.as_bytes(), head(value)];
+            let args = [seen, lasts.as_bytes(), head(value), self.channels()];
             over.run_behind(line, put, &self.shift, &[key.as_bytes(), beside.as_bytes()], &args, limit).await?
         };
         // Who stores it is who reads it next.
         self.large.note(key, value.len());
         Ok(if swapped(&reply)? { Filled::Stored } else { Filled::Refused })
+    }
+
+    fn channels(&self) -> &[u8] {
+        self.channels.as_bytes()
     }
 
     async fn swap(
@@ -372,6 +394,12 @@ impl Store for RedisStore {
         Ok(if ours { Claimed::Yes } else { Claimed::No })
     }
 
+    async fn wait(&self, key: &str) -> Result<Prospect, Fault> {
+        let (over, line) = self.way_to([key].into_iter())?;
+        let reply = over.run(line, &self.wait, &[key.as_bytes()], &[&self.mailbox.0], self.limits.read).await?;
+        self.awaited(key, reply)
+    }
+
     async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault> {
         let lease = life(lease).to_string();
         self.swap(self.way(Urge::Needed, false)?, &self.extend, key, &[&ticket.0, lease.as_bytes()], self.limits.command)
@@ -380,12 +408,12 @@ impl Store for RedisStore {
     }
 
     async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
-        let shared =
-            async { self.swap(self.way(Urge::Needed, false)?, &self.abandon, key, &[&ticket.0], self.limits.command).await };
+        let args: [&[u8]; 2] = [&ticket.0, self.channels()];
+        let shared = async { self.swap(self.way(Urge::Needed, false)?, &self.abandon, key, &args, self.limits.command).await };
         let shared = shared.await;
         // What planted it may be under way over the other connection still: what gives it back must come behind it there.
         let Some((own, line)) = self.large.own(&self.link) else { return shared.map(|_| ()) };
-        own.run(line, &self.abandon, &[key.as_bytes()], &[&ticket.0], self.limits.command).await?;
+        own.run(line, &self.abandon, &[key.as_bytes()], &args, self.limits.command).await?;
         shared.map(|_| ())
     }
 
@@ -441,10 +469,10 @@ impl Store for RedisStore {
             };
             let (key, seen, life) = (fill.name.as_bytes(), &seen, life.as_bytes());
             if fill.value.len() <= SMALL {
-                return Run::new(&self.fill, form, &[key], &[seen, fill.value, life]);
+                return Run::new(&self.fill, form, &[key], &[seen, fill.value, life, self.channels()]);
             }
             let (beside, put) = lay_beside(fill.name, fill.value);
-            Run::new(&self.shift, form, &[key, beside.as_bytes()], &[seen, life, head(fill.value)]).behind(put)
+            Run::new(&self.shift, form, &[key, beside.as_bytes()], &[seen, life, head(fill.value), self.channels()]).behind(put)
         };
         let filled = |swapped| if swapped { Filled::Stored } else { Filled::Refused };
         let answers = self.swap_many(way, fills.iter(), run, (self.limits.command, filled)).await;
@@ -467,6 +495,19 @@ impl Store for RedisStore {
         self.swap_many(self.way(Urge::Spare, false), claims.iter(), run, (self.limits.read, claimed)).await
     }
 
+    async fn wait_many(&self, names: &[String]) -> Answers<Prospect> {
+        let replies = match self.way_to(names.iter().map(String::as_str)) {
+            Ok((over, line)) => {
+                let run = |name: &String| Run::new(&self.wait, line.form(), &[name.as_bytes()], &[&self.mailbox.0]);
+                let runs = names.iter().map(run).collect();
+                over.run_many(line, runs, self.limits.read).await
+            }
+            Err(fault) => Err(fault),
+        };
+        let answers = each(names.len(), replies, Ok).into_iter().zip(names);
+        answers.map(|(answer, name)| answer.and_then(|reply| self.awaited(name, reply))).collect()
+    }
+
     async fn extend_many(&self, tickets: &[Standing<'_>], lease: Duration) -> Answers<()> {
         let lease = life(lease).to_string();
         let run =
@@ -475,7 +516,8 @@ impl Store for RedisStore {
     }
 
     async fn abandon_many(&self, tickets: &[Standing<'_>]) -> Answers<()> {
-        let run = |form, one: &Standing<'_>| Run::new(&self.abandon, form, &[one.name.as_bytes()], &[&one.ticket.0]);
+        let run =
+            |form, one: &Standing<'_>| Run::new(&self.abandon, form, &[one.name.as_bytes()], &[&one.ticket.0, self.channels()]);
         let shared = self.swap_many(self.way(Urge::Needed, false), tickets.iter(), run, (self.limits.command, |_| ())).await;
         // As after one.
         let Some(way) = self.large.own(&self.link) else { return shared };

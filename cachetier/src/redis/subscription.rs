@@ -29,6 +29,7 @@ pub(super) struct RedisSubscription {
     /// The connection's task puts each message here before it looks at what the server sent next, the answer to a check
     /// included: so whatever was published before that answer is here when the answer is.
     pushes: Pushes,
+    told_alone: bool,
     place: Arc<Place>,
     /// As [`Made::run`].
     run: u64,
@@ -47,15 +48,35 @@ impl RedisSubscription {
         let made = dial.connect().await.map_err(|refusal| Fault::Away(refusal.why))?;
         let Made { mut connection, form, run, pushes, spot } = made;
         let limit = dial.settings.limits.command;
-        let confirmed = tokio::time::timeout(limit, connection.send_packed_command(&place.listening())).await;
-        match judged(confirmed, limit)? {
-            Value::Push { kind: PushKind::Subscribe | PushKind::SSubscribe, .. } => {}
-            _ => return Err(misread("a confirmation")),
-        }
+        let mut listens = async |to| {
+            let confirmed = tokio::time::timeout(limit, connection.send_packed_command(&to)).await;
+            match judged(confirmed, limit)? {
+                Value::Push { kind: PushKind::Subscribe | PushKind::SSubscribe, .. } => Ok(()),
+                _ => Err(misread("a confirmation")),
+            }
+        };
+        listens(place.listening()).await?;
+        // Who lacks the right to that looks now and then for what he waits for.
+        let told_alone = match listens(place.listening_alone()).await {
+            Ok(()) => true,
+            Err(Fault::Refused(_)) => false,
+            Err(fault) => return Err(fault),
+        };
         // Before anything is proven: a proof makes copies suspect that have lived without one, and whoever cannot ask for their stamps must
         // load them all.
         commands.revive(run, limit).await;
-        Ok(Self { connection, form, pushes, place, run, spot, limit, proves_for: dial.settings.max_staleness, commands })
+        Ok(Self {
+            connection,
+            form,
+            pushes,
+            told_alone,
+            place,
+            run,
+            spot,
+            limit,
+            proves_for: dial.settings.max_staleness,
+            commands,
+        })
     }
 }
 
@@ -151,5 +172,9 @@ impl Subscription for RedisSubscription {
 
     fn proves_for(&self) -> Option<Duration> {
         Some(self.proves_for)
+    }
+
+    fn is_told_alone(&self) -> bool {
+        self.told_alone
     }
 }

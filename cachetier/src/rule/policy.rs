@@ -27,6 +27,27 @@ pub struct Policy {
     stale_if_error: Option<Duration>,
     jitter: u8,
     on_unreachable: Option<OnUnreachable>,
+    coalesce: Coalesce,
+}
+
+/// Whose calls share the load of a key that nobody has.
+///
+/// ```
+/// use std::time::Duration;
+/// use cachetier::{Coalesce, Policy};
+///
+/// // Cheaper to load than to wait for.
+/// const POLICY: Policy = Policy::ttl(Duration::from_secs(60)).coalesce(Coalesce::Process);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Coalesce {
+    /// Those of all instances: while one of them loads, or refreshes what is stale, the others wait for what it brings, for at most the
+    /// [`wait_budget`](crate::CacheBuilder::wait_budget).
+    #[default]
+    Instances,
+    /// Those of one process: where another one is loading, it loads as well, and what that brings is kept by nobody.
+    Process,
 }
 
 /// What a read does while nobody can prove that this instance has missed no invalidation: the shared tier cannot be reached, and the last
@@ -72,6 +93,7 @@ impl Policy {
             stale_if_error: None,
             jitter: 10,
             on_unreachable: None,
+            coalesce: Coalesce::Instances,
         }
     }
 
@@ -186,6 +208,19 @@ impl Policy {
         self
     }
 
+    /// Whose calls share a load. Defaults to those of all [instances](Coalesce::Instances); those of a process share one in any case.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// const POLICY: Policy = Policy::ttl(Duration::from_secs(300)).coalesce(Coalesce::Process);
+    /// ```
+    #[must_use]
+    pub const fn coalesce(mut self, whose: Coalesce) -> Self {
+        self.coalesce = whose;
+        self
+    }
+
     /// Never serves what may be older than the bound on staleness: [`OnUnreachable::Bypass`].
     ///
     /// ```
@@ -258,6 +293,11 @@ impl Policy {
     /// What was told for the case that nothing can be proven.
     pub(crate) fn when_unreachable(&self) -> Option<OnUnreachable> {
         self.on_unreachable
+    }
+
+    /// Whether a load of another instance is waited for.
+    pub(crate) fn waits_for_others(&self) -> bool {
+        self.coalesce == Coalesce::Instances
     }
 
     /// After how long without a read an instance forgets its copy.

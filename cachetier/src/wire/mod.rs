@@ -13,6 +13,7 @@ mod golden;
 pub(crate) mod hold;
 pub(crate) mod message;
 pub(crate) mod slot;
+pub(crate) mod wake;
 
 /// The greatest seq: the scripts count in doubles, which hold every integer up to it.
 pub(crate) const MAX_SEQ: u64 = (1 << 53) - 1;

@@ -82,7 +82,7 @@ impl Part {
             self.judge(batch, led, look, policy, &mut looked);
         }
         self.plant_many(tier, batch, policy, &mut looked).await;
-        self.lease_many(tier, &mut looked).await;
+        self.lease_many(tier, policy, &mut looked).await;
         self.claim_many(tier, &mut looked).await;
         open.led = looked.later;
         looked.to_load
@@ -112,7 +112,7 @@ impl Part {
                 self.tell_foreign(key);
                 looked.load(led, Keep::Local);
             }
-            Slot::Ticket(_) if led.waited < self.shared.config.wait_budget => self.leave_to_another(led, looked),
+            Slot::Ticket(_) if self.waits_on(&led, policy) => self.leave_to_another(led, looked),
             // Counted at the end of the wait: what comes of it may still be a hit.
             Slot::Ticket(_) | Slot::Hold => {
                 counters.l2_misses.one();
@@ -141,18 +141,19 @@ impl Part {
         self.shown_unasked(self.fallback::<Maybe<V>>(key))
     }
 
+    /// Whether another instance that has the right to load this one is waited for still.
+    fn waits_on(&self, led: &Led<'_>, policy: &Policy) -> bool {
+        policy.waits_for_others() && led.waited < self.shared.config.wait_budget
+    }
+
     /// Another instance has the right to load this one: it is looked at again.
     fn leave_to_another<'a>(&self, led: Led<'a>, looked: &mut Looked<'a>) {
-        let counters = &self.instance().counters;
-        if led.waited.is_zero() {
-            counters.ticket_waits.one();
-        }
-        counters.ticket_polls.one();
+        self.count_wait(led.waited);
         looked.later.push(led);
     }
 
     /// Takes the leases of values that are stale, in one go.
-    async fn lease_many(&self, tier: &Arc<Tier>, looked: &mut Looked<'_>) {
+    async fn lease_many(&self, tier: &Arc<Tier>, policy: &Policy, looked: &mut Looked<'_>) {
         let stale = std::mem::take(&mut looked.stale);
         if stale.is_empty() {
             return;
@@ -169,7 +170,7 @@ impl Part {
                     looked.load(led, Keep::Shared);
                     continue;
                 }
-                Ok(Leased::Not) if led.waited < self.shared.config.wait_budget => {
+                Ok(Leased::Not) if self.waits_on(&led, policy) => {
                     // It is not sent again at each look.
                     led.refreshed = Some(seen);
                     self.leave_to_another(led, looked);

@@ -5,14 +5,15 @@
 //! other; and what it loads itself is stored before it waits for another instance's ticket, so two instances do not either.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::super::answer::Maybe;
-use super::super::ask::{Flight, Keep, POLL};
+use super::super::ask::{Flight, Keep, POLL, jittered, past};
 use super::super::fetch::{Called, MAX_ANEW, MAX_WAITS, Waiting, plan};
 use super::super::load::is_running;
 use super::super::places::lend;
@@ -20,14 +21,20 @@ use super::super::telling::{AsLoadError, Heard, Telling as _};
 use super::super::{Part, Rules, TieredCache, Value};
 use super::keys::{Asked, Batch};
 use crate::all::all;
+use crate::clock::Stopwatch;
+use crate::coherence::waits::Wait;
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Outcome};
 use crate::flight::{Entered, Landed, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
+use crate::l2::Prospect;
 use crate::lease::Ticket;
 use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamp;
+
+/// How long after the first word of many a batch looks at them.
+const TOGETHER: Duration = Duration::from_millis(1);
 
 /// A key whose flight this call leads.
 pub(super) struct Led<'a> {
@@ -114,16 +121,8 @@ impl TieredCache {
             if sides.iter().any(|side| !side.batch.open.is_empty()) {
                 all(sides.iter_mut().filter(|side| !side.batch.open.is_empty()).map(Side::prove)).await;
             } else if sides.iter().any(|side| !side.open.led.is_empty()) {
-                let budget = self.config().wait_budget;
-                let led = || sides.iter().flat_map(|side| &side.open.led);
-                // Who has the least of it left comes to its end in time.
-                let left = led().map(|led| budget.saturating_sub(led.waited)).min().unwrap_or_default();
-                let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
                 lend(&mut given_away);
-                sleep(jittered).await;
-                let led = sides.iter_mut().flat_map(|side| &mut side.open.led);
-                led.for_each(|led| led.waited = led.waited.saturating_add(jittered));
-                pause = pause.saturating_mul(2).min(POLL.1);
+                wait_for_others(&mut sides, self.config().wait_budget, &mut pause).await;
             } else if sides.iter().any(|side| !side.open.awaited.is_empty()) {
                 lend(&mut given_away);
                 wait_many(&mut sides).await?;
@@ -132,6 +131,39 @@ impl TieredCache {
             }
         }
     }
+}
+
+/// Waits until there is word of one of those that other instances load, or the time of one of their tickets is over.
+async fn wait_for_others<V: Value>(sides: &mut [Side<'_, '_, V>], budget: Duration, pause: &mut Duration) {
+    let watch = Stopwatch::start();
+    let mut waits: Vec<Wait<'_>> = Vec::new();
+    let asked = sides.iter().filter(|side| !side.open.led.is_empty()).map(|side| {
+        let (part, led) = (side.batch.part, &side.open.led);
+        waits.push(part.instance().waits.wait(led.iter().map(|led| led.asked.key.hash)));
+        part.ask_to_be_told(led)
+    });
+    let mut longest = Some(budget);
+    for told in all(asked.collect::<Vec<_>>()).await {
+        longest = longest.zip(told).map(|(longest, told)| longest.min(told));
+    }
+    let led = || sides.iter().flat_map(|side| &side.open.led);
+    // Who has the least of it left comes to its end in time.
+    let left = led().map(|led| budget.saturating_sub(led.waited)).min().unwrap_or_default();
+    let longest = longest.unwrap_or_else(|| jittered(pause));
+    let told = poll_fn(|cx| match waits.iter_mut().any(|wait| wait.poll_told(cx).is_ready()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    if timeout(longest.min(left), told).await.is_ok() {
+        // What is stored together is told of at once, and looked at in one go.
+        sleep(TOGETHER).await;
+        if let Some(part) = sides.first().map(|side| side.batch.part) {
+            part.instance().counters.ticket_wakes.one();
+        }
+    }
+    drop(waits);
+    let led = sides.iter_mut().flat_map(|side| &mut side.open.led);
+    led.for_each(|led| led.waited = led.waited.saturating_add(watch.elapsed()));
 }
 
 /// Waits for one of those that others lead, and takes with it what the rest have come to by then. Who has led one of them for as long as
@@ -201,6 +233,25 @@ impl<'b, 'a, V: Value> Side<'b, 'a, V> {
 }
 
 impl Part {
+    /// Asks to be told of the tickets of other instances. Returns for how long there is nothing else to be done; nothing where nobody tells of one
+    /// of these.
+    async fn ask_to_be_told(&self, led: &[Led<'_>]) -> Option<Duration> {
+        let tier = self.shared.tier.as_ref()?;
+        // Of a value that is refreshed nobody is told.
+        let mut longest = if led.iter().any(|led| led.refreshed.is_some()) { None } else { Some(Duration::MAX) };
+        let names: Vec<String> =
+            led.iter().filter(|led| led.refreshed.is_none()).map(|led| tier.name(led.asked.key.text)).collect();
+        let listening = self.instance().waits.is_listening();
+        for awaited in tier.wait_many(&names).await {
+            longest = match awaited {
+                Ok(Prospect::Not(_)) => return Some(Duration::ZERO),
+                Ok(Prospect::Told(left)) if listening => longest.map(|longest| longest.min(past(left))),
+                Ok(Prospect::Told(_) | Prospect::Untold) | Err(_) => None,
+            };
+        }
+        longest
+    }
+
     /// A turn for each key that has none, by what is known before the first of them.
     fn enter_many<'a, V: Value, E: Send + Sync + 'static>(
         &self,

@@ -281,7 +281,7 @@ impl<E, V: Value> Beside<LoadError<E>> for Watch<'_, '_, '_, V> {
                 one.led.flight.live();
             }
             if let Some(tier) = &batch.part.shared.tier {
-                let named = to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::named));
+                let named = to_load.iter().filter_map(|one| one.led.flight.with_stowed(Ticket::lasting).flatten());
                 extend_all(tier, named.collect());
             }
         }

@@ -75,6 +75,10 @@ pub enum CallKind {
     Stand,
     /// Not a call: the way of one message to one subscriber.
     Deliver,
+    /// Asks to be told what becomes of another instance's ticket.
+    Wait,
+    /// Not a call: the way of such word to the instance that waits. It is asked about where [messages](CallKind::Deliver) are.
+    Wake,
 }
 
 /// One call, as a script is told of it.

@@ -11,6 +11,7 @@ use super::keys::Keys;
 use super::room::{Parcel, Past, ReaderId, Room};
 use crate::clock::{Clock, Millis};
 use crate::error::Fault;
+use crate::wire::wake::{Mailbox, Wake};
 
 /// What every clone of a tier shares.
 pub(super) struct Hub(Mutex<State>);
@@ -60,16 +61,31 @@ pub(super) type Deliveries = Vec<(ReaderId, Plan)>;
 /// What a call does, as one step under the lock.
 type Deed = Box<dyn FnOnce(&mut State, Deliveries) + Send>;
 
+/// Who is told of what a call does.
+#[derive(Clone, Copy)]
+pub(super) enum Audience<'a> {
+    Nobody,
+    /// Everybody in a namespace.
+    All(&'a Arc<str>),
+    /// Those in a namespace who wait for the ticket of a key.
+    Waiting(&'a Arc<str>, &'a str),
+}
+
 /// A call, or a message, that is on its way with nobody waiting for it.
 pub(super) struct Stray {
-    /// The namespace in which landing it publishes a message.
-    audience: Option<Arc<str>>,
+    /// Who is told when it lands: a namespace, and the key if only those are told who wait for its ticket.
+    audience: Option<(Arc<str>, Option<String>)>,
     deed: Deed,
 }
 
 impl Stray {
-    pub(super) fn new(audience: Option<&Arc<str>>, deed: impl FnOnce(&mut State, Deliveries) + Send + 'static) -> Self {
-        Self { audience: audience.cloned(), deed: Box::new(deed) }
+    pub(super) fn new(audience: Audience<'_>, deed: impl FnOnce(&mut State, Deliveries) + Send + 'static) -> Self {
+        let audience = match audience {
+            Audience::Nobody => None,
+            Audience::All(namespace) => Some((Arc::clone(namespace), None)),
+            Audience::Waiting(namespace, key) => Some((Arc::clone(namespace), Some(key.to_owned()))),
+        };
+        Self { audience, deed: Box::new(deed) }
     }
 }
 
@@ -96,7 +112,7 @@ impl Hub {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one call the whole way. `audience` is the namespace in which `deed` publishes, `stray` a copy of the call that can
+    /// Takes one call the whole way. `audience` is who is told of what `deed` does, `stray` a copy of the call that can
     /// run when the caller is gone. Only a call that is interfered with needs its `limit`.
     ///
     /// Cancel safety: dropped before `deed` has run, the call has not run; dropped after it, the call has run and is unanswered.
@@ -104,7 +120,7 @@ impl Hub {
         &self,
         call: Call<'_>,
         limit: Option<Duration>,
-        audience: Option<&Arc<str>>,
+        audience: Audience<'_>,
         deed: impl Fn(&mut State, Deliveries) -> Result<T, Fault> + Send,
         stray: impl FnOnce() -> Stray + Send,
     ) -> Result<T, Fault> {
@@ -121,7 +137,7 @@ impl Hub {
     async fn carry_out<T>(
         &self,
         plan: Plan,
-        audience: Option<&Arc<str>>,
+        audience: Audience<'_>,
         deed: impl Fn(&mut State, Deliveries) -> Result<T, Fault>,
         stray: impl FnOnce() -> Stray,
     ) -> Result<T, Fault> {
@@ -180,18 +196,22 @@ impl Hub {
     ///
     /// Message and seq must come into being under one hold of the lock, and the script is asked under none: so it is asked first,
     /// again if readers have come meanwhile, and the deed finds its plans made.
-    fn run<T>(&self, audience: Option<&Arc<str>>, deed: impl FnOnce(&mut State, Deliveries) -> T) -> T {
+    fn run<T>(&self, audience: Audience<'_>, deed: impl FnOnce(&mut State, Deliveries) -> T) -> T {
         let mut deliveries = Deliveries::new();
         loop {
             let mut state = self.lock();
-            let Some((reader, instance)) = audience.and_then(|namespace| state.unplanned(namespace, &deliveries)) else {
+            let Some((reader, instance)) = state.unplanned(audience, &deliveries) else {
                 return deed(&mut state, deliveries);
             };
-            let plan = match state.faults.rule_or_script(CallKind::Deliver) {
+            let (kind, key) = match audience {
+                Audience::Waiting(_, key) => (CallKind::Wake, Some(key)),
+                Audience::Nobody | Audience::All(_) => (CallKind::Deliver, None),
+            };
+            let plan = match state.faults.rule_or_script(kind) {
                 Planned::Plan(plan) => plan,
                 Planned::Ask(script) => {
                     drop(state);
-                    script.plan(&Call::new(CallKind::Deliver, None, instance))
+                    script.plan(&Call::new(kind, key, instance))
                 }
             };
             deliveries.push((reader, plan));
@@ -201,7 +221,12 @@ impl Hub {
     /// Runs the stray that is the `nth` to have gone astray; says whether there was one.
     pub(super) fn land(&self, nth: usize) -> bool {
         let Some(stray) = self.lock().strays.remove(nth) else { return false };
-        self.run(stray.audience.as_ref(), stray.deed);
+        let audience = match &stray.audience {
+            None => Audience::Nobody,
+            Some((namespace, None)) => Audience::All(namespace),
+            Some((namespace, Some(key))) => Audience::Waiting(namespace, key),
+        };
+        self.run(audience, stray.deed);
         true
     }
 }
@@ -227,7 +252,9 @@ impl Interference {
             return Planned::Plan(plan);
         }
         match &self.script {
-            Some(script) if kind != CallKind::Deliver || self.messages => Planned::Ask(Arc::clone(script)),
+            Some(script) if !matches!(kind, CallKind::Deliver | CallKind::Wake) || self.messages => {
+                Planned::Ask(Arc::clone(script))
+            }
             _ => Planned::Plan(Plan::go()),
         }
     }
@@ -321,20 +348,40 @@ impl State {
         self.rooms.values_mut()
     }
 
-    /// Tells the readers of `namespace`, each as planned.
-    pub(super) fn publish(&mut self, namespace: &Arc<str>, message: &Arc<[u8]>, deliveries: Deliveries) {
-        for reader in self.room(namespace).publish(message, deliveries) {
+    /// Tells the readers of `namespace`, or those alone whose mailboxes these are, each as planned.
+    pub(super) fn publish(&mut self, namespace: &Arc<str>, to: Option<&[Mailbox]>, message: &Arc<[u8]>, deliveries: Deliveries) {
+        for reader in self.room(namespace).publish(to, message, deliveries) {
             let (namespace, message) = (Arc::clone(namespace), Arc::clone(message));
-            self.strays.push_back(Stray::new(None, move |state, _| state.room(&namespace).send(reader, Parcel::of(message))));
+            let send = move |state: &mut Self, _: Deliveries| state.room(&namespace).send(reader, Parcel::of(message));
+            self.strays.push_back(Stray::new(Audience::Nobody, send));
         }
     }
 
-    /// A reader of `namespace` that would get a message now and for whom nothing is planned.
-    fn unplanned(&mut self, namespace: &Arc<str>, planned: &Deliveries) -> Option<(ReaderId, usize)> {
+    /// Tells those who waited for the ticket of a key what it holds now, or to look.
+    pub(super) fn wake(
+        &mut self,
+        namespace: &Arc<str>,
+        waiting: &[Mailbox],
+        (name, held): (&str, Option<&[u8]>),
+        deliveries: Deliveries,
+    ) {
+        let message = if waiting.is_empty() { None } else { Wake { name, held }.write() };
+        if let Some(message) = message {
+            self.publish(namespace, Some(waiting), &message.into(), deliveries);
+        }
+    }
+
+    /// A reader that would get a message now and for whom nothing is planned.
+    fn unplanned(&mut self, audience: Audience<'_>, planned: &Deliveries) -> Option<(ReaderId, usize)> {
         if self.faults.is_plain() {
             return None;
         }
-        self.room(namespace).readers().find(|(reader, _)| planned.iter().all(|(known, _)| known != reader))
+        let (namespace, waiting) = match audience {
+            Audience::Nobody => return None,
+            Audience::All(namespace) => (namespace, None),
+            Audience::Waiting(namespace, key) => (namespace, Some(self.keys.waiting(key, self.now()))),
+        };
+        self.room(namespace).readers(waiting.as_deref()).find(|(reader, _)| planned.iter().all(|(known, _)| known != reader))
     }
 }
 

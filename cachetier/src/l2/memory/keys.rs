@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::clock::{Millis, millis};
 use crate::error::Fault;
 use crate::l2::walk::{Doomed, READ, Selection, Swept, Verdict};
-use crate::l2::{Claimed, Filled, LeaseCall, Leased};
+use crate::l2::{Claimed, Filled, LeaseCall, Leased, Prospect};
 use crate::rule::hold::Hold;
 use crate::rule::stamp::Stamp;
+use crate::wire::wake::{MOST_WAITING, Mailbox, waiting};
 use crate::wire::{envelope, hold, slot};
 
 /// Below this many keys the dead are not looked for.
@@ -149,18 +150,42 @@ impl Keys {
 
     /// Lets `ticket` live for another `lease` where it still stands.
     pub(super) fn extend(&mut self, key: &str, ticket: Stamp, lease: Duration, now: Millis) -> Result<(), Fault> {
-        if self.prefix(key, now)? == Some(slot::prefix(slot::TICKET, ticket)) {
-            self.plant(key, ticket, expiry(lease, now)?, now);
+        let until = expiry(lease, now)?;
+        if self.prefix(key, now)? == Some(slot::prefix(slot::TICKET, ticket))
+            && let Some(held) = self.held.get_mut(key)
+        {
+            held.until = until;
         }
         Ok(())
     }
 
-    /// Removes `ticket` where it still stands.
-    pub(super) fn abandon(&mut self, key: &str, ticket: Stamp, now: Millis) -> Result<(), Fault> {
-        if self.prefix(key, now)? == Some(slot::prefix(slot::TICKET, ticket)) {
+    /// Writes a mailbox behind the ticket that the key holds.
+    pub(super) fn wait(&mut self, key: &str, mailbox: Mailbox, now: Millis) -> Result<Prospect, Fault> {
+        if self.first(key, now) != Some(slot::TICKET) {
+            return Ok(Prospect::Not(self.read(key, now)?));
+        }
+        let Some(Held { what: What::Bytes(bytes), until }) = self.held.get_mut(key) else { return Ok(Prospect::Not(None)) };
+        if !waiting(bytes).any(|told| told == mailbox) {
+            if waiting(bytes).count() >= MOST_WAITING {
+                return Ok(Prospect::Untold);
+            }
+            bytes.extend_from_slice(&mailbox.0);
+        }
+        Ok(Prospect::Told(now.until(*until)))
+    }
+
+    /// Who waits for the ticket that the key holds.
+    pub(super) fn waiting(&self, key: &str, now: Millis) -> Vec<Mailbox> {
+        self.live(key, now).and_then(|held| held.bytes().ok()).map(|bytes| waiting(bytes).collect()).unwrap_or_default()
+    }
+
+    /// Removes `ticket` where it still stands; says whether it did.
+    pub(super) fn abandon(&mut self, key: &str, ticket: Stamp, now: Millis) -> Result<bool, Fault> {
+        let stood = self.prefix(key, now)? == Some(slot::prefix(slot::TICKET, ticket));
+        if stood {
             self.held.remove(key);
         }
-        Ok(())
+        Ok(stood)
     }
 
     /// Removes what the key holds, unless a write guard holds it, whose hold is marked; says whether anything went.

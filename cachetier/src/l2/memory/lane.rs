@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::faults::{Call, CallKind};
-use super::hub::{Deliveries, Hub, State, Stray};
+use super::hub::{Audience, Deliveries, Hub, State, Stray};
 use super::keys::expiry;
 use super::room::{Content, Parcel, ReaderId};
 use crate::error::Fault;
@@ -82,7 +82,7 @@ impl Bump {
             room.mark_all(point.seq);
         }
         let message: Arc<[u8]> = head(point.era, previous, point.seq).into_iter().chain(self.body.iter().copied()).collect();
-        state.publish(namespace, &message, deliveries);
+        state.publish(namespace, None, &message, deliveries);
         point
     }
 }
@@ -191,10 +191,11 @@ impl MemoryLane {
         };
         let stray = || {
             let (guarding, here) = (guarding.clone(), Arc::clone(namespace));
-            Stray::new(Some(namespace), move |state, deliveries| drop(guarding.run(&here, state, deliveries)))
+            Stray::new(Audience::All(namespace), move |state, deliveries| drop(guarding.run(&here, state, deliveries)))
         };
         let call = Call::new(kind, only.as_deref(), *instance);
-        hub.pass(call, self.limit, Some(namespace), |state, deliveries| guarding.run(namespace, state, deliveries), stray).await
+        hub.pass(call, self.limit, Audience::All(namespace), |state, deliveries| guarding.run(namespace, state, deliveries), stray)
+            .await
     }
 }
 
@@ -210,11 +211,12 @@ impl Lane for MemoryLane {
         let call = Call::new(CallKind::Bump, key, *instance);
         let stray = || {
             let (bump, here) = (bump.clone(), Arc::clone(namespace));
-            Stray::new(Some(namespace), move |state, deliveries| {
+            Stray::new(Audience::All(namespace), move |state, deliveries| {
                 bump.run(&here, state, deliveries);
             })
         };
-        hub.pass(call, self.limit, Some(namespace), |state, deliveries| Ok(bump.run(namespace, state, deliveries)), stray).await
+        hub.pass(call, self.limit, Audience::All(namespace), |state, deliveries| Ok(bump.run(namespace, state, deliveries)), stray)
+            .await
     }
 
     async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Point) -> Result<Seized, Fault> {
@@ -224,9 +226,10 @@ impl Lane for MemoryLane {
         let call = Call::new(CallKind::Seize, Some(&seize.key), *instance);
         let stray = || {
             let (seize, here) = (seize.clone(), Arc::clone(namespace));
-            Stray::new(Some(namespace), move |state, deliveries| drop(seize.run(&here, state, deliveries)))
+            Stray::new(Audience::All(namespace), move |state, deliveries| drop(seize.run(&here, state, deliveries)))
         };
-        hub.pass(call, self.limit, Some(namespace), |state, deliveries| seize.run(namespace, state, deliveries), stray).await
+        hub.pass(call, self.limit, Audience::All(namespace), |state, deliveries| seize.run(namespace, state, deliveries), stray)
+            .await
     }
 
     async fn expire(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault> {
@@ -236,12 +239,12 @@ impl Lane for MemoryLane {
         let call = Call::new(CallKind::Expire, Some(&expire.key), *instance);
         let stray = || {
             let (expire, here) = (expire.clone(), Arc::clone(namespace));
-            Stray::new(Some(namespace), move |state, deliveries| {
+            Stray::new(Audience::All(namespace), move |state, deliveries| {
                 expire.run(&here, state, deliveries);
             })
         };
         let run = |state: &mut State, deliveries: Deliveries| Ok(expire.run(namespace, state, deliveries));
-        hub.pass(call, self.limit, Some(namespace), run, stray).await
+        hub.pass(call, self.limit, Audience::All(namespace), run, stray).await
     }
 
     async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Point) -> Result<Planted, Fault> {
@@ -271,7 +274,7 @@ impl Lane for MemoryLane {
         let Place { hub, names, namespace, instance } = &self.place;
         let stray = || {
             let (here, names) = (Arc::clone(namespace), Arc::clone(names));
-            Stray::new(None, move |state, _| {
+            Stray::new(Audience::Nobody, move |state, _| {
                 let now = state.now();
                 state.room(&here).check(now, floor, (names.cells, names.outlives_runs));
             })
@@ -280,13 +283,16 @@ impl Lane for MemoryLane {
             let now = state.now();
             Ok(state.room(namespace).check(now, floor, (names.cells, names.outlives_runs)))
         };
-        hub.pass(Call::new(CallKind::Stand, None, *instance), self.limit, None, check, stray).await
+        hub.pass(Call::new(CallKind::Stand, None, *instance), self.limit, Audience::Nobody, check, stray).await
     }
 
     async fn table(&self, _: LaneState, since: Seq) -> Result<TableCopy, Fault> {
         let Place { hub, namespace, instance, .. } = &self.place;
         let read = |state: &mut State, _: Deliveries| Ok(state.room(namespace).table(since));
-        hub.pass(Call::new(CallKind::Stand, None, *instance), self.limit, None, read, || Stray::new(None, |_, _| ())).await
+        hub.pass(Call::new(CallKind::Stand, None, *instance), self.limit, Audience::Nobody, read, || {
+            Stray::new(Audience::Nobody, |_, _| ())
+        })
+        .await
     }
 
     fn line(&self) -> u64 {
@@ -294,15 +300,15 @@ impl Lane for MemoryLane {
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, Fault> {
-        let Place { hub, namespace, instance, .. } = &self.place;
+        let Place { hub, namespace, instance, names } = &self.place;
         let call = Call::new(CallKind::Subscribe, None, *instance);
         let open = |state: &mut State, _: Deliveries| {
             state.readers += 1;
             let id = ReaderId(state.readers);
-            Ok((id, state.room(namespace).subscribe(id, *instance)))
+            Ok((id, state.room(namespace).subscribe(id, *instance, names.mailbox)))
         };
         // A subscription whose caller is gone ends at once: there is nothing to do late.
-        let (id, mail) = hub.pass(call, self.limit, None, open, || Stray::new(None, |_, _| ())).await?;
+        let (id, mail) = hub.pass(call, self.limit, Audience::Nobody, open, || Stray::new(Audience::Nobody, |_, _| ())).await?;
         Ok(Box::new(Reader { place: self.place.clone(), id, mail, seen: 0, head: None, arrived: VecDeque::new(), broken: None }))
     }
 }
@@ -390,13 +396,13 @@ impl Reader {
         let (place, id) = (&self.place, self.id);
         let stray = || {
             let place = place.clone();
-            Stray::new(None, move |state, _| drop(question(&place, state)))
+            Stray::new(Audience::Nobody, move |state, _| drop(question(&place, state)))
         };
         let answer = |state: &mut State, _: Deliveries| {
             let answer = question(place, state);
             Ok((answer, state.room(&place.namespace).sent(id)))
         };
-        let (answer, sent) = place.hub.pass(Call::new(kind, None, place.instance), None, None, answer, stray).await?;
+        let (answer, sent) = place.hub.pass(Call::new(kind, None, place.instance), None, Audience::Nobody, answer, stray).await?;
         // Where the subscription has ended meanwhile, its end is in the mail, and the answer behind it.
         while sent.is_none_or(|sent| self.seen < sent) {
             let arrived = poll_fn(|cx| self.poll_parcel(cx)).await?;

@@ -523,9 +523,9 @@ impl InProcess {
     /// The tier as the store and the lane of each part of the next instance. Without limits, a call that a script holds or hangs goes on for ever.
     pub(crate) fn ends<'a>(&self, parts: impl IntoIterator<Item = &'a LaneNames>, limits: Option<Limits>) -> Vec<Ends> {
         let (as_store, as_lane) = self.hub.lock().next_instance();
-        let store = || Arc::new(MemoryStore::new(Arc::clone(&self.hub), as_store, limits));
+        let store = |names| Arc::new(MemoryStore::new(Arc::clone(&self.hub), names, as_store, limits));
         let lane = |names| Arc::new(MemoryLane::new(Arc::clone(&self.hub), names, as_lane, limits.map(|limits| limits.command)));
-        parts.into_iter().map(|names| -> Ends { (store(), lane(names.clone())) }).collect()
+        parts.into_iter().map(|names| -> Ends { (store(names), lane(names.clone())) }).collect()
     }
 }
 

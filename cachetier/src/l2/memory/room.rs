@@ -14,6 +14,7 @@ use crate::key::{CELLS_PER_PAGE, TagHash};
 use crate::l2::lane::LaneState;
 use crate::rule::seq::{Era, Point, Seq};
 use crate::rule::table::{Page, TableCopy};
+use crate::wire::wake::Mailbox;
 
 /// Names one subscription, and is not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +58,19 @@ impl Parcel {
 struct Reader {
     id: ReaderId,
     instance: usize,
+    /// Where it is told what concerns nobody else.
+    mailbox: Mailbox,
     mail: UnboundedSender<Parcel>,
     /// How many parcels were put into the mail: what an answer given now must not overtake.
     sent: u64,
 }
 
 impl Reader {
+    /// Whether its mailbox is one of these, if any are named.
+    fn is_of(&self, mailboxes: Option<&[Mailbox]>) -> bool {
+        mailboxes.is_none_or(|mailboxes| mailboxes.contains(&self.mailbox))
+    }
+
     fn send(&mut self, parcel: Parcel) {
         // A reader that is gone gets nothing: as with a server, it is nobody's loss.
         if self.mail.send(parcel).is_ok() {
@@ -208,16 +216,17 @@ impl Room {
     }
 
     /// Opens a reader's mail.
-    pub(super) fn subscribe(&mut self, id: ReaderId, instance: usize) -> UnboundedReceiver<Parcel> {
+    pub(super) fn subscribe(&mut self, id: ReaderId, instance: usize, mailbox: Mailbox) -> UnboundedReceiver<Parcel> {
         let (mail, receiver) = unbounded_channel();
         self.readers.retain(|reader| !reader.mail.is_closed());
-        self.readers.push(Reader { id, instance, mail, sent: 0 });
+        self.readers.push(Reader { id, instance, mailbox, mail, sent: 0 });
         receiver
     }
 
-    /// The readers, each with its instance, oldest first.
-    pub(super) fn readers(&self) -> impl Iterator<Item = (ReaderId, usize)> {
-        self.readers.iter().filter(|reader| !reader.mail.is_closed()).map(|reader| (reader.id, reader.instance))
+    /// The readers, each with its instance, oldest first; of some mailboxes alone, if they are named.
+    pub(super) fn readers(&self, of: Option<&[Mailbox]>) -> impl Iterator<Item = (ReaderId, usize)> {
+        let readers = self.readers.iter().filter(move |reader| !reader.mail.is_closed() && reader.is_of(of));
+        readers.map(|reader| (reader.id, reader.instance))
     }
 
     /// How many parcels a reader was sent; nothing where its subscription has ended.
@@ -232,10 +241,13 @@ impl Room {
         }
     }
 
-    /// Puts `message` into the mail of every reader, as planned. Returns whose copies went astray.
-    pub(super) fn publish(&mut self, message: &Arc<[u8]>, mut deliveries: Deliveries) -> Vec<ReaderId> {
+    /// Puts `message` into the mail of every reader, or of those of some mailboxes, as planned. Returns whose copies went astray.
+    pub(super) fn publish(&mut self, to: Option<&[Mailbox]>, message: &Arc<[u8]>, mut deliveries: Deliveries) -> Vec<ReaderId> {
         let mut astray = Vec::new();
         self.readers.retain_mut(|reader| {
+            if !reader.is_of(to) {
+                return true;
+            }
             let planned = deliveries.iter().position(|(id, _)| *id == reader.id);
             let plan = planned.map_or_else(Plan::go, |at| deliveries.swap_remove(at).1);
             let (parcel, stray) = Parcel::planned(message, plan);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::faults::{Call, CallKind};
-use super::hub::{Hub, Stray};
+use super::hub::{Audience, Hub, Stray};
 use crate::error::Fault;
 use crate::l2::walk::{Doomed, Found, Selection, Swept, Walk};
 
@@ -35,9 +35,9 @@ impl Walk for MemoryWalk {
         let list = hub.pass(
             call,
             self.limit,
-            None,
+            Audience::Nobody,
             |state, _| Ok(left.is_none().then(|| state.keys.names(selection, state.now()))),
-            || Stray::new(None, |_, _| ()),
+            || Stray::new(Audience::Nobody, |_, _| ()),
         );
         let listed = list.await?;
         let left = self.left.get_or_insert_with(|| listed.unwrap_or_default());
@@ -48,7 +48,7 @@ impl Walk for MemoryWalk {
     async fn sweep(&mut self, names: &[Vec<u8>], doomed: Doomed) -> Result<Swept, Fault> {
         let stray = || {
             let names = names.to_vec();
-            Stray::new(None, move |state, _| {
+            Stray::new(Audience::Nobody, move |state, _| {
                 let now = state.now();
                 state.keys.sweep(&names, doomed, now);
             })
@@ -58,7 +58,7 @@ impl Walk for MemoryWalk {
             .pass(
                 call,
                 self.limit,
-                None,
+                Audience::Nobody,
                 |state, _| {
                     let now = state.now();
                     Ok(state.keys.sweep(names, doomed, now))

@@ -265,6 +265,6 @@ impl InProcess {
     pub(crate) fn heard_by(&self, namespace: &str, instance: usize) -> Option<Point> {
         let state = self.hub.lock();
         let room = state.room_of(namespace)?;
-        room.point().filter(|_| room.readers().any(|(_, reader)| reader == instance))
+        room.point().filter(|_| room.readers(None).any(|(_, reader)| reader == instance))
     }
 }

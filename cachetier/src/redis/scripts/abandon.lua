@@ -1,6 +1,7 @@
-#!lua flags=allow-oom
--- Deletes the ticket ARGV[1] (its stamp) from KEYS[1]. Returns 1 if it was there.
-if redis.call('GETRANGE', KEYS[1], '0', '16') ~= '\245' .. ARGV[1] then
+-- Deletes the ticket ARGV[1] (its stamp) from KEYS[1], and tells who waits to look. Returns 1 if it was there.
+local head = redis.call('GETRANGE', KEYS[1], '0', '1040')
+local held, channels = '', ARGV[2]
+if string.sub(head, 1, 17) ~= '\245' .. ARGV[1] then
   return 0
 end
-return redis.call('DEL', KEYS[1])
+redis.call('DEL', KEYS[1])

@@ -13,7 +13,7 @@ use super::server::{CELLS, PATIENCE, SETTINGS, Server, open_with};
 use crate::error::Fault;
 use crate::l2::lane::{Bumped, Lane, LaneState, Planted, Released, Seized, Subscription};
 use crate::l2::walk::{Selection, Walk};
-use crate::l2::{Claimed, Filled, LeaseCall, Leased, NotReady, Store};
+use crate::l2::{Claimed, Filled, LeaseCall, Leased, NotReady, Prospect, Store};
 use crate::redis::{RedisLane, RedisStore};
 use crate::rule::seq::{Point, Seq};
 use crate::rule::stamp::Stamp;
@@ -21,6 +21,7 @@ use crate::rule::table::TableCopy;
 use crate::rule::token::Token;
 use crate::wire::message::{HEAD, Targets, read};
 use crate::wire::slot::VALUE;
+use crate::wire::wake::Wake;
 use crate::{Delivery, OnUnreachable, Policy, Stats, TieredCache};
 
 /// The field that the release to come adds: its number, not critical, and which instance has written it.
@@ -119,6 +120,13 @@ impl Store for Release {
         self.store.renew(key, seen, stamp, header, life).await
     }
 
+    async fn wait(&self, key: &str) -> Result<Prospect, Fault> {
+        Ok(match self.store.wait(key).await? {
+            Prospect::Not(held) => Prospect::Not(self.found(held)),
+            prospect => prospect,
+        })
+    }
+
     async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault> {
         self.store.extend(key, ticket, lease).await
     }
@@ -190,6 +198,10 @@ struct Hears {
 
 impl Hears {
     fn heard(&self, message: &[u8]) {
+        // That is for this instance alone, and a value in it is read as any other.
+        if Wake::read(message).is_some() {
+            return;
+        }
         // Behind everything that this release writes.
         let more = message.len() >= HEAD + 13 && message[message.len() - 13] == MORE;
         (if more { &self.met.more } else { &self.met.plain }).fetch_add(1, Ordering::Relaxed);

@@ -19,6 +19,7 @@ use crate::redis::{Ends, RedisLane, RedisStore, RedisUrl, Settings, Target, open
 use crate::rule::breaker::Breaker;
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::{TICKET, VALUE, prefix};
+use crate::wire::wake::Mailbox;
 
 /// How long a test waits for what must happen: far longer than it takes, so that a busy machine fails no test.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -261,7 +262,7 @@ pub(super) fn open(target: impl Into<Target>, settings: Settings, names: &LaneNa
 }
 
 pub(super) fn names() -> LaneNames {
-    LaneNames { room: "shop".to_owned(), in_one_slot: false, cells: CELLS, outlives_runs: false }
+    LaneNames { room: "shop".to_owned(), in_one_slot: false, cells: CELLS, outlives_runs: false, mailbox: Mailbox::random() }
 }
 
 pub(super) fn stamp(number: u8) -> Stamp {

@@ -24,6 +24,7 @@ use crate::rule::seq::{Era, Point, Seq};
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
 use crate::wire::slot;
+use crate::wire::wake::Mailbox;
 
 const LEASE: Duration = Duration::from_secs(3);
 const LIFE: Duration = Duration::from_secs(60);
@@ -52,7 +53,7 @@ impl InProcess {
         let mut state = self.hub.lock();
         let instance = state.stores;
         state.stores += 1;
-        Arc::new(MemoryStore::new(Arc::clone(&self.hub), instance, limits))
+        Arc::new(MemoryStore::new(Arc::clone(&self.hub), &names("shop"), instance, limits))
     }
 
     /// The tier as the lane of the next instance.
@@ -65,7 +66,7 @@ impl InProcess {
 }
 
 fn names(namespace: &str) -> LaneNames {
-    LaneNames { room: namespace.to_owned(), in_one_slot: false, cells: CELLS, outlives_runs: false }
+    LaneNames { room: namespace.to_owned(), in_one_slot: false, cells: CELLS, outlives_runs: false, mailbox: Mailbox::random() }
 }
 
 fn lane(tier: &InProcess) -> Arc<dyn Lane> {
