@@ -7,10 +7,11 @@ mod misses;
 mod outage;
 mod service;
 mod soak;
+mod stampede;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "expected outage [--seconds N], soak [--seconds N] or misses";
+const USAGE: &str = "expected outage [--seconds N], soak [--seconds N], misses or stampede";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +31,8 @@ fn run(words: &[&str]) -> Result<(), String> {
         ["outage", rest @ ..] => runtime()?.block_on(outage::run(seconds(rest, 10, 5)?)),
         ["soak", rest @ ..] => runtime()?.block_on(soak::run(seconds(rest, 600, 20)?)),
         ["misses"] => runtime()?.block_on(misses::run()),
+        ["stampede"] => runtime()?.block_on(stampede::run()),
+        ["member", url, socket] => runtime()?.block_on(stampede::member(url, socket)),
         ["holder", url] => runtime()?.block_on(misses::hold(url)),
         _ => Err(USAGE.to_owned()),
     }
