@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use cachetier::testing::{Counted, Group, Loads as _, Source};
 use cachetier::{
-    AtWork, Breaker, Bulkhead, CacheError, Call, CallKind, CallOptions, Clock, Codec, Compression, Connected, Delivery, Endpoint,
-    Eviction, InProcess, Invalidator, KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart, OnUnreachable, Plan, Policy, Purge,
-    PurgeError, PurgeProgress, Rules, SharedError, Stale, Terms, TieredCache, Tiers, Token, TokenError, WaitError,
+    AtWork, Breaker, Bulkhead, CacheError, Call, CallKind, CallOptions, Clock, Coalesce, Codec, Compression, Connected, Delivery,
+    Endpoint, Eviction, InProcess, Invalidator, KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart, OnUnreachable, Plan,
+    Policy, Purge, PurgeError, PurgeProgress, Rules, SharedError, Stale, Terms, TieredCache, Tiers, Token, TokenError, WaitError,
 };
 
 /// Every public item: what can be shown is read from it.
@@ -267,6 +267,7 @@ fn settings(shown: &mut Shown) {
     shown.debug("Eviction", &Eviction::Lru);
     shown.debug("OnRestart", &OnRestart::Trust);
     shown.debug("OnUnreachable", &OnUnreachable::Fail);
+    shown.debug("Coalesce", &Coalesce::Process);
     let policy = Policy::ttl(Duration::from_secs(60));
     shown.debug("Policy", &policy);
     shown.debug("Tagged", &policy.tags([KEY]));

@@ -1,6 +1,6 @@
 //! Who waits for what another instance loads is told of its outcome, whatever that is; and where nobody can tell it, finds out.
 #![forbid(unsafe_code)]
-#![expect(clippy::expect_used, clippy::panic, reason = "a helper of a test fails the test")]
+#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -192,7 +192,7 @@ async fn a_ticket_whose_holder_is_gone_is_taken_over_when_it_ends() {
     loading.abort();
     assert_eq!(answer(waits).await.as_deref().ok(), Some("its own"));
     let took = begun.elapsed();
-    assert!(took >= lease - Duration::from_millis(50) && took < lease + Duration::from_secs(5), "{took:?}");
+    assert!(took >= lease * 3 / 4 && took < lease + Duration::from_secs(5), "{took:?}");
     assert_eq!((b.stats().ticket_polls, b.stats().ticket_wakes), (1, 0), "{}", b.stats());
 }
 

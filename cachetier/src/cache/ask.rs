@@ -194,14 +194,7 @@ impl Part {
                     continue;
                 }
             }
-            let look = match patience.told.take() {
-                Some(held) => Look::Held(held),
-                None if plainly => self.read_first(tier, key).await,
-                None => self.probe(tier, key, flight).await,
-            };
-            #[cfg(feature = "chaos")]
-            crate::pause::at(crate::pause::Point::AfterReply).await;
-            let held = match look {
+            let held = match self.look(tier, key, (flight, plainly), patience.told.take()).await {
                 Look::Held(held) => held,
                 Look::Absent if !options.writes.l2() => {
                     self.instance().counters.l2_misses.one();
@@ -400,6 +393,18 @@ impl Part {
             return Err(Keep::Shared);
         }
         Ok(tier)
+    }
+
+    /// One look at the key, unless this instance was told what it holds: `plainly` where nothing is to be planted.
+    async fn look(&self, tier: &Arc<Tier>, key: Key<'_>, (flight, plainly): (&Flight, bool), told: Option<Vec<u8>>) -> Look {
+        let look = match told {
+            Some(held) => Look::Held(held),
+            None if plainly => self.read_first(tier, key).await,
+            None => self.probe(tier, key, flight).await,
+        };
+        #[cfg(feature = "chaos")]
+        crate::pause::at(crate::pause::Point::AfterReply).await;
+        look
     }
 
     /// Reads the key, and plants our ticket where it holds nothing.

@@ -334,7 +334,8 @@ async fn comes_to_nothing(fleet: &mut Fleet, wrong: &mut Wrong, then: Then, what
     let (loads, ended) = (fleet.database.loads_of(&key), fleet.database.answered(&key));
     let after = loads.get(1).zip(ended).map_or(LONG, |(next, ended)| next.saturating_duration_since(ended));
     wrong.must(loads.len() == 2, format!("{what}: {} loads, expected 2", loads.len()));
-    wrong.must(after <= Duration::from_millis(50), format!("{what}: the next began after {} ms, expected at most 50 ms", ms(after)));
+    wrong
+        .must(after <= Duration::from_millis(50), format!("{what}: the next began after {} ms, expected at most 50 ms", ms(after)));
     let right = answers.iter().filter(|(value, _)| value == "v2").count();
     let callers = (PROCESSES - 1) * CALLERS;
     wrong.must(right == callers, format!("{what}: {right} callers have the next one's value, expected {callers}"));
@@ -366,7 +367,8 @@ async fn stopped(fleet: &mut Fleet, wrong: &mut Wrong) -> Result<(), String> {
     let took = loads.get(1).map_or(LONG, |next| next.saturating_duration_since(begun));
     wrong.must(loads.len() == 2, format!("stopped: {} loads, expected 2, the second {} ms after the stop", loads.len(), ms(took)));
     let right = |answers: &Answers| answers.iter().all(|(value, _)| value == "v2") && !answers.is_empty();
-    wrong.must(right(&answers) && late.iter().all(|(value, _)| value == "v1"), "stopped: each has what its load brought".to_owned());
+    wrong
+        .must(right(&answers) && late.iter().all(|(value, _)| value == "v1"), "stopped: each has what its load brought".to_owned());
     wrong.must(before.is_some() && before == after, "stopped: the late fill has changed nothing".to_owned());
     wrong.must(right(&then), "stopped: everybody reads what is newer".to_owned());
     Ok(())

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -150,10 +150,8 @@ async fn wait_for_others<V: Value>(sides: &mut [Side<'_, '_, V>], budget: Durati
     // Who has the least of it left comes to its end in time.
     let left = led().map(|led| budget.saturating_sub(led.waited)).min().unwrap_or_default();
     let longest = longest.unwrap_or_else(|| jittered(pause));
-    let told = poll_fn(|cx| match waits.iter_mut().any(|wait| wait.poll_told(cx).is_ready()) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
-    });
+    let mut is_told = |cx: &mut Context<'_>| waits.iter_mut().any(|wait| wait.poll_told(cx).is_ready());
+    let told = poll_fn(|cx| if is_told(cx) { Poll::Ready(()) } else { Poll::Pending });
     if timeout(longest.min(left), told).await.is_ok() {
         // What is stored together is told of at once, and looked at in one go.
         sleep(TOGETHER).await;
