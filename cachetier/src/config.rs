@@ -123,6 +123,10 @@ pub(crate) struct Config {
     pub(crate) max_value: usize,
     /// How many bytes may be on their way to the shared tier behind callers' backs.
     pub(crate) write_behind: usize,
+    /// How many refreshes wait to be made behind callers' backs.
+    pub(crate) refresh_queue: usize,
+    /// How many of them are made at once.
+    pub(crate) refreshes_at_once: usize,
     pub(crate) max_tags: usize,
     /// Cells of the tag table.
     pub(crate) cells: u32,
@@ -170,6 +174,8 @@ impl Config {
             max_guarded: 1_000,
             max_value: 8 << 20,
             write_behind: 0,
+            refresh_queue: 1_000,
+            refreshes_at_once: 16,
             max_tags: crate::wire::envelope::MAX_TAGS,
             cells: 1 << 18,
             outbox: 100_000,
@@ -207,6 +213,9 @@ impl Config {
             if value > LONGEST {
                 return Err(ConfigError::new(field, &format!("{value:?}"), &format!("at most {LONGEST:?}")));
             }
+        }
+        if self.refreshes_at_once == 0 {
+            return Err(ConfigError::new("refreshes_at_once", "0", "1 or more"));
         }
         self.breaker.check()?;
         check_guard_time("guard_limit", self.guard_limit)?;

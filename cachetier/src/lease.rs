@@ -2,6 +2,7 @@
 //! refreshed, its lease is the ticket, and the value the fence.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Fault;
 use crate::l2::Leased;
@@ -46,9 +47,10 @@ impl Ticket {
     }
 
     /// Asks for the lease that it is to be. Whatever the answer, or if there is none, it is given back when it is dropped unspent.
-    pub(crate) async fn take(&self) -> Result<Leased, Fault> {
+    /// For no longer than `longest`.
+    pub(crate) async fn take(&self, longest: Duration) -> Result<Leased, Fault> {
         match &self.over {
-            Some(over) => self.tier.take_lease(&self.name, over.seen, over.who).await,
+            Some(over) => self.tier.take_lease(&self.name, over.seen, over.who, longest).await,
             None => Ok(Leased::Moved),
         }
     }

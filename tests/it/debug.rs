@@ -268,6 +268,7 @@ fn settings(shown: &mut Shown) {
     shown.debug("OnRestart", &OnRestart::Trust);
     shown.debug("OnUnreachable", &OnUnreachable::Fail);
     shown.debug("Coalesce", &Coalesce::Process);
+    shown.debug("EarlyRefresh", &EarlyRefresh::xfetch());
     let policy = Policy::ttl(Duration::from_secs(60));
     shown.debug("Policy", &policy);
     shown.debug("Tagged", &policy.tags([KEY]));

@@ -1,6 +1,5 @@
 //! Asking the shared tier for a key: it answers with a usable value, or says what may be kept of a load.
 
-use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,25 +7,21 @@ use tokio::time::{sleep, timeout};
 
 use super::answer::Answer;
 use super::call::CallOptions;
-use super::local::shown;
+use super::open::Opened;
 use super::places::lend;
-use super::{Key, Part, Value};
+use super::{Key, Part};
 use crate::bulkhead::Lent;
-use crate::clock::{Millis, Stopwatch};
+use crate::clock::Stopwatch;
 use crate::coherence::waits::Told;
 use crate::error::Fault;
 use crate::flight::Lead;
 use crate::flight::outcome::{Begun, Outcome};
-use crate::key::TagHash;
-use crate::l1::{Entry, Facts};
+use crate::l1::Entry;
 use crate::l2::tier::Tier;
 use crate::l2::{Claimed, Leased, Prospect};
 use crate::lease::Ticket;
-use crate::rule::policy::{Content, OnUnreachable, Policy, left};
+use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamp;
-use crate::wire::codec::Codec;
-use crate::wire::compress::{self, Payload};
-use crate::wire::envelope::{self, Fingerprint, Unreadable};
 use crate::wire::slot::Slot;
 
 /// A flight of the cache, led.
@@ -36,6 +31,8 @@ pub(super) type Flight = Lead<Outcome, Ticket, Begun>;
 pub(super) enum Asked<A> {
     /// A usable value, not yet in L1.
     Answer(Arc<Entry>, A),
+    /// One whose life is over, and which the policy lets answer while a newer one is loaded.
+    Revalidated(Arc<Entry>, A),
     /// No value: load, and keep of it what may be kept. The loader may be shown what is stale.
     Load(Keep, Option<Arc<Entry>>),
 }
@@ -60,25 +57,11 @@ pub(super) enum Look {
     Load(Keep),
 }
 
-/// What bytes in the shared tier are to a caller.
-pub(super) enum Opened<A> {
-    Usable(Arc<Entry>, A),
-    /// Its life is over, and it is kept for who brings a newer one; decoded for a caller whose loader may be shown it.
-    Stale(Option<Arc<Entry>>),
-    /// Ours, and of no use to anybody: its place may be claimed.
-    Unusable,
-    /// Somebody else's, a newer release's or of another type: it stays.
-    LeftAlone,
-    /// Of this type with other fields: it stays, unless somebody wants it refreshed.
-    OtherShape,
-}
-
 /// What one call has spent on a key that others are at.
 struct Patience {
     /// How often it came too late.
     looks: u32,
-    /// Whether it waits at all.
-    shares: bool,
+    policy: Policy,
     waited: Duration,
     /// The next wait.
     pause: Duration,
@@ -111,15 +94,7 @@ pub(super) fn jittered(pause: &mut Duration) -> Duration {
 
 impl Patience {
     fn of(policy: &Policy) -> Self {
-        Self {
-            looks: 0,
-            shares: policy.waits_for_others(),
-            waited: Duration::ZERO,
-            pause: POLL.0,
-            refreshed: None,
-            told: None,
-            given_away: None,
-        }
+        Self { looks: 0, policy: *policy, waited: Duration::ZERO, pause: POLL.0, refreshed: None, told: None, given_away: None }
     }
 
     fn next_pause(&mut self) -> Duration {
@@ -265,7 +240,7 @@ impl Part {
     }
 
     /// What may be kept of a value that the shared tier has no part in: nothing while a guard holds its key.
-    async fn keep_unshared(&self, tier: &Arc<Tier>, key: Key<'_>) -> Keep {
+    pub(super) async fn keep_unshared(&self, tier: &Arc<Tier>, key: Key<'_>) -> Keep {
         match self.read_first(tier, key).await {
             Look::Held(held) if Slot::of(&held) == Slot::Hold => Keep::Nothing,
             Look::Held(_) | Look::Absent => Keep::Local,
@@ -275,7 +250,7 @@ impl Part {
 
     /// Takes the lease of a value that is stale, or to be refreshed before it is: it stays until something newer takes its place. `None`: the
     /// key is to be looked at again.
-    async fn refresh<A>(
+    async fn refresh<A: Answer>(
         &self,
         tier: &Arc<Tier>,
         key: Key<'_>,
@@ -283,8 +258,16 @@ impl Part {
         (flight, options): (&Flight, CallOptions),
         patience: &mut Patience,
     ) -> Option<Asked<A>> {
+        let answers = stale.as_ref().filter(|stale| !options.fresh && self.revalidates(stale, &patience.policy));
+        let answers = answers.and_then(|stale| A::of(stale).map(|answer| Asked::Revalidated(Arc::clone(stale), answer)));
+        // It is refreshed behind the caller's back.
+        if options.behind && answers.is_some() {
+            return answers;
+        }
         let keep = match self.take_lease(tier, key, seen, flight).await {
             Ok(Leased::Yes) => Keep::Shared,
+            // Another instance refreshes it, and it answers meanwhile.
+            Ok(Leased::Not) if answers.is_some() => return answers,
             // Another instance refreshes it.
             Ok(Leased::Not) if self.waits(patience, options) => {
                 self.pause_for_another(patience).await;
@@ -313,7 +296,7 @@ impl Part {
 
     /// Whether another instance that has the right to load is waited for still.
     fn waits(&self, patience: &Patience, options: CallOptions) -> bool {
-        patience.shares && patience.waited < self.shared.config.wait_budget && !options.fresh
+        patience.policy.waits_for_others() && patience.waited < self.shared.config.wait_budget && !options.fresh
     }
 
     /// Waits until there is word of another instance's ticket, or its time is over: then the key is to be looked at, unless it is known what it
@@ -408,7 +391,7 @@ impl Part {
     }
 
     /// Reads the key, and plants our ticket where it holds nothing.
-    async fn probe(&self, tier: &Arc<Tier>, key: Key<'_>, flight: &Flight) -> Look {
+    pub(super) async fn probe(&self, tier: &Arc<Tier>, key: Key<'_>, flight: &Flight) -> Look {
         // A new one each time: a token is sent once. Whatever the way out of here, it is given back unless it is spent.
         let ticket = self.ticket(tier, key);
         match tier.probe(ticket.name(), ticket.stamp()).await {
@@ -455,8 +438,20 @@ impl Part {
     /// Takes the right to put a newer value in the place of this one, which stays until then. Whatever the way out of here, it is given back
     /// unless it was taken and stowed, or is not ours.
     pub(super) async fn take_lease(&self, tier: &Arc<Tier>, key: Key<'_>, seen: Stamp, flight: &Flight) -> Result<Leased, Fault> {
+        self.take_lease_within(tier, key, seen, Duration::MAX, flight).await
+    }
+
+    /// The same, for no longer than `longest`.
+    pub(super) async fn take_lease_within(
+        &self,
+        tier: &Arc<Tier>,
+        key: Key<'_>,
+        seen: Stamp,
+        longest: Duration,
+        flight: &Flight,
+    ) -> Result<Leased, Fault> {
         let ticket = Ticket::on(tier, key.text, self.shared.stamps.next(), seen);
-        let leased = ticket.take().await;
+        let leased = ticket.take(longest).await;
         match &leased {
             Ok(Leased::Yes) => flight.stow(ticket),
             // It may have been taken.
@@ -502,157 +497,5 @@ impl Part {
 
     pub(super) fn ticket(&self, tier: &Arc<Tier>, key: Key<'_>) -> Ticket {
         Ticket::new(tier, key.text, self.shared.stamps.next())
-    }
-
-    /// Judges a value of the shared tier and decodes it.
-    pub(super) fn open<A: Answer>(&self, key: Key<'_>, bytes: &[u8], policy: Option<&Policy>, begun: &Begun) -> Opened<A> {
-        let instance = self.instance();
-        let counters = &instance.counters;
-        let opened = match envelope::open(bytes) {
-            Ok(opened) => opened,
-            Err(Unreadable::Corrupt(_)) => {
-                counters.l2_unusable.one();
-                return Opened::Unusable;
-            }
-            Err(_) => {
-                self.tell_foreign(key);
-                return Opened::LeftAlone;
-            }
-        };
-        let head = &opened.head;
-        if !head.negative && head.fingerprint != Fingerprint::of::<A::Value>() {
-            self.tell_wrong_type::<A::Value>(key, "the shared tier");
-            return Opened::LeftAlone;
-        }
-        let Some(codec) = Codec::of_id(head.codec) else {
-            self.tell_foreign(key);
-            return Opened::LeftAlone;
-        };
-        let payload = match Payload::of(&opened) {
-            Ok(payload) => payload,
-            Err(compress::Unreadable::Corrupt(_)) => {
-                counters.l2_unusable.one();
-                return Opened::Unusable;
-            }
-            Err(compress::Unreadable::Unknown) => {
-                self.tell_foreign(key);
-                return Opened::LeftAlone;
-            }
-        };
-        // What its elements become in memory may be many times what it claims, so no more is taken apart than this instance would store.
-        if head.compressed && payload.len() > self.shared.config.max_value {
-            self.tell_foreign(key);
-            return Opened::LeftAlone;
-        }
-        let now = self.now();
-        let tags: Box<[TagHash]> = opened.tags.collect();
-        if instance.outbox.covers_tags(&tags) {
-            return Opened::LeftAlone;
-        }
-        let view = &instance.view;
-        let server_now = view.server_millis(now);
-        let life = left(head.created, head.soft, server_now).filter(|_| !head.expired);
-        let kept = left(head.created, head.hard, server_now).unwrap_or_default();
-        let local = life.map_or(Duration::ZERO, |left| policy.map_or(left, |policy| policy.local_part(left, fastrand::u32(..))));
-        let facts = Facts {
-            content: if head.negative { Content::Nothing } else { Content::Value },
-            epoch: begun.noted.epoch,
-            born: head.born,
-            tick: begun.noted.tick,
-            tags,
-            validator: opened.validator.map(Box::from),
-            prefixes: begun.prefixes,
-            stamp: Some(opened.stamp),
-            deadline: now.after(local),
-            stale_from: now.after(life.unwrap_or_default()),
-            end: now.after(if head.hard > head.soft || head.expired { kept } else { local }),
-            loaded_at: Millis(now.0.saturating_sub(server_now.saturating_sub(head.created))),
-            self_evident_until: Millis::default(),
-            // Who reads without a policy does not know whether the one that it was stored with allows it.
-            excusable: policy.is_some_and(|policy| self.when_unreachable(policy) == OnUnreachable::Serve),
-            idle_limit: policy.and_then(Policy::idle_limit),
-            size: payload.len(),
-            stands_in: false,
-            type_name: std::any::type_name::<A::Value>(),
-        };
-        let unmoved = head.born.era == view.era() && facts.unmoved(view);
-        // Last: had an epoch ended while the table was read, the table may have been another era's.
-        let current = self.shared.tier.as_ref().is_some_and(|tier| self.proven_of(tier)) && view.epoch() == begun.noted.epoch;
-        if !current {
-            return Opened::LeftAlone;
-        }
-        let stale = life.is_none() && !kept.is_zero() && unmoved && !head.negative;
-        // For a loader that is shown it, and for who gets it should that fail.
-        if stale && !A::SEES_STALE && policy.and_then(Policy::retry_after).is_none() {
-            return Opened::Stale(None);
-        }
-        // Nothing is taken apart that could not be served, or shown.
-        let usable = (life.is_some() || stale) && unmoved;
-        let Some(plain) = usable.then(|| payload.plain().ok()).flatten() else {
-            counters.l2_unusable.one();
-            return Opened::Unusable;
-        };
-        let decoded = if head.negative { Ok(None) } else { codec.decode(&plain).map(Some) };
-        let value = match decoded {
-            Ok(value) => value,
-            // Written as it stands there, by the checksum: another release has the same type with other fields. What two of them put in
-            // each other's place would be replaced for ever.
-            Err(error) => {
-                self.tell_other_shape::<A::Value>(key, codec, &error);
-                // Its time is over for whoever understands it, too.
-                return if stale { Opened::Stale(None) } else { Opened::OtherShape };
-            }
-        };
-        let answer = A::from(value.clone());
-        let entry = entry(facts, now, value);
-        match answer {
-            _ if stale => Opened::Stale(Some(entry)),
-            Some(answer) => Opened::Usable(entry, answer),
-            // It says that there is none, which this caller cannot be answered with: the loader decides.
-            None => Opened::Unusable,
-        }
-    }
-
-    pub(super) fn tell_foreign(&self, key: Key<'_>) {
-        let counters = &self.instance().counters;
-        counters.l2_foreign.one();
-        if counters.told.foreign.first() {
-            tracing::warn!(
-                key = key.text,
-                "the shared tier holds something under this key that this release did not write: left alone"
-            );
-        }
-    }
-
-    fn tell_other_shape<V: Value>(&self, key: Key<'_>, codec: Codec, error: &dyn std::error::Error) {
-        let counters = &self.instance().counters;
-        counters.wrong_type.one();
-        if counters.told.other_shape.first(TypeId::of::<V>()) {
-            tracing::warn!(
-                key = key.text,
-                value = std::any::type_name::<V>(),
-                ?codec,
-                %error,
-                "the shared tier holds a value of this type that cannot be decoded, as another release may have written it: left alone; \
-                 further ones of the type are only counted"
-            );
-        }
-    }
-
-    pub(super) fn tell_wrong_type<V>(&self, key: Key<'_>, tier: &str) {
-        let counters = &self.instance().counters;
-        counters.wrong_type.one();
-        if counters.told.wrong_type.first() {
-            let asked = shown(std::any::type_name::<V>());
-            tracing::error!(key = key.text, asked, tier, "a key holds values of two types: use another key for one of them");
-        }
-    }
-}
-
-/// An entry of a value, or of the knowledge that there is none.
-pub(super) fn entry<V: Value>(facts: Facts, now: Millis, value: Option<V>) -> Arc<Entry> {
-    match value {
-        Some(value) => Entry::new(facts, now, value),
-        None => Entry::new(facts, now, ()),
     }
 }

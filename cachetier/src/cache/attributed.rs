@@ -17,7 +17,7 @@ impl TieredCache {
     /// The copy of this instance, if it can answer the call.
     pub(crate) fn hit_of<A: Answer>(&self, key: &[u8]) -> Option<A> {
         let part = self.parts.of(key);
-        part.hit(part.instance().hash(key))
+        part.hit_unless_due(part.instance().hash(key))
     }
 
     /// The way from a miss on.

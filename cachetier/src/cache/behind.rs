@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::answer::{Answer, Maybe};
-use super::ask::{Flight, entry};
+use super::ask::Flight;
 use super::fill::Ready;
+use super::open::entry;
 use super::terms::Terms;
 use super::{Key, Part};
 use crate::flight::outcome::Begun;
@@ -108,7 +109,7 @@ impl Part {
     ) {
         let local = ready.parcel.life.local.min(self.now().until(begun.noted.at.after(self.shared.config.max_staleness)));
         let life = Life { shared: local, local, stale: Duration::ZERO };
-        let facts = self.facts(begun, terms, answer, None, (life, ready.parcel.size));
+        let facts = self.facts(begun, terms, answer, None, (life, ready.parcel.size, ready.parcel.cost));
         let brief = entry(facts, self.now(), answer.value().cloned());
         self.land(flight, key, Arc::clone(&brief), keeps);
 

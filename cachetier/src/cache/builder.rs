@@ -495,6 +495,30 @@ impl CacheBuilder {
         self
     }
 
+    /// How many values that are due wait at most to be [refreshed behind callers' backs](TieredCache::get_or_refresh). What is due when there is no room is
+    /// refreshed by a later read. Defaults to 1,000; 0 refreshes nothing there.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").refresh_queue(10_000);
+    /// ```
+    pub fn refresh_queue(mut self, refreshes: usize) -> Self {
+        self.config.refresh_queue = refreshes;
+        self
+    }
+
+    /// How many of these are made at once. More for slow loaders and many hot keys: this many, divided by the time that a load takes, is how many are
+    /// refreshed a second. Defaults to 16; at least 1.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").refreshes_at_once(64);
+    /// ```
+    pub fn refreshes_at_once(mut self, refreshes: usize) -> Self {
+        self.config.refreshes_at_once = refreshes;
+        self
+    }
+
     /// The size of the tag table, in cells of eight bytes, rounded up to a power of two: more make needless misses rarer where many
     /// tags are invalidated; [`Stats::table_needless_ppm`](crate::Stats::table_needless_ppm) says about how many there are, and from 5 % on
     /// a warning does. Defaults to 262,144, which is 2 MiB.

@@ -72,12 +72,14 @@ pub struct CallOptions {
     pub(super) deadline: Option<Duration>,
     /// Whether the values are such that only this instance can hold them.
     pub(super) unshared: bool,
+    /// Whether what is stale and answers is refreshed behind the caller's back.
+    pub(super) behind: bool,
 }
 
 impl CallOptions {
     /// Those of every other call.
     pub const fn new() -> Self {
-        Self { reads: Tiers::Both, writes: Tiers::Both, fresh: false, deadline: None, unshared: false }
+        Self { reads: Tiers::Both, writes: Tiers::Both, fresh: false, deadline: None, unshared: false, behind: false }
     }
 
     /// Where the call looks before it loads. Who reads or loads the key already is waited for in any case.
@@ -128,6 +130,8 @@ impl CallOptions {
     }
 
     /// Those of a call for a value that only this instance can hold.
+    /// Those of a call whose loader may be kept.
+    pub(super) const BEHIND: Self = Self { behind: true, ..Self::new() };
     pub(super) const LOCAL: Self = Self { unshared: true, ..Self::new().reads(Tiers::L1).writes(Tiers::L1) };
 
     /// Whether this instance's copies may answer.
@@ -425,7 +429,8 @@ impl Verbs<'_> {
         Fut: Future<Output = Result<A, E>>,
     {
         let (part, key) = self.cache.at(key);
-        let found = if let Some(found) = self.hit(part, key) {
+        let hit = if self.options.looks_here() { part.hit_here_unless_due(key) } else { None };
+        let found = if let Some(found) = hit {
             found
         } else {
             let found = self.in_time(part.fetch_as(AsLoadError, self.options, key, rules, load)).await;

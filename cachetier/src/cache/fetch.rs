@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::ahead::Standing;
 use super::answer::Answer;
 use super::ask::{Asked, Flight, Keep};
 use super::call::{CallOptions, Tiers};
@@ -56,8 +57,17 @@ enum Turn<A> {
     Alone,
 }
 
+/// A load that the caller is to make: the flight that it leads, and what was found out before it.
+pub(super) struct Led {
+    pub(super) flight: Flight,
+    pub(super) begun: Begun,
+    pub(super) keep: Keep,
+    /// What is stale, or due.
+    pub(super) stale: Option<Arc<Entry>>,
+}
+
 /// What a call comes to whose load has brought nothing.
-enum Missed<A, T> {
+pub(super) enum Missed<A, T> {
     /// What its caller is told.
     Told(T),
     /// What is stale has answered, by the policy.
@@ -74,7 +84,7 @@ impl<A, T> Missed<A, T> {
 }
 
 /// What looking for a value came to.
-enum Found<A> {
+pub(super) enum Found<A> {
     Answer(Answered<A>),
     /// There is none: the caller loads, for all who wait, and this much may be kept. Its loader may be shown what is stale.
     Nothing(Flight, Begun, Keep, Option<Arc<Entry>>),
@@ -118,10 +128,32 @@ impl Part {
         F: FnOnce(Option<Arc<Entry>>) -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
+        let policy = rules.policy();
+        // A copy that is due, or stale and answers all the same.
+        let mut newer = None;
+        let mut due = match self.standing::<A>(key, policy, options) {
+            Some(Standing { copy, due: None }) => match self.answer_of_copy(&copy, policy) {
+                Some(answer) => return Ok(self.counted_hit(answer)),
+                None => None,
+            },
+            Some(Standing { due, .. }) => due,
+            None => None,
+        };
+        if let Some(due) = &mut due {
+            newer = self.find_newer::<A>(key, policy, options, due).await;
+            if newer.is_some() {
+                self.instance().counters.l1_misses.one();
+            } else if let Some(answer) = self.answer_of_copy(due.entry(), policy) {
+                return Ok(self.counted_hit(answer));
+            }
+        }
         // In a statement of its own: what is told may not go from thread to thread, and would otherwise live through the load.
-        let found = self.find(key, rules.policy(), options, &telling).await?;
+        let found = match newer {
+            Some(found) => found,
+            None => self.find(key, policy, options, &telling).await?,
+        };
         let mut given_away = None;
-        let (flight, begun, keep, stale) = match found {
+        let led = match found {
             Found::Answer(answer) => return Ok(answer),
             Found::Alone => {
                 self.instance().counters.loads_alone.one();
@@ -131,16 +163,37 @@ impl Part {
                     Err(missed) => missed.told(),
                 };
             }
-            Found::Nothing(flight, begun, keep, stale) => (flight, begun, keep, stale),
+            Found::Nothing(flight, begun, keep, stale) => Led { flight, begun, keep, stale },
         };
         lend(&mut given_away);
+        match self.bring(&telling, options, key, &rules, led, load).await {
+            Ok(answer) => Ok(answer),
+            Err(missed) => match due.and_then(|mut due| self.fall_back(key, policy, &mut due)) {
+                Some(answer) => Ok(answer),
+                None => missed.told(),
+            },
+        }
+    }
+
+    /// Loads, and keeps what comes of it.
+    pub(super) async fn bring<A, E, T, F, Fut>(
+        &self,
+        telling: &impl Telling<E, T>,
+        options: CallOptions,
+        key: Key<'_>,
+        rules: &impl Rules<A::Value>,
+        Led { flight, begun, keep, stale }: Led,
+        load: F,
+    ) -> Result<Answered<A>, Missed<A, T>>
+    where
+        A: Answer,
+        F: FnOnce(Option<Arc<Entry>>) -> Fut,
+        Fut: Future<Output = Result<A, E>>,
+    {
         let (asked, spare) = (self.now(), self.spare::<A>(key, rules.policy(), options, stale.as_ref()));
         // What its rules say of it is part of the load: theirs is the caller's code, too.
-        let load = async || load(stale).await.map(|answer| (self.terms(&rules, &answer), answer));
-        let ((terms, answer), flight) = match self.load(key, &telling, Some(flight), spare, load).await {
-            Ok(loaded) => loaded,
-            Err(missed) => return missed.told(),
-        };
+        let load = async || load(stale).await.map(|answer| (self.terms(rules, &answer), answer));
+        let ((terms, answer), flight) = self.load(key, telling, Some(flight), spare, load).await?;
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };
         let cost = asked.until(self.now());
@@ -211,7 +264,7 @@ impl Part {
             {
                 return Err(told);
             }
-            let flight = match self.turn(key, options, telling, &mut given_away).await? {
+            let flight = match self.turn(key, policy, options, telling, &mut given_away).await? {
                 Turn::Answer(found) => return Ok(Found::Answer(found)),
                 Turn::Lead(flight) => flight,
                 Turn::Alone => return Ok(Found::Alone),
@@ -243,6 +296,13 @@ impl Part {
                         self.land(flight, key, Arc::clone(&entry), options.writes.l1());
                         return Ok(Found::Answer(Answered::new(answer, Origin::L2, entry)));
                     }
+                    Asked::Revalidated(entry, answer) => {
+                        // Who waits looks for himself: not every policy would be answered with it.
+                        self.land_stale(flight, key, &entry, options.writes.l1());
+                        self.instance().counters.l2_hits.one();
+                        self.instance().counters.served_revalidating.one();
+                        return Ok(Found::Answer(Answered::new(answer, Origin::L2, entry)));
+                    }
                     Asked::Load(keep, stale) if !over() => return Ok(Found::Nothing(flight, begun, keep, stale)),
                     Asked::Load(..) => {}
                 }
@@ -260,6 +320,7 @@ impl Part {
     async fn turn<A: Answer, E, T>(
         &self,
         key: Key<'_>,
+        policy: &Policy,
         options: CallOptions,
         telling: &impl Telling<E, T>,
         given_away: &mut Option<Lent>,
@@ -322,6 +383,12 @@ impl Part {
                 && let Some(answer) = self.coalesced(&entry)
             {
                 return Ok(Turn::Answer(Answered::brought(answer, entry)));
+            }
+            if let Some(Standing { copy, .. }) = self.standing::<A>(key, policy, options)
+                && let Some(answer) = self.answer_of_copy(&copy, policy)
+            {
+                self.instance().counters.coalesced.one();
+                return Ok(Turn::Answer(answer));
             }
         }
         // A value of another type is under way, or any and the caller wants one of its own, one invalidation chases the other, or nobody polls who leads.
@@ -411,6 +478,18 @@ impl Part {
             // Closed is looked at here, with the registry locked: a flight begun too late for the end of the cache to detach it sees it.
             if keep && !self.closed() && !self.instance().l1.insert(key.hash, kept) {
                 self.instance().counters.not_stored.one();
+            }
+        });
+    }
+
+    /// Ends a flight with nothing for those who wait, and keeps what is stale, unless something better is there.
+    fn land_stale(&self, flight: Flight, key: Key<'_>, entry: &Arc<Entry>, keep: bool) {
+        let kept = Arc::clone(entry);
+        flight.finish(Outcome::Nothing, || {
+            let instance = self.instance();
+            let present = instance.l1.peek(key.hash).is_some_and(|present| present.would_serve(self.now(), &instance.view));
+            if keep && !present && !self.closed() && !instance.l1.insert(key.hash, kept) {
+                instance.counters.not_stored.one();
             }
         });
     }

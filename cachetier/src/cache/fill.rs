@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::Answer;
-use super::ask::{Flight, Keep, entry};
+use super::ask::{Flight, Keep};
+use super::open::entry;
 use super::terms::Terms;
 use super::{Key, Part, Value};
 use crate::clock::millis;
@@ -17,6 +18,7 @@ use crate::l2::Filled;
 use crate::l2::many::{Fill, Seen};
 use crate::l2::tier::Tier;
 use crate::lease::Ticket;
+use crate::rule::early::Early;
 use crate::rule::policy::{Content, Life, OnUnreachable};
 use crate::rule::stamp::Stamp;
 use crate::wire::codec::Codec;
@@ -39,6 +41,8 @@ pub(super) struct Parcel {
     pub(super) bytes: Vec<u8>,
     /// It stands there already: of it, what may change of its header is sent.
     again: bool,
+    /// How long its load took.
+    pub(super) cost: Duration,
 }
 
 /// What is ready to be stored.
@@ -169,7 +173,7 @@ impl Part {
         let Life { shared, local, stale } = parcel.life;
         // What may not be kept for long is not kept behind that.
         let life = Life { shared: within(shared), local: within(local), stale: if end.is_some() { Duration::ZERO } else { stale } };
-        let facts = self.facts(begun, terms, answer, stamp, (life, parcel.size));
+        let facts = self.facts(begun, terms, answer, stamp, (life, parcel.size, parcel.cost));
         Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep, storable: true }
     }
 
@@ -199,7 +203,7 @@ impl Part {
         if terms.validator.as_ref().is_some_and(|validator| validator.len() > MAX_VALIDATOR) {
             return Err(CacheError::Encode("the validator is longer than 255 bytes".into()));
         }
-        let mut parcel = Parcel { life, size: 0, bytes: Vec::new(), again: false };
+        let mut parcel = Parcel { life, size: 0, bytes: Vec::new(), again: false, cost };
         if let Some(bytes) = answer.bytes() {
             parcel.size = bytes;
             // No loader is shown it.
@@ -251,7 +255,7 @@ impl Part {
         let Some(life) = terms.policy.life(Content::Value, self.shared.config.max_life, fastrand::u32(..)) else { return Ok(None) };
         let head = self.head::<A>(life, Content::Value, begun, cost);
         let bytes = mutable(&head).map_err(|error| CacheError::Encode(error.to_string().into()))?;
-        Ok(Some(Parcel { life, size: entry.facts.size, bytes, again: true }))
+        Ok(Some(Parcel { life, size: entry.facts.size, bytes, again: true, cost }))
     }
 
     fn head<A: Answer>(&self, life: Life, content: Content, begun: &Begun, cost: Duration) -> Head {
@@ -283,7 +287,7 @@ impl Part {
     /// The entry of a value that is kept nowhere: those who wait still judge it by its tags.
     pub(super) fn unkept<A: Answer>(&self, begun: &Begun, terms: &Terms<'_>, answer: &A) -> Filling {
         let none = Life { shared: Duration::ZERO, local: Duration::ZERO, stale: Duration::ZERO };
-        let facts = self.facts(begun, terms, answer, None, (none, 0));
+        let facts = self.facts(begun, terms, answer, None, (none, 0, Duration::ZERO));
         Filling { entry: entry(facts, self.now(), answer.value().cloned()), keep: false, storable: false }
     }
 
@@ -293,7 +297,7 @@ impl Part {
         terms: &Terms<'_>,
         answer: &A,
         stamp: Option<Stamp>,
-        (life, size): (Life, usize),
+        (life, size, cost): (Life, usize, Duration),
     ) -> Facts {
         let now = self.now();
         Facts {
@@ -309,6 +313,13 @@ impl Part {
             stale_from: now.after(life.shared),
             end: now.after(if life.stale.is_zero() { life.local } else { life.shared.saturating_add(life.stale) }),
             loaded_at: now,
+            // Of what is not there in the shared tier nobody could take the lease.
+            early: if stamp.is_some() || self.shared.tier.is_none() || answer.bytes().is_some() {
+                terms.policy.early(life.shared, now.after(life.shared), cost)
+            } else {
+                Early::NEVER
+            },
+            cost,
             self_evident_until: begun.noted.at.after(self.shared.config.max_staleness),
             excusable: self.when_unreachable(&terms.policy) == OnUnreachable::Serve,
             idle_limit: terms.policy.idle_limit(),

@@ -212,12 +212,12 @@ impl Local<'_> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<V, E>>,
     {
-        if let Some(value) = self.get(key) {
+        let (part, key) = self.cache.at(key);
+        if let Some(Kept { value: Unshared(value), .. }) = part.hit_unless_due(key.hash) {
             return Ok(value);
         }
         let bytes = self.bytes;
         let load = async move |_| load().await.map(|value| Kept { value: Unshared(value), bytes });
-        let (part, key) = self.cache.at(key);
         let found = Box::pin(part.fetch_as(AsLoadError, CallOptions::LOCAL, key, Within(rules), load)).await;
         turn_back().await;
         Ok(found?.answer.value.0)

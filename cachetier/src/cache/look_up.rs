@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use super::answer::Answer;
-use super::ask::Opened;
 use super::call::CallOptions;
 use super::fetch::{MAX_WAITS, plan};
+use super::open::Opened;
 use super::served::{Answered, Origin};
 use super::{Key, Part};
 use crate::flight::outcome::{Begun, Outcome};

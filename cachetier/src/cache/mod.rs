@@ -1,6 +1,7 @@
 //! The handle and its verbs. `read.rs` holds the verbs of reading and the hit, `fetch.rs` the story of a miss, `write.rs` that of an
 //! invalidation.
 
+mod ahead;
 mod answer;
 mod ask;
 mod attributed;
@@ -18,12 +19,14 @@ mod load;
 mod loaded;
 mod local;
 mod look_up;
+mod open;
 mod over;
 mod part;
 mod places;
 mod purge;
 mod put;
 mod read;
+mod refresh;
 mod rules;
 mod served;
 mod spare;
@@ -146,6 +149,8 @@ impl TieredCache {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats { lag: Lag::Alone, ..self.counters().snapshot() };
         self.parts.all().iter().for_each(|part| part.add_to(&mut stats));
+        // One queue for all of them.
+        stats.refreshing = u64::try_from(self.parts.first().shared.refreshes.len()).unwrap_or(u64::MAX);
         stats
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::answer::Answer;
 use super::behind::Behind;
+use super::refresh::Refreshes;
 use super::{Delivery, Rules, Terms};
 use crate::bulkhead::Bulkhead;
 use crate::clock::Millis;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) habit: Habit,
     /// What is on its way to the shared tier behind callers' backs: of all parts.
     pub(super) behind: Behind,
+    /// What is refreshed behind callers' backs: of all parts.
+    pub(super) refreshes: Refreshes,
     /// Of which types a value has been read back as it was written: the codec carries these.
     pub(super) read_back: OnceByType,
     pub(super) tasks: Tasks,
@@ -121,6 +124,7 @@ impl Part {
     pub(super) fn end(&self) {
         self.shared.closed.store(true, Ordering::Release);
         self.shared.background.end();
+        self.shared.refreshes.close();
         self.instance().view.progress.close();
         if let Some(tier) = &self.shared.tier {
             tier.close();

@@ -5,8 +5,9 @@ use std::any::TypeId;
 use std::time::Duration;
 
 use super::answer::Just;
-use super::ask::{Flight, entry};
+use super::ask::Flight;
 use super::fill::Parcel;
+use super::open::entry;
 use super::rules::Rules;
 use super::terms::Terms;
 use super::write::Delivery;
@@ -143,7 +144,7 @@ impl Part {
         (value, parcel): (Just<V>, Parcel),
         stamp: Option<Stamp>,
     ) {
-        let facts = self.facts(begun, terms, &value, stamp, (parcel.life, parcel.size));
+        let facts = self.facts(begun, terms, &value, stamp, (parcel.life, parcel.size, parcel.cost));
         let entry = entry(facts, self.now(), Some(value.0));
         self.land(flight, key, entry, true);
     }

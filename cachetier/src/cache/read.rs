@@ -9,6 +9,7 @@ use super::served::{Answered, Origin};
 use super::{Key, Part, Rules, TieredCache, Value};
 use crate::error::LoadError;
 use crate::key::KeyHash;
+use crate::l1::Entry;
 
 /// Builds a value from what a loader that cannot fail returned.
 async fn infallible<V>(load: impl Future<Output = V>) -> Result<Just<V>, Infallible> {
@@ -88,7 +89,7 @@ impl TieredCache {
         Fut: Future<Output = Result<V, E>>,
     {
         let (part, key) = self.at(key);
-        if let Some(Just(value)) = part.hit(key.hash) {
+        if let Some(Just(value)) = part.hit_unless_due(key.hash) {
             return Ok(value);
         }
         // Boxed: a hit does not carry the state of a miss, and callers' futures stay small.
@@ -122,7 +123,7 @@ impl TieredCache {
         Fut: Future<Output = V>,
     {
         let (part, key) = self.at(key);
-        if let Some(Just(value)) = part.hit(key.hash) {
+        if let Some(Just(value)) = part.hit_unless_due(key.hash) {
             return Ok(value);
         }
         Box::pin(part.fetch(key, rules, async move |_| infallible(load()).await)).await.map(|Just(value)| value)
@@ -165,7 +166,7 @@ impl TieredCache {
         Fut: Future<Output = Result<Option<V>, E>>,
     {
         let (part, key) = self.at(key);
-        if let Some(Maybe(value)) = part.hit(key.hash) {
+        if let Some(Maybe(value)) = part.hit_unless_due(key.hash) {
             return Ok(value);
         }
         Box::pin(part.fetch(key, rules, async move |_| load().await.map(Maybe))).await.map(|Maybe(value)| value)
@@ -175,11 +176,41 @@ impl TieredCache {
 impl Part {
     /// [`Part::hit`], for who wants to know what he is given.
     pub(super) fn hit_here<A: Answer>(&self, key: Key<'_>) -> Option<Answered<A>> {
+        self.hit_here_unless(key, |_| false)
+    }
+
+    /// [`Part::hit_unless_due`], for who wants to know what he is given.
+    pub(super) fn hit_here_unless_due<A: Answer>(&self, key: Key<'_>) -> Option<Answered<A>> {
+        self.hit_here_unless(key, |entry| entry.is_due(self.now()))
+    }
+
+    fn hit_here_unless<A: Answer>(&self, key: Key<'_>, is_none: impl FnOnce(&Entry) -> bool) -> Option<Answered<A>> {
         let instance = self.instance();
-        let entry = instance.l1.probe(key.hash, instance.now(), &instance.view)?;
+        let entry = instance.l1.probe(key.hash, instance.now(), &instance.view).filter(|entry| !is_none(entry))?;
         let answer = A::of(&entry)?;
         instance.counters.l1_hits.one();
         Some(Answered::new(answer, Origin::L1, entry))
+    }
+
+    /// An answer of this instance's own copy, which was not counted yet.
+    pub(super) fn counted_hit<A: Answer>(&self, answer: Answered<A>) -> Answered<A> {
+        self.instance().counters.l1_hits.one();
+        answer
+    }
+
+    /// The hit of a call that may load: none where the copy is due, and the caller may be the one who looks for something newer.
+    pub(super) fn hit_unless_due<A: Answer>(&self, key: KeyHash) -> Option<A> {
+        let instance = self.instance();
+        let now = instance.now();
+        let entry = instance.l1.probe(key, now, &instance.view)?;
+        if entry.is_due(now) {
+            return None;
+        }
+        let answer = A::of(&entry);
+        if answer.is_some() {
+            instance.counters.l1_hits.one();
+        }
+        answer
     }
 
     /// The hit: nothing decoded, no lock that is waited for, and no allocation once the thread has its front.

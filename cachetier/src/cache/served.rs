@@ -84,6 +84,8 @@ pub enum Stale {
     Unproven,
     /// A load has failed, and [`Policy::stale_if_error`](crate::Policy::stale_if_error) lets what is stale answer in its place.
     LoadFailed,
+    /// Its life is over, and [`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate) lets it answer while a newer one is loaded.
+    Revalidating,
 }
 
 impl<V> Served<V> {
@@ -143,12 +145,19 @@ impl<A: Answer> Answered<A> {
         Self { answer, origin: Origin::Loader, entry: None }
     }
 
+    /// The entry that it was found in.
+    pub(super) fn entry(&self) -> Option<&Arc<Entry>> {
+        self.entry.as_ref()
+    }
+
     pub(super) fn served<V>(self, now: Millis, view: &View, value: impl FnOnce(A) -> V) -> Served<V> {
         let Self { answer, origin, entry } = self;
         let age = entry.as_ref().map_or(Duration::ZERO, |entry| entry.facts.loaded_at.until(now));
         let stale = entry.and_then(|entry| {
             if entry.facts.stands_in {
                 Some(Stale::LoadFailed)
+            } else if origin != Origin::Loader && entry.is_stale(now) {
+                Some(Stale::Revalidating)
             } else {
                 (origin != Origin::L2 && entry.lacks_proof(now, view)).then_some(Stale::Unproven)
             }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::behind::Behind;
 use super::over::Ends;
 use super::part::{Part, Shared};
+use super::refresh::Refreshes;
 use super::sweep::sweep;
 use crate::clock::{Clock, Millis};
 use crate::coherence::courier::carry;
@@ -50,12 +51,14 @@ pub(super) struct Start {
     pub(super) hasher: KeyHasher,
     pub(super) counters: Arc<Counters>,
     pub(super) behind: Behind,
+    pub(super) refreshes: Refreshes,
 }
 
 impl Start {
     pub(super) fn new(config: Config, clock: Clock, runtime: Handle) -> Self {
         let (hasher, counters, behind) = (KeyHasher::new(secret()), Arc::default(), Behind::default());
-        Self { config, clock, runtime, hasher, counters, behind }
+        let refreshes = Refreshes::new(runtime.clone(), config.refresh_queue, config.refreshes_at_once);
+        Self { config, clock, runtime, hasher, counters, behind, refreshes }
     }
 
     /// Begins one part, and returns what waits until it is in step with the shared tier, for at most the connect and the command limit together.
@@ -126,6 +129,7 @@ impl Start {
             stamps: Stamps::new(RandomState::new().build_hasher().finish()),
             habit: Habit::default(),
             behind: self.behind.clone(),
+            refreshes: self.refreshes.clone(),
             read_back: OnceByType::default(),
             tasks,
             background,

@@ -2,11 +2,12 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Millis;
 use crate::key::{Prefixes, TagHash};
+use crate::rule::early::Early;
 use crate::rule::policy::{Content, Freshness, judge};
 use crate::rule::seq::{Epoch, Point, Tick};
 use crate::rule::stamp::Stamp;
@@ -27,7 +28,46 @@ pub(crate) struct Entry<V: ?Sized = dyn Any + Send + Sync> {
     read_at: AtomicU64,
     /// Whether it was made stale before its time.
     expired: AtomicBool,
+    /// From when on something newer may be looked for; never while it is.
+    ask_from: AtomicU64,
+    /// How often it was read since that has begun.
+    heat: AtomicU32,
     pub(crate) value: V,
+}
+
+/// The right to look for something newer than an entry that answers meanwhile: of one at a time. Dropped, it is given back.
+#[must_use = "nobody else looks meanwhile"]
+#[derive(Debug)]
+pub(crate) struct Due {
+    entry: Arc<Entry>,
+    /// Before when nobody else is to look.
+    again: Millis,
+}
+
+impl Due {
+    /// The right, if nobody has it and it is time to.
+    pub(crate) fn begin(entry: &Arc<Entry>, now: Millis) -> Option<Self> {
+        let from = entry.ask_from.load(Ordering::Acquire);
+        let begins =
+            now.0 >= from && entry.ask_from.compare_exchange(from, Millis::NEVER.0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        begins.then(|| Self { entry: Arc::clone(entry), again: Millis::default() })
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    /// Nobody is to look before that.
+    pub(crate) fn later(&mut self, again: Millis) {
+        self.again = again;
+    }
+}
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        self.entry.heat.store(0, Ordering::Relaxed);
+        self.entry.ask_from.store(self.again.0.min(Millis::NEVER.0 - 1), Ordering::Release);
+    }
 }
 
 /// What is true of an entry from its begin to its end.
@@ -53,6 +93,10 @@ pub(crate) struct Facts {
     pub(crate) end: Millis,
     /// When its load ended, wherever that was.
     pub(crate) loaded_at: Millis,
+    /// When something newer is looked for before its life is over.
+    pub(crate) early: Early,
+    /// How long its load took.
+    pub(crate) cost: Duration,
     /// Until when no proof is needed: it was loaded here so lately that it cannot be older than the bound allows.
     pub(crate) self_evident_until: Millis,
     /// Whether it may be served while nobody can prove anything.
@@ -86,6 +130,8 @@ impl<V: Any + Send + Sync> Entry<V> {
             unmoved_at: AtomicU64::new(0),
             read_at: AtomicU64::new(now.0),
             expired: AtomicBool::new(false),
+            ask_from: AtomicU64::new(0),
+            heat: AtomicU32::new(0),
             value,
         })
     }
@@ -122,6 +168,33 @@ impl Entry {
             view.count_unproven();
         }
         true
+    }
+
+    /// Whether its reader is to look for something newer now, though it serves: nobody does, and it is time to.
+    pub(crate) fn is_due(&self, now: Millis) -> bool {
+        if now < self.facts.early.from {
+            return false;
+        }
+        let from = self.ask_from.load(Ordering::Acquire);
+        if from == Millis::NEVER.0 {
+            self.heat.fetch_add(1, Ordering::Relaxed);
+        }
+        now.0 >= from && self.facts.early.is_due(now, fastrand::f64())
+    }
+
+    /// Whether its life is over.
+    pub(crate) fn is_stale(&self, now: Millis) -> bool {
+        now >= self.facts.stale_from || self.is_expired()
+    }
+
+    /// How long its load took.
+    pub(crate) fn cost(&self) -> Duration {
+        self.facts.cost
+    }
+
+    /// How often it was read since something newer is looked for.
+    pub(crate) fn heat(&self) -> u32 {
+        self.heat.load(Ordering::Relaxed)
     }
 
     /// Whether it was made stale before its time.
@@ -191,6 +264,7 @@ impl Entry {
         let facts = Facts {
             epoch: Epoch(self.epoch.load(Ordering::Acquire)),
             deadline: now.after(so_long).min(self.facts.end),
+            early: Early::NEVER,
             // One that was made stale before its time, too.
             stale_from: self.facts.stale_from.min(now),
             stands_in: true,

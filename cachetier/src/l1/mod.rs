@@ -20,7 +20,7 @@ use crate::rule::policy::Freshness;
 use crate::unhashed::BuildUnhashed;
 use crate::view::View;
 
-pub(crate) use entry::{Entry, Facts};
+pub(crate) use entry::{Due, Entry, Facts};
 use front::Front;
 
 /// After how many entries a sweep lets others run.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::key::{KeyHasher, Prefixes};
 use crate::proofs::Proof;
+use crate::rule::early::Early;
 use crate::rule::policy::Content;
 
 fn entry(view: &View, version: u64) -> Arc<Entry> {
@@ -23,6 +24,8 @@ fn entry(view: &View, version: u64) -> Arc<Entry> {
         stale_from: Millis::NEVER,
         end: Millis::NEVER,
         loaded_at: Millis(0),
+        early: Early::NEVER,
+        cost: Duration::ZERO,
         self_evident_until: Millis(0),
         excusable: false,
         idle_limit: None,

@@ -241,8 +241,8 @@ impl Tier {
         answers
     }
 
-    pub(crate) async fn take_lease(&self, name: &str, seen: Stamp, who: u8) -> Result<Leased, Fault> {
-        self.counted(self.store.lease(name, seen, who, LeaseCall::Take(self.lease)).await)
+    pub(crate) async fn take_lease(&self, name: &str, seen: Stamp, who: u8, longest: Duration) -> Result<Leased, Fault> {
+        self.counted(self.store.lease(name, seen, who, LeaseCall::Take(self.lease.min(longest))).await)
     }
 
     pub(crate) async fn lengthen_lease(&self, name: &str, seen: Stamp, who: u8) -> Result<Leased, Fault> {

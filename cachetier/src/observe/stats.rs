@@ -58,6 +58,8 @@ macro_rules! stats {
             pub breaker_opened: u64,
             /// Loads that run now.
             pub flights: u64,
+            /// Refreshes that wait to be made [behind callers' backs](crate::TieredCache::get_or_refresh), or are being made.
+            pub refreshing: u64,
             /// Invalidations that the shared tier has not confirmed. In a Cluster one that concerns all parts of the namespace counts for each that has
             /// not.
             pub pending: u64,
@@ -81,6 +83,7 @@ macro_rules! stats {
                     ("missed needlessly, ppm", self.table_needless_ppm),
                     ("breaker opened", self.breaker_opened),
                     ("loads running", self.flights),
+                    ("refreshes open", self.refreshing),
                     ("invalidations pending", self.pending),
                 ]
                 .into_iter()
@@ -128,6 +131,19 @@ stats! {
     load_errors: Counter, "load errors";
     /// Loads that failed, panicked or took too long, and in whose place what is stale has answered: [`Policy::stale_if_error`](crate::Policy::stale_if_error).
     served_stale: Counter, "served stale";
+    /// Answers whose life was over, while a newer one was loaded: [`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate).
+    served_revalidating: Counter, "served while revalidated";
+    /// Looks for something newer than a copy that answered meanwhile: [`Policy::early_refresh`](crate::Policy::early_refresh) and
+    /// [`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate).
+    refreshes: Counter, "refreshes";
+    /// Those that have found it in the shared tier: another instance had stored it.
+    refreshes_found: Counter, "refreshes that found it";
+    /// Those that were left to somebody else who was at it, or could not be made.
+    refreshes_left: Counter, "refreshes left";
+    /// Those whose load has failed.
+    refreshes_failed: Counter, "refreshes failed";
+    /// Those for which there was no room in the [queue](crate::CacheBuilder::refresh_queue).
+    refreshes_dropped: Counter, "refreshes dropped";
     /// Loaders that panicked.
     load_panics: Counter, "load panics";
     /// Loaders that came to the load limit: the function of a `#[cached]` goes on, any other loader is dropped.
@@ -264,6 +280,7 @@ pub(crate) struct Told {
     pub(crate) bad_tag: Once,
     pub(crate) too_many_tags: Once,
     pub(crate) served_stale: Once,
+    pub(crate) refresh_failed: Once,
     pub(crate) too_large: Once,
     pub(crate) not_encodable: OnceByType,
     pub(crate) wrong_type: Once,

@@ -3,6 +3,7 @@
 pub(crate) mod breaker;
 #[cfg(feature = "redis")]
 pub(crate) mod circuit;
+pub(crate) mod early;
 pub(crate) mod glob;
 pub(crate) mod habit;
 pub(crate) mod hold;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Millis;
 use crate::error::ConfigError;
+use crate::rule::early::{Early, EarlyRefresh};
 
 /// The greatest share by which jitter may shorten a life, in percent.
 const MAX_JITTER: u8 = 50;
@@ -28,6 +29,8 @@ pub struct Policy {
     jitter: u8,
     on_unreachable: Option<OnUnreachable>,
     coalesce: Coalesce,
+    early_refresh: Option<EarlyRefresh>,
+    stale_while_revalidate: Duration,
 }
 
 /// Whose calls share the load of a key that nobody has.
@@ -94,6 +97,8 @@ impl Policy {
             jitter: 10,
             on_unreachable: None,
             coalesce: Coalesce::Instances,
+            early_refresh: None,
+            stale_while_revalidate: Duration::ZERO,
         }
     }
 
@@ -221,6 +226,69 @@ impl Policy {
         self
     }
 
+    /// When a value is loaded anew before its life is over, so that those who read it often never wait. Defaults to not at all.
+    ///
+    /// The read that finds it due is answered at once and leaves the load to the background where its loader may be kept
+    /// ([`get_or_refresh`](crate::TieredCache::get_or_refresh)); by any other verb it loads itself, and is the only one that waits. One instance
+    /// loads; the others take what it has stored when they find their own copy due. Until something newer is there the present value
+    /// answers, and where a load fails it does so to the end of its life.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (clock, hand) = Clock::manual();
+    /// let cache = TieredCache::builder("shop").clock(clock).build().await?;
+    /// let policy = Policy::ttl(Duration::from_secs(60)).jitter(0).early_refresh(EarlyRefresh::after_percent(80));
+    /// cache.get_or_compute("rates", policy, || async { 1 }).await?;
+    ///
+    /// hand.advance(Duration::from_secs(47));
+    /// assert_eq!(cache.get_or_compute("rates", policy, || async { 2 }).await?, 1, "it is not due yet");
+    /// hand.advance(Duration::from_secs(1));
+    /// assert_eq!(cache.get_or_compute("rates", policy, || async { 2 }).await?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn early_refresh(mut self, when: EarlyRefresh) -> Self {
+        self.early_refresh = Some(when);
+        self
+    }
+
+    /// For how long behind its ttl a value answers while a newer one is being loaded: nobody waits but for a key that has not been asked for in so long.
+    /// It is kept for that time, whatever [`stale_for`](Policy::stale_for) says. Defaults to not at all.
+    ///
+    /// Who loads is as for [`early_refresh`](Policy::early_refresh). What was invalidated never answers; what was
+    /// [expired](crate::TieredCache::expire) does. Such answers are counted ([`served_revalidating`](crate::Stats::served_revalidating)), and say so
+    /// themselves ([`Stale::Revalidating`](crate::Stale::Revalidating)).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (clock, hand) = Clock::manual();
+    /// let cache = TieredCache::builder("shop").clock(clock).build().await?;
+    /// let policy = Policy::ttl(Duration::from_secs(60)).jitter(0).stale_while_revalidate(Duration::from_secs(600));
+    /// let load = |rate: u32| move || async move { Ok::<_, std::io::Error>(rate) };
+    /// cache.get_or_refresh("rates", policy, load(1)).await?;
+    ///
+    /// hand.advance(Duration::from_secs(100));
+    /// assert_eq!(cache.get_or_refresh("rates", policy, load(2)).await?, 1, "at once, and old");
+    /// while cache.stats().refreshes == 0 || cache.stats().refreshing > 0 {
+    ///     tokio::task::yield_now().await;
+    /// }
+    /// assert_eq!(cache.get_or_refresh("rates", policy, load(3)).await?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.stale_while_revalidate = window;
+        self
+    }
+
     /// Never serves what may be older than the bound on staleness: [`OnUnreachable::Bypass`].
     ///
     /// ```
@@ -248,7 +316,10 @@ impl Policy {
             return Err(ConfigError::new("l1_ttl", &format!("{l1_ttl:?}"), &format!("at most the ttl, {:?}", self.ttl)));
         }
         positive("stale_if_error", self.stale_if_error.unwrap_or(Duration::MAX))?;
-        if self.stale_if_error.is_some() && self.stale_for.is_zero() {
+        if let Some(early) = self.early_refresh {
+            early.check()?;
+        }
+        if self.stale_if_error.is_some() && self.stale_window().is_zero() {
             return Err(ConfigError::new("stale_if_error", "given", "a stale_for, without which nothing stale is kept"));
         }
         if self.jitter > MAX_JITTER {
@@ -274,7 +345,7 @@ impl Policy {
         let shared = shorten(ttl.min(longest), self.jitter, dice);
         let local = self.l1_ttl.map_or(shared, |l1_ttl| shorten(l1_ttl.min(longest), self.jitter, dice)).min(shared);
         let stale = match what {
-            Content::Value => self.stale_for.min(longest.saturating_sub(shared)),
+            Content::Value => self.stale_window().min(longest.saturating_sub(shared)),
             Content::Nothing => Duration::ZERO,
         };
         Some(Life { shared, local, stale })
@@ -293,6 +364,21 @@ impl Policy {
     /// What was told for the case that nothing can be proven.
     pub(crate) fn when_unreachable(&self) -> Option<OnUnreachable> {
         self.on_unreachable
+    }
+
+    /// For how long a value is kept behind its ttl.
+    fn stale_window(&self) -> Duration {
+        self.stale_for.max(self.stale_while_revalidate)
+    }
+
+    /// For how long behind its ttl a value answers while a newer one is loaded.
+    pub(crate) fn revalidates_for(&self) -> Duration {
+        self.stale_while_revalidate
+    }
+
+    /// When an entry is due that lives for `whole`, until `end`, and took so long to load.
+    pub(crate) fn early(&self, whole: Duration, end: Millis, cost: Duration) -> Early {
+        self.early_refresh.filter(|early| early.check().is_ok()).map_or(Early::NEVER, |early| early.of(whole, end, cost))
     }
 
     /// Whether a load of another instance is waited for.

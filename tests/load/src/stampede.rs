@@ -62,7 +62,7 @@ pub(crate) async fn member(url: &str, socket: &str) -> Result<(), String> {
             calls.spawn(async move {
                 let begun = Instant::now();
                 let answer = cache.get_or_load(&key, POLICY, || load(&key, &socket, &drops)).await;
-                (answer.map_or_else(|_| "-".to_owned(), |value: String| value), begun.elapsed())
+                (answer.unwrap_or_else(|_| "-".to_owned()), begun.elapsed())
             });
         }
         let mut answers = Vec::new();
@@ -199,16 +199,16 @@ impl Fleet {
         let socket = server.folder().join("database").to_string_lossy().into_owned();
         let listener = UnixListener::bind(&socket).map_err(|error| error.to_string())?;
         let (arrived, arrivals) = tokio::sync::mpsc::unbounded_channel();
-        let serves = Arc::clone(&database);
+        let asked = Arc::clone(&database);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (database, arrived) = (Arc::clone(&serves), arrived.clone());
+                let (database, arrived) = (Arc::clone(&asked), arrived.clone());
                 tokio::spawn(async move {
                     let mut caller = lines(stream);
                     match next(&mut caller).await.as_deref() {
                         Ok("member") => drop(arrived.send(caller)),
-                        Ok(asked) => {
-                            if let Some(key) = asked.strip_prefix("load ") {
+                        Ok(question) => {
+                            if let Some(key) = question.strip_prefix("load ") {
                                 database.answer(caller, key).await;
                             }
                         }

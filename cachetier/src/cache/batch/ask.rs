@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::super::answer::Maybe;
-use super::super::ask::{Keep, Look, MAX_LOOKS, Opened};
+use super::super::ask::{Keep, Look, MAX_LOOKS};
+use super::super::open::Opened;
 use super::super::{Key, Part, Value};
 use super::fetch::{Led, Open, ToLoad};
 use super::keys::Batch;

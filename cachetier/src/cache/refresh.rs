@@ -1,0 +1,253 @@
+//! Refreshing behind callers' backs: a bounded queue of what is due, worked off by a few tasks that are there only as long as there is something to do,
+//! what is read most often first. No timer for any key: what is due is found by who reads it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::ahead::Standing;
+use super::answer::Just;
+use super::call::CallOptions;
+use super::fetch::{Found, Led};
+use super::part::{Key, Shared};
+use super::places::turn_back;
+use super::telling::AsLoadError;
+use super::{Part, Rules, TieredCache, Value};
+use crate::error::LoadError;
+use crate::l1::Due;
+use crate::sync::{Mutex, lock};
+
+/// How long what found no place in the queue goes on without another try.
+const LATER: Duration = Duration::from_secs(1);
+
+/// What is due, and who works on it: of all parts of a cache.
+#[derive(Clone, Debug)]
+pub(super) struct Refreshes(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    runtime: Handle,
+    /// How many wait at most.
+    room: usize,
+    /// How many are worked on at once.
+    at_once: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    waiting: Vec<Refresh>,
+    workers: Vec<AbortHandle>,
+    closed: bool,
+}
+
+/// One refresh to be made.
+struct Refresh {
+    due: Due,
+    work: Work,
+}
+
+type Work = Box<dyn FnOnce(Due) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+impl std::fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refresh").field("heat", &self.due.entry().heat()).finish_non_exhaustive()
+    }
+}
+
+impl Refreshes {
+    pub(super) fn new(runtime: Handle, room: usize, at_once: usize) -> Self {
+        Self(Arc::new(State { runtime, room, at_once, open: Mutex::default() }))
+    }
+
+    /// Takes a refresh in; what finds no room is handed back.
+    fn push(&self, refresh: Refresh) -> Result<(), Refresh> {
+        let mut open = lock(&self.0.open);
+        if open.closed || open.waiting.len() >= self.0.room {
+            return Err(refresh);
+        }
+        open.waiting.push(refresh);
+        open.workers.retain(|worker| !worker.is_finished());
+        if open.workers.len() < self.0.at_once {
+            let state = Arc::clone(&self.0);
+            let worker = self.0.runtime.spawn(async move {
+                while let Some(Refresh { due, work }) = state.hottest() {
+                    work(due).await;
+                }
+            });
+            open.workers.push(worker.abort_handle());
+        }
+        Ok(())
+    }
+
+    /// How many wait or are worked on.
+    pub(super) fn len(&self) -> usize {
+        let open = lock(&self.0.open);
+        open.waiting.len() + open.workers.iter().filter(|worker| !worker.is_finished()).count()
+    }
+
+    /// Ends all of them, for good.
+    pub(super) fn close(&self) {
+        let mut open = lock(&self.0.open);
+        open.closed = true;
+        open.workers.iter().for_each(AbortHandle::abort);
+        let waiting = std::mem::take(&mut open.waiting);
+        drop(open);
+        // What callers have left there is theirs: not dropped under the lock.
+        drop(waiting);
+    }
+}
+
+impl State {
+    /// Takes out what was read most often since it became due.
+    fn hottest(&self) -> Option<Refresh> {
+        let mut open = lock(&self.open);
+        let (at, _) = open.waiting.iter().enumerate().max_by_key(|(_, refresh)| refresh.due.entry().heat())?;
+        Some(open.waiting.swap_remove(at))
+    }
+}
+
+impl TieredCache {
+    /// [`TieredCache::get_or_load`] with a loader that may be kept: what is [due](crate::Policy::early_refresh), or
+    /// [stale and still answers](crate::Policy::stale_while_revalidate), is answered at once, and loaded behind the caller's back. Only a key without any
+    /// value that answers has its callers wait.
+    ///
+    /// What is due waits in a [queue](crate::CacheBuilder::refresh_queue), what is read most often first, and a
+    /// [few](crate::CacheBuilder::refreshes_at_once) are loaded at once. Where the queue is full the value is refreshed by a later read. Loads of refreshes
+    /// count among those of the [bulkhead](crate::CacheBuilder::bulkhead). What they come to is nobody's answer: a failure is counted
+    /// ([`refreshes_failed`](crate::Stats::refreshes_failed)), logged once, and tried again after a second, or the policy's
+    /// [`stale_if_error`](crate::Policy::stale_if_error).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[derive(Clone)] struct Db;
+    /// # impl Db { async fn rate(&self, _: &str) -> Result<f64, std::io::Error> { Ok(1.07) } }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let db = Db;
+    /// const RATES: Policy = Policy::ttl(Duration::from_secs(60)).early_refresh(EarlyRefresh::xfetch());
+    ///
+    /// let rate = cache.get_or_refresh("rate:eur", RATES, || {
+    ///     let db = db.clone();
+    ///     async move { db.rate("eur").await }
+    /// });
+    /// assert_eq!(rate.await?, 1.07);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The closure runs at once where its future is to be kept, and the future later, so that the closure may borrow.
+    ///
+    /// Cancel safety as for [`TieredCache::get_or_load`]. A refresh goes on when its caller is dropped, and ends with the cache; one that is under way keeps
+    /// a cache whose last handle is dropped until its load has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`TieredCache::get_or_load`], where it had to wait.
+    pub async fn get_or_refresh<V, E, R, F, Fut>(&self, key: &str, rules: R, load: F) -> Result<V, LoadError<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        R: Rules<V> + Send + Sync + 'static,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let (part, key) = self.at(key);
+        if let Some(Just(value)) = part.hit_unless_due(key.hash) {
+            return Ok(value);
+        }
+        let found = Box::pin(part.find_or_refresh(key, rules, load)).await;
+        found.map(|Just(value)| value)
+    }
+}
+
+impl Part {
+    /// [`TieredCache::get_or_refresh`], where no copy answers that is neither due nor stale.
+    async fn find_or_refresh<V, E, R, F, Fut>(&self, key: Key<'_>, rules: R, load: F) -> Result<Just<V>, LoadError<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        R: Rules<V> + Send + Sync + 'static,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        if let Some(Standing { copy, due }) = self.standing::<Just<V>>(key, rules.policy(), CallOptions::BEHIND)
+            && let Some(found) = self.answer_of_copy(&copy, rules.policy())
+        {
+            if let Some(due) = due {
+                self.refresh_behind(key, due, rules, load());
+            }
+            return Ok(self.counted_hit(found).answer);
+        }
+        let mut unused = Some(load);
+        let load = |_| {
+            let load = unused.take().map(|load| load());
+            async move {
+                match load {
+                    Some(load) => load.await.map(Just),
+                    // It is called once.
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        let found = self.fetch_as(AsLoadError, CallOptions::BEHIND, key, &rules, load).await;
+        turn_back().await;
+        let found = found?;
+        // The shared tier has answered with what is stale.
+        if let Some(due) = found.entry().filter(|entry| entry.is_stale(self.now())).and_then(|entry| Due::begin(entry, self.now()))
+            && let Some(load) = unused
+        {
+            self.refresh_behind(key, due, rules, load());
+        }
+        Ok(found.answer)
+    }
+
+    /// Leaves a refresh to the background.
+    fn refresh_behind<V, E, R, Fut>(&self, key: Key<'_>, due: Due, rules: R, load: Fut)
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        R: Rules<V> + Send + Sync + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        // What waits keeps no cache that everybody else has let go.
+        let (shared, group, text) = (Arc::downgrade(&self.shared), self.group.clone(), key.text.to_owned());
+        let work: Work = Box::new(move |due| {
+            Box::pin(async move {
+                let Some(shared) = Weak::<Shared>::upgrade(&shared) else { return };
+                Part { shared, group }.make(&text, due, rules, load).await;
+            })
+        });
+        if let Err(mut refused) = self.shared.refreshes.push(Refresh { due, work }) {
+            refused.due.later(self.now().after(LATER));
+            self.instance().counters.refreshes_dropped.one();
+        }
+    }
+
+    /// One refresh.
+    async fn make<V, E, R, Fut>(&self, text: &str, mut due: Due, rules: R, load: Fut)
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        R: Rules<V> + Send + Sync + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let (key, options) = (self.key(text), CallOptions::BEHIND);
+        let Some(Found::Nothing(flight, begun, keep, stale)) =
+            self.find_newer::<Just<V>>(key, rules.policy(), options, &mut due).await
+        else {
+            return;
+        };
+        let led = Led { flight, begun, keep, stale };
+        let brought = self.bring(&AsLoadError, options, key, &rules, led, async move |_| load.await.map(Just)).await;
+        if brought.is_err() {
+            let _ = self.fall_back::<Just<V>>(key, rules.policy(), &mut due);
+        }
+    }
+}

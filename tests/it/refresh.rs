@@ -1,0 +1,479 @@
+//! What is due is refreshed before its life is over, and what is stale answers while it is: by one caller of one instance, behind the others' backs.
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cachetier::{
+    Bulkhead, CacheBuilder, CallKind, CallOptions, Clock, EarlyRefresh, InProcess, LoadError, ManualClock, Origin, Policy, Stale,
+    TieredCache,
+};
+use cachetier_tests::{Gate, Oops, eventually_async};
+
+const LONG: Duration = Duration::from_secs(20);
+const TTL: Duration = Duration::from_secs(60);
+/// Due from the 48th second on.
+const EARLY: Policy = Policy::ttl(TTL).jitter(0).early_refresh(EarlyRefresh::after_percent(80));
+/// Answers for ten minutes behind its ttl.
+const ANSWERS: Policy = Policy::ttl(TTL).jitter(0).stale_while_revalidate(Duration::from_secs(600));
+const KEY: &str = "rates";
+
+/// Caches over one tier, by one clock, and a database of versions.
+struct World {
+    memory: InProcess,
+    clock: Clock,
+    hand: ManualClock,
+    version: Arc<AtomicU64>,
+    loads: Arc<AtomicU64>,
+}
+
+impl World {
+    fn new() -> Self {
+        let (clock, hand) = Clock::manual();
+        let memory = InProcess::with_clock(clock.clone());
+        Self { memory, clock, hand, version: Arc::new(AtomicU64::new(1)), loads: Arc::default() }
+    }
+
+    async fn alone(&self) -> TieredCache {
+        TieredCache::builder("test").clock(self.clock.clone()).build().await.expect("built")
+    }
+
+    async fn cache(&self) -> TieredCache {
+        self.built(|builder| builder).await
+    }
+
+    async fn built(&self, settings: impl FnOnce(CacheBuilder) -> CacheBuilder) -> TieredCache {
+        let builder = TieredCache::builder("test").in_process(&self.memory).clock(self.clock.clone()).tag_cells(256);
+        settings(builder).build().await.expect("built")
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.hand.advance(Duration::from_secs(seconds));
+    }
+
+    fn commit(&self, version: u64) {
+        self.version.store(version, Ordering::SeqCst);
+    }
+
+    fn loads(&self) -> u64 {
+        self.loads.load(Ordering::SeqCst)
+    }
+
+    /// A loader that may be kept.
+    fn load(&self) -> impl Future<Output = Result<u64, Oops>> + Send + use<> {
+        let (version, loads) = (Arc::clone(&self.version), Arc::clone(&self.loads));
+        async move {
+            loads.fetch_add(1, Ordering::SeqCst);
+            Ok(version.load(Ordering::SeqCst))
+        }
+    }
+
+    /// The same, which stands at a gate with what it has read.
+    fn held(&self, gate: &Gate) -> impl Future<Output = Result<u64, Oops>> + Send + use<> {
+        let (load, gate) = (self.load(), gate.clone());
+        async move {
+            let read = load.await;
+            gate.wait().await;
+            read
+        }
+    }
+
+    async fn read(&self, cache: &TieredCache, policy: Policy) -> u64 {
+        cache.get_or_load(KEY, policy, || self.load()).await.expect("loaded")
+    }
+
+    async fn ask(&self, cache: &TieredCache, policy: Policy) -> u64 {
+        cache.get_or_refresh(KEY, policy, || self.load()).await.expect("answered")
+    }
+}
+
+/// Returns when nothing is refreshed any more.
+async fn settled(cache: &TieredCache) {
+    eventually_async(LONG, "all is refreshed", async || cache.stats().refreshing == 0).await;
+}
+
+#[tokio::test]
+async fn what_is_due_is_answered_at_once_and_refreshed_behind() {
+    let world = World::new();
+    for cache in [world.alone().await, world.cache().await] {
+        world.commit(1);
+        let before = world.loads();
+        assert_eq!(world.ask(&cache, EARLY).await, 1);
+        world.commit(2);
+        world.pass(47);
+        assert_eq!(world.ask(&cache, EARLY).await, 1);
+        assert_eq!(cache.stats().refreshes, 0, "it is not due yet");
+        world.pass(1);
+        for _ in 0..10 {
+            assert_eq!(world.ask(&cache, EARLY).await, 1, "at once");
+        }
+        settled(&cache).await;
+        assert_eq!(world.ask(&cache, EARLY).await, 2);
+        let stats = cache.stats();
+        assert_eq!((world.loads() - before, stats.refreshes, stats.l1_misses), (2, 1, 1), "{stats}");
+        assert_eq!(stats.l1_hits + stats.l1_misses, 13, "{stats}");
+        // It lives anew, from its load on.
+        world.pass(47);
+        assert_eq!((world.ask(&cache, EARLY).await, cache.stats().refreshes), (2, 1));
+        world.pass(1);
+        world.ask(&cache, EARLY).await;
+        settled(&cache).await;
+        assert_eq!(cache.stats().refreshes, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_loader_that_is_not_kept_has_one_caller_wait_and_no_other() {
+    let world = World::new();
+    let (cache, gate) = (world.cache().await, Gate::new());
+    world.read(&cache, EARLY).await;
+    world.commit(2);
+    world.pass(50);
+    let refreshing = tokio::spawn({
+        let (cache, held) = (cache.clone(), world.held(&gate));
+        async move { cache.get_or_load_traced(KEY, EARLY, || held).await }
+    });
+    gate.arrived(1).await;
+    for _ in 0..10 {
+        assert_eq!(world.read(&cache, EARLY).await, 1);
+    }
+    gate.open();
+    let served = refreshing.await.expect("no panic").expect("loaded");
+    assert_eq!((served.value, served.origin), (2, Origin::Loader));
+    assert_eq!((world.read(&cache, EARLY).await, world.loads()), (2, 2));
+}
+
+#[tokio::test]
+async fn one_instance_loads_and_the_others_find_it_when_their_own_copy_is_due() {
+    let world = World::new();
+    let (a, b) = (world.cache().await, world.cache().await);
+    assert_eq!((world.ask(&a, EARLY).await, world.ask(&b, EARLY).await), (1, 1));
+    world.commit(2);
+    world.pass(48);
+    world.ask(&a, EARLY).await;
+    settled(&a).await;
+    assert_eq!((world.ask(&a, EARLY).await, world.ask(&b, EARLY).await), (2, 1), "nobody was told");
+    settled(&b).await;
+    assert_eq!((world.ask(&b, EARLY).await, world.loads()), (2, 2));
+    assert_eq!((b.stats().refreshes, b.stats().refreshes_found, b.stats().loads), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn while_one_instance_refreshes_the_others_leave_it_alone() {
+    let world = World::new();
+    let (a, b, gate) = (world.cache().await, world.cache().await, Gate::new());
+    assert_eq!((world.ask(&a, EARLY).await, world.ask(&b, EARLY).await), (1, 1));
+    world.commit(2);
+    world.pass(50);
+    assert_eq!(a.get_or_refresh(KEY, EARLY, || world.held(&gate)).await.expect("answered"), 1);
+    gate.arrived(1).await;
+    assert_eq!(world.ask(&b, EARLY).await, 1);
+    settled(&b).await;
+    assert_eq!((b.stats().refreshes_left, world.loads()), (1, 2));
+    // It stays where it is meanwhile: who has no copy finds it.
+    assert_eq!(world.read(&world.cache().await, EARLY).await, 1);
+    gate.open();
+    settled(&a).await;
+    // After a while it looks again.
+    world.pass(1);
+    assert_eq!(world.ask(&b, EARLY).await, 1);
+    settled(&b).await;
+    assert_eq!((world.ask(&b, EARLY).await, b.stats().refreshes_found, world.loads()), (2, 1, 2));
+}
+
+#[tokio::test]
+async fn what_is_invalidated_while_it_is_refreshed_answers_nobody_and_is_not_stored() {
+    for policy in [EARLY, ANSWERS] {
+        let world = World::new();
+        let (a, b, gate) = (world.cache().await, world.cache().await, Gate::new());
+        world.ask(&a, policy).await;
+        world.pass(if policy == EARLY { 50 } else { 61 });
+        // It has read what is old by now.
+        a.get_or_refresh(KEY, policy, || world.held(&gate)).await.expect("answered");
+        gate.arrived(1).await;
+        world.commit(2);
+        b.invalidate(KEY).await.expect("told").confirmed().expect("applied");
+        eventually_async(LONG, "heard", async || a.stats().invalidations_applied == 1).await;
+        gate.open();
+        settled(&a).await;
+        assert_eq!((world.ask(&a, policy).await, world.ask(&b, policy).await), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_leaves_the_value_to_its_end_and_is_tried_again() {
+    let world = World::new();
+    let cache = world.cache().await;
+    world.ask(&cache, EARLY).await;
+    world.pass(50);
+    let fails = || async { Err::<u64, _>(Oops("no")) };
+    let ask = async || cache.get_or_refresh(KEY, EARLY, fails).await.ok();
+    for (seconds, failed) in [(0, 1), (0, 1), (1, 2), (7, 3)] {
+        world.pass(seconds);
+        assert_eq!(ask().await, Some(1));
+        settled(&cache).await;
+        assert_eq!((cache.stats().refreshes_failed, cache.stats().load_errors), (failed, failed));
+    }
+    // Also where its caller is the one who loads.
+    world.pass(1);
+    assert_eq!(cache.get_or_load(KEY, EARLY, fails).await.ok(), Some(1));
+    assert_eq!(cache.stats().refreshes_failed, 4);
+    world.pass(1);
+    assert_eq!(ask().await, None, "its life is over");
+    world.commit(2);
+    assert_eq!(world.ask(&cache, EARLY).await, 2);
+}
+
+#[tokio::test]
+async fn a_caller_who_is_dropped_while_he_refreshes_leaves_it_to_the_next() {
+    let world = World::new();
+    let (cache, gate) = (world.cache().await, Gate::new());
+    world.read(&cache, EARLY).await;
+    world.commit(2);
+    world.pass(50);
+    let refreshing = tokio::spawn({
+        let (cache, held) = (cache.clone(), world.held(&gate));
+        async move { cache.get_or_load(KEY, EARLY, || held).await }
+    });
+    gate.arrived(1).await;
+    refreshing.abort();
+    assert!(refreshing.await.expect_err("dropped").is_cancelled());
+    cache.flush(LONG).await.expect("the lease is given back");
+    world.pass(1);
+    assert_eq!((world.read(&cache, EARLY).await, world.loads()), (2, 3));
+}
+
+#[tokio::test]
+async fn what_is_stale_answers_while_it_is_loaded_and_says_so() {
+    let world = World::new();
+    for cache in [world.alone().await, world.cache().await] {
+        world.commit(1);
+        world.ask(&cache, ANSWERS).await;
+        world.commit(2);
+        world.pass(600);
+        let gate = Gate::new();
+        assert_eq!(cache.get_or_refresh(KEY, ANSWERS, || world.held(&gate)).await.expect("answered"), 1);
+        gate.arrived(1).await;
+        let served = cache.get_or_load_traced(KEY, ANSWERS, || world.load()).await.expect("answered");
+        assert_eq!((served.value, served.origin, served.stale), (1, Origin::L1, Some(Stale::Revalidating)));
+        assert_eq!(served.age, Duration::from_secs(600));
+        assert_eq!(cache.stats().served_revalidating, 2);
+        gate.open();
+        settled(&cache).await;
+        let served = cache.get_or_load_traced(KEY, ANSWERS, || world.load()).await.expect("answered");
+        assert_eq!((served.value, served.stale), (2, None));
+        // Not longer than its window.
+        world.pass(661);
+        world.commit(3);
+        assert_eq!(world.ask(&cache, ANSWERS).await, 3);
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_want_what_is_stale_waits_for_what_is_loaded() {
+    let world = World::new();
+    let (cache, gate) = (world.cache().await, Gate::new());
+    world.ask(&cache, ANSWERS).await;
+    world.commit(2);
+    world.pass(61);
+    assert_eq!(cache.get_or_refresh(KEY, ANSWERS, || world.held(&gate)).await.expect("answered"), 1);
+    gate.arrived(1).await;
+    let waits = tokio::spawn({
+        let (cache, load) = (cache.clone(), world.load());
+        async move { cache.get_or_load(KEY, Policy::ttl(TTL), || load).await }
+    });
+    eventually_async(LONG, "he waits", async || cache.stats().l1_misses == 2).await;
+    assert!(!waits.is_finished());
+    gate.open();
+    assert_eq!(waits.await.expect("no panic").expect("loaded"), 2);
+    assert_eq!(world.loads(), 2);
+}
+
+#[tokio::test]
+async fn an_instance_without_a_copy_answers_with_what_is_stale_in_the_shared_tier() {
+    let world = World::new();
+    let (a, b, c, gate) = (world.cache().await, world.cache().await, world.cache().await, Gate::new());
+    world.ask(&a, ANSWERS).await;
+    world.commit(2);
+    world.pass(61);
+    // It has the lease, and is slow.
+    assert_eq!(b.get_or_refresh(KEY, ANSWERS, || world.held(&gate)).await.expect("answered"), 1);
+    gate.arrived(1).await;
+    let served = c.get_or_load_traced(KEY, ANSWERS, || world.load()).await.expect("answered");
+    assert_eq!((served.value, served.origin, served.stale), (1, Origin::L2, Some(Stale::Revalidating)));
+    assert_eq!(
+        c.get_or_load_many([KEY], ANSWERS.coalesce(cachetier::Coalesce::Process), async |_: Vec<String>| {
+            Ok::<_, Oops>([(KEY, 7_u64)])
+        })
+        .await
+        .expect("loaded"),
+        [Some(7)],
+        "a batch loads"
+    );
+    gate.open();
+    settled(&b).await;
+    assert_eq!((world.ask(&b, ANSWERS).await, b.stats().served_revalidating), (2, 1));
+    assert_eq!(world.loads(), 2);
+}
+
+#[tokio::test]
+async fn what_was_expired_answers_while_it_is_loaded_and_what_was_invalidated_does_not() {
+    let world = World::new();
+    let cache = world.cache().await;
+    world.ask(&cache, ANSWERS).await;
+    world.commit(2);
+    cache.expire(KEY).await.expect("told");
+    assert_eq!(world.ask(&cache, ANSWERS).await, 1);
+    settled(&cache).await;
+    assert_eq!(world.ask(&cache, ANSWERS).await, 2);
+    world.commit(3);
+    world.pass(61);
+    cache.invalidate(KEY).await.expect("told");
+    assert_eq!(world.ask(&cache, ANSWERS).await, 3);
+    world.commit(4);
+    cache.set(KEY, 4_u64, ANSWERS.tags(["t"])).await.expect("stored");
+    world.pass(61);
+    cache.invalidate_tag("t").await.expect("told");
+    world.commit(5);
+    assert_eq!(world.ask(&cache, ANSWERS).await, 5);
+}
+
+#[tokio::test]
+async fn there_is_room_for_so_many_and_what_is_read_most_goes_first() {
+    let world = World::new();
+    let cache = world.built(|builder| builder.refresh_queue(3).refreshes_at_once(1)).await;
+    let (gate, order) = (Gate::new(), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let ask = async |key: &'static str| {
+        let (gate, order) = (gate.clone(), Arc::clone(&order));
+        let load = move || async move {
+            gate.wait().await;
+            order.lock().expect("not poisoned").push(key);
+            Ok::<_, Oops>(2_u64)
+        };
+        cache.get_or_refresh(key, EARLY, load).await.expect("answered")
+    };
+    for key in ["first", "cold", "hot", "warm", "late"] {
+        cache.set(key, 1_u64, EARLY).await.expect("stored");
+    }
+    world.pass(50);
+    assert_eq!(ask("first").await, 1);
+    gate.arrived(1).await;
+    for (key, reads) in [("cold", 1), ("hot", 9), ("warm", 5), ("late", 99)] {
+        for _ in 0..reads {
+            assert_eq!(ask(key).await, 1);
+        }
+    }
+    assert_eq!((cache.stats().refreshing, cache.stats().refreshes_dropped), (4, 1));
+    gate.open();
+    settled(&cache).await;
+    assert_eq!(*order.lock().expect("not poisoned"), ["first", "hot", "warm", "cold"]);
+    // What was dropped is refreshed by a later read.
+    world.pass(1);
+    assert_eq!(ask("late").await, 1);
+    settled(&cache).await;
+    assert_eq!(ask("late").await, 2);
+}
+
+#[tokio::test]
+async fn what_waits_or_is_being_refreshed_ends_with_the_cache() {
+    for closes in [true, false] {
+        let world = World::new();
+        let cache = world.built(|builder| builder.refreshes_at_once(1)).await;
+        let gate = Gate::new();
+        for key in ["first", "second"] {
+            cache.set(key, 1_u64, EARLY).await.expect("stored");
+        }
+        world.pass(50);
+        let dropped = Arc::new(());
+        for key in ["first", "second"] {
+            let (held, token) = (world.held(&gate), Arc::clone(&dropped));
+            let load = async move {
+                let loaded = held.await;
+                drop(token);
+                loaded
+            };
+            assert_eq!(cache.get_or_refresh(key, EARLY, || load).await.expect("answered"), 1);
+        }
+        gate.arrived(1).await;
+        assert_eq!(cache.stats().refreshing, 2);
+        if closes {
+            cache.close(LONG).await.expect("closed");
+        } else {
+            drop(cache);
+            // The one that is under way is let end.
+            gate.open();
+        }
+        eventually_async(LONG, "nothing is left of them", async || Arc::strong_count(&dropped) == 1).await;
+        assert_eq!(world.loads(), 1, "the other one has not begun");
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_counts_among_the_loads_that_run_at_once() {
+    let world = World::new();
+    let bulkhead = Bulkhead::new(1).expect("one");
+    let cache = world.built(|builder| builder.bulkhead(bulkhead.clone())).await;
+    world.ask(&cache, EARLY).await;
+    world.commit(2);
+    world.pass(50);
+    let gate = Gate::new();
+    let other = tokio::spawn({
+        let (cache, held) = (cache.clone(), world.held(&gate));
+        async move { cache.get_or_load("another", EARLY, || held).await }
+    });
+    gate.arrived(1).await;
+    assert_eq!(world.ask(&cache, EARLY).await, 1);
+    eventually_async(LONG, "it waits for its place", async || cache.stats().loads_queued == 1).await;
+    assert_eq!(world.loads(), 2);
+    gate.open();
+    other.await.expect("no panic").expect("loaded");
+    settled(&cache).await;
+    assert_eq!(world.ask(&cache, EARLY).await, 2);
+}
+
+#[tokio::test]
+async fn a_value_that_this_instance_alone_has_is_refreshed_as_well() {
+    let world = World::new();
+    for cache in [world.alone().await, world.cache().await] {
+        world.commit(1);
+        let read = async || cache.local().get_or_load(KEY, EARLY, || world.load()).await.expect("loaded");
+        assert_eq!(read().await, 1);
+        world.commit(2);
+        world.pass(50);
+        assert_eq!((read().await, read().await, cache.stats().refreshes), (2, 2, 1));
+    }
+}
+
+#[tokio::test]
+async fn without_the_shared_tier_nothing_is_refreshed_before_its_time() {
+    let world = World::new();
+    let cache = world.cache().await;
+    world.ask(&cache, EARLY).await;
+    world.pass(50);
+    for kind in [CallKind::Lease, CallKind::Probe, CallKind::Read] {
+        world.memory.hang(kind);
+    }
+    world.memory.script_calls(|_: &cachetier::Call<'_>| cachetier::Plan::away());
+    assert_eq!(world.ask(&cache, EARLY).await, 1);
+    settled(&cache).await;
+    assert_eq!((world.loads(), cache.stats().refreshes_left), (1, 1));
+}
+
+#[tokio::test]
+async fn a_call_that_wants_what_is_fresh_loads_and_one_with_its_own_limits_is_answered() {
+    let world = World::new();
+    let cache = world.cache().await;
+    world.ask(&cache, ANSWERS).await;
+    world.commit(2);
+    world.pass(61);
+    let options = CallOptions::new().deadline(LONG);
+    let failing = || async { Err::<u64, _>(Oops("no")) };
+    let served = cache.with(options).get_or_load(KEY, ANSWERS, failing).await.expect("answered");
+    assert_eq!((served.value, served.stale), (1, Some(Stale::Revalidating)), "its load has failed");
+    let failed: Result<_, LoadError<Oops>> = cache.with(options.fresh()).get_or_load(KEY, ANSWERS, failing).await;
+    assert!(failed.is_err());
+    let fresh = cache.with(options.fresh()).get_or_load(KEY, ANSWERS, || world.load()).await.expect("loaded");
+    assert_eq!((fresh.value, fresh.stale), (2, None));
+}
