@@ -93,6 +93,10 @@ sums! {
     l2_unusable: "L2 values unusable" = |it| it.stats.iter().map(|stats| stats.l2_unusable).sum();
     loads: "loads" = |it| it.stats.iter().map(|stats| stats.loads).sum();
     coalesced: "reads that waited for a flight" = |it| it.stats.iter().map(|stats| stats.coalesced).sum();
+    refreshes: "looks for something newer" = |it| it.stats.iter().map(|stats| stats.refreshes).sum();
+    refreshes_found: "of these found" = |it| it.stats.iter().map(|stats| stats.refreshes_found).sum();
+    refreshes_failed: "of these failed" = |it| it.stats.iter().map(|stats| stats.refreshes_failed).sum();
+    wakes: "waits ended by word" = |it| it.stats.iter().map(|stats| stats.ticket_wakes).sum();
     fills: "fills stored" = |it| it.stats.iter().map(|stats| stats.fills).sum();
     renewed: "values renewed" = |it| it.stats.iter().map(|stats| stats.renewals).sum();
     stood_in: "failed loads that something stale answered for" = |it| it.stats.iter().map(|stats| stats.served_stale).sum();
@@ -133,6 +137,10 @@ impl Sums {
             ("coalesced reads", self.coalesced),
             ("values renewed", self.renewed),
             ("failed loads answered for", self.stood_in),
+            ("looks for something newer", self.refreshes),
+            ("looks that found it", self.refreshes_found),
+            ("looks whose load failed", self.refreshes_failed),
+            ("waits ended by word", self.wakes),
             ("fills refused", self.refused),
             ("fills unanswered", self.unanswered),
             ("suspects kept", self.suspects_same),

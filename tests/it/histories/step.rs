@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cachetier::Policy;
+use cachetier::{EarlyRefresh, Policy};
 use cachetier_tests::End;
 
 /// How many caches a history has, not counting the one that only watches.
@@ -24,6 +24,8 @@ const SHORT: Policy = Policy::ttl(Duration::from_millis(600)).l1_ttl(Duration::f
 const KEPT: Duration = Duration::from_secs(30);
 /// And answers where a load fails, with a try so often.
 const RETRY: Duration = Duration::from_millis(20);
+/// Nearly always looked for anew, before its life is over.
+const DUE: Policy = Policy::ttl(Duration::from_millis(400)).early_refresh(EarlyRefresh::after_percent(1));
 /// Soon gone here and not there: what is read again comes from the shared tier.
 const SHARED: Policy = LONG.l1_ttl(Duration::from_millis(6));
 
@@ -31,7 +33,7 @@ pub(crate) const KEYS: [Key; 4] = [
     Key { name: "p:a", tags: &["t"], policy: LONG.stale_for(KEPT), stands_in: false },
     Key { name: "q", tags: &[], policy: SHORT.stale_for(KEPT).stale_if_error(RETRY), stands_in: true },
     Key { name: "p:b", tags: &["t", "u"], policy: SHARED, stands_in: false },
-    Key { name: "r:s:x", tags: &["u"], policy: LONG, stands_in: false },
+    Key { name: "r:s:x", tags: &["u"], policy: DUE, stands_in: false },
 ];
 
 /// A set of keys.
@@ -200,7 +202,7 @@ fn step(rng: &mut fastrand::Rng, (cache, key): (usize, usize), keys: usize) -> S
     };
     let (read, mutated) = (calls(35), calls(70));
     match rng.u32(..1_000) {
-        0..420 => {
+        0..390 => {
             let end = match rng.u32(..100) {
                 0..92 => End::Well,
                 92..96 => End::Fails,
@@ -208,6 +210,8 @@ fn step(rng: &mut fastrand::Rng, (cache, key): (usize, usize), keys: usize) -> S
             };
             Step::Load { cache, key, calls: read, held: rng.u32(..100) < 30, end }
         }
+        // Until something is due.
+        390..420 => Step::Wait { millis: 10 },
         420..505 => Step::Get { cache, key, calls: read },
         505..610 => Step::Mutate { cache, what: Mutation::draw(rng, key, keys), commits: rng.u32(..100) < 90, calls: mutated },
         610..645 => Step::Background { cache, fate: Fate::draw(rng) },

@@ -2,7 +2,9 @@
 //! they are read.
 #![forbid(unsafe_code)]
 
+mod due;
 mod figures;
+mod hot;
 mod misses;
 mod outage;
 mod service;
@@ -11,7 +13,7 @@ mod stampede;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "expected outage [--seconds N], soak [--seconds N], misses or stampede";
+const USAGE: &str = "expected outage [--seconds N], soak [--seconds N], misses, stampede, hot [--seconds N] or due [--seconds N]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +33,8 @@ fn run(words: &[&str]) -> Result<(), String> {
         ["outage", rest @ ..] => runtime()?.block_on(outage::run(seconds(rest, 10, 5)?)),
         ["soak", rest @ ..] => runtime()?.block_on(soak::run(seconds(rest, 600, 20)?)),
         ["misses"] => runtime()?.block_on(misses::run()),
+        ["hot", rest @ ..] => runtime()?.block_on(hot::run(seconds(rest, 60, 4)?)),
+        ["due", rest @ ..] => runtime()?.block_on(due::run(seconds(rest, 60, 10)?)),
         ["stampede"] => runtime()?.block_on(stampede::run()),
         ["member", url, socket] => runtime()?.block_on(stampede::member(url, socket)),
         ["holder", url] => runtime()?.block_on(misses::hold(url)),

@@ -44,7 +44,7 @@ impl Holds {
 }
 
 /// What `/proc` says of this process.
-fn resident() -> Result<u64, String> {
+pub(crate) fn resident() -> Result<u64, String> {
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).map_err(|error| error.to_string())?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
     line.trim().trim_end_matches("kB").trim().parse().map_err(|_| "VmRSS is no number".to_owned())
