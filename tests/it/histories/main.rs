@@ -126,7 +126,7 @@ impl Sums {
     fn check(&self) {
         let reads = self.l1_hits + self.l1_misses;
         let permille = |part: u64| part * 1_000 / reads.max(1);
-        let shares = [("L1 hits", self.l1_hits, 30), ("L2 hits", self.l2_hits, 10), ("fills", self.fills, 5)];
+        let shares = [("L1 hits", self.l1_hits, 25), ("L2 hits", self.l2_hits, 10), ("fills", self.fills, 5)];
         for (what, part, least) in shares {
             let share = permille(part);
             println!("{what} of {reads} reads: {}.{} %", share / 10, share % 10);
