@@ -79,7 +79,7 @@ impl<V: Value> Answer for Just<V> {
         match entry.facts.content {
             Content::Value => entry.value::<V>().cloned().map(Self),
             // Whatever stands in the value's place: it is none, also where it is of the same type.
-            Content::Nothing => None,
+            Content::Nothing | Content::Failure => None,
         }
     }
 
@@ -102,6 +102,7 @@ impl<V: Value> Answer for Maybe<V> {
         match entry.facts.content {
             Content::Value => entry.value::<V>().cloned().map(|value| Self(Some(value))),
             Content::Nothing => Some(Self(None)),
+            Content::Failure => None,
         }
     }
 

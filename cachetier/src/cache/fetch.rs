@@ -27,7 +27,7 @@ use crate::key::check_key;
 use crate::l1::Entry;
 use crate::l2::Loading;
 use crate::lease::Ticket;
-use crate::rule::policy::Policy;
+use crate::rule::policy::{Content, Policy};
 use crate::view::Noted;
 use crate::wire::message::Targets;
 
@@ -129,6 +129,9 @@ impl Part {
         Fut: Future<Output = Result<A, E>>,
     {
         let policy = rules.policy();
+        if let Some(told) = self.remembered(key, policy, options, &telling) {
+            return Err(told);
+        }
         // A copy that is due, or stale and answers all the same.
         let mut newer = None;
         let mut due = match self.standing::<A>(key, policy, options) {
@@ -158,7 +161,7 @@ impl Part {
             Found::Alone => {
                 self.instance().counters.loads_alone.one();
                 lend(&mut given_away);
-                return match self.load(key, &telling, None, None, || load(None)).await {
+                return match self.load(key, &telling, None, (None, None), || load(None)).await {
                     Ok((answer, _)) => Ok(Answered::loaded(answer)),
                     Err(missed) => missed.told(),
                 };
@@ -191,9 +194,10 @@ impl Part {
         Fut: Future<Output = Result<A, E>>,
     {
         let (asked, spare) = (self.now(), self.spare::<A>(key, rules.policy(), options, stale.as_ref()));
+        let remember = if options.writes.l1() { rules.policy().error_life(self.shared.config.max_life) } else { None };
         // What its rules say of it is part of the load: theirs is the caller's code, too.
         let load = async || load(stale).await.map(|answer| (self.terms(rules, &answer), answer));
-        let ((terms, answer), flight) = self.load(key, telling, Some(flight), spare, load).await?;
+        let ((terms, answer), flight) = self.load(key, telling, Some(flight), (spare, remember), load).await?;
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };
         let cost = asked.until(self.now());
@@ -427,7 +431,7 @@ impl Part {
         key: Key<'_>,
         telling: &impl Telling<E, T>,
         flight: Option<Flight>,
-        spare: Option<Spare>,
+        (spare, remember): (Option<Spare>, Option<Duration>),
         load: F,
     ) -> Result<(L, Option<Flight>), Missed<A, T>>
     where
@@ -437,7 +441,7 @@ impl Part {
         let counters = &self.instance().counters;
         let config = &self.shared.config;
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
-        let mut watch = Watch { cache: self, key, telling, flight, spare, of: PhantomData };
+        let mut watch = Watch { cache: self, key, telling, flight, spare, remember, of: PhantomData };
         let overloaded = |running, waiting| telling.overloaded(running, waiting);
         // In a statement of its own, as where it is looked for: what is told may not go from thread to thread.
         let places = match self.places(&limits, overloaded, || Beside::<T>::beat(&watch)).await {
@@ -456,12 +460,13 @@ impl Part {
     }
 
     /// Ends a flight without a value, if there still is one: with a failure for those who wait, or by leaving it to the first of them.
-    fn fail(&self, flight: Option<Flight>, failure: Option<Failure>) {
+    fn fail(&self, flight: Option<Flight>, failure: Option<Failure>, (key, remember): (Key<'_>, Option<Duration>)) {
         let Some(flight) = flight else { return };
         if let Some(failure) = failure {
             // First: who comes next finds the key free.
             drop(flight.unstow());
-            flight.finish(Outcome::Failed(failure), || {});
+            let entry = remember.zip(flight.noted()).map(|(life, begun)| self.failure(&failure, begun, life));
+            flight.finish(Outcome::Failed(failure), || self.remember(key, entry));
         } else {
             if flight.is_awaited() {
                 self.instance().counters.failures_unshared.one();
@@ -548,7 +553,7 @@ impl Part {
     }
 
     pub(super) fn tell_other_type<A: Answer>(&self, key: Key<'_>, entry: &Entry) {
-        if entry.facts.type_name != std::any::type_name::<A::Value>() {
+        if entry.facts.content != Content::Failure && entry.facts.type_name != std::any::type_name::<A::Value>() {
             self.tell_wrong_type::<A::Value>(key, "this instance");
         }
     }
@@ -562,6 +567,8 @@ struct Watch<'a, E, W> {
     /// Gone once the limit has ended it.
     flight: Option<Flight>,
     spare: Option<Spare>,
+    /// How long a failure is remembered.
+    remember: Option<Duration>,
     of: PhantomData<fn() -> E>,
 }
 
@@ -571,7 +578,7 @@ impl<E, W> Watch<'_, E, W> {
     where
         W: Telling<E, T>,
     {
-        let Self { cache, key, telling, flight, spare, .. } = self;
+        let Self { cache, key, telling, flight, spare, remember, .. } = self;
         let counters = &cache.instance().counters;
         match &lost {
             Lost::Failed(Failed::Loader(_)) => counters.load_errors.one(),
@@ -592,12 +599,12 @@ impl<E, W> Watch<'_, E, W> {
         };
         Missed::Told(match lost {
             Lost::Stopped(told) => {
-                cache.fail(flight, Some(Failure::TimedOut(cache.shared.config.load_limit)));
+                cache.fail(flight, Some(Failure::TimedOut(cache.shared.config.load_limit)), (key, remember));
                 told
             }
-            Lost::Failed(failed) => telling.failed(failed, |failure| cache.fail(flight, failure)),
+            Lost::Failed(failed) => telling.failed(failed, |failure| cache.fail(flight, failure, (key, remember))),
             Lost::Refused(Refused { told, running, waiting }) => {
-                cache.fail(flight, Some(Failure::Overloaded(running, waiting)));
+                cache.fail(flight, Some(Failure::Overloaded(running, waiting)), (key, None));
                 told
             }
         })
@@ -626,7 +633,7 @@ impl<E, T, W: Telling<E, T>> Beside<T> for Watch<'_, E, W> {
                 Some(spare) => self.cache.stand_in(self.key, flight, spare).err(),
                 None => Some(flight),
             };
-            self.cache.fail(stood_in, Some(Failure::TimedOut(limit)));
+            self.cache.fail(stood_in, Some(Failure::TimedOut(limit)), (self.key, self.remember));
         }
         told
     }

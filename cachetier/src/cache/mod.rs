@@ -27,6 +27,7 @@ mod purge;
 mod put;
 mod read;
 mod refresh;
+mod remembered;
 mod rules;
 mod served;
 mod spare;

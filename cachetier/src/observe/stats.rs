@@ -144,6 +144,8 @@ stats! {
     refreshes_failed: Counter, "refreshes failed";
     /// Those for which there was no room in the [queue](crate::CacheBuilder::refresh_queue).
     refreshes_dropped: Counter, "refreshes dropped";
+    /// Calls that got an error that was [remembered](crate::Policy::error_ttl): their loaders did not run.
+    errors_remembered: Counter, "errors remembered";
     /// Loaders that panicked.
     load_panics: Counter, "load panics";
     /// Loaders that came to the load limit: the function of a `#[cached]` goes on, any other loader is dropped.

@@ -31,6 +31,7 @@ pub struct Policy {
     coalesce: Coalesce,
     early_refresh: Option<EarlyRefresh>,
     stale_while_revalidate: Duration,
+    error_ttl: Option<Duration>,
 }
 
 /// Whose calls share the load of a key that nobody has.
@@ -99,6 +100,7 @@ impl Policy {
             coalesce: Coalesce::Instances,
             early_refresh: None,
             stale_while_revalidate: Duration::ZERO,
+            error_ttl: None,
         }
     }
 
@@ -143,6 +145,40 @@ impl Policy {
     #[must_use]
     pub const fn stale_for(mut self, stale_for: Duration) -> Self {
         self.stale_for = stale_for;
+        self
+    }
+
+    /// How long an instance remembers that a load has failed, panicked or taken too long: until then its callers get that same error, and their loaders do
+    /// not run. Defaults to not at all: a failure is told to those who waited for it, and the next call loads.
+    ///
+    /// It is remembered in this instance alone, for calls whose loader fails with the same type of error; an invalidation of the key, of a prefix of it
+    /// or of everything ends it, and so does a bump of any tag, for nobody knows which ones the value would have had. What is
+    /// [stale and answers](Policy::stale_if_error) is better than an error: where there is such a value nothing is remembered. Neither is a load that was not begun
+    /// ([`LoadError::Overloaded`](crate::LoadError::Overloaded)), nor one of a batch, nor an error of a `#[cached]` function that cannot be shared. A call that is
+    /// [fresh](crate::CallOptions::fresh) loads in any case.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (clock, hand) = Clock::manual();
+    /// let cache = TieredCache::builder("shop").clock(clock).build().await?;
+    /// let policy = Policy::ttl(Duration::from_secs(60)).error_ttl(Duration::from_secs(2));
+    /// let fails = || async { Err::<u64, _>("the database is away") };
+    /// for _ in 0..100 {
+    ///     assert!(cache.get_or_load("price:9", policy, fails).await.is_err());
+    /// }
+    /// assert_eq!((cache.stats().loads, cache.stats().errors_remembered), (1, 99));
+    ///
+    /// hand.advance(Duration::from_secs(2));
+    /// assert_eq!(cache.get_or_load("price:9", policy, || async { Ok::<_, &str>(42) }).await.unwrap(), 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn error_ttl(mut self, error_ttl: Duration) -> Self {
+        self.error_ttl = Some(error_ttl);
         self
     }
 
@@ -312,6 +348,7 @@ impl Policy {
         positive("l1_ttl", self.l1_ttl.unwrap_or(Duration::MAX))?;
         positive("negative_ttl", self.negative_ttl.unwrap_or(Duration::MAX))?;
         positive("time_to_idle", self.time_to_idle.unwrap_or(Duration::MAX))?;
+        positive("error_ttl", self.error_ttl.unwrap_or(Duration::MAX))?;
         if let Some(l1_ttl) = self.l1_ttl.filter(|l1_ttl| *l1_ttl > self.ttl) {
             return Err(ConfigError::new("l1_ttl", &format!("{l1_ttl:?}"), &format!("at most the ttl, {:?}", self.ttl)));
         }
@@ -340,13 +377,13 @@ impl Policy {
     pub(crate) fn life(&self, what: Content, longest: Duration, dice: u32) -> Option<Life> {
         let ttl = match what {
             Content::Value => self.ttl,
-            Content::Nothing => self.negative_ttl?,
+            Content::Nothing | Content::Failure => self.negative_ttl?,
         };
         let shared = shorten(ttl.min(longest), self.jitter, dice);
         let local = self.l1_ttl.map_or(shared, |l1_ttl| shorten(l1_ttl.min(longest), self.jitter, dice)).min(shared);
         let stale = match what {
             Content::Value => self.stale_window().min(longest.saturating_sub(shared)),
-            Content::Nothing => Duration::ZERO,
+            Content::Nothing | Content::Failure => Duration::ZERO,
         };
         Some(Life { shared, local, stale })
     }
@@ -381,6 +418,11 @@ impl Policy {
         self.early_refresh.filter(|early| early.check().is_ok()).map_or(Early::NEVER, |early| early.of(whole, end, cost))
     }
 
+    /// How long a failure is remembered.
+    pub(crate) fn error_life(&self, longest: Duration) -> Option<Duration> {
+        self.error_ttl.map(|error_ttl| error_ttl.min(longest))
+    }
+
     /// Whether a load of another instance is waited for.
     pub(crate) fn waits_for_others(&self) -> bool {
         self.coalesce == Coalesce::Instances
@@ -399,6 +441,8 @@ pub(crate) enum Content {
     Value,
     /// There is none.
     Nothing,
+    /// That a load has failed.
+    Failure,
 }
 
 /// How long an entry stored now lives.
