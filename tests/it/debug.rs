@@ -11,8 +11,9 @@ use std::time::Duration;
 use cachetier::testing::{Counted, Group, Loads as _, Source};
 use cachetier::{
     AtWork, Breaker, Bulkhead, CacheError, Call, CallKind, CallOptions, Clock, Coalesce, Codec, Compression, Connected, Delivery,
-    Endpoint, Eviction, InProcess, Invalidator, KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart, OnUnreachable, Plan,
-    Policy, Purge, PurgeError, PurgeProgress, Rules, SharedError, Stale, Terms, TieredCache, Tiers, Token, TokenError, WaitError,
+    EarlyRefresh, Endpoint, Eviction, InProcess, Invalidator, KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart,
+    OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress, Rules, SharedError, Stale, Terms, TieredCache, Tiers, Token,
+    TokenError, WaitError,
 };
 
 /// Every public item: what can be shown is read from it.
