@@ -248,7 +248,8 @@ async fn word_that_is_lost_costs_no_more_than_the_ticket_lasts_and_one_that_cann
         gate.open();
         assert_eq!(answer(loading).await.as_deref().ok(), Some("seven"));
         assert_eq!(answer(waits).await.as_deref().ok(), Some("seven"), "{}", b.stats());
-        assert_eq!((b.stats().loads, b.stats().ticket_wakes), (0, u64::from(deaf)), "its end is word, too: {}", b.stats());
+        let stats = b.stats();
+        assert_eq!((stats.loads, stats.ticket_wakes > 0), (0, deaf), "its end is word, too: {stats}");
     }
 }
 
