@@ -278,7 +278,7 @@ pub use bulkhead::Bulkhead;
 pub use cache::{
     AtWork, ByValue, CacheBuilder, CallOptions, CopyHere, Delivery, EntryFacts, InSharedTier, Inspection, LoadContext, Loaded,
     Local, Origin, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Rules, Served, Stale, StaleValue, Tagged, Tags,
-    Terms, TieredCache, Tiers, UnderWay, Value, Verbs, WaitError, WriteGuard,
+    Terms, TieredCache, Tiers, UnderWay, Value, Verbs, WaitError, WarmCounts, Warmed, Warming, WriteGuard,
 };
 /// ```
 /// use cachetier::{KeyPart, KeyText};

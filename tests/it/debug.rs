@@ -121,6 +121,10 @@ async fn handles(shown: &mut Shown) {
     shown.debug("CallOptions", &options);
     shown.debug("Tiers", &Tiers::Both);
     shown.debug("Verbs", &cache.with(options));
+    shown.debug("Warming", &cache.warming().progress(|_| ()));
+    let warmed = cache.warming().copy::<String>([SECRETS[0]]).await;
+    shown.debug("WarmCounts", &warmed.counts);
+    shown.debug("Warmed", &warmed);
     shown.debug("Local", &cache.local());
     cache.set(KEY, "cached-value".to_owned(), policy.tags([KEY])).await.unwrap();
     assert!(tier.holds_value(&format!("ct:debug:v:{KEY}")));

@@ -37,6 +37,7 @@ mod telling;
 mod terms;
 mod wait;
 mod walk;
+mod warm;
 mod watched;
 mod write;
 
@@ -55,6 +56,7 @@ pub use rules::{Rules, Tagged, Tags};
 pub use served::{Origin, Served, Stale};
 pub use terms::Terms;
 pub use wait::WaitError;
+pub use warm::{WarmCounts, Warmed, Warming};
 pub use write::{Delivery, Removed};
 
 pub(crate) use answer::{Answer, Maybe};

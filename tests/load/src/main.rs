@@ -7,13 +7,14 @@ mod figures;
 mod hot;
 mod misses;
 mod outage;
+mod restart;
 mod service;
 mod soak;
 mod stampede;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "expected outage [--seconds N], soak [--seconds N], misses, stampede, hot [--seconds N] or due [--seconds N]";
+const USAGE: &str = "expected outage [--seconds N], soak [--seconds N], misses, stampede, hot [--seconds N], due [--seconds N] or restart [--seconds N]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +36,7 @@ fn run(words: &[&str]) -> Result<(), String> {
         ["misses"] => runtime()?.block_on(misses::run()),
         ["hot", rest @ ..] => runtime()?.block_on(hot::run(seconds(rest, 60, 4)?)),
         ["due", rest @ ..] => runtime()?.block_on(due::run(seconds(rest, 60, 10)?)),
+        ["restart", rest @ ..] => runtime()?.block_on(restart::run(seconds(rest, 60, 8)?)),
         ["stampede"] => runtime()?.block_on(stampede::run()),
         ["member", url, socket] => runtime()?.block_on(stampede::member(url, socket)),
         ["holder", url] => runtime()?.block_on(misses::hold(url)),

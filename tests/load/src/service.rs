@@ -46,9 +46,14 @@ pub(crate) struct Keys(Vec<f64>);
 
 impl Keys {
     pub(crate) fn new(exponent: f64) -> Self {
+        Self::of(KEYS, exponent)
+    }
+
+    /// So many of them.
+    pub(crate) fn of(keys: usize, exponent: f64) -> Self {
         let mut sum = 0.0;
         let weight = |rank: usize| u32::try_from(rank + 1).map_or(0.0, |rank| f64::from(rank).powf(-exponent));
-        let summed = (0..KEYS).map(|rank| {
+        let summed = (0..keys).map(|rank| {
             sum += weight(rank);
             sum
         });
@@ -57,7 +62,7 @@ impl Keys {
 
     pub(crate) fn draw(&self) -> usize {
         let at = fastrand::f64() * self.0.last().copied().unwrap_or_default();
-        self.0.partition_point(|sum| *sum < at).min(KEYS - 1)
+        self.0.partition_point(|sum| *sum < at).min(self.0.len().saturating_sub(1))
     }
 }
 

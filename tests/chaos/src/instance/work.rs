@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cachetier::{Invalidator, LoadError, OnUnreachable, Policy, Tagged, TieredCache, WaitError};
+use cachetier::{EarlyRefresh, Invalidator, LoadError, OnUnreachable, Policy, Tagged, TieredCache, WaitError};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -218,6 +218,8 @@ pub(super) fn rules(key: Key) -> Tagged<[String; 2]> {
     };
     // Half of the keys are claimed when their life is over, and half refreshed in their place.
     let policy = if key.0.is_multiple_of(2) { policy.stale_for(KEPT) } else { policy };
+    // And a third of them are loaded anew before they have to be.
+    let policy = if key.0.is_multiple_of(3) { policy.early_refresh(EarlyRefresh::after_percent(20)) } else { policy };
     policy.tags(key.tags().map(Tag::text))
 }
 

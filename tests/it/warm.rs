@@ -1,0 +1,145 @@
+//! Keys are brought into the tiers before anybody asks for them, at the pace that was asked for, whatever becomes of some of them.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cachetier::{InProcess, LoadError, Policy, TieredCache, WarmCounts};
+use cachetier_tests::{Gate, Oops, Tier, over_each, over_shared};
+use tokio::time::Instant;
+
+const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
+
+fn keys(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|nth| format!("key:{nth}"))
+}
+
+async fn length(keys: Vec<String>) -> Result<Vec<(String, usize)>, Oops> {
+    Ok(keys.into_iter().map(|key| (key.clone(), key.len())).collect())
+}
+
+#[tokio::test]
+async fn what_no_tier_has_is_loaded_and_the_rest_is_found() {
+    over_each(async |tier| {
+        let (cache, other) = tier.pair().await;
+        for key in keys(50) {
+            other.set(&key, key.len(), POLICY).await.expect("stored");
+        }
+        // Odd ones have nothing.
+        let load = async |keys: Vec<String>| {
+            Ok::<_, Oops>(keys.into_iter().filter(|key| !key.ends_with('9')).map(|key| (key, 1)).collect::<Vec<(String, usize)>>())
+        };
+        let warmed = cache.warming().batch(30).load(keys(250), POLICY, load).await;
+        let counts = warmed.counts;
+        assert_eq!((counts.keys, counts.found, counts.loaded, counts.absent, counts.failed), (250, 50, 180, 20, 0));
+        assert!(warmed.is_complete() && warmed.error.is_none());
+        // Once more there is nothing to load but what is nowhere.
+        let again = cache.warming().load(keys(250), POLICY, load).await.counts;
+        assert_eq!((again.found, again.loaded, again.absent), (230, 0, 20));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_instance_copies_what_the_shared_tier_has() {
+    over_shared(async |tier| {
+        let old = tier.cache().await;
+        old.warming().load(keys(300), POLICY, length).await;
+        let new = tier.cache().await;
+        let warmed = new.warming().copy::<usize>(keys(400)).await;
+        assert_eq!((warmed.counts.keys, warmed.counts.found, warmed.counts.absent), (400, 300, 100));
+        let hits = new.stats().l1_hits;
+        for key in keys(300) {
+            assert_eq!(new.get::<usize>(&key).await, Some(key.len()));
+        }
+        assert_eq!((new.stats().l1_hits - hits, new.stats().loads), (300, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn so_many_batches_are_under_way_and_no_more_keys_are_taken_than_these_need() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    let (gate, taken, running) = (Gate::new(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let warming = tokio::spawn({
+        let (cache, gate, taken, running) = (cache.clone(), gate.clone(), Arc::clone(&taken), Arc::clone(&running));
+        async move {
+            let keys = keys(1_000).inspect(|_| _ = taken.fetch_add(1, Ordering::SeqCst));
+            let load = async |keys: Vec<String>| {
+                running.fetch_max(keys.len(), Ordering::SeqCst);
+                gate.wait().await;
+                length(keys).await
+            };
+            cache.warming().batch(10).at_once(3).load(keys, POLICY, load).await.counts
+        }
+    });
+    gate.arrived(3).await;
+    tokio::task::yield_now().await;
+    assert_eq!((taken.load(Ordering::SeqCst), running.load(Ordering::SeqCst), cache.stats().loads), (30, 10, 3));
+    gate.open();
+    assert_eq!(warming.await.expect("no panic").loaded, 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pace_is_kept() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    let begun = Instant::now();
+    let warmed = cache.warming().batch(10).at_once(8).per_second(100).load(keys(500), POLICY, length).await;
+    // The first batch goes at once.
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(4_900) && took < Duration::from_millis(5_100), "{took:?}");
+    assert_eq!((warmed.counts.loaded, warmed.took), (500, took));
+}
+
+#[tokio::test]
+async fn one_that_is_dropped_stops_and_keeps_what_it_has() {
+    let memory = InProcess::new();
+    let cache = Tier::in_process(&memory).cache().await;
+    let (gate, batches) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+    let warming = tokio::spawn({
+        let (cache, gate, batches) = (cache.clone(), gate.clone(), Arc::clone(&batches));
+        async move {
+            let load = async |keys: Vec<String>| {
+                if batches.fetch_add(1, Ordering::SeqCst) == 2 {
+                    gate.wait().await;
+                }
+                length(keys).await
+            };
+            cache.warming().batch(10).at_once(1).load(keys(1_000), POLICY, load).await.counts
+        }
+    });
+    gate.arrived(1).await;
+    warming.abort();
+    assert!(warming.await.expect_err("dropped").is_cancelled());
+    cache.flush(Duration::from_secs(20)).await.expect("tickets are given back");
+    assert_eq!((batches.load(Ordering::SeqCst), memory.len()), (3, 20));
+}
+
+#[tokio::test]
+async fn what_fails_is_counted_and_is_given_up_only_when_it_goes_on() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    let told = Mutex::new(Vec::new());
+    let load = async |keys: Vec<String>| if keys[0] == "key:10" { Err(Oops("no")) } else { length(keys).await };
+    let progress = |counts: WarmCounts| told.lock().expect("not poisoned").push((counts.keys, counts.failed));
+    let warmed = cache.warming().batch(10).at_once(1).progress(progress).load(keys(40), POLICY, load).await;
+    assert_eq!((warmed.counts.loaded, warmed.counts.failed, warmed.gave_up), (30, 10, false));
+    assert!(!warmed.is_complete() && matches!(warmed.error, Some(LoadError::Loader(why)) if *why == Oops("no")));
+    assert_eq!(*told.lock().expect("not poisoned"), [(10, 0), (20, 10), (30, 10), (40, 10)]);
+
+    let fails = async |_: Vec<String>| Err::<Vec<(String, usize)>, _>(Oops("no"));
+    let warmed = cache.warming().batch(10).at_once(1).give_up_after(2).load(keys(1_000).map(|key| key + "!"), POLICY, fails).await;
+    assert_eq!((warmed.counts.failed, warmed.counts.keys, warmed.gave_up), (20, 20, true));
+    // At the end there is nothing to give up.
+    let warmed = cache.warming().batch(10).give_up_after(1).load(keys(5).map(|key| key + "?"), POLICY, fails).await;
+    assert_eq!((warmed.counts.failed, warmed.gave_up), (5, false));
+}
+
+#[tokio::test]
+async fn nothing_to_warm_is_nothing_done_and_odd_settings_count_as_the_nearest() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    let none = cache.warming().batch(0).at_once(0).per_second(0).give_up_after(0).load(Vec::<String>::new(), POLICY, length).await;
+    assert_eq!(none.counts, WarmCounts::default());
+    let some = cache.warming().batch(0).at_once(1_000).load(["a", "b", "a"], POLICY, length).await;
+    assert_eq!((some.counts.keys, some.counts.loaded + some.counts.found), (3, 3));
+}
