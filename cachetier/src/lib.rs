@@ -312,6 +312,7 @@ pub use l2::memory::{Call, CallKind, Faults, InProcess, Plan, Saved};
 pub use observe::stats::{Lag, Stats};
 pub use rule::breaker::{Breaker, BreakerState};
 pub use rule::early::EarlyRefresh;
+pub use rule::learned::LearnedTtl;
 pub use rule::policy::{Coalesce, OnUnreachable, Policy};
 pub use rule::token::Token;
 pub use wire::codec::Codec;

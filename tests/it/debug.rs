@@ -11,7 +11,7 @@ use std::time::Duration;
 use cachetier::testing::{Counted, Group, Loads as _, Source};
 use cachetier::{
     AtWork, Breaker, Bulkhead, CacheError, Call, CallKind, CallOptions, Clock, Coalesce, Codec, Compression, Connected, Delivery,
-    EarlyRefresh, Endpoint, Eviction, InProcess, Invalidator, KeyText, Lag, LoadContext, LoadError, Loaded, OnRestart,
+    EarlyRefresh, Endpoint, Eviction, InProcess, Invalidator, KeyText, Lag, LearnedTtl, LoadContext, LoadError, Loaded, OnRestart,
     OnUnreachable, Plan, Policy, Purge, PurgeError, PurgeProgress, Rules, SharedError, Stale, Terms, TieredCache, Tiers, Token,
     TokenError, WaitError,
 };
@@ -274,6 +274,8 @@ fn settings(shown: &mut Shown) {
     shown.debug("OnUnreachable", &OnUnreachable::Fail);
     shown.debug("Coalesce", &Coalesce::Process);
     shown.debug("EarlyRefresh", &EarlyRefresh::xfetch());
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(2));
+    shown.debug("LearnedTtl", &LearnedTtl::between(least, most));
     let policy = Policy::ttl(Duration::from_secs(60));
     shown.debug("Policy", &policy);
     shown.debug("Tagged", &policy.tags([KEY]));

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cachetier::{
-    Bulkhead, CacheBuilder, CallKind, CallOptions, Clock, EarlyRefresh, InProcess, LoadError, ManualClock, Origin, Policy, Stale,
-    TieredCache,
+    Bulkhead, CacheBuilder, CallKind, CallOptions, Clock, EarlyRefresh, InProcess, LearnedTtl, LoadContext, LoadError, Loaded,
+    ManualClock, Origin, Policy, Stale, TieredCache,
 };
 use cachetier_tests::{Gate, Oops, eventually_async};
 
@@ -476,4 +476,44 @@ async fn a_call_that_wants_what_is_fresh_loads_and_one_with_its_own_limits_is_an
     assert!(failed.is_err());
     let fresh = cache.with(options.fresh()).get_or_load(KEY, ANSWERS, || world.load()).await.expect("loaded");
     assert_eq!((fresh.value, fresh.stale), (2, None));
+}
+
+#[tokio::test]
+async fn a_ttl_is_learned_from_what_any_instance_has_loaded() {
+    let world = World::new();
+    let (a, b) = (world.cache().await, world.cache().await);
+    let learned = LearnedTtl::between(Duration::from_secs(10), Duration::from_secs(100)).changed_percent(50);
+    let policy = Policy::ttl(Duration::from_secs(20)).stale_for(TTL).learned_ttl(learned);
+    let life = async |cache: &TieredCache| cache.inspect(KEY).await.expect("looked at").here.expect("loaded").entry.life.as_secs();
+    world.read(&a, policy).await;
+    assert_eq!(life(&a).await, 20);
+    // The same: by turns, so that each goes on from what the other has found.
+    for (cache, before, expected) in [(&b, 20, 40), (&a, 40, 80), (&b, 80, 100), (&a, 100, 100)] {
+        world.pass(before);
+        assert_eq!((world.read(cache, policy).await, life(cache).await), (1, expected));
+    }
+    for (version, before, expected) in [(2, 100, 50), (3, 50, 25), (4, 25, 12), (5, 13, 10), (6, 10, 10)] {
+        world.commit(version);
+        world.pass(before);
+        assert_eq!((world.read(&b, policy).await, life(&b).await), (version, expected));
+    }
+    // What was invalidated is not at hand, and what the loader says counts.
+    a.invalidate(KEY).await.expect("told").confirmed().expect("applied");
+    eventually_async(LONG, "heard", async || b.get::<u64>(KEY).await.is_none()).await;
+    world.read(&b, policy).await;
+    assert_eq!(life(&b).await, 20);
+    world.pass(20);
+    let says = async |context: LoadContext<'_, u64>| {
+        let stale = context.stale().expect("it is kept");
+        Ok::<_, Oops>(stale.not_modified())
+    };
+    b.get_or_load_with(KEY, policy, says).await.expect("loaded");
+    assert_eq!(life(&b).await, 40, "it is the same, for its loader says so");
+    world.pass(40);
+    let says = async |_: LoadContext<'_, u64>| Ok::<_, Oops>(Loaded::new(6).ttl(Duration::from_secs(7)));
+    b.get_or_load_with(KEY, policy.jitter(0), says).await.expect("loaded");
+    assert_eq!(life(&b).await, 7);
+    // It needs something to compare with.
+    assert!(Policy::ttl(TTL).learned_ttl(learned).check().is_err());
+    assert!(EARLY.learned_ttl(learned).check().is_ok());
 }

@@ -196,7 +196,11 @@ impl Part {
         let (asked, spare) = (self.now(), self.spare::<A>(key, rules.policy(), options, stale.as_ref()));
         let remember = if options.writes.l1() { rules.policy().error_life(self.shared.config.max_life) } else { None };
         // What its rules say of it is part of the load: theirs is the caller's code, too.
-        let load = async || load(stale).await.map(|answer| (self.terms(rules, &answer), answer));
+        let before = stale.clone();
+        let load = async || {
+            let answer = load(stale).await?;
+            Ok((self.terms(rules, &answer).learning(&answer, before.as_deref(), self.shared.config.codec), answer))
+        };
         let ((terms, answer), flight) = self.load(key, telling, Some(flight), (spare, remember), load).await?;
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };

@@ -106,7 +106,8 @@ impl Part {
         }
         let stale = life.is_none() && !kept.is_zero() && unmoved && !head.negative;
         // For a loader that is shown it, and for who gets it should that fail.
-        let answers = policy.is_some_and(|policy| policy.retry_after().is_some() || !policy.revalidates_for().is_zero());
+        let answers =
+            policy.is_some_and(|policy| policy.retry_after().is_some() || !policy.revalidates_for().is_zero() || policy.learns());
         if stale && !A::SEES_STALE && !answers {
             return Opened::Stale(None);
         }

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::Rules;
+use super::answer::Answer;
 use crate::error::KeyError;
 use crate::key::{TagHash, check_key};
+use crate::l1::Entry;
 use crate::rule::policy::Policy;
+use crate::wire::codec::Codec;
 
 /// How one value is stored. It begins with the policy of its [rules](Rules), and without tags.
 ///
@@ -62,6 +65,29 @@ impl<'a> Terms<'a> {
             Some(ttl) => self.policy = self.policy.living(ttl),
             None => {}
         }
+        self
+    }
+
+    /// With what is learned from the value that this one takes the place of, if it is at hand.
+    pub(super) fn learning<A: Answer>(mut self, answer: &A, before: Option<&Entry>, codec: Option<Codec>) -> Self {
+        if !self.policy.learns() {
+            return self;
+        }
+        let Some(value) = answer.value() else { return self };
+        // What cannot be encoded cannot be compared: then it is as if there were none.
+        let encoded = |value: &A::Value| {
+            let mut bytes = Vec::new();
+            codec.filter(|_| answer.bytes().is_none())?.encode(value, &mut bytes).ok()?;
+            Some(bytes)
+        };
+        let same = |entry: &Entry| {
+            if answer.unmodified().is_some() {
+                return Some(true);
+            }
+            Some(encoded(entry.value::<A::Value>()?)? == encoded(value)?)
+        };
+        let known = before.and_then(|entry| Some((entry.facts.loaded_at.until(entry.facts.stale_from), same(entry)?)));
+        self.policy = self.policy.learning(known.map(|(ttl, _)| ttl), || known.is_some_and(|(_, same)| !same));
         self
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod early;
 pub(crate) mod glob;
 pub(crate) mod habit;
 pub(crate) mod hold;
+pub(crate) mod learned;
 pub(crate) mod needless;
 pub(crate) mod policy;
 pub(crate) mod seq;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::clock::Millis;
 use crate::error::ConfigError;
 use crate::rule::early::{Early, EarlyRefresh};
+use crate::rule::learned::LearnedTtl;
 
 /// The greatest share by which jitter may shorten a life, in percent.
 const MAX_JITTER: u8 = 50;
@@ -32,6 +33,7 @@ pub struct Policy {
     early_refresh: Option<EarlyRefresh>,
     stale_while_revalidate: Duration,
     error_ttl: Option<Duration>,
+    learned_ttl: Option<LearnedTtl>,
 }
 
 /// Whose calls share the load of a key that nobody has.
@@ -101,6 +103,7 @@ impl Policy {
             early_refresh: None,
             stale_while_revalidate: Duration::ZERO,
             error_ttl: None,
+            learned_ttl: None,
         }
     }
 
@@ -145,6 +148,42 @@ impl Policy {
     #[must_use]
     pub const fn stale_for(mut self, stale_for: Duration) -> Self {
         self.stale_for = stale_for;
+        self
+    }
+
+    /// A ttl that is learned from how often the value is found to have changed: [`ttl`](Policy::ttl) is that of the first load. Defaults to that of each.
+    ///
+    /// It goes on from the ttl of the value that is replaced, wherever that was loaded, if it is at hand: so the policy must say that values are
+    /// [kept](Policy::stale_for) behind their ttl, answer for a while behind it, or are refreshed early. Whether it is the same is told by its encoded bytes,
+    /// or by the loader ([`not_modified`](crate::StaleValue::not_modified)). What was invalidated is not at hand, and begins anew. A ttl that a rule or the
+    /// loader says counts as it is; there is no [jitter](Policy::jitter), for values that have learned do not end together; that there is no
+    /// value has its own [ttl](Policy::negative_ttl).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (clock, hand) = Clock::manual();
+    /// let cache = TieredCache::builder("shop").clock(clock).build().await?;
+    /// let learned = LearnedTtl::between(Duration::from_secs(10), Duration::from_secs(600)).changed_percent(50);
+    /// let policy = Policy::ttl(Duration::from_secs(60)).stale_for(Duration::from_secs(600)).learned_ttl(learned);
+    /// let life = async || Ok::<_, CacheError>(cache.inspect("motd").await?.here.map(|copy| copy.entry.life));
+    ///
+    /// cache.get_or_compute("motd", policy, || async { "hello".to_owned() }).await?;
+    /// assert_eq!(life().await?, Some(Duration::from_secs(60)));
+    /// hand.advance(Duration::from_secs(60));
+    /// cache.get_or_compute("motd", policy, || async { "hello".to_owned() }).await?;
+    /// assert_eq!(life().await?, Some(Duration::from_secs(120)), "it was the same");
+    /// hand.advance(Duration::from_secs(120));
+    /// cache.get_or_compute("motd", policy, || async { "good bye".to_owned() }).await?;
+    /// assert_eq!(life().await?, Some(Duration::from_secs(60)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn learned_ttl(mut self, learned: LearnedTtl) -> Self {
+        self.learned_ttl = Some(learned);
         self
     }
 
@@ -356,6 +395,14 @@ impl Policy {
         if let Some(early) = self.early_refresh {
             early.check()?;
         }
+        if let Some(learned) = self.learned_ttl {
+            learned.check()?;
+            if self.stale_window().is_zero() && self.early_refresh.is_none() {
+                let expected =
+                    "a stale_for, a stale_while_revalidate or an early_refresh, without which nothing is at hand to compare with";
+                return Err(ConfigError::new("learned_ttl", "given", expected));
+            }
+        }
         if self.stale_if_error.is_some() && self.stale_window().is_zero() {
             return Err(ConfigError::new("stale_if_error", "given", "a stale_for, without which nothing stale is kept"));
         }
@@ -368,9 +415,25 @@ impl Policy {
     /// The same for an entry that lives for so long, whatever it says.
     pub(crate) fn living(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
+        self.learned_ttl = None;
         self.negative_ttl = Some(ttl);
         self.l1_ttl = self.l1_ttl.map(|l1_ttl| l1_ttl.min(ttl));
         self
+    }
+
+    /// The same for a value that takes the place of one that lived for so long, if there is one that it can be compared with; `changed` says whether it is
+    /// another.
+    pub(crate) fn learning(mut self, before: Option<Duration>, changed: impl FnOnce() -> bool) -> Self {
+        if let Some(learned) = self.learned_ttl {
+            self.ttl = before.map_or_else(|| learned.first(self.ttl), |before| learned.next(before, changed()));
+            self.l1_ttl = self.l1_ttl.map(|l1_ttl| l1_ttl.min(self.ttl));
+        }
+        self
+    }
+
+    /// Whether it learns.
+    pub(crate) fn learns(&self) -> bool {
+        self.learned_ttl.is_some()
     }
 
     /// The life of an entry stored now; `dice` shortens it. `None` if an absent value is not to be remembered.
@@ -379,7 +442,8 @@ impl Policy {
             Content::Value => self.ttl,
             Content::Nothing | Content::Failure => self.negative_ttl?,
         };
-        let shared = shorten(ttl.min(longest), self.jitter, dice);
+        let jitter = if self.learned_ttl.is_some() && what == Content::Value { 0 } else { self.jitter };
+        let shared = shorten(ttl.min(longest), jitter, dice);
         let local = self.l1_ttl.map_or(shared, |l1_ttl| shorten(l1_ttl.min(longest), self.jitter, dice)).min(shared);
         let stale = match what {
             Content::Value => self.stale_window().min(longest.saturating_sub(shared)),
