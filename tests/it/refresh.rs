@@ -517,3 +517,203 @@ async fn a_ttl_is_learned_from_what_any_instance_has_loaded() {
     assert!(Policy::ttl(TTL).learned_ttl(learned).check().is_err());
     assert!(EARLY.learned_ttl(learned).check().is_ok());
 }
+
+/// Both kinds of caches.
+async fn each(world: &World) -> [TieredCache; 2] {
+    [world.alone().await, world.cache().await]
+}
+
+async fn fails() -> Result<u64, Oops> {
+    Err(Oops("no"))
+}
+
+#[tokio::test]
+async fn what_was_invalidated_before_its_refresh_began_does_not_come_back() {
+    let world = World::new();
+    let policy = ANSWERS.stale_if_error(Duration::from_secs(10));
+    let (cache, gate) = (world.built(|builder| builder.refreshes_at_once(1)).await, Gate::new());
+    let alone = TieredCache::builder("test").clock(world.clock.clone()).refreshes_at_once(1).build().await.expect("built");
+    for cache in [cache, alone] {
+        for key in ["busy", KEY] {
+            cache.set(key, 1_u64, policy).await.expect("stored");
+        }
+        world.pass(70);
+        cache.get_or_refresh("busy", policy, || world.held(&gate)).await.expect("answered");
+        assert_eq!(cache.get_or_refresh(KEY, policy, fails).await.ok(), Some(1));
+        cache.invalidate(KEY).await.expect("told");
+        gate.open();
+        settled(&cache).await;
+        assert_eq!(cache.get::<u64>(KEY).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_answers_with_nothing_that_was_invalidated_meanwhile() {
+    let world = World::new();
+    for cache in each(&world).await {
+        cache.set(KEY, 1_u64, EARLY).await.expect("stored");
+        world.pass(50);
+        let load = async || {
+            cache.invalidate(KEY).await.expect("told");
+            fails().await
+        };
+        assert!(cache.get_or_load(KEY, EARLY, load).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn who_wants_another_type_refreshes_nothing() {
+    let world = World::new();
+    let (a, b) = (world.cache().await, world.cache().await);
+    world.ask(&a, EARLY).await;
+    world.pass(50);
+    let other = a.get_or_load(KEY, EARLY, || async { Ok::<_, Oops>("other".to_owned()) }).await;
+    assert_eq!(other.expect("loaded"), "other");
+    assert_eq!(b.get::<u64>(KEY).await, Some(1), "left alone");
+}
+
+#[tokio::test]
+async fn what_nobody_was_answered_with_is_not_counted_as_served_and_what_stood_in_says_so() {
+    let world = World::new();
+    for cache in each(&world).await {
+        cache.set(KEY, 1_u64, ANSWERS).await.expect("stored");
+        world.pass(70);
+        cache.get_or_refresh(KEY, ANSWERS, fails).await.expect("answered");
+        settled(&cache).await;
+        assert_eq!((cache.stats().served_revalidating, cache.stats().refreshes_failed), (1, 1));
+        let policy = ANSWERS.stale_if_error(Duration::from_secs(10));
+        world.pass(70);
+        let served = cache.get_or_load_traced(KEY, policy, fails).await.expect("answered");
+        let stats = cache.stats();
+        assert_eq!((served.stale, stats.served_stale, stats.served_revalidating), (Some(Stale::LoadFailed), 1, 1), "{stats}");
+    }
+}
+
+#[tokio::test]
+async fn of_what_is_stale_the_hottest_goes_first_too_and_of_equals_the_oldest() {
+    let world = World::new();
+    let cache = world.built(|builder| builder.refreshes_at_once(1)).await;
+    let (gate, order) = (Gate::new(), Arc::new(std::sync::Mutex::new(Vec::new())));
+    for key in ["busy", "cold", "hot", "cool"] {
+        cache.set(key, 1_u64, ANSWERS).await.expect("stored");
+    }
+    world.pass(70);
+    cache.get_or_refresh("busy", ANSWERS, || world.held(&gate)).await.expect("answered");
+    gate.arrived(1).await;
+    for (key, reads) in [("cold", 1), ("hot", 100), ("cool", 1)] {
+        for _ in 0..reads {
+            let order = Arc::clone(&order);
+            let load = move || async move {
+                order.lock().expect("not poisoned").push(key);
+                Ok::<_, Oops>(2_u64)
+            };
+            cache.get_or_refresh(key, ANSWERS, load).await.expect("answered");
+        }
+    }
+    gate.open();
+    settled(&cache).await;
+    assert_eq!(*order.lock().expect("not poisoned"), ["hot", "cold", "cool"]);
+}
+
+#[tokio::test]
+async fn at_its_deadline_a_call_is_answered_with_the_copy_that_is_at_hand() {
+    let world = World::new();
+    for cache in each(&world).await {
+        cache.set(KEY, 1_u64, EARLY).await.expect("stored");
+        world.pass(50);
+        let call = cache.with(CallOptions::new().deadline(Duration::from_millis(20)));
+        let served = call.get_or_load(KEY, EARLY, std::future::pending::<Result<u64, Oops>>).await.expect("answered");
+        assert_eq!((served.value, served.origin), (1, Origin::L1));
+    }
+}
+
+#[tokio::test]
+async fn what_is_found_to_be_gone_answers_nobody_any_more() {
+    let world = World::new();
+    for cache in each(&world).await {
+        let load = |value: Option<u64>| move || async move { Ok::<_, Oops>(value) };
+        cache.get_or_load_optional(KEY, ANSWERS, load(Some(1))).await.expect("loaded");
+        world.pass(70);
+        assert_eq!(cache.get_or_load_optional(KEY, ANSWERS, load(None)).await.expect("loaded"), None);
+        assert_eq!(cache.get_or_load_optional(KEY, ANSWERS, load(None)).await.expect("loaded"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_takes_longer_than_the_life_that_is_left_is_stored_all_the_same() {
+    let world = World::new();
+    let cache = world.cache().await;
+    let policy = Policy::ttl(TTL).jitter(0).early_refresh(EarlyRefresh::after_percent(99));
+    let slowly = async || {
+        let read = world.load().await;
+        world.pass(2);
+        read
+    };
+    cache.get_or_load(KEY, policy, slowly).await.expect("loaded");
+    world.hand.advance(Duration::from_millis(59_500));
+    for _ in 0..2 {
+        cache.get_or_load(KEY, policy, slowly).await.expect("loaded");
+    }
+    assert_eq!((world.loads(), cache.stats().fills_refused), (2, 0));
+}
+
+#[tokio::test]
+async fn who_has_waited_for_something_newer_is_counted_as_any_who_missed() {
+    let world = World::new();
+    let (a, b) = (world.cache().await, world.cache().await);
+    world.read(&a, EARLY).await;
+    world.read(&b, EARLY).await;
+    world.pass(50);
+    world.read(&a, EARLY).await;
+    let counted = |before: &cachetier::Stats| {
+        let after = b.stats();
+        (
+            after.l1_hits - before.l1_hits,
+            after.l1_misses - before.l1_misses,
+            after.l2_hits - before.l2_hits,
+            after.l2_misses - before.l2_misses,
+        )
+    };
+    let before = b.stats();
+    world.read(&b, EARLY).await;
+    assert_eq!(counted(&before), (0, 1, 1, 0), "found");
+    world.pass(50);
+    let before = b.stats();
+    world.read(&b, EARLY).await;
+    assert_eq!(counted(&before), (0, 1, 0, 1), "loaded");
+}
+
+/// Between the last look of a worker at the queue and its end something may be put there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_into_the_queue_while_a_worker_ends_is_worked_off() {
+    let (clock, hand) = Clock::manual();
+    let cache = TieredCache::builder("test").clock(clock).refreshes_at_once(1).build().await.expect("built");
+    let policy = Policy::ttl(Duration::from_secs(1)).jitter(0).stale_while_revalidate(Duration::from_secs(1_000_000));
+    for key in ["one", "other"] {
+        cache.set(key, 0_u64, policy).await.expect("stored");
+    }
+    let done = Arc::new(AtomicU64::new(0));
+    for round in 0..10_000_u64 {
+        hand.advance(Duration::from_secs(2));
+        let (before, mark) = (done.load(Ordering::SeqCst), Arc::clone(&done));
+        let load = move || async move {
+            mark.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, Oops>(0_u64)
+        };
+        cache.get_or_refresh("one", policy, load).await.expect("answered");
+        // No sleep: what is looked for lasts for less than a microsecond.
+        while done.load(Ordering::SeqCst) == before {
+            std::hint::spin_loop();
+        }
+        for _ in 0..round % 400 * 5 {
+            std::hint::spin_loop();
+        }
+        cache.get_or_refresh("other", policy, || async { Ok::<_, Oops>(0_u64) }).await.expect("answered");
+        let mut looks = 0;
+        while cache.stats().refreshing > 0 && looks < 1_000 {
+            tokio::task::yield_now().await;
+            looks += 1;
+        }
+        settled(&cache).await;
+    }
+}

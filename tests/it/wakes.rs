@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use cachetier::{Call, CallKind, Coalesce, InProcess, InSharedTier, LoadError, Plan, Policy, TieredCache};
@@ -339,4 +342,39 @@ async fn those_for_whom_there_is_no_place_behind_the_ticket_look_for_themselves(
         assert_eq!((told, polled, origin.loads()), (64, 2, 0));
     })
     .await;
+}
+
+/// Drops what it wakes.
+struct DropsIt(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Wake for DropsIt {
+    fn wake(self: Arc<Self>) {
+        // None while it is polled.
+        let woken = self.0.try_lock().ok().and_then(|mut held| held.take());
+        drop(woken);
+    }
+}
+
+#[tokio::test]
+async fn who_is_told_may_drop_what_waits() {
+    let tier = Tier::in_process(&InProcess::new());
+    let (a, b) = pair(&tier).await;
+    let gate = Gate::new();
+    let loading = held(&a, &gate, Ok("seven".to_owned()));
+    gate.arrived(1).await;
+    let mut waits: Pin<Box<dyn Future<Output = ()> + Send>> = {
+        let b = b.clone();
+        Box::pin(async move { drop(b.get_or_load(KEY, POLICY, || async { Ok::<_, Oops>("its own".to_owned()) }).await) })
+    };
+    let drops = Arc::new(DropsIt(Mutex::new(None)));
+    let waker = Waker::from(Arc::clone(&drops));
+    while b.stats().ticket_waits == 0 {
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        tokio::task::yield_now().await;
+    }
+    *drops.0.lock().expect("not poisoned") = Some(waits);
+    gate.open();
+    assert_eq!(answer(loading).await.as_deref().ok(), Some("seven"));
+    eventually_async(LONG, "it was dropped", async || drops.0.try_lock().is_ok_and(|held| held.is_none())).await;
+    assert_eq!(called(&b, "its own").await.expect("no panic").as_deref().ok(), Some("seven"));
 }

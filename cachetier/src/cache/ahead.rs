@@ -33,35 +33,40 @@ impl Part {
         if !options.looks_here() || options.fresh {
             return None;
         }
-        let (now, instance) = (self.now(), self.instance());
-        let copy = instance.l1.peek(key.hash)?;
-        if !self.may_answer::<A>(&copy, policy) || policy.check().is_err() {
+        let (now, copy) = (self.now(), self.instance().l1.peek(key.hash)?);
+        // One of another type is not refreshed by who wants this one.
+        A::of(&copy)?;
+        let looks = copy.is_stale(now) || now >= copy.facts.early.from;
+        if !looks || !self.may_answer(&copy, policy) || policy.check().is_err() {
             return None;
         }
-        let looks = copy.is_stale(now) || now >= copy.facts.early.from;
-        let due = if looks { Due::begin(&copy, now) } else { None };
+        let due = Due::begin(&copy, now);
+        if due.is_none() {
+            copy.read_meanwhile();
+        }
         Some(Standing { copy, due })
     }
 
     /// Whether a copy answers now: fresh, or in the time behind that in which the policy lets it.
-    fn may_answer<A: Answer>(&self, copy: &Entry, policy: &Policy) -> bool {
-        let (now, view) = (self.now(), &self.instance().view);
-        copy.would_serve(now, view) || self.revalidates(copy, policy) && A::of(copy).is_some()
+    fn may_answer(&self, copy: &Entry, policy: &Policy) -> bool {
+        copy.would_serve(self.now(), &self.instance().view) || self.revalidates(copy, policy)
     }
 
     /// Whether a copy whose life is over answers while a newer one is loaded.
     pub(super) fn revalidates(&self, copy: &Entry, policy: &Policy) -> bool {
         let (now, view) = (self.now(), &self.instance().view);
         let window = policy.revalidates_for();
-        !window.is_zero()
-            && now < copy.facts.stale_from.after(window)
-            && copy.is_fallback(now, view)
-            && copy.needs_nobody(now, view)
+        !window.is_zero() && now < copy.stale_since().after(window) && copy.is_fallback(now, view) && copy.needs_nobody(now, view)
+    }
+
+    /// Whether this very copy is what the instance holds of the key: what invalidates the key takes it out.
+    fn is_held(&self, key: Key<'_>, copy: &Arc<Entry>) -> bool {
+        self.instance().l1.peek(key.hash).is_some_and(|present| Arc::ptr_eq(&present, copy))
     }
 
     /// The answer that a copy is, if it may be served now: judged when it is served, for what was looked for meanwhile took its time.
-    pub(super) fn answer_of_copy<A: Answer>(&self, copy: &Arc<Entry>, policy: &Policy) -> Option<Answered<A>> {
-        if !self.may_answer::<A>(copy, policy) {
+    pub(super) fn answer_of_copy<A: Answer>(&self, key: Key<'_>, copy: &Arc<Entry>, policy: &Policy) -> Option<Answered<A>> {
+        if !self.may_answer(copy, policy) || !self.is_held(key, copy) {
             return None;
         }
         let (answer, counters, now) = (A::of(copy)?, &self.instance().counters, self.now());
@@ -72,6 +77,12 @@ impl Part {
             self.instance().view.count_unproven();
         }
         Some(Answered::new(answer, Origin::L1, Arc::clone(copy)))
+    }
+
+    /// A copy that answers a call which has come to its end, if there is one.
+    pub(super) fn copy_at_hand<A: Answer>(&self, key: Key<'_>, policy: &Policy, options: CallOptions) -> Option<Answered<A>> {
+        let copy = self.instance().l1.peek(key.hash).filter(|_| options.looks_here() && !options.fresh)?;
+        self.answer_of_copy(key, &copy, policy)
     }
 
     /// Looks for something newer than a copy: in the shared tier, else by the caller's loader, if it is his to load. `None`: somebody else is at
@@ -93,10 +104,14 @@ impl Part {
             return None;
         };
         let copy = Arc::clone(due.entry());
-        // Whoever had the flight before may have brought it.
+        // Whoever had the flight before may have brought it; and what has invalidated the copy before this flight began has not detached it. What was
+        // never admitted here, or displaced, the shared tier knows by its stamp.
         let present = self.instance().l1.peek(key.hash);
-        if present.is_none_or(|present| Arc::ptr_eq(&present, &copy)) {
-            match self.ask_ahead::<A>(&flight, key, policy, options, (&begun, &copy)).await {
+        let known = copy.facts.stamp.is_some() && self.shared.tier.is_some();
+        if present.map_or(known, |present| Arc::ptr_eq(&present, &copy)) {
+            let asked = self.ask_ahead::<A>(&flight, key, policy, options, (&begun, &copy)).await;
+            // By an epoch that has ended nothing can be judged.
+            match asked.filter(|_| self.instance().view.epoch() == begun.noted.epoch) {
                 Some(Asked::Answer(entry, answer)) => {
                     counters.refreshes_found.one();
                     self.land(flight, key, Arc::clone(&entry), options.writes.l1());
@@ -163,8 +178,8 @@ impl Part {
         }
     }
 
-    /// What follows a load that was to bring something newer and has brought nothing: the copy answers, if it still may.
-    pub(super) fn fall_back<A: Answer>(&self, key: Key<'_>, policy: &Policy, due: &mut Due) -> Option<Answered<A>> {
+    /// What follows a load that was to bring something newer and has brought nothing.
+    pub(super) fn note_failed_refresh(&self, key: Key<'_>, policy: &Policy, due: &mut Due) {
         let counters = &self.instance().counters;
         counters.refreshes_failed.one();
         due.later(self.now().after(policy.retry_after().unwrap_or(PAUSE.1)));
@@ -174,6 +189,5 @@ impl Part {
                 "what was to be refreshed could not be loaded: the present value answers to its end; further ones are only counted"
             );
         }
-        self.answer_of_copy(due.entry(), policy)
     }
 }

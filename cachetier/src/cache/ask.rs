@@ -311,6 +311,8 @@ impl Part {
         let longest = match tier.wait(&tier.name(key.text)).await {
             Ok(Prospect::Not(held)) => {
                 patience.told = held;
+                // It was a wait, however short, and counts as one.
+                patience.waited = patience.waited.saturating_add(watch.elapsed().max(Duration::from_millis(1)));
                 return;
             }
             Ok(Prospect::Told(left)) if waits.is_listening() => past(left),

@@ -130,9 +130,10 @@ impl CallOptions {
     }
 
     /// Those of a call for a value that only this instance can hold.
+    pub(super) const LOCAL: Self = Self { unshared: true, ..Self::new().reads(Tiers::L1).writes(Tiers::L1) };
+
     /// Those of a call whose loader may be kept.
     pub(super) const BEHIND: Self = Self { behind: true, ..Self::new() };
-    pub(super) const LOCAL: Self = Self { unshared: true, ..Self::new().reads(Tiers::L1).writes(Tiers::L1) };
 
     /// Whether this instance's copies may answer.
     pub(super) const fn looks_here(self) -> bool {
@@ -433,9 +434,12 @@ impl Verbs<'_> {
         let found = if let Some(found) = hit {
             found
         } else {
-            let found = self.in_time(part.fetch_as(AsLoadError, self.options, key, rules, load)).await;
+            let found = self.in_time(part.fetch_as(AsLoadError, self.options, key, &rules, load)).await;
             turn_back().await;
-            found.unwrap_or_else(|limit| Err(LoadError::Deadline(limit)))?
+            match found {
+                Ok(found) => found?,
+                Err(limit) => part.copy_at_hand(key, rules.policy(), self.options).ok_or(LoadError::Deadline(limit))?,
+            }
         };
         Ok(found.served(part.now(), &part.instance().view, value))
     }

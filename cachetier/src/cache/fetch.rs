@@ -64,6 +64,19 @@ pub(super) struct Led {
     pub(super) keep: Keep,
     /// What is stale, or due.
     pub(super) stale: Option<Arc<Entry>>,
+    /// Whether a copy answers meanwhile.
+    pub(super) ahead: Ahead,
+}
+
+/// Whether a load is made while a copy answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    /// There is none, or none that answers.
+    No,
+    /// And a caller waits for it.
+    ForCaller,
+    /// And nobody does.
+    Behind,
 }
 
 /// What a call comes to whose load has brought nothing.
@@ -135,21 +148,25 @@ impl Part {
         // A copy that is due, or stale and answers all the same.
         let mut newer = None;
         let mut due = match self.standing::<A>(key, policy, options) {
-            Some(Standing { copy, due: None }) => match self.answer_of_copy(&copy, policy) {
+            Some(Standing { copy, due: None }) => match self.answer_of_copy(key, &copy, policy) {
                 Some(answer) => return Ok(self.counted_hit(answer)),
                 None => None,
             },
             Some(Standing { due, .. }) => due,
             None => None,
         };
-        if let Some(due) = &mut due {
-            newer = self.find_newer::<A>(key, policy, options, due).await;
-            if newer.is_some() {
-                self.instance().counters.l1_misses.one();
-            } else if let Some(answer) = self.answer_of_copy(due.entry(), policy) {
+        if let Some(looks) = &mut due {
+            newer = self.find_newer::<A>(key, policy, options, looks).await;
+            if let Some(found) = &newer {
+                self.count_newer(found);
+            } else if let Some(answer) = self.answer_of_copy(key, looks.entry(), policy) {
                 return Ok(self.counted_hit(answer));
+            } else {
+                // It is a miss as any other.
+                due = None;
             }
         }
+        let ahead = if due.is_some() { Ahead::ForCaller } else { Ahead::No };
         // In a statement of its own: what is told may not go from thread to thread, and would otherwise live through the load.
         let found = match newer {
             Some(found) => found,
@@ -166,15 +183,31 @@ impl Part {
                     Err(missed) => missed.told(),
                 };
             }
-            Found::Nothing(flight, begun, keep, stale) => Led { flight, begun, keep, stale },
+            Found::Nothing(flight, begun, keep, stale) => Led { flight, begun, keep, stale, ahead },
         };
         lend(&mut given_away);
         match self.bring(&telling, options, key, &rules, led, load).await {
             Ok(answer) => Ok(answer),
-            Err(missed) => match due.and_then(|mut due| self.fall_back(key, policy, &mut due)) {
-                Some(answer) => Ok(answer),
-                None => missed.told(),
-            },
+            Err(missed) => {
+                let answer = due.as_mut().and_then(|due| {
+                    self.note_failed_refresh(key, policy, due);
+                    // What has stood in says so.
+                    let stood_in = matches!(missed, Missed::StoodIn(_));
+                    if stood_in { None } else { self.answer_of_copy(key, due.entry(), policy) }
+                });
+                answer.map_or_else(|| missed.told(), Ok)
+            }
+        }
+    }
+
+    /// Counts what a read has found that looked for something newer than its copy: it has waited.
+    fn count_newer<A>(&self, found: &Found<A>) {
+        let counters = &self.instance().counters;
+        counters.l1_misses.one();
+        match found {
+            _ if self.shared.tier.is_none() => {}
+            Found::Answer(_) => counters.l2_hits.one(),
+            Found::Nothing(..) | Found::Alone => counters.l2_misses.one(),
         }
     }
 
@@ -185,7 +218,7 @@ impl Part {
         options: CallOptions,
         key: Key<'_>,
         rules: &impl Rules<A::Value>,
-        Led { flight, begun, keep, stale }: Led,
+        Led { flight, begun, keep, stale, ahead }: Led,
         load: F,
     ) -> Result<Answered<A>, Missed<A, T>>
     where
@@ -193,7 +226,9 @@ impl Part {
         F: FnOnce(Option<Arc<Entry>>) -> Fut,
         Fut: Future<Output = Result<A, E>>,
     {
-        let (asked, spare) = (self.now(), self.spare::<A>(key, rules.policy(), options, stale.as_ref()));
+        // Nobody is answered by what would stand in for a load that nobody waits for.
+        let stands_in = stale.as_ref().filter(|_| ahead != Ahead::Behind);
+        let (asked, spare) = (self.now(), self.spare::<A>(key, rules.policy(), options, stands_in));
         let remember = if options.writes.l1() { rules.policy().error_life(self.shared.config.max_life) } else { None };
         // What its rules say of it is part of the load: theirs is the caller's code, too.
         let before = stale.clone();
@@ -219,7 +254,8 @@ impl Part {
                 self.unkept(&begun, &terms, &answer)
             }
         };
-        if options.fresh && !(filling.keep && options.writes.l1()) {
+        // What answered meanwhile is not current either.
+        if (options.fresh || ahead != Ahead::No) && !(filling.keep && options.writes.l1()) {
             self.outdate(key, filling.storable, options).await;
         }
         #[cfg(feature = "chaos")]
@@ -393,7 +429,7 @@ impl Part {
                 return Ok(Turn::Answer(Answered::brought(answer, entry)));
             }
             if let Some(Standing { copy, .. }) = self.standing::<A>(key, policy, options)
-                && let Some(answer) = self.answer_of_copy(&copy, policy)
+                && let Some(answer) = self.answer_of_copy(key, &copy, policy)
             {
                 self.instance().counters.coalesced.one();
                 return Ok(Turn::Answer(answer));

@@ -194,6 +194,7 @@ impl Part {
         }
         terms.policy.check().map_err(CacheError::Policy)?;
         let Some(life) = terms.policy.life(answer.content(), config.max_life, fastrand::u32(..)) else { return Ok(None) };
+        let life = terms.policy.outlasting(answer.content(), life, cost, config.max_life);
         if let Some(error) = &terms.unusable {
             return Err(CacheError::Tag(error.clone()));
         }
@@ -252,7 +253,9 @@ impl Part {
             return Err(CacheError::Tag(error.clone()));
         }
         terms.policy.check().map_err(CacheError::Policy)?;
-        let Some(life) = terms.policy.life(Content::Value, self.shared.config.max_life, fastrand::u32(..)) else { return Ok(None) };
+        let longest = self.shared.config.max_life;
+        let Some(life) = terms.policy.life(Content::Value, longest, fastrand::u32(..)) else { return Ok(None) };
+        let life = terms.policy.outlasting(Content::Value, life, cost, longest);
         let head = self.head::<A>(life, Content::Value, begun, cost);
         let bytes = mutable(&head).map_err(|error| CacheError::Encode(error.to_string().into()))?;
         Ok(Some(Parcel { life, size: entry.facts.size, bytes, again: true, cost }))

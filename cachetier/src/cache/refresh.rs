@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::ahead::Standing;
 use super::answer::Just;
 use super::call::CallOptions;
-use super::fetch::{Found, Led};
+use super::fetch::{Ahead, Found, Led};
 use super::part::{Key, Shared};
 use super::places::turn_back;
 use super::telling::AsLoadError;
@@ -40,9 +40,56 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Open {
+    /// Oldest first.
     waiting: Vec<Refresh>,
-    workers: Vec<AbortHandle>,
+    /// Tasks that will look once more before they end: who has found nothing is none of them any more, in the same step.
+    workers: usize,
+    /// Those of them that are at a refresh.
+    working: usize,
+    handles: Vec<AbortHandle>,
     closed: bool,
+}
+
+/// A task that works off the queue.
+struct Worker {
+    state: Arc<State>,
+    working: bool,
+    ended: bool,
+}
+
+impl Worker {
+    /// What was read most often since it became due, and of those the oldest; `None` ends the worker.
+    fn next(&mut self) -> Option<Refresh> {
+        let mut open = lock(&self.state.open);
+        rest(&mut self.working, &mut open);
+        let hottest = open.waiting.iter().enumerate().rev().max_by_key(|(_, refresh)| refresh.due.entry().heat());
+        let Some(at) = hottest.map(|(at, _)| at) else {
+            self.ended = true;
+            open.workers -= 1;
+            return None;
+        };
+        self.working = true;
+        open.working += 1;
+        Some(open.waiting.remove(at))
+    }
+}
+
+/// Whoever was at a refresh is so no longer.
+fn rest(working: &mut bool, open: &mut Open) {
+    if std::mem::take(working) {
+        open.working -= 1;
+    }
+}
+
+impl Drop for Worker {
+    /// Also where it was aborted, or has panicked.
+    fn drop(&mut self) {
+        if !self.ended {
+            let mut open = lock(&self.state.open);
+            rest(&mut self.working, &mut open);
+            open.workers -= 1;
+        }
+    }
 }
 
 /// One refresh to be made.
@@ -71,15 +118,16 @@ impl Refreshes {
             return Err(refresh);
         }
         open.waiting.push(refresh);
-        open.workers.retain(|worker| !worker.is_finished());
-        if open.workers.len() < self.0.at_once {
-            let state = Arc::clone(&self.0);
-            let worker = self.0.runtime.spawn(async move {
-                while let Some(Refresh { due, work }) = state.hottest() {
+        if open.workers < self.0.at_once {
+            open.workers += 1;
+            let mut worker = Worker { state: Arc::clone(&self.0), working: false, ended: false };
+            let task = self.0.runtime.spawn(async move {
+                while let Some(Refresh { due, work }) = worker.next() {
                     work(due).await;
                 }
             });
-            open.workers.push(worker.abort_handle());
+            open.handles.retain(|handle| !handle.is_finished());
+            open.handles.push(task.abort_handle());
         }
         Ok(())
     }
@@ -87,27 +135,18 @@ impl Refreshes {
     /// How many wait or are worked on.
     pub(super) fn len(&self) -> usize {
         let open = lock(&self.0.open);
-        open.waiting.len() + open.workers.iter().filter(|worker| !worker.is_finished()).count()
+        open.waiting.len() + open.working
     }
 
     /// Ends all of them, for good.
     pub(super) fn close(&self) {
         let mut open = lock(&self.0.open);
         open.closed = true;
-        open.workers.iter().for_each(AbortHandle::abort);
-        let waiting = std::mem::take(&mut open.waiting);
+        let (waiting, handles) = (std::mem::take(&mut open.waiting), std::mem::take(&mut open.handles));
         drop(open);
         // What callers have left there is theirs: not dropped under the lock.
         drop(waiting);
-    }
-}
-
-impl State {
-    /// Takes out what was read most often since it became due.
-    fn hottest(&self) -> Option<Refresh> {
-        let mut open = lock(&self.open);
-        let (at, _) = open.waiting.iter().enumerate().max_by_key(|(_, refresh)| refresh.due.entry().heat())?;
-        Some(open.waiting.swap_remove(at))
+        handles.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -178,7 +217,7 @@ impl Part {
         Fut: Future<Output = Result<V, E>> + Send + 'static,
     {
         if let Some(Standing { copy, due }) = self.standing::<Just<V>>(key, rules.policy(), CallOptions::BEHIND)
-            && let Some(found) = self.answer_of_copy(&copy, rules.policy())
+            && let Some(found) = self.answer_of_copy(key, &copy, rules.policy())
         {
             if let Some(due) = due {
                 self.refresh_behind(key, due, rules, load());
@@ -244,10 +283,10 @@ impl Part {
         else {
             return;
         };
-        let led = Led { flight, begun, keep, stale };
+        let led = Led { flight, begun, keep, stale, ahead: Ahead::Behind };
         let brought = self.bring(&AsLoadError, options, key, &rules, led, async move |_| load.await.map(Just)).await;
         if brought.is_err() {
-            let _ = self.fall_back::<Just<V>>(key, rules.policy(), &mut due);
+            self.note_failed_refresh(key, rules.policy(), &mut due);
         }
     }
 }

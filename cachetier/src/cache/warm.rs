@@ -145,6 +145,20 @@ impl TieredCache {
     /// Begins to say how many keys are brought into the tiers before anybody asks for them: into the shared tier, and this instance, by
     /// [`Warming::load`]; into this instance, out of the shared tier, by [`Warming::copy`]. For a job before a deployment, and for an instance that is to
     /// report ready when it has its copies.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// let query = async |keys: Vec<String>| Ok::<_, std::io::Error>(keys.into_iter().map(|key| (key, 1)).collect::<Vec<_>>());
+    /// let warmed = cache.warming().load(["price:8", "price:9"], policy, query).await;
+    /// assert_eq!((warmed.counts.loaded, cache.get::<u32>("price:9").await), (2, Some(1)));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use = "it is what `load` or `copy` is called on"]
     pub const fn warming(&self) -> Warming<'_> {
         Warming { cache: self, batch: 100, at_once: 4, per_second: None, give_up_after: 3, progress: None }
@@ -175,6 +189,21 @@ impl<'a> Warming<'a> {
     }
 
     /// After how many batches that fail one after the other it is given up. Defaults to 3; zero counts as one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// let keys = (0..10_000).map(|id| format!("price:{id}"));
+    /// let away = async |_: Vec<String>| Err::<Vec<(String, u32)>, _>("the database is away");
+    /// let warmed = cache.warming().at_once(1).give_up_after(2).load(keys, policy, away).await;
+    /// assert!(warmed.gave_up && warmed.counts.keys == 200);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub const fn give_up_after(mut self, batches: usize) -> Self {
         self.give_up_after = if batches == 0 { 1 } else { batches };
         self

@@ -21,7 +21,7 @@ use crate::progress::Check;
 use crate::proofs::Proof;
 use crate::rule::seq::{Point, Seq};
 use crate::wire::message;
-use crate::wire::wake::Wake;
+use crate::wire::wake::{Wake, is_word};
 
 /// How often and how long.
 #[derive(Clone, Copy, Debug)]
@@ -252,8 +252,11 @@ fn catch_up(instance: &Instance, subscription: &mut dyn Subscription, before: Po
 
 /// Applies one message and returns the point reached. What this instance alone is told moves nothing.
 fn hear(instance: &Instance, bytes: &[u8], applied: Point) -> Result<Point, Broken> {
-    if let Some(wake) = Wake::read(bytes) {
-        instance.wake(&wake);
+    if is_word(bytes) {
+        // What cannot be read is nobody's loss: who waits looks again.
+        if let Some(wake) = Wake::read(bytes) {
+            instance.wake(&wake);
+        }
         return Ok(applied);
     }
     let message = message::read(bytes).map_err(|garbled| Fault::Refused(format!("unreadable message: {garbled}").into()))?;

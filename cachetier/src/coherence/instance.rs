@@ -110,7 +110,8 @@ impl Instance {
         for key in &targets.keys {
             let hash = self.hash(key);
             let spare = |entry: &Facts| comes(entry.stamp) || newer(entry.born);
-            let drop_entry = || if targets.stale { self.l1.expire_entry(hash, spare) } else { self.l1.drop_entry(hash, spare) };
+            let drop_entry =
+                || if targets.stale { self.l1.expire_entry(hash, self.now(), spare) } else { self.l1.drop_entry(hash, spare) };
             self.flights.invalidate(hash, |begun| comes(begun.writes) || newer(begun.noted.born), drop_entry);
             // The ticket is gone with what the key held.
             self.waits.tell(hash, &Told::Look);

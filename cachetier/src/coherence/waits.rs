@@ -40,6 +40,18 @@ struct Waiter {
     tell: UnboundedSender<Told>,
 }
 
+fn senders<'a>(waiters: impl IntoIterator<Item = &'a Waiter>) -> Vec<UnboundedSender<Told>> {
+    waiters.into_iter().map(|waiter| waiter.tell.clone()).collect()
+}
+
+/// Not under the lock: who is woken may call back, and who drops what he waits with does.
+fn tell(waiters: Vec<UnboundedSender<Told>>, told: &Told) {
+    for waiter in waiters {
+        // Who is gone is told nothing.
+        let _ = waiter.send(told.clone());
+    }
+}
+
 impl Waits {
     /// In the names of the shared tier `head` stands before each key.
     pub(crate) fn new(head: String) -> Self {
@@ -70,10 +82,8 @@ impl Waits {
         if self.open.load(Ordering::Acquire) == 0 {
             return;
         }
-        for waiter in lock(&self.keys).get(&key).map(Vec::as_slice).unwrap_or_default() {
-            // Who is gone is told nothing.
-            let _ = waiter.tell.send(told.clone());
-        }
+        let waiters = lock(&self.keys).get(&key).map(senders).unwrap_or_default();
+        tell(waiters, told);
     }
 
     /// Tells everybody to look.
@@ -81,9 +91,8 @@ impl Waits {
         if self.open.load(Ordering::Acquire) == 0 {
             return;
         }
-        for waiter in lock(&self.keys).values().flatten() {
-            let _ = waiter.tell.send(Told::Look);
-        }
+        let waiters = senders(lock(&self.keys).values().flatten());
+        tell(waiters, &Told::Look);
     }
 
     /// Whether word reaches this instance from now on. What came until then, or did not, is to be looked for.

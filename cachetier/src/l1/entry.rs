@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Millis;
@@ -26,8 +26,8 @@ pub(crate) struct Entry<V: ?Sized = dyn Any + Send + Sync> {
     unmoved_at: AtomicU64,
     /// When it was last read, if it has an idle limit.
     read_at: AtomicU64,
-    /// Whether it was made stale before its time.
-    expired: AtomicBool,
+    /// When it was made stale before its time; 0 if it was not.
+    expired: AtomicU64,
     /// From when on something newer may be looked for; never while it is.
     ask_from: AtomicU64,
     /// How often it was read since that has begun.
@@ -129,7 +129,7 @@ impl<V: Any + Send + Sync> Entry<V> {
             epoch,
             unmoved_at: AtomicU64::new(0),
             read_at: AtomicU64::new(now.0),
-            expired: AtomicBool::new(false),
+            expired: AtomicU64::new(0),
             ask_from: AtomicU64::new(0),
             heat: AtomicU32::new(0),
             value,
@@ -177,7 +177,7 @@ impl Entry {
         }
         let from = self.ask_from.load(Ordering::Acquire);
         if from == Millis::NEVER.0 {
-            self.heat.fetch_add(1, Ordering::Relaxed);
+            self.read_meanwhile();
         }
         now.0 >= from && self.facts.early.is_due(now, fastrand::f64())
     }
@@ -192,6 +192,11 @@ impl Entry {
         self.facts.cost
     }
 
+    /// It was read while something newer is looked for.
+    pub(crate) fn read_meanwhile(&self) {
+        self.heat.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How often it was read since something newer is looked for.
     pub(crate) fn heat(&self) -> u32 {
         self.heat.load(Ordering::Relaxed)
@@ -199,7 +204,15 @@ impl Entry {
 
     /// Whether it was made stale before its time.
     pub(crate) fn is_expired(&self) -> bool {
-        self.expired.load(Ordering::Acquire)
+        self.expired.load(Ordering::Acquire) != 0
+    }
+
+    /// Since when it is stale, or from when on.
+    pub(crate) fn stale_since(&self) -> Millis {
+        match self.expired.load(Ordering::Acquire) {
+            0 => self.facts.stale_from,
+            at => self.facts.stale_from.min(Millis(at)),
+        }
     }
 
     /// For how long it may still be served.
@@ -274,8 +287,9 @@ impl Entry {
     }
 
     /// It is stale from now on, as long as it would have been kept.
-    pub(super) fn expire(&self) {
-        self.expired.store(true, Ordering::Release);
+    pub(super) fn expire(&self, now: Millis) {
+        // The first time counts.
+        let _ = self.expired.compare_exchange(0, now.0.max(1), Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// It was found to be what the shared tier held after `epoch` had begun.

@@ -109,11 +109,11 @@ impl L1 {
     }
 
     /// Makes the entry stale unless `spare` says otherwise.
-    pub(crate) fn expire_entry(&self, key: KeyHash, spare: impl FnOnce(&Facts) -> bool) {
+    pub(crate) fn expire_entry(&self, key: KeyHash, now: Millis, spare: impl FnOnce(&Facts) -> bool) {
         let entry = if self.store.contains_key(&key) { self.store.get(&key) } else { None };
         if let Some(entry) = entry.filter(|entry| !spare(&entry.facts)) {
             // The fronts have this very entry, or an older one.
-            self.front.moving(key, || entry.expire());
+            self.front.moving(key, || entry.expire(now));
         } else {
             self.front.moving(key, || ());
         }

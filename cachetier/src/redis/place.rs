@@ -86,6 +86,11 @@ impl Place {
         self.listening_to(&self.own)
     }
 
+    /// Whether it is the channel of this instance alone.
+    pub(super) fn is_alone(&self, channel: &Value) -> bool {
+        matches!(channel, Value::BulkString(channel) if channel == self.own.as_bytes())
+    }
+
     fn listening_to(&self, channel: &str) -> Cmd {
         let mut command = Cmd::new();
         command.arg(if self.sharded { "SSUBSCRIBE" } else { "SUBSCRIBE" }).arg(channel);

@@ -12,6 +12,7 @@ use crate::error::Fault;
 use crate::l2::lane::{LaneState, Subscription};
 use crate::rule::seq::{Point, Seq};
 use crate::rule::table::TableCopy;
+use crate::wire::wake::is_word;
 
 use super::answer::{REPLACED, judged, misread};
 use super::connect::Link;
@@ -97,12 +98,17 @@ enum Push {
     Lost,
 }
 
-fn read(push: PushInfo) -> Push {
+fn read(push: PushInfo, place: &Place) -> Push {
     match push.kind {
-        PushKind::Message | PushKind::SMessage => match push.data.into_iter().nth(1) {
-            Some(Value::BulkString(payload)) => Push::Message(payload),
-            _ => Push::Lost,
-        },
+        PushKind::Message | PushKind::SMessage => {
+            let mut data = push.data.into_iter();
+            match (data.next(), data.next()) {
+                // Whatever else somebody says there concerns nobody.
+                (Some(channel), Some(Value::BulkString(payload))) if place.is_alone(&channel) && !is_word(&payload) => Push::Other,
+                (_, Some(Value::BulkString(payload))) => Push::Message(payload),
+                _ => Push::Lost,
+            }
+        }
         // A slot that moves away takes its channels with it.
         PushKind::Disconnection | PushKind::Unsubscribe | PushKind::SUnsubscribe => Push::Lost,
         _ => Push::Other,
@@ -117,7 +123,7 @@ fn lost() -> Fault {
 impl Subscription for RedisSubscription {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Fault>> {
         loop {
-            match ready!(self.pushes.poll_recv(cx)).map_or(Push::Lost, read) {
+            match ready!(self.pushes.poll_recv(cx)).map_or(Push::Lost, |push| read(push, &self.place)) {
                 Push::Message(payload) => return Poll::Ready(Ok(payload)),
                 Push::Other => {}
                 Push::Lost => {
@@ -130,7 +136,7 @@ impl Subscription for RedisSubscription {
 
     fn ready(&mut self) -> Option<Vec<u8>> {
         loop {
-            match read(self.pushes.try_recv().ok()?) {
+            match read(self.pushes.try_recv().ok()?, &self.place) {
                 Push::Message(payload) => return Some(payload),
                 Push::Other => {}
                 Push::Lost => {

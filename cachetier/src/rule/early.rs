@@ -52,6 +52,13 @@ impl EarlyRefresh {
     ///
     /// Read r times a second, a value whose load takes d is refreshed about `β · d · (ln(r · β · d) + 0.58)` before its end: with 2,000 reads a second
     /// and 200 ms, 1.3 s for 100 and 0.3 s for 25.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// const SHORT: Policy = Policy::ttl(Duration::from_secs(2)).early_refresh(EarlyRefresh::xfetch_percent(50));
+    /// # assert!(SHORT.check().is_ok());
+    /// ```
     #[must_use]
     pub const fn xfetch_percent(beta: u16) -> Self {
         Self(When::Chance(beta))

@@ -10,6 +10,9 @@ use crate::rule::learned::LearnedTtl;
 /// The greatest share by which jitter may shorten a life, in percent.
 const MAX_JITTER: u8 = 50;
 
+/// How long what may be refreshed early is kept behind its life, at least and at most: twice what its load took.
+const MOMENT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+
 /// How long an entry lives.
 ///
 /// ```
@@ -306,7 +309,8 @@ impl Policy {
     /// The read that finds it due is answered at once and leaves the load to the background where its loader may be kept
     /// ([`get_or_refresh`](crate::TieredCache::get_or_refresh)); by any other verb it loads itself, and is the only one that waits. One instance
     /// loads; the others take what it has stored when they find their own copy due. Until something newer is there the present value
-    /// answers, and where a load fails it does so to the end of its life.
+    /// answers, and where a load fails it does so to the end of its life. Batches serve it, and refresh nothing. For a moment behind its life, twice what its
+    /// load took and at least a second, it is kept for a refresh that was begun before.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -331,11 +335,12 @@ impl Policy {
         self
     }
 
-    /// For how long behind its ttl a value answers while a newer one is being loaded: nobody waits but for a key that has not been asked for in so long.
+    /// For how long behind its ttl a value answers while a newer one is being loaded: nobody waits but for a key that has not been asked for in so long, and
+    /// but for batches, which wait for what is loaded.
     /// It is kept for that time, whatever [`stale_for`](Policy::stale_for) says. Defaults to not at all.
     ///
     /// Who loads is as for [`early_refresh`](Policy::early_refresh). What was invalidated never answers; what was
-    /// [expired](crate::TieredCache::expire) does. Such answers are counted ([`served_revalidating`](crate::Stats::served_revalidating)), and say so
+    /// [expired](crate::TieredCache::expire) does, for as long from then on. Such answers are counted ([`served_revalidating`](crate::Stats::served_revalidating)), and say so
     /// themselves ([`Stale::Revalidating`](crate::Stale::Revalidating)).
     ///
     /// ```
@@ -475,6 +480,16 @@ impl Policy {
     /// For how long behind its ttl a value answers while a newer one is loaded.
     pub(crate) fn revalidates_for(&self) -> Duration {
         self.stale_while_revalidate
+    }
+
+    /// The same life, with a moment behind it for a refresh that was begun before its end: until it has brought something, what it takes the place of
+    /// must be there.
+    pub(crate) fn outlasting(&self, what: Content, life: Life, cost: Duration, longest: Duration) -> Life {
+        if self.early_refresh.is_none() || what != Content::Value {
+            return life;
+        }
+        let moment = cost.saturating_mul(2).clamp(MOMENT.0, MOMENT.1);
+        Life { stale: life.stale.max(moment).min(longest.saturating_sub(life.shared)), ..life }
     }
 
     /// When an entry is due that lives for `whole`, until `end`, and took so long to load.

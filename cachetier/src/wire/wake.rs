@@ -29,6 +29,7 @@ impl Mailbox {
         Self([(); Self::LEN].map(|()| fastrand::digit(16)).map(|digit| u8::try_from(digit).unwrap_or(b'0')))
     }
 
+    #[cfg(any(feature = "redis", test))]
     pub(crate) fn text(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -47,6 +48,11 @@ pub(crate) struct Wake<'a> {
     pub(crate) name: &'a str,
     /// What the key holds, unless it is to be looked at.
     pub(crate) held: Option<&'a [u8]>,
+}
+
+/// Whether it is word, though perhaps of a release that says more: no message of the lane begins so.
+pub(crate) fn is_word(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"cw")
 }
 
 impl<'a> Wake<'a> {
