@@ -14,8 +14,8 @@ const SHORT: [[&str; 6]; 4] = [
     ["--seconds", "20", "--seed", "1", "--scenario", "cluster"],
 ];
 
-/// An outage of each kind, a soak, and the worst misses.
-const SHORT_LOAD: [&[&str]; 3] = [&["outage", "--seconds", "5"], &["soak", "--seconds", "20"], &["misses"]];
+/// An outage of each kind, a soak, the worst misses, and a stampede.
+const SHORT_LOAD: [&[&str]; 4] = [&["outage", "--seconds", "5"], &["soak", "--seconds", "20"], &["misses"], &["stampede"]];
 
 /// Runs it with these arguments, which are its own. An outage is measured, not checked: another program does that.
 pub(crate) fn chaos(arguments: &[&str]) -> Outcome {

@@ -47,8 +47,10 @@ cargo xtask COMMAND
                           scenarios: calm, restarts, network, pubsub, memory, pauses, trust, everything, failover, cluster;
                           see docs/chaos.md;
                           and outage, which is measured: [--seconds N] for each phase
-  load soak [--seconds N] | misses
-                          a server killed every ten seconds, and what the process holds; what is added to a miss at worst
+  load soak [--seconds N] | misses | stampede | hot [--seconds N] | due [--seconds N] | restart [--seconds N]
+                          a server killed every ten seconds, and what the process holds; what is added to a miss at worst;
+                          a cold key that processes want; a hot one, kept fresh by one way and another; many that are due;
+                          a rolling restart, with warming and without
   cut SECONDS             an instance that is cut off for so long while others invalidate, and what it keeps
   shuttle [ITERATIONS]    tries so many interleavings of the flight registry for each of its tests, others each time;
                           `test` and `ci` try a few, always the same

@@ -302,21 +302,23 @@ async fn cold(fleet: &mut Fleet, wrong: &mut Wrong) -> Result<(), String> {
     wrong.must(loads == 1, format!("{loads} loads, expected 1"));
     let right = answers.iter().filter(|(value, _)| value == "v1").count();
     wrong.must(right == PROCESSES * CALLERS, format!("{right} callers have the value, expected {}", PROCESSES * CALLERS));
-    let most = LOADER + Duration::from_millis(20);
+    // What is not optimised takes its time.
+    let most = LOADER + Duration::from_millis(if cfg!(debug_assertions) { 60 } else { 20 });
     wrong.must(took.permille(990) <= most, format!("p99 {} ms, expected at most {} ms", ms(took.permille(990)), ms(most)));
     let each = sum.div_ceil(u64::try_from(PROCESSES).unwrap_or(1));
     wrong.must(each <= COMMANDS, format!("{each} commands an instance, expected at most {COMMANDS}"));
     Ok(())
 }
 
-/// What is left without the checks of the lane: each of them asks for the time, and nothing else does.
+/// What is left without the checks of the lane: each of them is a script that asks for the time, and nothing else does.
 fn without_checks(mut commands: BTreeMap<String, u64>, idle: &BTreeMap<String, u64>) -> Result<BTreeMap<String, u64>, String> {
-    let of_idle = idle.get("time").copied().filter(|checks| *checks > 0).ok_or("no check of the lane in three seconds")?;
-    let checks = commands.remove("time").unwrap_or_default();
+    let of_idle = |name: &str| idle.get(name).copied().unwrap_or_default();
+    let scripts = Some(of_idle("evalsha")).filter(|scripts| *scripts > 0).ok_or("no check of the lane in three seconds")?;
+    // A whole number of each in one check, rounded for the one that was cut off at either end.
+    let each = |name: &str| (of_idle(name) + scripts / 2) / scripts;
+    let checks = commands.remove("time").unwrap_or_default() / each("time").max(1);
     for (name, calls) in &mut commands {
-        // A whole number each, rounded for the check that was cut off at either end.
-        let each = (idle.get(name).copied().unwrap_or_default() + of_idle / 2) / of_idle;
-        *calls = calls.saturating_sub(each * checks);
+        *calls = calls.saturating_sub(each(name) * checks);
     }
     println!("checks of the lane meanwhile, left out: {checks}");
     Ok(commands)
