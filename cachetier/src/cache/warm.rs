@@ -153,7 +153,7 @@ impl TieredCache {
     /// # use cachetier::*;
     /// # let cache = TieredCache::builder("shop").build().await?;
     /// # let policy = Policy::ttl(Duration::from_secs(60));
-    /// let query = async |keys: Vec<String>| Ok::<_, std::io::Error>(keys.into_iter().map(|key| (key, 1)).collect::<Vec<_>>());
+    /// let query = async |keys: Vec<String>| Ok::<_, std::io::Error>(keys.into_iter().map(|key| (key, 1_u32)).collect::<Vec<_>>());
     /// let warmed = cache.warming().load(["price:8", "price:9"], policy, query).await;
     /// assert_eq!((warmed.counts.loaded, cache.get::<u32>("price:9").await), (2, Some(1)));
     /// # Ok(())
