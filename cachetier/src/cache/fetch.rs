@@ -14,6 +14,7 @@ use super::ask::{Asked, Flight, Keep};
 use super::call::{CallOptions, Tiers};
 use super::load::{Beside, For, Limits, LoadId, Lost, Running, is_running, run};
 use super::places::{Refused, lend, turn_back};
+use super::remembered::Memory;
 use super::rules::Rules;
 use super::served::{Answered, Origin};
 use super::spare::Spare;
@@ -229,14 +230,14 @@ impl Part {
         // Nobody is answered by what would stand in for a load that nobody waits for.
         let stands_in = stale.as_ref().filter(|_| ahead != Ahead::Behind);
         let (asked, spare) = (self.now(), self.spare::<A>(key, rules.policy(), options, stands_in));
-        let remember = if options.writes.l1() { rules.policy().error_life(self.shared.config.max_life) } else { None };
+        let memory = self.memory(rules.policy(), options);
         // What its rules say of it is part of the load: theirs is the caller's code, too.
         let before = stale.clone();
         let load = async || {
             let answer = load(stale).await?;
             Ok((self.terms(rules, &answer).learning(&answer, before.as_deref(), self.shared.config.codec), answer))
         };
-        let ((terms, answer), flight) = self.load(key, telling, Some(flight), (spare, remember), load).await?;
+        let ((terms, answer), flight) = self.load(key, telling, Some(flight), (spare, memory), load).await?;
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };
         let cost = asked.until(self.now());
@@ -471,7 +472,7 @@ impl Part {
         key: Key<'_>,
         telling: &impl Telling<E, T>,
         flight: Option<Flight>,
-        (spare, remember): (Option<Spare>, Option<Duration>),
+        (spare, memory): (Option<Spare>, Option<Memory>),
         load: F,
     ) -> Result<(L, Option<Flight>), Missed<A, T>>
     where
@@ -481,7 +482,7 @@ impl Part {
         let counters = &self.instance().counters;
         let config = &self.shared.config;
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
-        let mut watch = Watch { cache: self, key, telling, flight, spare, remember, of: PhantomData };
+        let mut watch = Watch { cache: self, key, telling, flight, spare, memory, of: PhantomData };
         let overloaded = |running, waiting| telling.overloaded(running, waiting);
         // In a statement of its own, as where it is looked for: what is told may not go from thread to thread.
         let places = match self.places(&limits, overloaded, || Beside::<T>::beat(&watch)).await {
@@ -500,12 +501,12 @@ impl Part {
     }
 
     /// Ends a flight without a value, if there still is one: with a failure for those who wait, or by leaving it to the first of them.
-    fn fail(&self, flight: Option<Flight>, failure: Option<Failure>, (key, remember): (Key<'_>, Option<Duration>)) {
+    fn fail(&self, flight: Option<Flight>, failure: Option<Failure>, (key, memory): (Key<'_>, Option<Memory>)) {
         let Some(flight) = flight else { return };
         if let Some(failure) = failure {
             // First: who comes next finds the key free.
             drop(flight.unstow());
-            let entry = remember.zip(flight.noted()).map(|(life, begun)| self.failure(&failure, begun, life));
+            let entry = memory.zip(flight.noted()).map(|(memory, begun)| self.failure(&failure, begun, memory));
             flight.finish(Outcome::Failed(failure), || self.remember(key, entry));
         } else {
             if flight.is_awaited() {
@@ -607,8 +608,7 @@ struct Watch<'a, E, W> {
     /// Gone once the limit has ended it.
     flight: Option<Flight>,
     spare: Option<Spare>,
-    /// How long a failure is remembered.
-    remember: Option<Duration>,
+    memory: Option<Memory>,
     of: PhantomData<fn() -> E>,
 }
 
@@ -618,7 +618,7 @@ impl<E, W> Watch<'_, E, W> {
     where
         W: Telling<E, T>,
     {
-        let Self { cache, key, telling, flight, spare, remember, .. } = self;
+        let Self { cache, key, telling, flight, spare, memory, .. } = self;
         let counters = &cache.instance().counters;
         match &lost {
             Lost::Failed(Failed::Loader(_)) => counters.load_errors.one(),
@@ -639,10 +639,10 @@ impl<E, W> Watch<'_, E, W> {
         };
         Missed::Told(match lost {
             Lost::Stopped(told) => {
-                cache.fail(flight, Some(Failure::TimedOut(cache.shared.config.load_limit)), (key, remember));
+                cache.fail(flight, Some(Failure::TimedOut(cache.shared.config.load_limit)), (key, memory));
                 told
             }
-            Lost::Failed(failed) => telling.failed(failed, |failure| cache.fail(flight, failure, (key, remember))),
+            Lost::Failed(failed) => telling.failed(failed, |failure| cache.fail(flight, failure, (key, memory))),
             Lost::Refused(Refused { told, running, waiting }) => {
                 cache.fail(flight, Some(Failure::Overloaded(running, waiting)), (key, None));
                 told
@@ -673,7 +673,7 @@ impl<E, T, W: Telling<E, T>> Beside<T> for Watch<'_, E, W> {
                 Some(spare) => self.cache.stand_in(self.key, flight, spare).err(),
                 None => Some(flight),
             };
-            self.cache.fail(stood_in, Some(Failure::TimedOut(limit)), (self.key, self.remember));
+            self.cache.fail(stood_in, Some(Failure::TimedOut(limit)), (self.key, self.memory));
         }
         told
     }

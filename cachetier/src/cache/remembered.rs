@@ -12,7 +12,15 @@ use crate::rule::early::Early;
 use crate::rule::policy::{Content, OnUnreachable, Policy};
 use crate::rule::seq::Generation;
 
-/// A failure, and up to where tags were bumped when its load began: nobody knows which ones its value would have had.
+/// How a load that is to begin is remembered, should it fail.
+#[derive(Clone, Copy)]
+pub(super) struct Memory {
+    life: Duration,
+    /// Up to where tags are bumped: nobody knows which ones its value would have had.
+    generation: Generation,
+    excusable: bool,
+}
+
 struct Remembered {
     failure: Failure,
     generation: Generation,
@@ -41,10 +49,17 @@ impl Part {
         Some(told)
     }
 
+    /// To be asked before the load begins: what is bumped from then on ends what is remembered. `None` where nothing is.
+    pub(super) fn memory(&self, policy: &Policy, options: CallOptions) -> Option<Memory> {
+        let life = policy.error_life(self.shared.config.max_life).filter(|_| options.writes.l1())?;
+        let excusable = self.when_unreachable(policy) == OnUnreachable::Serve;
+        Some(Memory { life, generation: self.instance().view.generation(), excusable })
+    }
+
     /// An entry that says that a load has failed which began so.
-    pub(super) fn failure(&self, failure: &Failure, begun: &Begun, life: Duration) -> Arc<Entry> {
-        let (now, view) = (self.now(), &self.instance().view);
-        let end = now.after(life);
+    pub(super) fn failure(&self, failure: &Failure, begun: &Begun, memory: Memory) -> Arc<Entry> {
+        let now = self.now();
+        let end = now.after(memory.life);
         let facts = Facts {
             content: Content::Failure,
             epoch: begun.noted.epoch,
@@ -61,13 +76,13 @@ impl Part {
             early: Early::NEVER,
             cost: Duration::ZERO,
             self_evident_until: begun.noted.at.after(self.shared.config.max_staleness),
-            excusable: self.shared.config.on_unreachable == OnUnreachable::Serve,
+            excusable: memory.excusable,
             idle_limit: None,
             stands_in: false,
             size: 0,
             type_name: "a failure",
         };
-        Entry::new(facts, now, Remembered { failure: failure.clone(), generation: view.generation() })
+        Entry::new(facts, now, Remembered { failure: failure.clone(), generation: memory.generation })
     }
 
     /// Keeps it, unless there is a value that is of more use.
