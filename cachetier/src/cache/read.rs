@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 
 use super::answer::{Answer, Just, Maybe};
 use super::call::CallOptions;
 use super::served::{Answered, Origin};
 use super::{Key, Part, Rules, TieredCache, Value};
+use crate::clock::Millis;
 use crate::error::LoadError;
 use crate::key::KeyHash;
 use crate::l1::Entry;
@@ -174,52 +176,38 @@ impl TieredCache {
 }
 
 impl Part {
+    /// The hit: nothing decoded, no lock that is waited for, and no allocation once the thread has its front.
+    pub(super) fn hit<A: Answer>(&self, key: KeyHash) -> Option<A> {
+        self.hit_unless(key, |_, _| false).map(|(answer, _)| answer)
+    }
+
+    /// The hit of a call that may load: none where the copy is due, and the caller may be the one who looks for something newer.
+    pub(super) fn hit_unless_due<A: Answer>(&self, key: KeyHash) -> Option<A> {
+        self.hit_unless(key, Entry::is_due).map(|(answer, _)| answer)
+    }
+
     /// [`Part::hit`], for who wants to know what he is given.
     pub(super) fn hit_here<A: Answer>(&self, key: Key<'_>) -> Option<Answered<A>> {
-        self.hit_here_unless(key, |_| false)
+        self.hit_unless(key.hash, |_, _| false).map(|(answer, entry)| Answered::new(answer, Origin::L1, entry))
     }
 
     /// [`Part::hit_unless_due`], for who wants to know what he is given.
     pub(super) fn hit_here_unless_due<A: Answer>(&self, key: Key<'_>) -> Option<Answered<A>> {
-        self.hit_here_unless(key, |entry| entry.is_due(self.now()))
+        self.hit_unless(key.hash, Entry::is_due).map(|(answer, entry)| Answered::new(answer, Origin::L1, entry))
     }
 
-    fn hit_here_unless<A: Answer>(&self, key: Key<'_>, is_none: impl FnOnce(&Entry) -> bool) -> Option<Answered<A>> {
+    fn hit_unless<A: Answer>(&self, key: KeyHash, passed_by: impl FnOnce(&Entry, Millis) -> bool) -> Option<(A, Arc<Entry>)> {
         let instance = self.instance();
-        let entry = instance.l1.probe(key.hash, instance.now(), &instance.view).filter(|entry| !is_none(entry))?;
+        let now = instance.now();
+        let entry = instance.l1.probe(key, now, &instance.view).filter(|entry| !passed_by(entry, now))?;
         let answer = A::of(&entry)?;
         instance.counters.l1_hits.one();
-        Some(Answered::new(answer, Origin::L1, entry))
+        Some((answer, entry))
     }
 
     /// An answer of this instance's own copy, which was not counted yet.
     pub(super) fn counted_hit<A: Answer>(&self, answer: Answered<A>) -> Answered<A> {
         self.instance().counters.l1_hits.one();
-        answer
-    }
-
-    /// The hit of a call that may load: none where the copy is due, and the caller may be the one who looks for something newer.
-    pub(super) fn hit_unless_due<A: Answer>(&self, key: KeyHash) -> Option<A> {
-        let instance = self.instance();
-        let now = instance.now();
-        let entry = instance.l1.probe(key, now, &instance.view)?;
-        if entry.is_due(now) {
-            return None;
-        }
-        let answer = A::of(&entry);
-        if answer.is_some() {
-            instance.counters.l1_hits.one();
-        }
-        answer
-    }
-
-    /// The hit: nothing decoded, no lock that is waited for, and no allocation once the thread has its front.
-    pub(super) fn hit<A: Answer>(&self, key: KeyHash) -> Option<A> {
-        let instance = self.instance();
-        let answer = instance.l1.probe(key, instance.now(), &instance.view).and_then(|entry| A::of(&entry));
-        if answer.is_some() {
-            instance.counters.l1_hits.one();
-        }
         answer
     }
 }
