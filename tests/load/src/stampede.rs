@@ -48,6 +48,8 @@ async fn say(lines: &mut Lines, line: &str) -> Result<(), String> {
 
 /// Does as it is told over the socket: `go KEY CALLERS` asks for a key, `quit` ends it.
 pub(crate) async fn member(url: &str, socket: &str) -> Result<(), String> {
+    // With a backtrace, where the environment asks for one, telling of the panic would take longer than what is measured.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let builder = TieredCache::builder("load").redis(url).lease(LEASE).load_limit(LONG).wait_budget(LONG);
     let cache = builder.build().await.map_err(|error| error.to_string())?;
     let mut leader = lines(UnixStream::connect(socket).await.map_err(|error| error.to_string())?);
