@@ -106,6 +106,7 @@ impl Front {
     }
 
     /// Looks for the entry of `key`, and says what the key's cell read before that. What is found is not judged.
+    #[inline]
     pub(super) fn look(&self, key: KeyHash) -> (Count, Option<Arc<Entry>>) {
         let cell = Count(self.cell(key).load(Ordering::Acquire));
         let found = PLACES_HERE
