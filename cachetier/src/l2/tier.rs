@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized};
-use super::many::{Answers, Claim, Fill, Lease, Standing, fill_up, is_silent, steps};
+use super::many::{Answers, Claim, Fill, Lease, Standing, Weighs, fill_up, is_silent, steps};
 use super::walk::{Selection, Walk};
 use super::{Claimed, Filled, LeaseCall, Leased, NotReady, Prospect, Store};
 use crate::error::Fault;
@@ -26,13 +26,6 @@ pub(crate) struct Tier {
     lease: Duration,
     counters: Arc<Counters>,
     tasks: Tasks,
-}
-
-/// Whether the next step of a batch is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Going {
-    On,
-    Stop,
 }
 
 impl Tier {
@@ -106,58 +99,42 @@ impl Tier {
         }
     }
 
-    /// An answer for each of a batch: calls that failed count as one fault for each step.
-    fn taken<T>(&self, answers: &mut Answers<T>, step: Answers<T>) -> Going {
-        if let Some(fault) = step.iter().find_map(|answer| answer.as_ref().err()) {
-            self.count(fault);
+    /// Sends a batch step by step, until one of them is not answered: an answer for each. Calls that failed count as one fault for each step.
+    async fn in_steps<'a, I, T, F>(&self, batch: &'a [I], send: impl Fn(&'a [I]) -> F) -> Answers<T>
+    where
+        I: Weighs,
+        F: Future<Output = Answers<T>>,
+    {
+        let mut answers = Vec::with_capacity(batch.len());
+        for step in steps(batch) {
+            let step = send(step).await;
+            if let Some(fault) = step.iter().find_map(|answer| answer.as_ref().err()) {
+                self.count(fault);
+            }
+            let silent = is_silent(&step);
+            answers.extend(step);
+            if silent {
+                break;
+            }
         }
-        let going = if is_silent(&step) { Going::Stop } else { Going::On };
-        answers.extend(step);
-        going
+        fill_up(&mut answers, batch.len());
+        answers
     }
 
     pub(crate) async fn read_many(&self, names: &[String]) -> Answers<Option<Vec<u8>>> {
-        let mut answers = Vec::with_capacity(names.len());
-        for step in steps(names) {
-            if self.taken(&mut answers, self.store.read_many(step).await) == Going::Stop {
-                break;
-            }
-        }
-        fill_up(&mut answers, names.len());
-        answers
+        self.in_steps(names, |step| self.store.read_many(step)).await
     }
 
     pub(crate) async fn probe_many(&self, tickets: &[Standing<'_>]) -> Answers<Option<Vec<u8>>> {
-        let mut answers = Vec::with_capacity(tickets.len());
-        for step in steps(tickets) {
-            if self.taken(&mut answers, self.store.probe_many(step, self.lease).await) == Going::Stop {
-                break;
-            }
-        }
-        fill_up(&mut answers, tickets.len());
-        answers
+        self.in_steps(tickets, |step| self.store.probe_many(step, self.lease)).await
     }
 
     pub(crate) async fn fill_many(&self, fills: &[Fill<'_>]) -> Answers<Filled> {
-        let mut answers = Vec::with_capacity(fills.len());
-        for step in steps(fills) {
-            if self.taken(&mut answers, self.tasks.counted(self.store.fill_many(step)).await) == Going::Stop {
-                break;
-            }
-        }
-        fill_up(&mut answers, fills.len());
-        answers
+        self.in_steps(fills, |step| self.tasks.counted(self.store.fill_many(step))).await
     }
 
     pub(crate) async fn claim_many(&self, claims: &[Claim<'_>]) -> Answers<Claimed> {
-        let mut answers = Vec::with_capacity(claims.len());
-        for step in steps(claims) {
-            if self.taken(&mut answers, self.store.claim_many(step, self.lease).await) == Going::Stop {
-                break;
-            }
-        }
-        fill_up(&mut answers, claims.len());
-        answers
+        self.in_steps(claims, |step| self.store.claim_many(step, self.lease)).await
     }
 
     pub(crate) async fn take_leases(&self, leases: &[Lease<'_>]) -> Answers<Leased> {
@@ -175,30 +152,15 @@ impl Tier {
     }
 
     async fn lease_many(&self, leases: &[Lease<'_>], call: LeaseCall) -> Answers<Leased> {
-        let mut answers = Vec::with_capacity(leases.len());
-        for step in steps(leases) {
-            if self.taken(&mut answers, self.store.lease_many(step, call).await) == Going::Stop {
-                break;
-            }
-        }
-        fill_up(&mut answers, leases.len());
-        answers
+        self.in_steps(leases, |step| self.store.lease_many(step, call)).await
     }
 
     pub(crate) async fn extend_many(&self, tickets: &[Standing<'_>]) {
-        for step in steps(tickets) {
-            if self.taken(&mut Vec::new(), self.store.extend_many(step, self.lease).await) == Going::Stop {
-                break;
-            }
-        }
+        let _ = self.in_steps(tickets, |step| self.store.extend_many(step, self.lease)).await;
     }
 
     pub(crate) async fn abandon_many(&self, tickets: &[Standing<'_>]) {
-        for step in steps(tickets) {
-            if self.taken(&mut Vec::new(), self.store.abandon_many(step).await) == Going::Stop {
-                break;
-            }
-        }
+        let _ = self.in_steps(tickets, |step| self.store.abandon_many(step)).await;
     }
 
     pub(crate) async fn probe(&self, name: &str, ticket: Stamp) -> Result<Option<Vec<u8>>, Fault> {
@@ -231,14 +193,7 @@ impl Tier {
     }
 
     pub(crate) async fn wait_many(&self, names: &[String]) -> Answers<Prospect> {
-        let mut answers = Vec::with_capacity(names.len());
-        for step in steps(names) {
-            if self.taken(&mut answers, self.store.wait_many(step).await) == Going::Stop {
-                break;
-            }
-        }
-        fill_up(&mut answers, names.len());
-        answers
+        self.in_steps(names, |step| self.store.wait_many(step)).await
     }
 
     pub(crate) async fn take_lease(&self, name: &str, seen: Stamp, who: u8, longest: Duration) -> Result<Leased, Fault> {
