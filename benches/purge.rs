@@ -1,7 +1,7 @@
 //! What a purge costs those who read meanwhile: `cargo bench --bench purge`. A million entries, a tenth of which carry the tag that is
 //! purged; the server is the bench's own. Ends with an error if any of them is left, or if reads wait too long.
 //!
-//! `cargo bench --bench purge -- 100000` for another number of entries.
+//! `cargo bench --bench purge -- 100000` for another number of entries. As a test (`cargo test --bench purge`) there are few, and no time is judged.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::runtime::{Builder, Runtime};
 
 const ENTRIES: usize = 1_000_000;
+const ENTRIES_OF_A_TEST: usize = 10_000;
 /// One entry in so many carries the tag.
 const SHARE: usize = 10;
 const TAG: &str = "customer:7";
@@ -22,6 +23,7 @@ const TAG: &str = "customer:7";
 const BOUND: f64 = 1.5;
 /// How long reads are measured before the purge, and after it.
 const ALONE: Duration = Duration::from_secs(10);
+const ALONE_IN_A_TEST: Duration = Duration::from_secs(2);
 /// How long the purge may take.
 const LIMIT: Duration = Duration::from_secs(300);
 /// How many entries are written, or names read, in one go.
@@ -38,7 +40,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Outcome {
-    let entries = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(ENTRIES);
+    let judges = std::env::args().any(|word| word == "--bench");
+    let (usual, alone_for) = if judges { (ENTRIES, ALONE) } else { (ENTRIES_OF_A_TEST, ALONE_IN_A_TEST) };
+    let entries = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(usual);
     let ground = Ground::start()?;
     let namespace = ground.namespace();
     let runtime = runtime()?;
@@ -54,7 +58,7 @@ fn run() -> Outcome {
     let purging = self::runtime()?;
     let reader = runtime.block_on(ground.forgetful(&namespace))?;
     let deleter = purging.block_on(ground.instance(&namespace))?;
-    let alone = measure(&runtime, &reader, entries, &Until::passed(ALONE))?;
+    let alone = measure(&runtime, &reader, entries, &Until::passed(alone_for))?;
     let spent_before = spent(&ground)?;
     let (over, begun) = (Arc::new(AtomicBool::new(false)), now());
     let purge = purging.spawn({
@@ -70,7 +74,7 @@ fn run() -> Outcome {
     let took = begun.elapsed();
     let (ended, counts) = runtime.block_on(purge)?;
     let spent_after = spent(&ground)?;
-    let after = measure(&runtime, &reader, entries, &Until::passed(ALONE))?;
+    let after = measure(&runtime, &reader, entries, &Until::passed(alone_for))?;
     println!("{counts:?} in {took:.1?}");
     let (calls, busy) = (spent_after.0 - spent_before.0, spent_after.1.saturating_sub(spent_before.1));
     let (each, share) =
@@ -95,7 +99,7 @@ fn run() -> Outcome {
     if (rest, tagged_left) != (entries - tagged, 0) {
         return Err("the purge has deleted too little, or too much".into());
     }
-    if ratio > BOUND {
+    if judges && ratio > BOUND {
         return Err(format!("reads wait too long: {ratio:.2} of what they did, expected at most {BOUND}").into());
     }
     Ok(())
@@ -137,7 +141,9 @@ fn measure(runtime: &Runtime, cache: &TieredCache, entries: usize, until: &Until
         Outcome::Ok(())
     })?;
     let hits = usize::try_from(cache.stats().l2_hits - before)?;
-    if times.len() < 1_000 || hits < times.len() / 100 * 99 {
+    // Of few entries the reader holds some.
+    let least = if entries < ENTRIES { 50 } else { 99 };
+    if times.len() < 1_000 || hits < times.len() / 100 * least {
         return Err(format!("{} reads, {hits} of them from the server: not what was to be measured", times.len()).into());
     }
     times.sort_unstable();

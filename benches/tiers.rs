@@ -51,7 +51,7 @@ fn run() -> Outcome<Option<String>> {
         let namespace = ground.namespace();
         let (warm, cold) = runtime.block_on(prepare(&ground, &namespace, &keys, bytes))?;
 
-        let mut rows = Rows { group: &mut group, runtime: &runtime, size };
+        let mut rows = Rows { group: &mut group, runtime: &runtime, size, latest: 0 };
         let times = rows.l1("L1 hit", async || read(&warm, "page:0").await);
         shown.take(bytes, |shown| &mut shown.l1, &times);
         rows.l1("L1 hit, #[cached]", async || page_of_cache(&warm, 0).await.map(drop).map_err(Into::into));
@@ -84,6 +84,8 @@ struct Rows<'a, 'b> {
     group: &'a mut BenchmarkGroup<'b, WallTime>,
     runtime: &'a Runtime,
     size: &'a str,
+    /// The key that was read last.
+    latest: usize,
 }
 
 impl Rows<'_, '_> {
@@ -106,7 +108,7 @@ impl Rows<'_, '_> {
 
     /// A read of the key with the number given, which the shared tier answers.
     fn l2(&mut self, name: &str, cold: &TieredCache, read: impl AsyncFn(usize) -> Outcome) -> Vec<f64> {
-        let (runtime, mut times, mut next) = (self.runtime, Vec::new(), 0);
+        let (runtime, mut times, latest) = (self.runtime, Vec::new(), &mut self.latest);
         self.group.bench_function(BenchmarkId::new(name, self.size), |bencher| {
             // The instance keeps the latest few dozen entries and the keys are read in turn, so none of them is found in L1, and a
             // read still pays for keeping what it brings. Fresh keys for every read would be millions; an instance that keeps
@@ -115,8 +117,8 @@ impl Rows<'_, '_> {
                 let before = cold.stats();
                 let time = timed(runtime, async {
                     for _ in 0..count {
-                        next = (next + 1) % KEYS;
-                        read(next).await?;
+                        *latest = (*latest + 1) % KEYS;
+                        read(*latest).await?;
                     }
                     Ok(())
                 });

@@ -46,7 +46,7 @@ const STEPS: &[Step] = &[
     ("chaos", || chaos::short().into()),
     ("load", || chaos::short_load().into()),
     ("features", || package::features().into()),
-    ("benches", || package::benches().into()),
+    ("benches", || test::benches().into()),
     ("package", || package::package().into()),
     ("oldest-compiler", || msrv::compiles().into()),
     ("dependencies", || deny::rules().into()),

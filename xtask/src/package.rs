@@ -1,4 +1,4 @@
-//! The crate as it would be published, under each of its features, and the benches that measure it: whether they build.
+//! The crate as it would be published, and under each of its features: whether it builds.
 
 use std::process::Command;
 
@@ -61,16 +61,6 @@ fn absolute(readme: &str) -> Outcome {
         Some(relative) => Err(format!("README.md links to `{relative}`, expected https://..")),
         None => Ok(()),
     }
-}
-
-/// Builds the benches as they are measured, and not the other targets, which no bench needs in that profile.
-pub(crate) fn benches() -> Outcome<Option<String>> {
-    let with_benches = Workspace::load()?.members().filter(|package| package.targets("bench").next().is_some());
-    let packages: Vec<&str> = with_benches.flat_map(|package| ["-p", package.name()]).collect();
-    if packages.is_empty() {
-        return Ok(Some("no package of the workspace has a bench".to_owned()));
-    }
-    run(cargo().args(["bench", "--no-run", "--bench", "*"]).args(packages)).map(|()| None)
 }
 
 /// Checks the crate with no feature, all, the default ones, and each alone or beside one other; a warning is an error, as dead code shows only here.

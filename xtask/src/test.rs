@@ -27,3 +27,9 @@ pub(crate) fn test(arguments: &[&str]) -> Outcome {
     run(cargo().arg("test").args(WHOLE).args(arguments).env(redis::VARIABLE, &server).envs(python))?;
     if arguments.is_empty() { examples::examples(&server) } else { Ok(()) }
 }
+
+/// Runs each bench as a test, which is short, and judges no time; with what the tests have built.
+pub(crate) fn benches() -> Outcome {
+    let server = redis::server()?;
+    run(cargo().arg("test").args(WHOLE).args(["--bench", "*"]).env(redis::VARIABLE, &server))
+}
