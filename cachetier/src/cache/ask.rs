@@ -58,10 +58,10 @@ pub(super) enum Look {
 }
 
 /// What one call has spent on a key that others are at.
-struct Patience {
+struct Patience<'a> {
     /// How often it came too late.
     looks: u32,
-    policy: Policy,
+    policy: &'a Policy,
     waited: Duration,
     /// The next wait.
     pause: Duration,
@@ -92,9 +92,9 @@ pub(super) fn jittered(pause: &mut Duration) -> Duration {
     jittered
 }
 
-impl Patience {
-    fn of(policy: &Policy) -> Self {
-        Self { looks: 0, policy: *policy, waited: Duration::ZERO, pause: POLL.0, refreshed: None, told: None, given_away: None }
+impl<'a> Patience<'a> {
+    fn of(policy: &'a Policy) -> Self {
+        Self { looks: 0, policy, waited: Duration::ZERO, pause: POLL.0, refreshed: None, told: None, given_away: None }
     }
 
     fn next_pause(&mut self) -> Duration {
@@ -110,7 +110,7 @@ fn found_there(flight: &Flight, copy: &Entry) {
 }
 
 /// The key has moved on: it is looked at again, if it has not been too often.
-fn come_too_late<A>(patience: &mut Patience) -> Option<Asked<A>> {
+fn come_too_late<A>(patience: &mut Patience<'_>) -> Option<Asked<A>> {
     patience.looks += 1;
     (patience.looks >= MAX_LOOKS).then_some(Asked::Load(Keep::Nothing, None))
 }
@@ -256,9 +256,9 @@ impl Part {
         key: Key<'_>,
         (seen, stale): (Stamp, Option<Arc<Entry>>),
         (flight, options): (&Flight, CallOptions),
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> Option<Asked<A>> {
-        let answers = stale.as_ref().filter(|stale| !options.fresh && self.revalidates(stale, &patience.policy));
+        let answers = stale.as_ref().filter(|stale| !options.fresh && self.revalidates(stale, patience.policy));
         let answers = answers.and_then(|stale| A::of(stale).map(|answer| Asked::Revalidated(Arc::clone(stale), answer)));
         // It is refreshed behind the caller's back.
         if options.behind && answers.is_some() {
@@ -295,7 +295,7 @@ impl Part {
     }
 
     /// Whether another instance that has the right to load is waited for still.
-    fn waits(&self, patience: &Patience, options: CallOptions) -> bool {
+    fn waits(&self, patience: &Patience<'_>, options: CallOptions) -> bool {
         patience.policy.waits_for_others() && patience.waited < self.shared.config.wait_budget && !options.fresh
     }
 
@@ -303,7 +303,7 @@ impl Part {
     /// holds.
     ///
     /// Cancel safety: who waits no longer is told nothing; its mailbox goes with the ticket.
-    async fn wait_for_another(&self, tier: &Tier, key: Key<'_>, patience: &mut Patience) {
+    async fn wait_for_another(&self, tier: &Tier, key: Key<'_>, patience: &mut Patience<'_>) {
         self.count_wait(patience.waited);
         let (watch, waits) = (Stopwatch::start(), &self.instance().waits);
         let mut wait = waits.wait([key.hash]);
@@ -330,7 +330,7 @@ impl Part {
     }
 
     /// Waits a little for another instance that refreshes a value.
-    async fn pause_for_another(&self, patience: &mut Patience) {
+    async fn pause_for_another(&self, patience: &mut Patience<'_>) {
         self.count_wait(patience.waited);
         let left = self.shared.config.wait_budget.saturating_sub(patience.waited);
         let jittered = patience.next_pause().min(left);

@@ -7,6 +7,7 @@ mod ask;
 mod attributed;
 mod batch;
 mod behind;
+mod bring;
 mod builder;
 pub(crate) mod by_value;
 mod call;

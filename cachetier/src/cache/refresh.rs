@@ -11,8 +11,9 @@ use tokio::task::AbortHandle;
 
 use super::ahead::Standing;
 use super::answer::Just;
+use super::bring::{Ahead, Led};
 use super::call::CallOptions;
-use super::fetch::{Ahead, Found, Led};
+use super::fetch::Found;
 use super::part::{Key, Shared};
 use super::places::turn_back;
 use super::telling::AsLoadError;

@@ -69,7 +69,7 @@ impl Waits {
         }
         self.open.fetch_add(keys.len(), Ordering::AcqRel);
         drop(waiting);
-        Wait { of: self, number, keys, told, _tell: tell }
+        Wait { of: self, number, keys, told }
     }
 
     /// The key that is known to the shared tier by this name.
@@ -114,8 +114,6 @@ pub(crate) struct Wait<'a> {
     number: u64,
     keys: Vec<KeyHash>,
     told: UnboundedReceiver<Told>,
-    /// So that the channel stays open.
-    _tell: UnboundedSender<Told>,
 }
 
 impl Wait<'_> {
@@ -127,7 +125,11 @@ impl Wait<'_> {
     }
 
     pub(crate) fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
-        self.told.poll_recv(cx).map(|told| told.unwrap_or(Told::Look))
+        match self.told.poll_recv(cx) {
+            Poll::Ready(Some(told)) => Poll::Ready(told),
+            // Who waits for no key is told nothing.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
     }
 }
 
