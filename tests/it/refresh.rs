@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cachetier::{
-    Bulkhead, CacheBuilder, CallKind, CallOptions, Clock, EarlyRefresh, InProcess, LearnedTtl, LoadContext, LoadError, Loaded,
-    ManualClock, Origin, Policy, Stale, TieredCache,
+    Bulkhead, CacheBuilder, Call, CallKind, CallOptions, Clock, EarlyRefresh, InProcess, LearnedTtl, LoadContext, LoadError,
+    Loaded, ManualClock, Origin, Plan, Policy, Served, Stale, TieredCache,
 };
 use cachetier_tests::{Gate, Oops, eventually_async};
+use tokio::task::JoinHandle;
 
 const LONG: Duration = Duration::from_secs(20);
 const TTL: Duration = Duration::from_secs(60);
@@ -84,6 +85,12 @@ impl World {
         cache.get_or_load(KEY, policy, || self.load()).await.expect("loaded")
     }
 
+    /// A caller whose loader is not kept, and stands at the gate.
+    fn reading(&self, cache: &TieredCache, gate: &Gate) -> JoinHandle<Served<u64>> {
+        let (cache, held) = (cache.clone(), self.held(gate));
+        tokio::spawn(async move { cache.get_or_load_traced(KEY, EARLY, || held).await.expect("loaded") })
+    }
+
     async fn ask(&self, cache: &TieredCache, policy: Policy) -> u64 {
         cache.get_or_refresh(KEY, policy, || self.load()).await.expect("answered")
     }
@@ -131,16 +138,13 @@ async fn a_loader_that_is_not_kept_has_one_caller_wait_and_no_other() {
     world.read(&cache, EARLY).await;
     world.commit(2);
     world.pass(50);
-    let refreshing = tokio::spawn({
-        let (cache, held) = (cache.clone(), world.held(&gate));
-        async move { cache.get_or_load_traced(KEY, EARLY, || held).await }
-    });
+    let refreshing = world.reading(&cache, &gate);
     gate.arrived(1).await;
     for _ in 0..10 {
         assert_eq!(world.read(&cache, EARLY).await, 1);
     }
     gate.open();
-    let served = refreshing.await.expect("no panic").expect("loaded");
+    let served = refreshing.await.expect("no panic");
     assert_eq!((served.value, served.origin), (2, Origin::Loader));
     assert_eq!((world.read(&cache, EARLY).await, world.loads()), (2, 2));
 }
@@ -228,21 +232,29 @@ async fn a_refresh_that_fails_leaves_the_value_to_its_end_and_is_tried_again() {
 
 #[tokio::test]
 async fn a_caller_who_is_dropped_while_he_refreshes_leaves_it_to_the_next() {
-    let world = World::new();
-    let (cache, gate) = (world.cache().await, Gate::new());
-    world.read(&cache, EARLY).await;
-    world.commit(2);
-    world.pass(50);
-    let refreshing = tokio::spawn({
-        let (cache, held) = (cache.clone(), world.held(&gate));
-        async move { cache.get_or_load(KEY, EARLY, || held).await }
-    });
-    gate.arrived(1).await;
-    refreshing.abort();
-    assert!(refreshing.await.expect_err("dropped").is_cancelled());
-    cache.flush(LONG).await.expect("the lease is given back");
-    world.pass(1);
-    assert_eq!((world.read(&cache, EARLY).await, world.loads()), (2, 3));
+    // In his load, or while the lease that he asks for is on its way to him.
+    for loading in [true, false] {
+        let world = World::new();
+        let (cache, gate) = (world.cache().await, Gate::new());
+        world.read(&cache, EARLY).await;
+        world.commit(2);
+        world.pass(50);
+        if !loading {
+            let answers = gate.clone();
+            world.memory.script_calls(move |call: &Call<'_>| {
+                let answers = answers.clone();
+                if call.kind == CallKind::Lease { Plan::go().reply_after(async move { answers.wait().await }) } else { Plan::go() }
+            });
+        }
+        let refreshing = world.reading(&cache, &gate);
+        gate.arrived(1).await;
+        refreshing.abort();
+        assert!(refreshing.await.expect_err("dropped").is_cancelled());
+        gate.open();
+        cache.flush(LONG).await.expect("the lease is given back");
+        world.pass(1);
+        assert_eq!((world.read(&cache, EARLY).await, world.loads()), (2, if loading { 3 } else { 2 }));
+    }
 }
 
 #[tokio::test]
