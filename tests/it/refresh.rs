@@ -10,7 +10,7 @@ use cachetier::{
     Bulkhead, CacheBuilder, Call, CallKind, CallOptions, Clock, EarlyRefresh, InProcess, LearnedTtl, LoadContext, LoadError,
     Loaded, ManualClock, Origin, Plan, Policy, Served, Stale, TieredCache,
 };
-use cachetier_tests::{Gate, Oops, eventually_async};
+use cachetier_tests::{Gate, Oops, eventually_async, over_shared};
 use tokio::task::JoinHandle;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -162,6 +162,47 @@ async fn one_instance_loads_and_the_others_find_it_when_their_own_copy_is_due() 
     settled(&b).await;
     assert_eq!((world.ask(&b, EARLY).await, world.loads()), (2, 2));
     assert_eq!((b.stats().refreshes, b.stats().refreshes_found, b.stats().loads), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn the_others_are_told_of_what_has_changed_where_the_policy_says_so() {
+    for (announces, version) in [(true, 2), (true, 1), (false, 2)] {
+        let world = World::new();
+        let (a, b) = (world.cache().await, world.cache().await);
+        let policy = if announces { EARLY.announce_changes() } else { EARLY };
+        assert_eq!((world.ask(&a, policy).await, world.ask(&b, policy).await), (1, 1));
+        world.commit(version);
+        world.pass(50);
+        world.ask(&a, policy).await;
+        settled(&a).await;
+        a.flush(LONG).await.expect("told");
+        let told = u64::from(announces && version == 2);
+        eventually_async(LONG, "heard", async || b.stats().invalidations_applied == told).await;
+        assert_eq!(a.stats().refreshes_announced, told);
+        // Who was not told answers with its copy, and refreshes that.
+        let answer = world.ask(&b, policy).await;
+        settled(&b).await;
+        assert_eq!((answer, b.stats().refreshes), if told == 1 { (2, 0) } else { (1, 1) });
+        assert_eq!((world.ask(&a, policy).await, a.stats().refreshes, world.loads()), (version, 1, 2), "the new one is not stale");
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_to_have_changed_stays_where_it_is() {
+    over_shared(async |tier| {
+        let (a, b) = tier.pair().await;
+        let policy = ANSWERS.announce_changes();
+        a.set(KEY, 1_u64, policy).await.expect("stored");
+        let token = a.expire(KEY).await.expect("told").confirmed().expect("applied");
+        b.wait_for(token, LONG).await.expect("heard");
+        assert_eq!(b.get_or_load(KEY, policy, || async { Ok::<_, Oops>(2_u64) }).await.expect("loaded"), 2);
+        eventually_async(LONG, "told", async || b.stats().refreshes_announced == 1).await;
+        // The `set`, the expiry, and that.
+        eventually_async(LONG, "heard", async || a.stats().invalidations_applied == 3).await;
+        assert_eq!((a.get::<u64>(KEY).await, b.get::<u64>(KEY).await), (Some(2), Some(2)));
+        assert_eq!((a.stats().l2_hits, b.stats().l1_hits), (1, 1));
+    })
+    .await;
 }
 
 #[tokio::test]

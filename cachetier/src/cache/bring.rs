@@ -15,10 +15,12 @@ use super::served::Answered;
 use super::spare::Spare;
 use super::telling::{Failed, Telling};
 use super::{Key, Part};
+use crate::coherence::own;
 use crate::flight::outcome::{Begun, Failure, Outcome};
 use crate::l1::Entry;
 use crate::l2::Loading;
 use crate::lease::Ticket;
+use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
 
 /// A load that the caller is to make: the flight that it leads, and what was found out before it.
@@ -84,15 +86,18 @@ impl Part {
         let before = stale.clone();
         let load = async || {
             let answer = load(stale).await?;
-            Ok((self.terms(rules, &answer).learning(&answer, before.as_deref(), self.shared.config.codec), answer))
+            Ok((self.terms(rules, &answer).following(&answer, before.as_deref(), self.shared.config.codec), answer))
         };
         let ((terms, answer), flight) = self.load(key, telling, Some(flight), (spare, memory), load).await?;
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };
         let cost = asked.until(self.now());
+        // Elsewhere it may answer meanwhile, whether it does here or not.
+        let answers = ahead != Ahead::No || (before.is_some() && !terms.policy.revalidates_for().is_zero());
+        let announces = answers && terms.changed && terms.policy.announces();
         let filling = match self.ready(&flight, key, &terms, &begun, keep, (&answer, cost)) {
             Ok(ready) => {
-                if let Some(room) = self.room_behind(key, &ready).filter(|_| !options.fresh) {
+                if let Some(room) = self.room_behind(key, &ready).filter(|_| !options.fresh && !announces) {
                     self.fill_behind(room, (flight, key), (ready, &terms), &begun, (&answer, options.writes.l1()));
                     return Ok(Answered::loaded(answer));
                 }
@@ -111,8 +116,23 @@ impl Part {
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::BeforeInsertion).await;
         let keeps = filling.keep && options.writes.l1() && !(keep == Keep::Briefly && self.has_better(key, options));
+        let stored = filling.entry.facts.stamp.filter(|_| announces && filling.keep);
         self.land(flight, key, filling.entry, keeps);
+        if let Some(stamp) = stored {
+            self.announce(key, stamp);
+        }
         Ok(Answered::loaded(answer))
+    }
+
+    /// Tells the other instances that the key holds another value than their copies. Where that fails they find it when these are due.
+    fn announce(&self, key: Key<'_>, stamp: Stamp) {
+        let Some(tier) = self.shared.tier.clone() else { return };
+        let (instance, text) = (Arc::clone(self.instance()), key.text.to_owned());
+        tier.clone().tasks().begin(async move {
+            if own::announce(&*instance, &tier, &text, stamp).await.is_ok() {
+                instance.counters.refreshes_announced.one();
+            }
+        });
     }
 
     /// Whether a copy that the call has not looked at serves on, for longer than what may be kept only briefly.

@@ -7,7 +7,7 @@ use super::answer::Answer;
 use crate::error::KeyError;
 use crate::key::{TagHash, check_key};
 use crate::l1::Entry;
-use crate::rule::policy::Policy;
+use crate::rule::policy::{Content, Policy};
 use crate::wire::codec::Codec;
 
 /// How one value is stored. It begins with the policy of its [rules](Rules), and without tags.
@@ -45,13 +45,15 @@ pub struct Terms<'a> {
     pub(super) unusable: Option<KeyError>,
     pub(super) stored: bool,
     pub(super) validator: Option<String>,
+    /// Whether it is another value than the one it takes the place of, for all that is known.
+    pub(super) changed: bool,
 }
 
 impl<'a> Terms<'a> {
     /// What the rules say of this value.
     pub(super) fn of<V>(namespace: &'a str, rules: &impl Rules<V>, value: Option<&V>) -> Self {
         let (policy, tags) = (*rules.policy(), Vec::new());
-        let mut terms = Self { namespace, policy, ttl: None, tags, unusable: None, stored: true, validator: None };
+        let mut terms = Self { namespace, policy, ttl: None, tags, unusable: None, stored: true, validator: None, changed: true };
         rules.adapt(value, &mut terms);
         terms
     }
@@ -68,26 +70,16 @@ impl<'a> Terms<'a> {
         self
     }
 
-    /// With what is learned from the value that this one takes the place of, if it is at hand.
-    pub(super) fn learning<A: Answer>(mut self, answer: &A, before: Option<&Entry>, codec: Option<Codec>) -> Self {
-        if !self.policy.learns() {
-            return self;
-        }
-        let Some(value) = answer.value() else { return self };
-        // What cannot be encoded cannot be compared: then it is as if there were none.
-        let encoded = |value: &A::Value| {
-            let mut bytes = Vec::new();
-            codec.filter(|_| answer.bytes().is_none())?.encode(value, &mut bytes).ok()?;
-            Some(bytes)
-        };
-        let same = |entry: &Entry| {
-            if answer.unmodified().is_some() {
-                return Some(true);
+    /// With what the value says that this one takes the place of, if it is at hand: what is learned from it, and whether it has changed.
+    pub(super) fn following<A: Answer>(mut self, answer: &A, before: Option<&Entry>, codec: Option<Codec>) -> Self {
+        if self.policy.learns() || self.policy.announces() {
+            let known = before.and_then(|entry| Some((entry, is_same(answer, entry, codec)?)));
+            self.changed = known.is_none_or(|(_, same)| !same);
+            if answer.value().is_some() {
+                let ttl = known.map(|(entry, _)| entry.facts.loaded_at.until(entry.facts.stale_from));
+                self.policy = self.policy.learning(ttl, self.changed);
             }
-            Some(encoded(entry.value::<A::Value>()?)? == encoded(value)?)
-        };
-        let known = before.and_then(|entry| Some((entry.facts.loaded_at.until(entry.facts.stale_from), same(entry)?)));
-        self.policy = self.policy.learning(known.map(|(ttl, _)| ttl), || known.is_some_and(|(_, same)| !same));
+        }
         self
     }
 
@@ -139,4 +131,18 @@ impl<'a> Terms<'a> {
     pub fn not_stored(&mut self) {
         self.stored = false;
     }
+}
+
+/// Whether a load has brought what was there before. What cannot be encoded cannot be compared.
+fn is_same<A: Answer>(answer: &A, before: &Entry, codec: Option<Codec>) -> Option<bool> {
+    if answer.unmodified().is_some() {
+        return Some(true);
+    }
+    let Some(value) = answer.value() else { return Some(before.facts.content == Content::Nothing) };
+    let encoded = |value: &A::Value| {
+        let mut bytes = Vec::new();
+        codec.filter(|_| answer.bytes().is_none())?.encode(value, &mut bytes).ok()?;
+        Some(bytes)
+    };
+    Some(encoded(before.value::<A::Value>()?)? == encoded(value)?)
 }

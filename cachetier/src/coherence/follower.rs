@@ -328,6 +328,10 @@ mod tests {
             Err(only_listened_to())
         }
 
+        async fn announce(&self, _: &str, _: Stamp, _: Point) -> Result<Bumped, Fault> {
+            Err(only_listened_to())
+        }
+
         async fn seize(&self, _: &str, _: Stamp, _: Duration, _: Point) -> Result<Seized, Fault> {
             Err(only_listened_to())
         }

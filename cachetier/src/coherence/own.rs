@@ -109,6 +109,12 @@ pub(crate) async fn expire<T: Teller>(teller: &Arc<T>, tier: &Tier, key: &str, s
     Ok(bumped.point)
 }
 
+/// Tells everybody that any other value of the key than that of this stamp is stale. Here it is known, and where it does not arrive it can be done
+/// without.
+pub(crate) async fn announce<T: Teller>(teller: &T, tier: &Tier, key: &str, stamp: Stamp) -> Result<(), Fault> {
+    tier.announce(key, stamp, teller.floor()).await.map(drop)
+}
+
 async fn carry<T: Teller>(
     teller: &Arc<T>,
     targets: Targets,

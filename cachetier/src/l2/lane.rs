@@ -80,6 +80,9 @@ pub(crate) trait Lane: Send + Sync + 'static {
     /// key, and tells every subscriber that it is stale.
     async fn expire(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault>;
 
+    /// Tells every subscriber that what it holds of `key` is stale, unless that is the value of this stamp. Whatever the key holds stays.
+    async fn announce(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault>;
+
     /// Asks a writable primary for the lane's state, as [`Subscription::check`] does, but beside the subscription: what was published by
     /// then may not have arrived.
     async fn stand(&self, floor: Point) -> Result<LaneState, Fault>;

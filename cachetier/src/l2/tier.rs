@@ -256,6 +256,10 @@ impl Tier {
         self.counted(self.tasks.counted(self.lane.expire(key, stamp, floor)).await)
     }
 
+    pub(crate) async fn announce(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault> {
+        self.counted(self.lane.announce(key, stamp, floor).await)
+    }
+
     pub(crate) async fn seize(&self, key: &str, ticket: Stamp, floor: Point) -> Result<Seized, Fault> {
         self.counted(self.tasks.counted(self.lane.seize(key, ticket, self.lease, floor)).await)
     }

@@ -140,6 +140,8 @@ stats! {
     refreshes_found: Counter, "refreshes that found it";
     /// Those that were left to somebody else who was at it, or could not be made.
     refreshes_left: Counter, "refreshes left";
+    /// Those that have brought another value, of which the other instances were told: [`Policy::announce_changes`](crate::Policy::announce_changes).
+    refreshes_announced: Counter, "refreshes announced";
     /// Those whose load has failed.
     refreshes_failed: Counter, "refreshes failed";
     /// Those for which there was no room in the [queue](crate::CacheBuilder::refresh_queue).

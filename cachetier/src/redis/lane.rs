@@ -232,6 +232,12 @@ impl Lane for RedisLane {
         Ok(Bumped { point, held })
     }
 
+    async fn announce(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault> {
+        let targets = Targets { keys: vec![key.to_owned()], stale: true, ..Targets::default() };
+        // The script is told of no key: what it holds stays.
+        self.bump_in_full(&Targets::default(), floor, &self.body(&targets, Some(stamp))).await
+    }
+
     async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Point) -> Result<Planted, Fault> {
         let mut stands = None;
         for part in parts(keys) {

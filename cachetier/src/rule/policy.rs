@@ -37,6 +37,7 @@ pub struct Policy {
     stale_while_revalidate: Duration,
     error_ttl: Option<Duration>,
     learned_ttl: Option<LearnedTtl>,
+    announces: bool,
 }
 
 /// Whose calls share the load of a key that nobody has.
@@ -107,6 +108,7 @@ impl Policy {
             stale_while_revalidate: Duration::ZERO,
             error_ttl: None,
             learned_ttl: None,
+            announces: false,
         }
     }
 
@@ -151,6 +153,26 @@ impl Policy {
     #[must_use]
     pub const fn stale_for(mut self, stale_for: Duration) -> Self {
         self.stale_for = stale_for;
+        self
+    }
+
+    /// Has the other instances told when a [refresh](Policy::early_refresh), or a load behind a value that [answers
+    /// meanwhile](Policy::stale_while_revalidate), has brought another value: their copies are stale then, and their next readers find the new one in
+    /// the shared tier. Defaults to no: each finds it when its own copy is due.
+    ///
+    /// Whether it is another one is told by its encoded bytes, or by the loader ([`not_modified`](crate::StaleValue::not_modified)). It costs an
+    /// invalidation each time; where it cannot be sent it is not told again ([`Stats::refreshes_announced`](crate::Stats::refreshes_announced)).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cachetier::{EarlyRefresh, Policy};
+    ///
+    /// const RATES: Policy = Policy::ttl(Duration::from_secs(60)).early_refresh(EarlyRefresh::after_percent(80)).announce_changes();
+    /// # let _ = RATES;
+    /// ```
+    #[must_use]
+    pub const fn announce_changes(mut self) -> Self {
+        self.announces = true;
         self
     }
 
@@ -428,12 +450,17 @@ impl Policy {
 
     /// The same for a value that takes the place of one that lived for so long, if there is one that it can be compared with; `changed` says whether it is
     /// another.
-    pub(crate) fn learning(mut self, before: Option<Duration>, changed: impl FnOnce() -> bool) -> Self {
+    pub(crate) fn learning(mut self, before: Option<Duration>, changed: bool) -> Self {
         if let Some(learned) = self.learned_ttl {
-            self.ttl = before.map_or_else(|| learned.first(self.ttl), |before| learned.next(before, changed()));
+            self.ttl = before.map_or_else(|| learned.first(self.ttl), |before| learned.next(before, changed));
             self.l1_ttl = self.l1_ttl.map(|l1_ttl| l1_ttl.min(self.ttl));
         }
         self
+    }
+
+    /// Whether a refresh that brings another value is told of.
+    pub(crate) fn announces(&self) -> bool {
+        self.announces
     }
 
     /// Whether it learns.

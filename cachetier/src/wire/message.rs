@@ -17,7 +17,7 @@
 //! | 2 | yes | tags: 8 bytes each |
 //! | 3 | yes | prefixes: 8 bytes each |
 //! | 4 | yes | everything: empty |
-//! | 5 | no | the stamp of the value to come: 16 bytes |
+//! | 5 | no | the stamp of the value to come, or that has come: 16 bytes |
 //! | 6 | yes | doubt: empty |
 //! | 7 | no | the keys are stale, and not gone: empty |
 //!
@@ -118,7 +118,7 @@ pub(crate) struct Message {
     pub(crate) previous: Seq,
     pub(crate) seq: Seq,
     pub(crate) targets: Targets,
-    /// The bump is the first half of a `set`, and this the stamp of the value to come.
+    /// The bump is the first half of a `set`, and this the stamp of the value to come; or it tells of a value that has come.
     pub(crate) coming: Option<Stamp>,
 }
 

@@ -55,6 +55,8 @@ pub enum CallKind {
     Seize,
     /// Makes a key's value stale.
     Expire,
+    /// Makes other values of a key stale than the one that it holds.
+    Announce,
     /// Plants a write guard's hold in its keys.
     Hold,
     /// Takes a write guard's hold away.

@@ -183,6 +183,18 @@ impl MemoryLane {
         Self { place: Place { hub, names: Arc::new(names), namespace, instance }, limit }
     }
 
+    async fn bumped(&self, call: Call<'_>, bump: &Bump) -> Result<Bumped, Fault> {
+        let Place { hub, namespace, .. } = &self.place;
+        let stray = || {
+            let (bump, here) = (bump.clone(), Arc::clone(namespace));
+            Stray::new(Audience::All(namespace), move |state, deliveries| {
+                bump.run(&here, state, deliveries);
+            })
+        };
+        hub.pass(call, self.limit, Audience::All(namespace), |state, deliveries| Ok(bump.run(namespace, state, deliveries)), stray)
+            .await
+    }
+
     async fn guarding(&self, kind: CallKind, keys: &[String], guarding: Guarding) -> Result<Option<(Point, u64)>, Fault> {
         let Place { hub, names, namespace, instance } = &self.place;
         let only = match keys {
@@ -202,21 +214,13 @@ impl MemoryLane {
 #[async_trait]
 impl Lane for MemoryLane {
     async fn bump(&self, targets: &Targets, floor: Point) -> Result<Bumped, Fault> {
-        let Place { hub, names, namespace, instance } = &self.place;
+        let Place { names, instance, .. } = &self.place;
         let bump = Bump::new(names, targets, None, floor);
         let key = match bump.keys.as_slice() {
             [only] => Some(only.as_str()),
             _ => None,
         };
-        let call = Call::new(CallKind::Bump, key, *instance);
-        let stray = || {
-            let (bump, here) = (bump.clone(), Arc::clone(namespace));
-            Stray::new(Audience::All(namespace), move |state, deliveries| {
-                bump.run(&here, state, deliveries);
-            })
-        };
-        hub.pass(call, self.limit, Audience::All(namespace), |state, deliveries| Ok(bump.run(namespace, state, deliveries)), stray)
-            .await
+        self.bumped(Call::new(CallKind::Bump, key, *instance), &bump).await
     }
 
     async fn seize(&self, key: &str, ticket: Stamp, lease: Duration, floor: Point) -> Result<Seized, Fault> {
@@ -245,6 +249,16 @@ impl Lane for MemoryLane {
         };
         let run = |state: &mut State, deliveries: Deliveries| Ok(expire.run(namespace, state, deliveries));
         hub.pass(call, self.limit, Audience::All(namespace), run, stray).await
+    }
+
+    async fn announce(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault> {
+        let Place { names, instance, .. } = &self.place;
+        let targets = Targets { keys: vec![key.to_owned()], stale: true, ..Targets::default() };
+        // What the key holds stays.
+        let bump = Bump { keys: Vec::new(), ..Bump::new(names, &targets, Some(stamp), floor) };
+        let name = names.value(key);
+        let call = Call::new(CallKind::Announce, Some(&name), *instance);
+        self.bumped(call, &bump).await
     }
 
     async fn hold(&self, keys: &[String], guard: Stamp, limit: Duration, floor: Point) -> Result<Planted, Fault> {

@@ -162,6 +162,10 @@ impl Lane for Release {
         self.lane.expire(key, stamp, floor).await
     }
 
+    async fn announce(&self, key: &str, stamp: Stamp, floor: Point) -> Result<Bumped, Fault> {
+        self.lane.announce(key, stamp, floor).await
+    }
+
     async fn stand(&self, floor: Point) -> Result<LaneState, Fault> {
         self.lane.stand(floor).await
     }
