@@ -335,6 +335,9 @@ pub enum LoadError<E> {
     /// Nobody can prove that this instance has missed no invalidation, and its policy would rather fail:
     /// [`OnUnreachable::Fail`](crate::OnUnreachable::Fail). The loader did not run.
     Unproven,
+    /// The load was another instance's and has failed, for this reason; the [policy](crate::Policy::share_errors) says that it is not tried again
+    /// by each. The loader did not run.
+    Elsewhere(Arc<str>),
 }
 
 impl<E> Clone for LoadError<E> {
@@ -347,6 +350,7 @@ impl<E> Clone for LoadError<E> {
             Self::Overloaded { running, waiting } => Self::Overloaded { running: *running, waiting: *waiting },
             Self::Recursive(key) => Self::Recursive(Arc::clone(key)),
             Self::Unproven => Self::Unproven,
+            Self::Elsewhere(why) => Self::Elsewhere(Arc::clone(why)),
         }
     }
 }
@@ -415,6 +419,7 @@ impl<E> LoadError<E> {
             Self::Overloaded { running, waiting } => LoadError::Overloaded { running, waiting },
             Self::Recursive(key) => LoadError::Recursive(key),
             Self::Unproven => LoadError::Unproven,
+            Self::Elsewhere(why) => LoadError::Elsewhere(why),
         }
     }
 
@@ -478,6 +483,20 @@ impl<E> LoadError<E> {
         matches!(self, Self::Recursive(_))
     }
 
+    /// Whether the load was another instance's.
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// # use cachetier::LoadError;
+    /// let error: LoadError<Infallible> = LoadError::Elsewhere("the database is away".into());
+    /// assert!(error.is_elsewhere());
+    /// assert_eq!(error.to_string(), "the load of another instance has failed: the database is away");
+    /// ```
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Elsewhere(_))
+    }
+
     /// Whether nothing could be proven, and the policy would rather fail than load.
     ///
     /// ```
@@ -504,6 +523,7 @@ impl<E: std::fmt::Display> std::fmt::Display for LoadError<E> {
             Self::Deadline(limit) => write!(f, "there was no answer within {limit:?}"),
             Self::Overloaded { running, waiting } => write!(f, "too many loads: {running} run and {waiting} calls wait for theirs"),
             Self::Recursive(key) => write!(f, "the loader of {key:?} asked for {key:?} itself; load it without the cache there"),
+            Self::Elsewhere(why) => write!(f, "the load of another instance has failed: {why}"),
             Self::Unproven => write!(f, "it cannot be proven that no invalidation was missed: the shared tier does not answer"),
         }
     }

@@ -22,6 +22,8 @@ pub(crate) struct Ticket {
     line: u64,
     /// The value that it stands on, where it is the lease of one.
     over: Option<Over>,
+    /// Why its load has failed, as those are told who wait for it elsewhere.
+    why: Option<String>,
     spent: bool,
 }
 
@@ -36,7 +38,7 @@ struct Over {
 impl Ticket {
     /// A ticket of `key`, to be planted.
     pub(crate) fn new(tier: &Arc<Tier>, key: &str, stamp: Stamp) -> Self {
-        Self { tier: Arc::clone(tier), name: tier.name(key), stamp, line: tier.line(), over: None, spent: false }
+        Self { tier: Arc::clone(tier), name: tier.name(key), stamp, line: tier.line(), over: None, why: None, spent: false }
     }
 
     /// The lease of the value stamped `seen`, to be taken.
@@ -123,6 +125,11 @@ impl Ticket {
         });
     }
 
+    /// Gives it back, for its load has failed: this is told to who waits for it in other instances.
+    pub(crate) fn fail(mut self, why: String) {
+        self.why = Some(why);
+    }
+
     /// The key holds it no longer, or never did.
     pub(crate) fn spend(mut self) {
         self.spent = true;
@@ -171,10 +178,11 @@ impl Drop for Ticket {
             return;
         }
         let (tier, name, stamp, over) = (Arc::clone(&self.tier), std::mem::take(&mut self.name), self.stamp, self.over.take());
+        let why = self.why.take();
         self.tier.tasks().begin(async move {
             // Without an answer it ends by itself.
             match over {
-                None => drop(tier.abandon(&name, stamp).await),
+                None => drop(tier.abandon(&name, stamp, why.as_deref()).await),
                 Some(Over { seen, who }) => drop(tier.give_lease_back(&name, seen, who).await),
             }
         });

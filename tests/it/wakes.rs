@@ -42,6 +42,23 @@ fn held(cache: &TieredCache, gate: &Gate, brings: Result<String, Oops>) -> JoinH
     })
 }
 
+/// A call whose loader fails like that behind a gate.
+fn fails_at(
+    cache: &TieredCache,
+    gate: &Gate,
+    policy: Policy,
+    fails: fn() -> Result<String, &'static str>,
+) -> JoinHandle<Result<String, LoadError<&'static str>>> {
+    let (cache, gate) = (cache.clone(), gate.clone());
+    tokio::spawn(async move {
+        let load = || async {
+            gate.wait().await;
+            fails()
+        };
+        cache.get_or_load(KEY, policy, load).await
+    })
+}
+
 /// A call whose loader brings this at once.
 fn called(cache: &TieredCache, brings: &str) -> JoinHandle<Answer> {
     let (cache, brings) = (cache.clone(), brings.to_owned());
@@ -113,6 +130,64 @@ async fn a_load_that_comes_to_nothing_leaves_the_key_to_who_waits() {
         })
         .await;
         assert_eq!((brought.as_deref().ok(), b.stats().ticket_wakes), (Some("its own"), 1), "dropped");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failure_is_told_to_who_waits_where_the_policies_say_so() {
+    let shares = POLICY.share_errors();
+    // The holder's policy, that of who waits, and what he gets.
+    let cases = [(shares, shares, Err("the database is away")), (shares, POLICY, Ok("its own")), (POLICY, shares, Ok("its own"))];
+    over_shared(async |tier| {
+        for (holds, waits, expected) in cases {
+            let (a, b) = pair(tier).await;
+            let gate = Gate::new();
+            let loading = fails_at(&a, &gate, holds, || Err("the database is away"));
+            gate.arrived(1).await;
+            let calls: Vec<JoinHandle<Answer>> = (0..10)
+                .map(|_| {
+                    let b = b.clone();
+                    tokio::spawn(async move { b.get_or_load(KEY, waits, || async { Ok("its own".to_owned()) }).await })
+                })
+                .collect();
+            waiting(&b, 1).await;
+            eventually_async(LONG, "all of them wait", async || b.stats().l1_misses == 10).await;
+            gate.open();
+            assert!(loading.await.expect("no panic").is_err());
+            for call in calls {
+                match (answer(call).await, expected) {
+                    (Ok(value), Ok(own)) => assert_eq!(value, own),
+                    (Err(LoadError::Elsewhere(why)), Err(expected)) => assert_eq!(&*why, expected),
+                    (answer, _) => panic!("{answer:?} in the place of {expected:?}"),
+                }
+            }
+            assert_eq!((b.stats().loads, b.stats().load_errors), (u64::from(expected.is_ok()), 0));
+            // Who comes later loads.
+            let own = b.get_or_load(KEY, waits, || async { Ok::<_, Oops>("its own".to_owned()) }).await;
+            assert_eq!(own.expect("loaded"), "its own");
+            a.invalidate(KEY).await.expect("told");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_another_instance_says_of_its_failure_is_no_batchs() {
+    over_shared(async |tier| {
+        let (a, b) = pair(tier).await;
+        let (gate, shares) = (Gate::new(), POLICY.share_errors());
+        let loading = fails_at(&a, &gate, shares, || panic!("as it was told"));
+        gate.arrived(1).await;
+        let batch = tokio::spawn({
+            let b = b.clone();
+            async move { b.get_or_load_many([KEY], shares, async |_: Vec<String>| Ok::<_, Oops>([(KEY, "its own".to_owned())])).await }
+        });
+        waiting(&b, 1).await;
+        gate.open();
+        assert!(loading.await.expect("no panic").expect_err("it panics").is_panic());
+        assert_eq!(batch.await.expect("no panic").expect("loaded"), [Some("its own".to_owned())]);
+        a.invalidate(KEY).await.expect("told");
     })
     .await;
 }

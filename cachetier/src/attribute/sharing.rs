@@ -186,6 +186,11 @@ impl<S: Sharing<E>, E> Telling<E, E> for AsItsOwn<S> {
         None
     }
 
+    /// An error of its type is not made of what another instance says.
+    fn hears_others(&self) -> bool {
+        false
+    }
+
     fn failed(&self, failed: Failed<E>, end: impl FnOnce(Option<Failure>)) -> E {
         match failed {
             Failed::Loader(error) => self.0.share(error, |shared| end(shared.map(Failure::Loader))),
@@ -200,7 +205,7 @@ impl<S: Sharing<E>, E> Telling<E, E> for AsItsOwn<S> {
         match failure {
             Failure::Loader(error) => self.0.shared(error).map_or(Heard::Again, Heard::Told),
             // Of many it waits for a place itself, for as long as that takes.
-            Failure::Panicked(_) | Failure::Overloaded(..) => Heard::Again,
+            Failure::Panicked(_) | Failure::Overloaded(..) | Failure::Elsewhere(_) => Heard::Again,
             Failure::TimedOut(_) => Heard::Alone,
         }
     }

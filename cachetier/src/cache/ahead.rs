@@ -118,7 +118,7 @@ impl Part {
                     return Some(Found::Answer(Answered::new(answer, Origin::L2, entry)));
                 }
                 Some(Asked::Load(keep, stale)) => return Some(Found::Nothing(flight, begun, keep, stale)),
-                Some(Asked::Revalidated(..)) | None => {}
+                Some(Asked::Revalidated(..) | Asked::Failed(_)) | None => {}
             }
         }
         counters.refreshes_left.one();

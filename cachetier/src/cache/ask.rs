@@ -15,7 +15,7 @@ use crate::clock::Stopwatch;
 use crate::coherence::waits::Told;
 use crate::error::Fault;
 use crate::flight::Lead;
-use crate::flight::outcome::{Begun, Outcome};
+use crate::flight::outcome::{Begun, Failure, Outcome};
 use crate::l1::Entry;
 use crate::l2::tier::Tier;
 use crate::l2::{Claimed, Leased, Prospect};
@@ -35,6 +35,8 @@ pub(super) enum Asked<A> {
     Revalidated(Arc<Entry>, A),
     /// No value: load, and keep of it what may be kept. The loader may be shown what is stale.
     Load(Keep, Option<Arc<Entry>>),
+    /// Another instance's load has failed, which was waited for.
+    Failed(Failure),
 }
 
 /// What may be kept of a load.
@@ -123,12 +125,12 @@ fn is_stowed_for(flight: &Flight, copy: &Entry) -> bool {
 
 impl Part {
     /// Probes the shared tier, which plants our ticket where it holds nothing. While another instance holds the ticket, waits: first
-    /// for its value, at the end of the budget no longer.
+    /// for its value, at the end of the budget no longer. That its load has failed is an answer for who `hears_others`.
     pub(super) async fn ask<A: Answer>(
         &self,
         flight: &Flight,
         key: Key<'_>,
-        policy: &Policy,
+        (policy, hears_others): (&Policy, bool),
         options: CallOptions,
         begun: &Begun,
     ) -> Asked<A> {
@@ -193,7 +195,10 @@ impl Part {
                     return Asked::Load(Keep::Local, None);
                 }
                 Slot::Ticket(_) if self.waits(&patience, options) => {
-                    self.wait_for_another(tier, key, &mut patience).await;
+                    if let Some(why) = self.wait_for_another(tier, key, &mut patience).await.filter(|_| hears_others) {
+                        self.instance().counters.l2_misses.one();
+                        return Asked::Failed(Failure::Elsewhere(why));
+                    }
                     // It takes a probe to plant a ticket where that one is gone.
                     plainly = !options.writes.l2();
                 }
@@ -300,10 +305,10 @@ impl Part {
     }
 
     /// Waits until there is word of another instance's ticket, or its time is over: then the key is to be looked at, unless it is known what it
-    /// holds.
+    /// holds. Returns why the load has failed, if that is told.
     ///
     /// Cancel safety: who waits no longer is told nothing; its mailbox goes with the ticket.
-    async fn wait_for_another(&self, tier: &Tier, key: Key<'_>, patience: &mut Patience<'_>) {
+    async fn wait_for_another(&self, tier: &Tier, key: Key<'_>, patience: &mut Patience<'_>) -> Option<Arc<str>> {
         self.count_wait(patience.waited);
         let (watch, waits) = (Stopwatch::start(), &self.instance().waits);
         let mut wait = waits.wait([key.hash]);
@@ -313,20 +318,24 @@ impl Part {
                 patience.told = held;
                 // It was a wait, however short, and counts as one.
                 patience.waited = patience.waited.saturating_add(watch.elapsed().max(Duration::from_millis(1)));
-                return;
+                return None;
             }
             Ok(Prospect::Told(left)) if waits.is_listening() => past(left),
             // Nobody tells: it is looked at now and then.
             Ok(Prospect::Told(_) | Prospect::Untold) | Err(_) => patience.next_pause(),
         };
         let left = self.shared.config.wait_budget.saturating_sub(patience.waited);
-        if let Ok(told) = timeout(longest.min(left), wait.told()).await {
-            self.instance().counters.ticket_wakes.one();
-            if let Told::Held(held) = told {
-                patience.told = Some(held);
-            }
-        }
+        let told = timeout(longest.min(left), wait.told()).await.ok();
         patience.waited = patience.waited.saturating_add(watch.elapsed());
+        if told.is_some() {
+            self.instance().counters.ticket_wakes.one();
+        }
+        match told {
+            Some(Told::Failed(why)) => return Some(why),
+            Some(Told::Held(held)) => patience.told = Some(held),
+            Some(Told::Look) | None => {}
+        }
+        None
     }
 
     /// Waits a little for another instance that refreshes a value.

@@ -34,6 +34,14 @@ pub(super) struct Led {
     pub(super) ahead: Ahead,
 }
 
+/// What follows where a load fails, beside what its callers are told.
+#[derive(Clone, Copy, Default)]
+pub(super) struct AfterFailure {
+    /// Who waits in other instances is told.
+    shared: bool,
+    memory: Option<Memory>,
+}
+
 /// Whether a load is made while a copy answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ahead {
@@ -81,14 +89,14 @@ impl Part {
         // Nobody is answered by what would stand in for a load that nobody waits for.
         let stands_in = stale.as_ref().filter(|_| ahead != Ahead::Behind);
         let (asked, spare) = (self.now(), self.spare::<A>(key, rules.policy(), options, stands_in));
-        let memory = self.memory(rules.policy(), options);
+        let after = AfterFailure { shared: rules.policy().shares_errors(), memory: self.memory(rules.policy(), options) };
         // What its rules say of it is part of the load: theirs is the caller's code, too.
         let before = stale.clone();
         let load = async || {
             let answer = load(stale).await?;
             Ok((self.terms(rules, &answer).following(&answer, before.as_deref(), self.shared.config.codec), answer))
         };
-        let ((terms, answer), flight) = self.load(key, telling, Some(flight), (spare, memory), load).await?;
+        let ((terms, answer), flight) = self.load(key, telling, Some(flight), (spare, after), load).await?;
         // Ended at the limit, it has had its outcome: what came since then is the caller's alone, and kept nowhere.
         let Some(flight) = flight else { return Ok(Answered::loaded(answer)) };
         let cost = asked.until(self.now());
@@ -164,7 +172,7 @@ impl Part {
         key: Key<'_>,
         telling: &impl Telling<E, T>,
         flight: Option<Flight>,
-        (spare, memory): (Option<Spare>, Option<Memory>),
+        (spare, after): (Option<Spare>, AfterFailure),
         load: F,
     ) -> Result<(L, Option<Flight>), Missed<A, T>>
     where
@@ -174,7 +182,7 @@ impl Part {
         let counters = &self.instance().counters;
         let config = &self.shared.config;
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
-        let mut watch = Watch { cache: self, key, telling, flight, spare, memory, of: PhantomData };
+        let mut watch = Watch { cache: self, key, telling, flight, spare, after, of: PhantomData };
         let overloaded = |running, waiting| telling.overloaded(running, waiting);
         // In a statement of its own, as where it is looked for: what is told may not go from thread to thread.
         let places = match self.places(&limits, overloaded, || Beside::<T>::beat(&watch)).await {
@@ -193,12 +201,15 @@ impl Part {
     }
 
     /// Ends a flight without a value, if there still is one: with a failure for those who wait, or by leaving it to the first of them.
-    fn fail(&self, flight: Option<Flight>, failure: Option<Failure>, (key, memory): (Key<'_>, Option<Memory>)) {
+    fn fail(&self, flight: Option<Flight>, failure: Option<Failure>, (key, after): (Key<'_>, AfterFailure)) {
         let Some(flight) = flight else { return };
         if let Some(failure) = failure {
             // First: who comes next finds the key free.
-            drop(flight.unstow());
-            let entry = memory.zip(flight.noted()).map(|(memory, begun)| self.failure(&failure, begun, memory));
+            match (flight.unstow(), failure.why().filter(|_| after.shared)) {
+                (Some(ticket), Some(why)) => ticket.fail(why.into_owned()),
+                (ticket, _) => drop(ticket),
+            }
+            let entry = after.memory.zip(flight.noted()).map(|(memory, begun)| self.failure(&failure, begun, memory));
             flight.finish(Outcome::Failed(failure), || self.remember(key, entry));
         } else {
             if flight.is_awaited() {
@@ -241,7 +252,7 @@ struct Watch<'a, E, W> {
     /// Gone once the limit has ended it.
     flight: Option<Flight>,
     spare: Option<Spare>,
-    memory: Option<Memory>,
+    after: AfterFailure,
     of: PhantomData<fn() -> E>,
 }
 
@@ -251,7 +262,7 @@ impl<E, W> Watch<'_, E, W> {
     where
         W: Telling<E, T>,
     {
-        let Self { cache, key, telling, flight, spare, memory, .. } = self;
+        let Self { cache, key, telling, flight, spare, after, .. } = self;
         let counters = &cache.instance().counters;
         match &lost {
             Lost::Failed(Failed::Loader(_)) => counters.load_errors.one(),
@@ -272,12 +283,12 @@ impl<E, W> Watch<'_, E, W> {
         };
         Missed::Told(match lost {
             Lost::Stopped(told) => {
-                cache.fail(flight, Some(Failure::TimedOut(cache.shared.config.load_limit)), (key, memory));
+                cache.fail(flight, Some(Failure::TimedOut(cache.shared.config.load_limit)), (key, after));
                 told
             }
-            Lost::Failed(failed) => telling.failed(failed, |failure| cache.fail(flight, failure, (key, memory))),
+            Lost::Failed(failed) => telling.failed(failed, |failure| cache.fail(flight, failure, (key, after))),
             Lost::Refused(Refused { told, running, waiting }) => {
-                cache.fail(flight, Some(Failure::Overloaded(running, waiting)), (key, None));
+                cache.fail(flight, Some(Failure::Overloaded(running, waiting)), (key, AfterFailure::default()));
                 told
             }
         })
@@ -306,7 +317,7 @@ impl<E, T, W: Telling<E, T>> Beside<T> for Watch<'_, E, W> {
                 Some(spare) => self.cache.stand_in(self.key, flight, spare).err(),
                 None => Some(flight),
             };
-            self.cache.fail(stood_in, Some(Failure::TimedOut(limit)), (self.key, self.memory));
+            self.cache.fail(stood_in, Some(Failure::TimedOut(limit)), (self.key, self.after));
         }
         told
     }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::ahead::Standing;
 use super::answer::Answer;
 use super::ask::{Asked, Flight, Keep};
-use super::bring::{Ahead, Led, Missed};
+use super::bring::{AfterFailure, Ahead, Led, Missed};
 use super::call::CallOptions;
 use super::load::{LoadId, is_running};
 use super::places::{lend, turn_back};
@@ -136,7 +136,7 @@ impl Part {
             Found::Alone => {
                 self.instance().counters.loads_alone.one();
                 lend(&mut given_away);
-                return match self.load(key, &telling, None, (None, None), || load(None)).await {
+                return match self.load(key, &telling, None, (None, AfterFailure::default()), || load(None)).await {
                     Ok((answer, _)) => Ok(Answered::loaded(answer)),
                     Err(missed) => missed.told(),
                 };
@@ -183,7 +183,7 @@ impl Part {
         if options.looks_here() {
             self.instance().counters.l1_misses.one();
         }
-        let (mut anew, mut given_away) = (0, None);
+        let (mut anew, mut given_away, hears_others) = (0, None, policy.shares_errors() && telling.hears_others());
         loop {
             if self.fails(policy)
                 && let Some(told) = telling.unproven()
@@ -215,7 +215,15 @@ impl Part {
             // By an epoch that has ended nothing can be judged, and nothing that is loaded is kept: not a reason to load.
             let over = || anew < MAX_ANEW && self.instance().view.epoch() != begun.noted.epoch;
             if !over() {
-                match self.ask::<A>(&flight, key, policy, options, &begun).await {
+                match self.ask::<A>(&flight, key, (policy, hears_others), options, &begun).await {
+                    Asked::Failed(failure) => {
+                        let heard = telling.heard(&failure);
+                        flight.finish(Outcome::Failed(failure), || {});
+                        return match heard {
+                            Heard::Told(told) => Err(told),
+                            Heard::Again | Heard::Alone => Ok(Found::Alone),
+                        };
+                    }
                     Asked::Answer(entry, answer) => {
                         #[cfg(feature = "chaos")]
                         crate::pause::at(crate::pause::Point::BeforeInsertion).await;

@@ -44,6 +44,9 @@ pub(crate) trait Telling<E, T> {
     /// What a caller is told whose loader does not run because so many do, and so many wait; `None` lets it wait for as long as it takes.
     fn overloaded(&self, running: usize, waiting: usize) -> Option<T>;
 
+    /// Whether somebody who waited can be told that a load of another instance has failed.
+    fn hears_others(&self) -> bool;
+
     /// Ends the flight of a loader that failed, by `end`, and returns what its caller is told. `end` is called once at most: with what
     /// those who wait are told, or with `None`, which leaves the flight to the first of them; so does not calling it.
     fn failed(&self, failed: Failed<E>, end: impl FnOnce(Option<Failure>)) -> T;
@@ -70,6 +73,10 @@ impl<E: Send + Sync + 'static> Telling<E, LoadError<E>> for AsLoadError {
 
     fn overloaded(&self, running: usize, waiting: usize) -> Option<LoadError<E>> {
         Some(LoadError::Overloaded { running, waiting })
+    }
+
+    fn hears_others(&self) -> bool {
+        true
     }
 
     fn failed(&self, failed: Failed<E>, end: impl FnOnce(Option<Failure>)) -> LoadError<E> {

@@ -73,7 +73,12 @@ impl Instance {
     /// Tells who waits for a key that its ticket is gone.
     pub(crate) fn wake(&self, wake: &Wake<'_>) {
         if let Some(key) = self.waits.key_of(wake.name) {
-            self.waits.tell(self.hash(key), &wake.held.map_or(Told::Look, |held| Told::Held(held.to_vec())));
+            let told = match (wake.why(), wake.held) {
+                (Some(why), _) => Told::Failed(why.into()),
+                (None, Some(held)) => Told::Held(held.to_vec()),
+                (None, None) => Told::Look,
+            };
+            self.waits.tell(self.hash(key), &told);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
@@ -17,6 +18,8 @@ use crate::unhashed::BuildUnhashed;
 pub(crate) enum Told {
     /// The key holds this now.
     Held(Vec<u8>),
+    /// Its load has failed, for this reason.
+    Failed(Arc<str>),
     /// Something has become of it, or may have.
     Look,
 }

@@ -1,6 +1,7 @@
 //! What a flight of the cache ends with, and what it notes at its begin.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(crate) enum Failure {
     TimedOut(Duration),
     /// It did not run: so many did, and so many waited.
     Overloaded(usize, usize),
+    /// It was another instance's, which says so of it.
+    Elsewhere(Arc<str>),
 }
 
 impl Failure {
@@ -39,6 +42,18 @@ impl Failure {
             Self::Panicked(message) => LoadError::Panicked(Arc::clone(message)),
             Self::TimedOut(limit) => LoadError::TimedOut(*limit),
             Self::Overloaded(running, waiting) => LoadError::Overloaded { running: *running, waiting: *waiting },
+            Self::Elsewhere(why) => LoadError::Elsewhere(Arc::clone(why)),
+        })
+    }
+
+    /// What other instances are told of it, if they are: that a load was not begun is no reason for them not to begin one. Of an error whose
+    /// type nobody knows here, only that there was one.
+    pub(crate) fn why(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::Loader(error) => text(&**error).map_or(Cow::Borrowed("the loader failed"), Cow::Owned),
+            Self::Panicked(message) => format!("the loader panicked: {message}").into(),
+            Self::TimedOut(limit) => format!("the loader took longer than {limit:?}").into(),
+            Self::Overloaded(..) | Self::Elsewhere(_) => return None,
         })
     }
 }
@@ -51,4 +66,11 @@ pub(crate) struct Begun {
     pub(crate) prefixes: Prefixes,
     /// The stamp of the value that it puts itself: the bump that announces this one does not detach it.
     pub(crate) writes: Option<Stamp>,
+}
+
+/// What an error says, if it is a text or a box.
+fn text(error: &(dyn Any + Send + Sync)) -> Option<String> {
+    let boxed = || error.downcast_ref::<Box<dyn std::error::Error + Send + Sync>>().map(ToString::to_string);
+    let owned = || error.downcast_ref::<String>().cloned();
+    error.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(owned).or_else(boxed)
 }

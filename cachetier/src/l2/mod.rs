@@ -146,8 +146,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Lets the ticket, if the key still holds it, live for another `lease` from now.
     async fn extend(&self, key: &str, ticket: Stamp, lease: Duration) -> Result<(), Fault>;
 
-    /// Gives the ticket back: the key is empty again if it still held it, and who waits is told.
-    async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault>;
+    /// Gives the ticket back: the key is empty again if it still held it, and who waits is told to look, or this `word`.
+    async fn abandon(&self, key: &str, ticket: Stamp, word: &[u8]) -> Result<(), Fault>;
 
     /// Takes, lengthens or gives back the lease of the value stamped `seen`, for who is named by this number, which is not 0. The value stays.
     async fn lease(&self, key: &str, seen: Stamp, who: u8, call: LeaseCall) -> Result<Leased, Fault>;
@@ -201,7 +201,7 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// [`Store::abandon`] of many tickets.
     async fn abandon_many(&self, tickets: &[Standing<'_>]) -> Answers<()> {
-        all(tickets.iter().map(|planted| self.abandon(planted.name, planted.ticket))).await
+        all(tickets.iter().map(|planted| self.abandon(planted.name, planted.ticket, &[]))).await
     }
 
     /// The number of the connection over which calls go now, or of a later one; they are counted.

@@ -130,7 +130,7 @@ pub(crate) async fn who_refreshes_puts_the_new_value_in_the_place_of_the_old_one
         assert_eq!(store.claim(key, stamp(2), stamp(3), HOUR).await, Ok(Claimed::Yes));
         assert_eq!(store.refill(key, stamp(2), &value(4, now, "late"), HOUR).await, Ok(Filled::Refused));
         assert_eq!(store.lease(key, stamp(2), US, LeaseCall::Take(MINUTE)).await, Ok(Leased::Moved));
-        store.abandon(key, stamp(3)).await.unwrap();
+        store.abandon(key, stamp(3), &[]).await.unwrap();
         assert_eq!(store.refill(key, stamp(2), &value(4, now, "late"), HOUR).await, Ok(Filled::Refused));
         assert_eq!(store.read(key).await, Ok(None));
     }

@@ -16,6 +16,7 @@ use crate::rule::stamp::Stamp;
 use crate::rule::table::TableCopy;
 use crate::tasks::Tasks;
 use crate::wire::message::Targets;
+use crate::wire::wake::failed;
 
 /// One shared tier, as one cache uses it.
 pub(crate) struct Tier {
@@ -227,8 +228,8 @@ impl Tier {
         self.counted(self.store.extend(name, ticket, self.lease).await)
     }
 
-    pub(crate) async fn abandon(&self, name: &str, ticket: Stamp) -> Result<(), Fault> {
-        self.counted(self.store.abandon(name, ticket).await)
+    pub(crate) async fn abandon(&self, name: &str, ticket: Stamp, why: Option<&str>) -> Result<(), Fault> {
+        self.counted(self.store.abandon(name, ticket, &why.map(failed).unwrap_or_default()).await)
     }
 
     /// Which names those keys have.

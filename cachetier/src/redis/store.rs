@@ -407,8 +407,8 @@ impl Store for RedisStore {
             .map(|_| ())
     }
 
-    async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
-        let args: [&[u8]; 2] = [&ticket.0, self.channels()];
+    async fn abandon(&self, key: &str, ticket: Stamp, word: &[u8]) -> Result<(), Fault> {
+        let args: [&[u8]; 3] = [&ticket.0, self.channels(), word];
         let shared = async { self.swap(self.way(Urge::Needed, false)?, &self.abandon, key, &args, self.limits.command).await };
         let shared = shared.await;
         // What planted it may be under way over the other connection still: what gives it back must come behind it there.
@@ -516,8 +516,9 @@ impl Store for RedisStore {
     }
 
     async fn abandon_many(&self, tickets: &[Standing<'_>]) -> Answers<()> {
-        let run =
-            |form, one: &Standing<'_>| Run::new(&self.abandon, form, &[one.name.as_bytes()], &[&one.ticket.0, self.channels()]);
+        let run = |form, one: &Standing<'_>| {
+            Run::new(&self.abandon, form, &[one.name.as_bytes()], &[&one.ticket.0, self.channels(), &[]])
+        };
         let shared = self.swap_many(self.way(Urge::Needed, false), tickets.iter(), run, (self.limits.command, |_| ())).await;
         // As after one.
         let Some(way) = self.large.own(&self.link) else { return shared };

@@ -38,6 +38,7 @@ pub struct Policy {
     error_ttl: Option<Duration>,
     learned_ttl: Option<LearnedTtl>,
     announces: bool,
+    shares_errors: bool,
 }
 
 /// Whose calls share the load of a key that nobody has.
@@ -109,6 +110,7 @@ impl Policy {
             error_ttl: None,
             learned_ttl: None,
             announces: false,
+            shares_errors: false,
         }
     }
 
@@ -209,6 +211,27 @@ impl Policy {
     #[must_use]
     pub const fn learned_ttl(mut self, learned: LearnedTtl) -> Self {
         self.learned_ttl = Some(learned);
+        self
+    }
+
+    /// Has those told who wait for a load in other instances when it has failed, panicked or taken too long: they get
+    /// [`LoadError::Elsewhere`](crate::LoadError::Elsewhere) in the place of a load of their own. Defaults to no: where one instance's load fails,
+    /// another's is tried.
+    ///
+    /// What they are told is a text: that of the error, if it is a `String`, a `&'static str` or a boxed error, else that there was one. It reaches who
+    /// waits at that moment; who comes later loads. A load that was dropped or not begun is none that has failed. Batches, and `#[cached]` functions,
+    /// whose errors are their own, load all the same.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// // A source in trouble is not asked by each instance in turn, nor again for two seconds by the one that asked.
+    /// const POLICY: Policy = Policy::ttl(Duration::from_secs(60)).share_errors().error_ttl(Duration::from_secs(2));
+    /// # let _ = POLICY;
+    /// ```
+    #[must_use]
+    pub const fn share_errors(mut self) -> Self {
+        self.shares_errors = true;
         self
     }
 
@@ -461,6 +484,11 @@ impl Policy {
     /// Whether a refresh that brings another value is told of.
     pub(crate) fn announces(&self) -> bool {
         self.announces
+    }
+
+    /// Whether a failure is told to those who wait for it in other instances, and they take it for theirs.
+    pub(crate) fn shares_errors(&self) -> bool {
+        self.shares_errors
     }
 
     /// Whether it learns.

@@ -6,7 +6,7 @@
 //! | 0..2 | magic | `cw` |
 //! | 2 | version | 1 |
 //! | 3..5 | length of the name | |
-//! | 5.. | the whole name of the key, then what it holds now | nothing where it is to be looked at |
+//! | 5.. | the whole name of the key, then what it holds now | nothing where it is to be looked at; `f8` and a text where its load has failed |
 
 use crate::wire::bytes::Bytes;
 use crate::wire::slot::{PREFIX, TICKET};
@@ -16,6 +16,18 @@ pub(crate) const MOST_WAITING: usize = 64;
 
 /// The largest value that comes with the word of it. A larger one is read by each who waits, over a connection that nothing else waits for.
 pub(crate) const SMALL: usize = 2 << 10;
+
+/// What stands in the place of a value where the load has failed. No value begins with it.
+const FAILED: u8 = 0xf8;
+
+/// How many bytes of why a load has failed are told.
+const MOST_WHY: usize = 512;
+
+/// What is told of a load that has failed.
+pub(crate) fn failed(why: &str) -> Vec<u8> {
+    let end = (0..=MOST_WHY.min(why.len())).rev().find(|end| why.is_char_boundary(*end)).unwrap_or_default();
+    [&[FAILED], why.get(..end).unwrap_or_default().as_bytes()].concat()
+}
 
 /// What the name of a channel ends with that belongs to one instance alone: sixteen hexadecimal digits, by chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +68,12 @@ pub(crate) fn is_word(bytes: &[u8]) -> bool {
 }
 
 impl<'a> Wake<'a> {
+    /// Why the load has failed that was waited for, if that is what is told.
+    pub(crate) fn why(&self) -> Option<&'a str> {
+        let (kind, why) = self.held?.split_first()?;
+        str::from_utf8(why).ok().filter(|_| *kind == FAILED)
+    }
+
     /// Reads what was told; `None` for anything else.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut rest = Bytes(bytes);
@@ -86,6 +104,18 @@ mod tests {
     fn the_layout_is_what_it_ever_was() {
         let wake = Wake { name: "ct:shop:v:k", held: Some(b"\xf6value") };
         assert_eq!(wake.write().unwrap(), b"cw\x01\x00\x0bct:shop:v:k\xf6value");
+    }
+
+    #[test]
+    fn why_a_load_has_failed_is_told_in_few_bytes() {
+        for (why, told) in [("", ""), ("no", "no"), (&"é".repeat(300), &*"é".repeat(256)), (&"x".repeat(513), &*"x".repeat(512))]
+        {
+            let held = failed(why);
+            assert_eq!(Wake { name: "k", held: Some(&held) }.why(), Some(told));
+        }
+        for held in [None, Some(&b"\xf6value"[..]), Some(b"\xf8\xff")] {
+            assert_eq!(Wake { name: "k", held }.why(), None);
+        }
     }
 
     #[test]

@@ -47,10 +47,15 @@ fn filled(
 }
 
 /// A ticket given back, of which those are told who wait for it.
-fn abandoned((namespace, state, deliveries): (&Arc<str>, &mut State, Deliveries), key: &str, ticket: Stamp) -> Result<(), Fault> {
+fn abandoned(
+    (namespace, state, deliveries): (&Arc<str>, &mut State, Deliveries),
+    key: &str,
+    ticket: Stamp,
+    word: &[u8],
+) -> Result<(), Fault> {
     let waiting = state.keys.waiting(key, state.now());
     if state.keys.abandon(key, ticket, state.now())? {
-        state.wake(namespace, &waiting, (key, None), deliveries);
+        state.wake(namespace, &waiting, (key, Some(word).filter(|word| !word.is_empty())), deliveries);
     }
     Ok(())
 }
@@ -201,16 +206,16 @@ impl Store for MemoryStore {
             .await
     }
 
-    async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
+    async fn abandon(&self, key: &str, ticket: Stamp, word: &[u8]) -> Result<(), Fault> {
         let here = &self.namespace;
         let stray = || {
-            let (key, namespace) = (key.to_owned(), Arc::clone(here));
+            let (key, namespace, word) = (key.to_owned(), Arc::clone(here), word.to_vec());
             Stray::new(Audience::Waiting(here, &key.clone()), move |state, deliveries| {
-                drop(abandoned((&namespace, state, deliveries), &key, ticket));
+                drop(abandoned((&namespace, state, deliveries), &key, ticket, &word));
             })
         };
         let call = self.call(CallKind::Abandon, key);
-        let abandon = |state: &mut State, deliveries: Deliveries| abandoned((here, state, deliveries), key, ticket);
+        let abandon = |state: &mut State, deliveries: Deliveries| abandoned((here, state, deliveries), key, ticket, word);
         self.hub.pass(call, self.command_limit(), Audience::Waiting(here, key), abandon, stray).await
     }
 

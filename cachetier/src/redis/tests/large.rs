@@ -177,7 +177,7 @@ async fn a_ticket_is_given_back_behind_what_may_plant_it() {
     put(&store, "small", 2, 1_000).await;
     let own = own(&store, &mut plain).await;
     plain.say::<()>("CONFIG RESETSTAT").await;
-    store.abandon("large", stamp(7)).await.unwrap();
+    store.abandon("large", stamp(7), &[]).await.unwrap();
     assert_eq!(plain.calls("evalsha").await, 2);
     assert!(last_of(&mut plain, own).await.starts_with("eval"));
 }

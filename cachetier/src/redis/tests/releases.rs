@@ -131,8 +131,8 @@ impl Store for Release {
         self.store.extend(key, ticket, lease).await
     }
 
-    async fn abandon(&self, key: &str, ticket: Stamp) -> Result<(), Fault> {
-        self.store.abandon(key, ticket).await
+    async fn abandon(&self, key: &str, ticket: Stamp, word: &[u8]) -> Result<(), Fault> {
+        self.store.abandon(key, ticket, word).await
     }
 
     fn line(&self) -> u64 {

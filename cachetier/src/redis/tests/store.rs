@@ -140,15 +140,15 @@ async fn an_abandoned_ticket_is_gone_and_nothing_else_is() {
     let ((store, _lane), mut plain) = (server.open().await, server.plain().await);
     for kept in [ticket(2), value(1, "filled"), HELD.to_vec(), b"foreign".to_vec()] {
         plain.set(KEY, &kept).await;
-        assert_eq!(store.abandon(KEY, stamp(1)).await, Ok(()));
+        assert_eq!(store.abandon(KEY, stamp(1), &[]).await, Ok(()));
         assert_eq!(plain.get(KEY).await, Some(kept));
     }
     for given_back in [ticket(1), [ticket(1), vec![9; 16]].concat()] {
         plain.set(KEY, &given_back).await;
-        assert_eq!(store.abandon(KEY, stamp(1)).await, Ok(()));
+        assert_eq!(store.abandon(KEY, stamp(1), &[]).await, Ok(()));
         assert_eq!(plain.get(KEY).await, None);
     }
-    assert_eq!(store.abandon(KEY, stamp(1)).await, Ok(()), "twice is once");
+    assert_eq!(store.abandon(KEY, stamp(1), &[]).await, Ok(()), "twice is once");
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_key_of_another_type_is_foreign_to_every_verb() {
     assert_eq!(store.read(KEY).await, Err(Fault::Foreign));
     assert_eq!(store.fill(KEY, stamp(1), &value(1, "x"), LIFE).await, Err(Fault::Foreign));
     assert_eq!(store.claim(KEY, stamp(1), stamp(2), LEASE).await, Err(Fault::Foreign));
-    assert_eq!(store.abandon(KEY, stamp(1)).await, Err(Fault::Foreign));
+    assert_eq!(store.abandon(KEY, stamp(1), &[]).await, Err(Fault::Foreign));
     assert_eq!(plain.ask::<usize>(&[b"LLEN", KEY.as_bytes()]).await, 1);
 }
 
@@ -202,7 +202,7 @@ async fn a_full_server_reads_claims_and_abandons_but_keeps_nothing_new() {
     let unfilled = store.fill("ticket", stamp(2), &value(2, &large), LIFE).await;
     assert!(matches!(&unfilled, Err(Fault::Refused(why)) if why.starts_with("OOM") || why.contains("no such key")), "{unfilled:?}");
     assert!(beside(&mut plain).await.is_empty());
-    assert_eq!(store.abandon("ticket", stamp(2)).await, Ok(()));
+    assert_eq!(store.abandon("ticket", stamp(2), &[]).await, Ok(()));
     assert_eq!(store.claim("value", stamp(1), stamp(3), LEASE).await, Ok(Claimed::Yes));
     assert_eq!(plain.get("ticket").await, None);
     assert_eq!(plain.get("value").await, Some(ticket(3)));
@@ -220,7 +220,7 @@ async fn a_server_that_forgot_its_scripts_is_sent_them_again() {
             assert_eq!(store.fill(KEY, stamp(2), &value(2, &payload), LIFE).await, Ok(Filled::Stored));
         }
         plain.set(KEY, &ticket(3)).await;
-        assert_eq!(store.abandon(KEY, stamp(3)).await, Ok(()));
+        assert_eq!(store.abandon(KEY, stamp(3), &[]).await, Ok(()));
         plain.say::<()>("SCRIPT FLUSH").await;
     }
 }

@@ -135,7 +135,7 @@ fn every_call_that_changes_something_can_run_late() {
     unanswered(now(store.probe(key, A, LEASE)));
     unanswered(now(store.fill(key, A, &value(A, "v"), LIFE)));
     unanswered(now(store.claim(key, A, B, LEASE)));
-    unanswered(now(store.abandon(key, B)));
+    unanswered(now(store.abandon(key, B, &[])));
     unanswered(now(lane.seize("k", C, LEASE, Point::default())));
     unanswered(now(lane.bump(&keys(&["k"]), Point::default())));
     unanswered(now(reader.check(Point::default())));
@@ -190,7 +190,7 @@ fn a_script_is_told_kind_key_and_instance_of_each_call() {
     now(stores[1].read("r")).expect("read");
     now(stores[0].fill("f", A, &value(A, "v"), LIFE)).expect("refused");
     now(stores[1].claim("c", A, B, LEASE)).expect("not claimed");
-    now(stores[0].abandon("a", A)).expect("abandoned");
+    now(stores[0].abandon("a", A, &[])).expect("abandoned");
     now(lanes[0].bump(&keys(&["b"]), Point::default())).expect("bumped");
     now(lanes[1].bump(&keys(&["x", "y"]), Point::default())).expect("bumped");
     now(lanes[0].seize("s", A, LEASE, Point::default())).expect("seized");

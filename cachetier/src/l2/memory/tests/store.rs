@@ -117,7 +117,7 @@ fn a_claim_leaves_what_it_has_not_seen() {
 fn an_abandoned_ticket_leaves_the_key_empty() {
     let (tier, _, store) = stored();
     now(store.probe("k", A, LEASE)).expect("planted");
-    now(store.abandon("k", A)).expect("abandoned");
+    now(store.abandon("k", A, &[])).expect("abandoned");
     assert!(tier.is_empty());
 }
 
@@ -126,7 +126,7 @@ fn abandoning_leaves_what_is_not_that_ticket() {
     for held in [ticket(B), value(A, "filled")] {
         let (tier, _, store) = stored();
         tier.put("k", &held);
-        assert_eq!(now(store.abandon("k", A)), Ok(()));
+        assert_eq!(now(store.abandon("k", A, &[])), Ok(()));
         assert_eq!(now(store.read("k")), Ok(Some(held)));
     }
 }
@@ -139,7 +139,7 @@ fn a_key_of_another_type_is_foreign_to_every_call_and_stays() {
     assert_eq!(now(store.read("k")), Err(Fault::Foreign));
     assert_eq!(now(store.fill("k", A, &value(A, "v"), LIFE)), Err(Fault::Foreign));
     assert_eq!(now(store.claim("k", A, B, LEASE)), Err(Fault::Foreign));
-    assert_eq!(now(store.abandon("k", A)), Err(Fault::Foreign));
+    assert_eq!(now(store.abandon("k", A, &[])), Err(Fault::Foreign));
     assert_eq!(tier.len(), 1);
     assert!(!tier.holds_value("k"));
 }
