@@ -6,6 +6,7 @@ use syn::spanned::Spanned as _;
 use syn::{Block, Error, ItemFn, parse_quote};
 
 use crate::companions::{cache, companions, handle};
+use crate::detached;
 use crate::function::Function;
 use crate::key::{Key, Site, texts};
 use crate::options::{ByValue, Cached, Invalidates, Life, Text, Time};
@@ -20,6 +21,9 @@ pub(crate) fn cached(arguments: TokenStream, item: &TokenStream) -> TokenStream 
         }
         let values = options.key.values().chain(options.tags.iter().flat_map(Text::values)).chain(options.place.cache.as_deref());
         let function = function.with_values(values);
+        if options.detached.is_some() {
+            detached::check(&function)?;
+        }
         let key = Key::of(&function, &options)?;
         let companions = companions(&function, &options, &key);
         let block = Box::new(cached_body(&function, &options, &key));
@@ -72,7 +76,13 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Block {
     } else {
         quote! { (&&&#krate::attribute::ErrorProbe::of(&__shape)).sharing() }
     };
-    let body = body(function);
+    let load = if let Some(detached) = options.detached {
+        let body = detached::body(function, krate, body);
+        quote_spanned! { detached => __shape.refresh(__cache, __key, __rules, __sharing, #body) }
+    } else {
+        let body = body(function);
+        quote! { __shape.load(__cache, __key, __rules, __sharing, #body) }
+    };
     parse_quote! {{
         #[allow(unused_imports)]
         use #krate::attribute::probes::*;
@@ -92,7 +102,7 @@ fn cached_body(function: &Function, options: &Cached, key: &Key<'_>) -> Block {
         let __rules = #rules;
         #[allow(clippy::all, clippy::pedantic)]
         let __sharing = #sharing;
-        __shape.load(__cache, __key, __rules, __sharing, #body).await
+        #load.await
     }}
 }
 

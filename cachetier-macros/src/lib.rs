@@ -4,6 +4,7 @@
 use proc_macro::TokenStream;
 
 mod companions;
+mod detached;
 mod duration;
 mod expand;
 mod function;

@@ -86,6 +86,8 @@ pub(crate) struct Cached {
     pub(crate) tags: Vec<Text>,
     pub(crate) by_value: ByValue,
     pub(crate) share_error: Option<Path>,
+    /// Where it says that the body may outlive its call.
+    pub(crate) detached: Option<Span>,
     pub(crate) companions: Companions,
     pub(crate) place: Where,
 }
@@ -140,6 +142,7 @@ const CACHED: &[&str] = &[
     "group",
     "version",
     "share_error",
+    "detached",
     "companions",
     "crate",
 ];
@@ -174,6 +177,10 @@ impl Said {
     fn option(&mut self, name: &str, span: Span, input: ParseStream<'_>) -> Result<(), Error> {
         if name == "skip" {
             self.skip = skipped(span, input)?;
+            return Ok(());
+        }
+        if name == "detached" {
+            // Seen.
             return Ok(());
         }
         if input.parse::<Option<Token![=]>>()?.is_none() {
@@ -249,6 +256,7 @@ impl Parse for Cached {
             tags: std::mem::take(&mut said.tags),
             by_value: std::mem::take(&mut said.by_value),
             share_error,
+            detached: said.span("detached"),
             companions,
             place,
         })

@@ -58,6 +58,15 @@ fn functions() {
         &quote! { pub(crate) async fn count(id: u64) -> u64 { id } },
     );
     cached(
+        "result_detached",
+        quote! { key = "user:{id}", policy = POLICY, detached },
+        &quote! {
+            async fn load(db: &Db, name: &str, #[cfg(feature = "more")] more: &[u64], id: u64) -> Result<User, DbError> {
+                db.fetch(name, id).await
+            }
+        },
+    );
+    cached(
         "generic_result_of_option",
         quote! { ttl = "1h", share_error = again, companions = of_rows, crate = crate::renamed, skip(db) },
         &quote! {
@@ -89,6 +98,16 @@ fn types_without_a_name_and_what_is_left_out() {
 
 #[test]
 fn methods() {
+    method(
+        "method_detached",
+        quote! { policy = POLICY, detached, companions = none },
+        &quote! {
+            async fn load(&self, id: u64) -> User {
+                info!(self.name, "{}", self::text());
+                self.db.fetch(async { self.name() }.await, id).await
+            }
+        },
+    );
     method(
         "method_of_a_group",
         quote! { group = "user", ttl = "5m", skip(self) },

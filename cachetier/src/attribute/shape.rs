@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::pin::Pin;
 
-use super::form::{Fallible, Form, Kind, One, OneOrNone, Shaped, Sure, ValueOf};
+use super::form::{Brought, Fallible, Form, Kind, One, OneOrNone, Shaped, Sure, ValueOf};
 use super::handle::Handle;
 use super::sharing::{AsItsOwn, Sharing};
 use crate::cache::{Answer, Entry, Maybe, Rules, Value};
@@ -96,6 +96,43 @@ impl<F: Form> Shape<F> {
     }
 }
 
+impl<F: Form> Shape<F> {
+    /// As [`Shape::load`], with a body that may be kept: what is due is loaded behind the caller's back. `body` is called at once where its
+    /// future is to be kept.
+    ///
+    /// Cancel safety as for [`Shape::load`]; what goes on behind the caller's back goes on.
+    pub fn refresh<K, R, S, C, B>(
+        self,
+        cache: Handle<'static>,
+        key: K,
+        rules: R,
+        sharing: S,
+        body: C,
+    ) -> Pin<Box<impl Future<Output = F::Returned>>>
+    where
+        F: 'static,
+        F::Kind: 'static,
+        F::Error: Send + Sync,
+        ValueOf<F>: Value,
+        Brought<F::Kind>: Send + Sync,
+        K: Deref<Target = str>,
+        R: Rules<ValueOf<F>> + Send + Sync + 'static,
+        S: Sharing<F::Error>,
+        C: FnOnce() -> B,
+        B: Future<Output = F::Returned> + Send + 'static,
+    {
+        Box::pin(async move {
+            let Some(cache) = cache.cache() else { return body().await };
+            let load = || {
+                let body = body();
+                async move { F::result(body.await).map(Found::<F::Kind>) }
+            };
+            let result = cache.miss_or_refresh_of(AsItsOwn(sharing), &key, rules, load).await;
+            F::returned(result.map(|Found(brought)| brought))
+        })
+    }
+}
+
 impl<F: Form> Shaped for Shape<F> {
     type Form = F;
 }
@@ -144,6 +181,22 @@ impl<F: Form> Uncacheable<F> {
         B: Future<Output = F::Returned>,
     {
         Box::pin(body)
+    }
+
+    /// As [`Shape::refresh`].
+    pub fn refresh<K, R, S, C, B>(
+        self,
+        _: Handle<'static>,
+        _: K,
+        _: R,
+        _: S,
+        body: C,
+    ) -> Pin<Box<impl Future<Output = F::Returned>>>
+    where
+        C: FnOnce() -> B,
+        B: Future<Output = F::Returned>,
+    {
+        Box::pin(async move { body().await })
     }
 }
 

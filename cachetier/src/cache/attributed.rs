@@ -42,6 +42,25 @@ impl TieredCache {
         }
     }
 
+    /// The same for a load that may be kept: what is due is loaded behind the caller's back.
+    pub(crate) async fn miss_or_refresh_of<A, E, T, R, F, Fut>(
+        &self,
+        telling: impl Telling<E, T>,
+        key: &str,
+        rules: R,
+        load: F,
+    ) -> Result<A, T>
+    where
+        A: Answer + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        R: Rules<A::Value> + Send + Sync + 'static,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<A, E>> + Send + 'static,
+    {
+        let (part, key) = self.at(key);
+        part.find_or_refresh(telling, key, rules, load).await
+    }
+
     /// Invalidates keys, tags and prefixes in one step, also if some of them cannot be used; those are counted, and the first is logged.
     pub(crate) async fn invalidate_usable(&self, keys: &[String], tags: &[String], prefixes: &[String]) {
         let namespace = &self.config().namespace;

@@ -10,13 +10,13 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::ahead::Standing;
-use super::answer::Just;
+use super::answer::{Answer, Just};
 use super::bring::{Ahead, Led};
 use super::call::CallOptions;
 use super::fetch::Found;
 use super::part::{Key, Shared};
 use super::places::turn_back;
-use super::telling::AsLoadError;
+use super::telling::{AsLoadError, Telling};
 use super::{Part, Rules, TieredCache, Value};
 use crate::error::LoadError;
 use crate::l1::Due;
@@ -202,22 +202,32 @@ impl TieredCache {
         if let Some(Just(value)) = part.hit_unless_due(key.hash) {
             return Ok(value);
         }
-        let found = Box::pin(part.find_or_refresh(key, rules, load)).await;
+        let load = || {
+            let load = load();
+            async move { load.await.map(Just) }
+        };
+        let found = Box::pin(part.find_or_refresh::<Just<V>, _, _, _, _, _>(AsLoadError, key, rules, load)).await;
         found.map(|Just(value)| value)
     }
 }
 
 impl Part {
     /// [`TieredCache::get_or_refresh`], where no copy answers that is neither due nor stale.
-    async fn find_or_refresh<V, E, R, F, Fut>(&self, key: Key<'_>, rules: R, load: F) -> Result<Just<V>, LoadError<E>>
+    pub(super) async fn find_or_refresh<A, E, T, R, F, Fut>(
+        &self,
+        telling: impl Telling<E, T>,
+        key: Key<'_>,
+        rules: R,
+        load: F,
+    ) -> Result<A, T>
     where
-        V: Value,
+        A: Answer + Send + Sync + 'static,
         E: Send + Sync + 'static,
-        R: Rules<V> + Send + Sync + 'static,
+        R: Rules<A::Value> + Send + Sync + 'static,
         F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        Fut: Future<Output = Result<A, E>> + Send + 'static,
     {
-        if let Some(Standing { copy, due }) = self.standing::<Just<V>>(key, rules.policy(), CallOptions::BEHIND)
+        if let Some(Standing { copy, due }) = self.standing::<A>(key, rules.policy(), CallOptions::BEHIND)
             && let Some(found) = self.answer_of_copy(key, &copy, rules.policy())
         {
             if let Some(due) = due {
@@ -230,13 +240,13 @@ impl Part {
             let load = unused.take().map(|load| load());
             async move {
                 match load {
-                    Some(load) => load.await.map(Just),
+                    Some(load) => load.await,
                     // It is called once.
                     None => std::future::pending().await,
                 }
             }
         };
-        let found = self.fetch_as(AsLoadError, CallOptions::BEHIND, key, &rules, load).await;
+        let found = self.fetch_as(telling, CallOptions::BEHIND, key, &rules, load).await;
         turn_back().await;
         let found = found?;
         // The shared tier has answered with what is stale.
@@ -249,12 +259,12 @@ impl Part {
     }
 
     /// Leaves a refresh to the background.
-    fn refresh_behind<V, E, R, Fut>(&self, key: Key<'_>, due: Due, rules: R, load: Fut)
+    fn refresh_behind<A, E, R, Fut>(&self, key: Key<'_>, due: Due, rules: R, load: Fut)
     where
-        V: Value,
+        A: Answer + Send + Sync + 'static,
         E: Send + Sync + 'static,
-        R: Rules<V> + Send + Sync + 'static,
-        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        R: Rules<A::Value> + Send + Sync + 'static,
+        Fut: Future<Output = Result<A, E>> + Send + 'static,
     {
         // What waits keeps no cache that everybody else has let go.
         let (shared, group, text) = (Arc::downgrade(&self.shared), self.group.clone(), key.text.to_owned());
@@ -271,21 +281,20 @@ impl Part {
     }
 
     /// One refresh.
-    async fn make<V, E, R, Fut>(&self, text: &str, mut due: Due, rules: R, load: Fut)
+    async fn make<A, E, R, Fut>(&self, text: &str, mut due: Due, rules: R, load: Fut)
     where
-        V: Value,
+        A: Answer + Send + Sync + 'static,
         E: Send + Sync + 'static,
-        R: Rules<V> + Send + Sync + 'static,
-        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        R: Rules<A::Value> + Send + Sync + 'static,
+        Fut: Future<Output = Result<A, E>> + Send + 'static,
     {
         let (key, options) = (self.key(text), CallOptions::BEHIND);
-        let Some(Found::Nothing(flight, begun, keep, stale)) =
-            self.find_newer::<Just<V>>(key, rules.policy(), options, &mut due).await
+        let Some(Found::Nothing(flight, begun, keep, stale)) = self.find_newer::<A>(key, rules.policy(), options, &mut due).await
         else {
             return;
         };
         let led = Led { flight, begun, keep, stale, ahead: Ahead::Behind };
-        let brought = self.bring(&AsLoadError, options, key, &rules, led, async move |_| load.await.map(Just)).await;
+        let brought = self.bring(&AsLoadError, options, key, &rules, led, async move |_| load.await).await;
         if brought.is_err() {
             self.note_failed_refresh(key, rules.policy(), &mut due);
         }

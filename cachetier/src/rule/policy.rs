@@ -352,7 +352,7 @@ impl Policy {
     /// When a value is loaded anew before its life is over, so that those who read it often never wait. Defaults to not at all.
     ///
     /// The read that finds it due is answered at once and leaves the load to the background where its loader may be kept
-    /// ([`get_or_refresh`](crate::TieredCache::get_or_refresh)); by any other verb it loads itself, and is the only one that waits. One instance
+    /// ([`get_or_refresh`](crate::TieredCache::get_or_refresh), `#[cached(.., detached)]`); by any other verb it loads itself, and is the only one that waits. One instance
     /// loads; the others take what it has stored when they find their own copy due. Until something newer is there the present value
     /// answers, and where a load fails it does so to the end of its life. Batches serve it, and refresh nothing. For a moment behind its life, twice what its
     /// load took and at least a second, it is kept for a refresh that was begun before.

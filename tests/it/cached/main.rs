@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 mod companions;
+mod detached;
 mod errors;
 mod expressions;
 mod herd;
