@@ -91,6 +91,12 @@ impl World {
         tokio::spawn(async move { cache.get_or_load_traced(KEY, EARLY, || held).await.expect("loaded") })
     }
 
+    /// Another caller, whose loader brings what is there now.
+    fn waiting(&self, cache: &TieredCache, policy: Policy) -> JoinHandle<Served<u64>> {
+        let (cache, load) = (cache.clone(), self.load());
+        tokio::spawn(async move { cache.get_or_load_traced(KEY, policy, || load).await.expect("answered") })
+    }
+
     async fn ask(&self, cache: &TieredCache, policy: Policy) -> u64 {
         cache.get_or_refresh(KEY, policy, || self.load()).await.expect("answered")
     }
@@ -769,4 +775,129 @@ async fn what_is_put_into_the_queue_while_a_worker_ends_is_worked_off() {
         }
         settled(&cache).await;
     }
+}
+
+/// Is kept for an hour, and answers who has waited for so long.
+fn slow(after: Duration) -> Policy {
+    Policy::ttl(TTL).jitter(0).stale_for(Duration::from_secs(3_600)).stale_if_slow(after)
+}
+
+const SOON: Duration = Duration::from_millis(30);
+
+#[tokio::test]
+async fn who_has_waited_for_long_enough_is_answered_with_what_is_stale_and_the_load_goes_on() {
+    let world = World::new();
+    for cache in each(&world).await {
+        world.commit(1);
+        let (gate, before) = (Gate::new(), world.loads());
+        world.read(&cache, slow(SOON)).await;
+        world.commit(2);
+        world.pass(61);
+        // His loader is kept; those of the others who wait do not run.
+        let leaves = tokio::spawn({
+            let (cache, held) = (cache.clone(), world.held(&gate));
+            async move { cache.get_or_refresh(KEY, slow(SOON), || held).await.expect("answered") }
+        });
+        gate.arrived(1).await;
+        let wait: Vec<_> = (0..10).map(|_| world.waiting(&cache, slow(SOON))).collect();
+        let stays = world.waiting(&cache, Policy::ttl(TTL));
+        assert_eq!(leaves.await.expect("no panic"), 1);
+        for waits in wait {
+            let served = waits.await.expect("no panic");
+            assert_eq!((served.value, served.origin, served.stale), (1, Origin::L1, Some(Stale::Revalidating)));
+        }
+        assert!(!stays.is_finished(), "his policy says nothing of it");
+        gate.open();
+        assert_eq!(stays.await.expect("no panic").value, 2);
+        assert_eq!((world.read(&cache, slow(SOON)).await, world.loads() - before), (2, 2));
+        assert_eq!((cache.stats().served_revalidating, cache.stats().refreshes), (11, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_is_not_slow_answers_itself_and_so_does_its_failure() {
+    let world = World::new();
+    for cache in each(&world).await {
+        world.commit(1);
+        world.ask(&cache, slow(LONG)).await;
+        world.pass(61);
+        let failed = cache.get_or_refresh(KEY, slow(LONG), fails).await.expect_err("it fails");
+        assert!(matches!(failed, LoadError::Loader(why) if *why == Oops("no")));
+        world.commit(2);
+        assert_eq!(world.ask(&cache, slow(LONG)).await, 2);
+        assert_eq!(cache.stats().served_revalidating, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_invalidated_while_its_load_is_slow_answers_nobody() {
+    let world = World::new();
+    for cache in each(&world).await {
+        world.commit(1);
+        let gate = Gate::new();
+        world.read(&cache, slow(SOON)).await;
+        world.pass(61);
+        let calls = [
+            tokio::spawn({
+                let (cache, held) = (cache.clone(), world.held(&gate));
+                async move { cache.get_or_refresh(KEY, slow(Duration::from_millis(300)), || held).await.expect("answered") }
+            }),
+            {
+                gate.arrived(1).await;
+                let waits = world.waiting(&cache, slow(Duration::from_millis(300)));
+                tokio::spawn(async move { waits.await.expect("no panic").value })
+            },
+        ];
+        eventually_async(LONG, "both wait", async || cache.stats().l1_misses == 3).await;
+        world.commit(2);
+        cache.invalidate(KEY).await.expect("told");
+        // Longer than they would have waited.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert!(!calls[0].is_finished());
+        gate.open();
+        let [own, joined] = calls;
+        assert_eq!(own.await.expect("no panic"), 1, "what his own load has read");
+        assert_ne!(joined.await.expect("no panic"), 0);
+        assert_eq!(world.read(&cache, slow(SOON)).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_another_instances_slow_load_is_answered_with_what_is_stale() {
+    let world = World::new();
+    let (a, b, gate) = (world.cache().await, world.cache().await, Gate::new());
+    world.read(&a, slow(SOON)).await;
+    world.commit(2);
+    world.pass(61);
+    let loads = tokio::spawn({
+        let (a, held) = (a.clone(), world.held(&gate));
+        async move { a.get_or_load(KEY, slow(SOON), || held).await.expect("loaded") }
+    });
+    gate.arrived(1).await;
+    let served = b.get_or_load_traced(KEY, slow(SOON), || world.load()).await.expect("answered");
+    assert_eq!((served.value, served.origin, served.stale), (1, Origin::L2, Some(Stale::Revalidating)));
+    gate.open();
+    assert_eq!((loads.await.expect("no panic"), world.loads()), (2, 2));
+    assert_eq!(world.read(&b, slow(SOON)).await, 2);
+}
+
+#[tokio::test]
+async fn many_who_may_leave_their_load_make_one() {
+    let world = World::new();
+    let (cache, gate) = (world.cache().await, Gate::new());
+    world.read(&cache, slow(SOON)).await;
+    world.commit(2);
+    world.pass(61);
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let (cache, held) = (cache.clone(), world.held(&gate));
+            tokio::spawn(async move { cache.get_or_refresh(KEY, slow(SOON), || held).await.expect("answered") })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.expect("no panic"), 1);
+    }
+    gate.open();
+    eventually_async(LONG, "it is loaded", async || cache.get::<u64>(KEY).await == Some(2)).await;
+    assert_eq!(world.loads(), 2);
 }

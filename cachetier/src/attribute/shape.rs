@@ -117,7 +117,7 @@ impl<F: Form> Shape<F> {
         Brought<F::Kind>: Send + Sync,
         K: Deref<Target = str>,
         R: Rules<ValueOf<F>> + Send + Sync + 'static,
-        S: Sharing<F::Error>,
+        S: Sharing<F::Error> + Send + Sync + 'static,
         C: FnOnce() -> B,
         B: Future<Output = F::Returned> + Send + 'static,
     {

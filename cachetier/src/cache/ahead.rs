@@ -69,14 +69,19 @@ impl Part {
         if !self.may_answer(copy, policy) || !self.is_held(key, copy) {
             return None;
         }
-        let (answer, counters, now) = (A::of(copy)?, &self.instance().counters, self.now());
+        self.served(Arc::clone(copy))
+    }
+
+    /// The answer that this copy is, counted as what it is.
+    pub(super) fn served<A: Answer>(&self, copy: Arc<Entry>) -> Option<Answered<A>> {
+        let (answer, counters, now) = (A::of(&copy)?, &self.instance().counters, self.now());
         if copy.is_stale(now) {
             counters.served_revalidating.one();
         }
         if copy.lacks_proof(now, &self.instance().view) {
             self.instance().view.count_unproven();
         }
-        Some(Answered::new(answer, Origin::L1, Arc::clone(copy)))
+        Some(Answered::new(answer, Origin::L1, copy))
     }
 
     /// A copy that answers a call which has come to its end, if there is one.

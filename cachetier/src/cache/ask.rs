@@ -263,7 +263,9 @@ impl Part {
         (flight, options): (&Flight, CallOptions),
         patience: &mut Patience<'_>,
     ) -> Option<Asked<A>> {
-        let answers = stale.as_ref().filter(|stale| !options.fresh && self.revalidates(stale, patience.policy));
+        let is_slow = patience.policy.slow_after().is_some_and(|after| patience.waited >= after);
+        let may_answer = |stale: &Entry| self.revalidates(stale, patience.policy) || (is_slow && self.answers_if_slow(stale));
+        let answers = stale.as_ref().filter(|stale| !options.fresh && may_answer(stale));
         let answers = answers.and_then(|stale| A::of(stale).map(|answer| Asked::Revalidated(Arc::clone(stale), answer)));
         // It is refreshed behind the caller's back.
         if options.behind && answers.is_some() {
@@ -342,7 +344,9 @@ impl Part {
     async fn pause_for_another(&self, patience: &mut Patience<'_>) {
         self.count_wait(patience.waited);
         let left = self.shared.config.wait_budget.saturating_sub(patience.waited);
-        let jittered = patience.next_pause().min(left);
+        // What is stale answers then.
+        let slow = patience.policy.slow_after().map(|after| after.saturating_sub(patience.waited)).filter(|slow| !slow.is_zero());
+        let jittered = patience.next_pause().min(left).min(slow.unwrap_or(left));
         lend(&mut patience.given_away);
         sleep(jittered).await;
         patience.waited = patience.waited.saturating_add(jittered);

@@ -45,7 +45,7 @@ impl TieredCache {
     /// The same for a load that may be kept: what is due is loaded behind the caller's back.
     pub(crate) async fn miss_or_refresh_of<A, E, T, R, F, Fut>(
         &self,
-        telling: impl Telling<E, T>,
+        telling: impl Telling<E, T> + Send + Sync + 'static,
         key: &str,
         rules: R,
         load: F,
@@ -53,6 +53,7 @@ impl TieredCache {
     where
         A: Answer + Send + Sync + 'static,
         E: Send + Sync + 'static,
+        T: Send + 'static,
         R: Rules<A::Value> + Send + Sync + 'static,
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>> + Send + 'static,

@@ -291,7 +291,14 @@ impl Part {
                 },
                 Entered::Join(flight) => {
                     lend(given_away);
-                    let Some(landed) = self.landing_of(flight).await else { break };
+                    let landed = match self.or_stale(key, policy, options, self.landing_of(flight)).await {
+                        Ok(Some(landed)) => landed,
+                        Ok(None) => break,
+                        Err(stale) => {
+                            self.instance().counters.coalesced.one();
+                            return Ok(Turn::Answer(stale));
+                        }
+                    };
                     match landed {
                         Landed::Lead(flight) if flight.purpose() == Some(Purpose::Load) => return Ok(Turn::Lead(flight)),
                         // It only read, and found nothing, or was left: the next one is for loading.

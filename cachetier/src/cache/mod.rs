@@ -31,6 +31,7 @@ mod refresh;
 mod remembered;
 mod rules;
 mod served;
+mod slow;
 mod spare;
 mod start;
 mod sweep;

@@ -105,10 +105,8 @@ impl Part {
             return Opened::LeftAlone;
         }
         let stale = life.is_none() && !kept.is_zero() && unmoved && !head.negative;
-        // For a loader that is shown it, and for who gets it should that fail.
-        let answers =
-            policy.is_some_and(|policy| policy.retry_after().is_some() || !policy.revalidates_for().is_zero() || policy.learns());
-        if stale && !A::SEES_STALE && !answers {
+        // For a loader that is shown it, and for who may get it in the place of what that brings.
+        if stale && !A::SEES_STALE && !policy.is_some_and(Policy::uses_stale) {
             return Opened::Stale(None);
         }
         // Nothing is taken apart that could not be served, or shown.

@@ -215,7 +215,7 @@ impl Part {
     /// [`TieredCache::get_or_refresh`], where no copy answers that is neither due nor stale.
     pub(super) async fn find_or_refresh<A, E, T, R, F, Fut>(
         &self,
-        telling: impl Telling<E, T>,
+        telling: impl Telling<E, T> + Send + Sync + 'static,
         key: Key<'_>,
         rules: R,
         load: F,
@@ -223,6 +223,7 @@ impl Part {
     where
         A: Answer + Send + Sync + 'static,
         E: Send + Sync + 'static,
+        T: Send + 'static,
         R: Rules<A::Value> + Send + Sync + 'static,
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<A, E>> + Send + 'static,
@@ -234,6 +235,9 @@ impl Part {
                 self.refresh_behind(key, due, rules, load());
             }
             return Ok(self.counted_hit(found).answer);
+        }
+        if self.may_leave::<A>(key, rules.policy()) {
+            return self.fetch_apart(telling, key, rules, load()).await;
         }
         let mut unused = Some(load);
         let load = |_| {

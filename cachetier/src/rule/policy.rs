@@ -30,6 +30,7 @@ pub struct Policy {
     time_to_idle: Option<Duration>,
     stale_for: Duration,
     stale_if_error: Option<Duration>,
+    stale_if_slow: Option<Duration>,
     jitter: u8,
     on_unreachable: Option<OnUnreachable>,
     coalesce: Coalesce,
@@ -102,6 +103,7 @@ impl Policy {
             time_to_idle: None,
             stale_for: Duration::ZERO,
             stale_if_error: None,
+            stale_if_slow: None,
             jitter: 10,
             on_unreachable: None,
             coalesce: Coalesce::Instances,
@@ -307,6 +309,44 @@ impl Policy {
         self
     }
 
+    /// Has what is [kept](Policy::stale_for) behind its life answer calls that have waited for a newer value for so long. Defaults to not at all: they
+    /// wait to the end. The load goes on, and what it brings is there for the next call.
+    ///
+    /// Who waits for somebody else's load is answered with the copy that this instance holds, or that it finds in the shared tier while another instance
+    /// loads; and with the copy held here so is he who loads, where his loader may be kept: [`get_or_refresh`](crate::TieredCache::get_or_refresh),
+    /// `#[cached(.., detached)]`. By any other verb his loader is his own, and he waits for it; batches wait as well. Of a load that fails before, all are told as ever ([`stale_if_error`](Policy::stale_if_error)). To be answered without any wait is
+    /// [`stale_while_revalidate`](Policy::stale_while_revalidate).
+    ///
+    /// As there, what was invalidated never answers, nor what nobody can prove, but by [`on_unreachable`](Policy::on_unreachable); an answer says what it is
+    /// ([`Stale::Revalidating`](crate::Stale::Revalidating)), and is counted ([`served_revalidating`](crate::Stats::served_revalidating)).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (clock, hand) = Clock::manual();
+    /// let cache = TieredCache::builder("shop").clock(clock).build().await?;
+    /// let policy = Policy::ttl(Duration::from_secs(60)).stale_for(Duration::from_secs(3_600)).stale_if_slow(Duration::from_millis(20));
+    /// cache.set("price:9", 42_u64, policy).await?;
+    ///
+    /// hand.advance(Duration::from_secs(60));
+    /// let slow = || async {
+    ///     tokio::time::sleep(Duration::from_millis(200)).await;
+    ///     Ok::<u64, std::io::Error>(43)
+    /// };
+    /// assert_eq!(cache.get_or_refresh("price:9", policy, slow).await?, 42);
+    /// tokio::time::sleep(Duration::from_millis(400)).await;
+    /// assert_eq!(cache.get::<u64>("price:9").await, Some(43));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn stale_if_slow(mut self, after: Duration) -> Self {
+        self.stale_if_slow = Some(after);
+        self
+    }
+
     /// Shortens each life by a random share of at most `percent`, so that what was stored together does not end together.
     /// Defaults to 10; at most 50.
     ///
@@ -442,6 +482,7 @@ impl Policy {
             return Err(ConfigError::new("l1_ttl", &format!("{l1_ttl:?}"), &format!("at most the ttl, {:?}", self.ttl)));
         }
         positive("stale_if_error", self.stale_if_error.unwrap_or(Duration::MAX))?;
+        positive("stale_if_slow", self.stale_if_slow.unwrap_or(Duration::MAX))?;
         if let Some(early) = self.early_refresh {
             early.check()?;
         }
@@ -455,6 +496,9 @@ impl Policy {
         }
         if self.stale_if_error.is_some() && self.stale_window().is_zero() {
             return Err(ConfigError::new("stale_if_error", "given", "a stale_for, without which nothing stale is kept"));
+        }
+        if self.stale_if_slow.is_some() && self.stale_window().is_zero() {
+            return Err(ConfigError::new("stale_if_slow", "given", "a stale_for, without which nothing stale is kept"));
         }
         if self.jitter > MAX_JITTER {
             return Err(ConfigError::new("jitter", &format!("{} %", self.jitter), "at most 50 %"));
@@ -530,6 +574,17 @@ impl Policy {
     /// For how long a value is kept behind its ttl.
     fn stale_window(&self) -> Duration {
         self.stale_for.max(self.stale_while_revalidate)
+    }
+
+    /// Whether what is stale is of use beside its loader.
+    pub(crate) fn uses_stale(&self) -> bool {
+        let answers = self.stale_if_error.is_some() || self.stale_if_slow.is_some() || !self.stale_while_revalidate.is_zero();
+        answers || self.learned_ttl.is_some()
+    }
+
+    /// After how long a call is answered with what is stale, while a newer one is loaded.
+    pub(crate) fn slow_after(&self) -> Option<Duration> {
+        self.stale_if_slow
     }
 
     /// For how long behind its ttl a value answers while a newer one is loaded.
@@ -652,6 +707,8 @@ mod tests {
         );
         let nothing = Policy::ttl(second).stale_if_error(second);
         check(nothing, "stale_if_error is given, expected a stale_for, without which nothing stale is kept");
+        let nothing = Policy::ttl(second).stale_if_slow(second);
+        check(nothing, "stale_if_slow is given, expected a stale_for, without which nothing stale is kept");
         check(Policy::ttl(second).jitter(51), "jitter is 51 %, expected at most 50 %");
         assert_eq!(Policy::ttl(Duration::MAX).l1_ttl(Duration::MAX).check(), Ok(()));
     }

@@ -45,7 +45,7 @@ fn ways() -> [Way; 6] {
 /// Where values are asked for.
 #[derive(Clone)]
 enum Asked {
-    Cache(TieredCache, Policy),
+    Cache(TieredCache, Box<Policy>),
     /// A value and its end, and whoever finds it over loads.
     Map(Arc<Mutex<Option<Instant>>>),
 }
@@ -62,7 +62,7 @@ async fn load(loads: Arc<AtomicU64>) -> Result<u64, std::io::Error> {
 async fn ask(asked: Asked, loads: Arc<AtomicU64>, at: Instant) -> Sample {
     match asked {
         Asked::Cache(cache, policy) => {
-            let _ = cache.get_or_refresh(KEY, policy, || load(loads)).await;
+            let _ = cache.get_or_refresh(KEY, *policy, || load(loads)).await;
         }
         Asked::Map(value) => {
             let end = *value.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +107,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
             instances.push(match policy {
                 Some(policy) => {
                     let builder = TieredCache::builder("load").redis(server.url());
-                    Asked::Cache(builder.build().await.map_err(|error| error.to_string())?, policy)
+                    Asked::Cache(builder.build().await.map_err(|error| error.to_string())?, Box::new(policy))
                 }
                 None => Asked::Map(Arc::default()),
             });
