@@ -194,8 +194,10 @@ impl Part {
                     self.tell_foreign(key);
                     return Asked::Load(Keep::Local, None);
                 }
-                Slot::Ticket(_) if self.waits(&patience, options) => {
-                    if let Some(why) = self.wait_for_another(tier, key, &mut patience).await.filter(|_| hears_others) {
+                Slot::Ticket(ticket) if self.waits(&patience, options) => {
+                    // One of this instance is on its way back: of that load all have been told who waited.
+                    let hears = hears_others && !self.shared.stamps.made(ticket);
+                    if let Some(why) = self.wait_for_another(tier, key, &mut patience).await.filter(|_| hears) {
                         self.instance().counters.l2_misses.one();
                         return Asked::Failed(Failure::Elsewhere(why));
                     }

@@ -32,4 +32,9 @@ impl Stamps {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
         Stamp(((u128::from(self.nonce) << 64) | u128::from(count)).to_be_bytes())
     }
+
+    /// Whether it is one of these.
+    pub(crate) fn made(&self, stamp: Stamp) -> bool {
+        stamp.0.starts_with(&self.nonce.to_be_bytes())
+    }
 }

@@ -10,6 +10,8 @@ pub const SLACK: Duration = Duration::from_millis(25);
 pub const TTL: Duration = Duration::from_secs(6);
 /// For how long a value is kept behind that, to be refreshed in its place.
 pub const KEPT: Duration = Duration::from_secs(30);
+/// After how long of a load such a value answers who waits for it.
+pub const SLOW: Duration = Duration::from_millis(5);
 /// No value is served so long after its load began: its life, and twice what a load and a busy machine may take.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(9);
 /// A loader's limit.

@@ -40,6 +40,7 @@ pub(crate) struct Ledger {
 pub(crate) struct Counts {
     pub(crate) answered: u64,
     pub(crate) failed: u64,
+    pub(crate) elsewhere: u64,
     pub(crate) applied: u64,
     pub(crate) pending: u64,
     /// Waits for the token of an applied mutation, one in each cache.
@@ -177,6 +178,10 @@ impl Ledger {
             Ok(None) => {}
             Err(LoadError::Loader(_)) if told(End::Fails) => self.counts.failed += 1,
             Err(LoadError::Panicked(message)) if told(End::Panics) && &*message == PANIC => self.counts.failed += 1,
+            Err(LoadError::Elsewhere(_)) if self.ends.iter().any(|(of, failed, _)| *of != cache && *failed == key) => {
+                self.counts.failed += 1;
+                self.counts.elsewhere += 1;
+            }
             Err(error) => self.violated(format!("cache {cache} failed to read {name}, and no loader did: {error}")),
         }
     }

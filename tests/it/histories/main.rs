@@ -96,6 +96,8 @@ sums! {
     refreshes: "looks for something newer" = |it| it.stats.iter().map(|stats| stats.refreshes).sum();
     refreshes_found: "of these found" = |it| it.stats.iter().map(|stats| stats.refreshes_found).sum();
     refreshes_failed: "of these failed" = |it| it.stats.iter().map(|stats| stats.refreshes_failed).sum();
+    announced: "of these told of" = |it| it.stats.iter().map(|stats| stats.refreshes_announced).sum();
+    slow: "answered while something newer was loaded" = |it| it.stats.iter().map(|stats| stats.served_revalidating).sum();
     wakes: "waits ended by word" = |it| it.stats.iter().map(|stats| stats.ticket_wakes).sum();
     fills: "fills stored" = |it| it.stats.iter().map(|stats| stats.fills).sum();
     renewed: "values renewed" = |it| it.stats.iter().map(|stats| stats.renewals).sum();
@@ -109,6 +111,7 @@ sums! {
     answered: "reads answered" = |it| it.books.answered;
     bound: "reads that something was promised" = |it| it.books.bound;
     failed: "reads that a loader failed" = |it| it.books.failed;
+    elsewhere: "of these another instance's" = |it| it.books.elsewhere;
     fenced: "looks at what the tier must fence" = |it| it.books.fenced;
     applied: "mutations applied" = |it| it.books.applied;
     pending: "mutations pending" = |it| it.books.pending;
@@ -140,6 +143,9 @@ impl Sums {
             ("looks for something newer", self.refreshes),
             ("looks that found it", self.refreshes_found),
             ("looks whose load failed", self.refreshes_failed),
+            ("failures of other instances", self.elsewhere),
+            ("changes told of", self.announced),
+            ("answers in the place of a slow load", self.slow),
             ("waits ended by word", self.wakes),
             ("fills refused", self.refused),
             ("fills unanswered", self.unanswered),

@@ -24,16 +24,18 @@ const SHORT: Policy = Policy::ttl(Duration::from_millis(600)).l1_ttl(Duration::f
 const KEPT: Duration = Duration::from_secs(30);
 /// And answers where a load fails, with a try so often.
 const RETRY: Duration = Duration::from_millis(20);
+/// And where it takes longer than this.
+const SLOW: Duration = Duration::from_millis(1);
 /// Nearly always looked for anew, before its life is over.
 const DUE: Policy = Policy::ttl(Duration::from_secs(1)).early_refresh(EarlyRefresh::after_percent(1));
 /// Soon gone here and not there: what is read again comes from the shared tier.
 const SHARED: Policy = LONG.l1_ttl(Duration::from_millis(6));
 
 pub(crate) const KEYS: [Key; 4] = [
-    Key { name: "p:a", tags: &["t"], policy: DUE.stale_for(KEPT), stands_in: false },
-    Key { name: "q", tags: &[], policy: SHORT.stale_for(KEPT).stale_if_error(RETRY), stands_in: true },
-    Key { name: "p:b", tags: &["t", "u"], policy: SHARED, stands_in: false },
-    Key { name: "r:s:x", tags: &["u"], policy: LONG, stands_in: false },
+    Key { name: "p:a", tags: &["t"], policy: DUE.stale_for(KEPT).announce_changes().share_errors(), stands_in: false },
+    Key { name: "q", tags: &[], policy: SHORT.stale_for(KEPT).stale_if_error(RETRY).stale_if_slow(SLOW), stands_in: true },
+    Key { name: "p:b", tags: &["t", "u"], policy: SHARED.share_errors(), stands_in: false },
+    Key { name: "r:s:x", tags: &["u"], policy: LONG.share_errors(), stands_in: false },
 ];
 
 /// A set of keys.

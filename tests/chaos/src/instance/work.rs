@@ -14,7 +14,7 @@ use crate::clock::Nanos;
 use crate::database::Connection;
 use crate::event::{Event, Got, Load, Points, Read, Record, Row, Span, Waited};
 use crate::layout::{Class, Key, Tag, Zipf};
-use crate::limits::{GIVEN_UP, KEPT, LAST_WAIT, TTL, WAITS};
+use crate::limits::{GIVEN_UP, KEPT, LAST_WAIT, SLOW, TTL, WAITS};
 
 /// What the panics of loaders say.
 pub(super) const MARK: &str = "a loader that was told to panic";
@@ -187,7 +187,7 @@ impl Work {
     async fn load(&self, key: Key, loader: Loader) -> Got {
         match self.cache.get_or_load(&key.text(), rules(key), || self.run(key, loader)).await {
             Ok(row) => Got::Row(row),
-            Err(LoadError::Loader(_) | LoadError::Panicked(_) | LoadError::TimedOut(_)) => Got::Failed,
+            Err(LoadError::Loader(_) | LoadError::Panicked(_) | LoadError::TimedOut(_) | LoadError::Elsewhere(_)) => Got::Failed,
             Err(LoadError::Unproven) if key.class() == Class::Fail => Got::Unproven,
             Err(error) => {
                 self.complain(format!("a read of {}: {error:?}", key.text()));
@@ -218,9 +218,17 @@ pub(super) fn rules(key: Key) -> Tagged<[String; 2]> {
     };
     // Half of the keys are claimed when their life is over, and half refreshed in their place.
     let policy = if key.0.is_multiple_of(2) { policy.stale_for(KEPT) } else { policy };
+    let policy = if answers_stale(key) { policy.stale_if_slow(SLOW) } else { policy };
     // And a third of them are loaded anew before they have to be.
-    let policy = if key.0.is_multiple_of(3) { policy.early_refresh(EarlyRefresh::after_percent(20)) } else { policy };
+    let early = policy.early_refresh(EarlyRefresh::after_percent(20)).announce_changes();
+    let policy = if key.0.is_multiple_of(3) { early } else { policy };
+    let policy = if key.0.is_multiple_of(5) { policy.share_errors() } else { policy };
     policy.tags(key.tags().map(Tag::text))
+}
+
+/// Whether what is stale answers who waits for a load: then what was expired may do so as well, and is no invalidation.
+pub(super) fn answers_stale(key: Key) -> bool {
+    key.0.is_multiple_of(4)
 }
 
 /// What is noted before a read.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cachetier::{CacheError, Delivery, WriteGuard};
 use tokio::time::{sleep, timeout};
 
-use super::work::{Work, rules};
+use super::work::{Work, answers_stale, rules};
 use crate::clock::Nanos;
 use crate::event::{Event, Held, Mutation, Points, Row, Span, Told, Verb};
 use crate::layout::{GROUPS, Key, NARROW, Tag, Target, WIDE};
@@ -93,7 +93,7 @@ impl Work {
     async fn invalidate(&self, target: &Target) -> Result<Delivery, CacheError> {
         match target {
             // To who reads it is the same: nothing loaded before is served.
-            Target::Key(key) if fastrand::u32(0..4) == 0 => self.cache.expire(&key.text()).await,
+            Target::Key(key) if fastrand::u32(0..4) == 0 && !answers_stale(*key) => self.cache.expire(&key.text()).await,
             Target::Key(key) => self.cache.invalidate(&key.text()).await,
             Target::Keys(keys) => self.cache.invalidate_many(keys.iter().map(|key| key.text())).await,
             Target::Tag(tag) => self.cache.invalidate_tag(&tag.text()).await,
