@@ -1,18 +1,30 @@
 //! Keys are brought into the tiers before anybody asks for them, at the pace that was asked for, whatever becomes of some of them.
 #![forbid(unsafe_code)]
 
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use cachetier::{InProcess, LoadError, Policy, TieredCache, WarmCounts};
-use cachetier_tests::{Gate, Oops, Tier, over_each, over_shared};
-use tokio::time::Instant;
+use cachetier_tests::{Gate, Oops, Tier, over_each, over_shared, under_way};
+use futures_util::stream::{self, Stream};
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::time::{Instant, timeout};
 
 const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600));
 
 fn keys(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|nth| format!("key:{nth}"))
+}
+
+/// Keys as they are sent; the sender knows whether anybody listens.
+fn sent() -> (UnboundedSender<String>, impl Stream<Item = String>) {
+    let (sender, mut keys) = mpsc::unbounded_channel();
+    (sender, stream::poll_fn(move |context| keys.poll_recv(context)))
 }
 
 async fn length(keys: Vec<String>) -> Result<Vec<(String, usize)>, Oops> {
@@ -142,4 +154,137 @@ async fn nothing_to_warm_is_nothing_done_and_odd_settings_count_as_the_nearest()
     assert_eq!(none.counts, WarmCounts::default());
     let some = cache.warming().batch(0).at_once(1_000).load(["a", "b", "a"], POLICY, length).await;
     assert_eq!((some.counts.keys, some.counts.loaded + some.counts.found), (3, 3));
+}
+
+#[tokio::test]
+async fn a_stream_is_as_good_as_an_iterator() {
+    over_shared(async |tier| {
+        let old = tier.cache().await;
+        // A row every now and then.
+        let rows = stream::iter(keys(250)).then(async |key| {
+            tokio::task::yield_now().await;
+            key
+        });
+        let warmed = old.warming().batch(30).load_stream(rows, POLICY, length).await;
+        assert_eq!((warmed.counts.keys, warmed.counts.loaded), (250, 250));
+        let new = tier.cache().await;
+        let copied = new.warming().copy_stream::<usize>(stream::iter(keys(300))).await;
+        assert_eq!((copied.counts.found, copied.counts.absent), (250, 50));
+        assert!(warmed.is_complete() && copied.is_complete());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_goes_when_it_is_full_and_the_rest_when_the_stream_ends() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    let (sender, stream) = sent();
+    let told = Mutex::new(Vec::new());
+    let progress = |counts: WarmCounts| told.lock().expect("not poisoned").push(counts.keys);
+    let mut warming = pin!(cache.warming().batch(10).progress(progress).load_stream(stream, POLICY, length));
+    let told = || told.lock().expect("not poisoned").clone();
+    for key in keys(15) {
+        sender.send(key).expect("listened for");
+    }
+    under_way(Duration::from_secs(20), "the first batch", warming.as_mut(), async || told() == [10]).await;
+    for _ in 0..10 {
+        assert!(warming.as_mut().now_or_never().is_none());
+    }
+    assert_eq!((told(), cache.stats().loads), (vec![10], 1));
+    drop(sender);
+    assert_eq!((warming.await.counts.loaded, told()), (15, vec![10, 15]));
+}
+
+#[tokio::test]
+async fn keys_of_a_stream_are_taken_only_when_there_is_room() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    let (gate, taken) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+    let warming = tokio::spawn({
+        let (cache, gate, taken) = (cache.clone(), gate.clone(), Arc::clone(&taken));
+        async move {
+            let keys = stream::iter(keys(100)).inspect(|_| _ = taken.fetch_add(1, Ordering::SeqCst));
+            let load = async |keys: Vec<String>| {
+                gate.wait().await;
+                length(keys).await
+            };
+            cache.warming().batch(10).at_once(3).load_stream(keys, POLICY, load).await.counts
+        }
+    });
+    gate.arrived(3).await;
+    tokio::task::yield_now().await;
+    assert_eq!(taken.load(Ordering::SeqCst), 30);
+    gate.open();
+    assert_eq!(warming.await.expect("no panic").loaded, 100);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_silent_does_not_keep_it_from_giving_up() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    let (sender, stream) = sent();
+    for key in keys(25) {
+        sender.send(key).expect("listened for");
+    }
+    let fails = async |_: Vec<String>| {
+        // Behind the moment at which the stream is waited for.
+        tokio::task::yield_now().await;
+        Err::<Vec<(String, usize)>, _>(Oops("no"))
+    };
+    let warming = cache.warming().batch(10).at_once(4).give_up_after(2).load_stream(stream, POLICY, fails);
+    let warmed = timeout(Duration::from_secs(20), warming).await.expect("ends");
+    // Five were taken and not asked for.
+    assert_eq!((warmed.counts.keys, warmed.counts.failed, warmed.gave_up), (20, 20, true));
+    assert!(sender.is_closed());
+}
+
+#[tokio::test]
+async fn one_that_is_dropped_drops_its_stream() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    let (sender, stream) = sent();
+    sender.send("key:0".to_owned()).expect("listened for");
+    let mut warming = Box::pin(cache.warming().copy_stream::<usize>(stream));
+    assert!(warming.as_mut().now_or_never().is_none() && !sender.is_closed());
+    drop(warming);
+    assert!(sender.is_closed());
+}
+
+#[tokio::test]
+async fn a_panic_of_the_users_is_his_callers_and_leaves_nobody_waiting() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    let bad_rows = || {
+        let mut rows = 0;
+        stream::poll_fn(move |_| {
+            rows += 1;
+            assert!(rows < 25, "a bad row");
+            Poll::Ready(Some(format!("key:{rows}")))
+        })
+    };
+    let warming = cache.warming().batch(10).load_stream(bad_rows(), POLICY, length);
+    let panicked = timeout(Duration::from_secs(20), AssertUnwindSafe(warming).catch_unwind()).await.expect("ends");
+    assert!(panicked.is_err());
+
+    let bad_bar = |counts: WarmCounts| assert!(counts.keys < 20, "a bad bar");
+    let warming = cache.warming().batch(10).progress(bad_bar).load(keys(100), POLICY, length);
+    let panicked = timeout(Duration::from_secs(20), AssertUnwindSafe(warming).catch_unwind()).await.expect("ends");
+    assert!(panicked.is_err());
+    // What was under way meanwhile holds nothing.
+    assert_eq!(cache.warming().load(keys(100), POLICY, length).await.counts.failed, 0);
+}
+
+#[tokio::test]
+async fn keys_that_are_all_at_hand_leave_the_thread_to_others() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    cache.warming().load(keys(50), POLICY, length).await;
+    let turns = Arc::new(AtomicUsize::new(0));
+    let other = tokio::spawn({
+        let turns = Arc::clone(&turns);
+        async move {
+            loop {
+                turns.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    cache.warming().batch(1).at_once(1).copy::<usize>(keys(50)).await;
+    assert!(turns.load(Ordering::SeqCst) > 25, "{turns:?}");
+    other.abort();
 }

@@ -1,17 +1,19 @@
-//! Warming: many keys brought into the tiers before anybody asks for them, batch by batch, at a pace that the source can bear.
+//! Warming: many keys brought into the tiers before anybody asks for them, batch by batch, at a pace that the source can bear. How the batches follow
+//! each other is told in `course`.
+
+mod course;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use futures_core::Stream;
 
+use self::course::{Batch, Course, Pace, count};
 use super::{Rules, TieredCache, Value};
-use crate::all::all;
-use crate::clock::Stopwatch;
 use crate::error::LoadError;
-use crate::sync::{Mutex, lock};
 
 /// How keys are warmed: see [`TieredCache::warming`].
 ///
@@ -38,10 +40,7 @@ use crate::sync::{Mutex, lock};
 #[must_use = "it is what `load` or `copy` is called on"]
 pub struct Warming<'a> {
     cache: &'a TieredCache,
-    batch: usize,
-    at_once: usize,
-    per_second: Option<u32>,
-    give_up_after: usize,
+    pace: Pace,
     progress: Option<Progress<'a>>,
 }
 
@@ -117,30 +116,6 @@ impl<E> Warmed<E> {
     }
 }
 
-/// What became of one batch.
-enum Batch<E> {
-    Done(WarmCounts),
-    Failed(u64, LoadError<E>),
-}
-
-/// What all lanes share.
-struct Course<'a, I, E> {
-    keys: Mutex<Option<I>>,
-    /// How many keys were taken.
-    taken: AtomicU64,
-    watch: Stopwatch,
-    state: Mutex<State<'a, E>>,
-}
-
-struct State<'a, E> {
-    counts: WarmCounts,
-    /// Batches that have failed one after the other.
-    in_a_row: usize,
-    gave_up: bool,
-    error: Option<LoadError<E>>,
-    progress: Option<Progress<'a>>,
-}
-
 impl TieredCache {
     /// Begins to say how many keys are brought into the tiers before anybody asks for them: into the shared tier, and this instance, by
     /// [`Warming::load`]; into this instance, out of the shared tier, by [`Warming::copy`]. For a job before a deployment, and for an instance that is to
@@ -161,20 +136,20 @@ impl TieredCache {
     /// ```
     #[must_use = "it is what `load` or `copy` is called on"]
     pub const fn warming(&self) -> Warming<'_> {
-        Warming { cache: self, batch: 100, at_once: 4, per_second: None, give_up_after: 3, progress: None }
+        Warming { cache: self, pace: Pace { batch: 100, at_once: 4, per_second: None, give_up_after: 3 }, progress: None }
     }
 }
 
 impl<'a> Warming<'a> {
     /// How many keys the loader is asked for at once. Defaults to 100; zero counts as one.
     pub const fn batch(mut self, keys: usize) -> Self {
-        self.batch = if keys == 0 { 1 } else { keys };
+        self.pace.batch = if keys == 0 { 1 } else { keys };
         self
     }
 
     /// How many batches are under way at once. Defaults to 4; zero counts as one, and more than 64 as 64.
     pub const fn at_once(mut self, batches: usize) -> Self {
-        self.at_once = match batches {
+        self.pace.at_once = match batches {
             0 => 1,
             1..=64 => batches,
             _ => 64,
@@ -184,7 +159,7 @@ impl<'a> Warming<'a> {
 
     /// How many keys are asked for in a second at most. Defaults to as many as it takes; zero counts as that.
     pub const fn per_second(mut self, keys: u32) -> Self {
-        self.per_second = if keys == 0 { None } else { Some(keys) };
+        self.pace.per_second = if keys == 0 { None } else { Some(keys) };
         self
     }
 
@@ -205,7 +180,7 @@ impl<'a> Warming<'a> {
     /// # }
     /// ```
     pub const fn give_up_after(mut self, batches: usize) -> Self {
-        self.give_up_after = if batches == 0 { 1 } else { batches };
+        self.pace.give_up_after = if batches == 0 { 1 } else { batches };
         self
     }
 
@@ -233,30 +208,46 @@ impl<'a> Warming<'a> {
         F: Fn(Vec<String>) -> Fut,
         Fut: Future<Output = Result<L, E>>,
     {
-        let (cache, rules, load) = (self.cache, &rules, &load);
-        self.run(keys.into_iter(), |keys: Vec<String>| async move {
-            let (asked, brought) = (AtomicU64::new(0), AtomicU64::new(0));
-            let counted = |keys: Vec<String>| {
-                asked.fetch_add(count(keys.len()), Ordering::Relaxed);
-                let (brought, loading) = (&brought, load(keys));
-                async move {
-                    let values: Vec<(N, V)> = loading.await?.into_iter().collect();
-                    brought.fetch_add(count(values.len()), Ordering::Relaxed);
-                    Ok(values)
-                }
-            };
-            match cache.get_or_load_many(&keys, rules, counted).await {
-                Ok(values) => {
-                    let absent = count(values.iter().filter(|value| value.is_none()).count());
-                    let there = count(values.len()) - absent;
-                    // What was brought and not asked for is not there.
-                    let loaded = brought.into_inner().min(asked.into_inner()).min(there);
-                    Batch::Done(WarmCounts { keys: there + absent, found: there - loaded, loaded, absent, failed: 0 })
-                }
-                Err(error) => Batch::Failed(count(keys.len()), error),
-            }
-        })
-        .await
+        self.load_from(iterated(keys), rules, load).await
+    }
+
+    /// [`Warming::load`], of the keys of a stream: of a query that is read row by row, of a file. A batch is asked for when it is full or the stream has
+    /// ended, so that what comes slowly waits until then. The stream is read while there is room for another batch under way, and dropped at its end or
+    /// when it is given up. One whose items may be errors is mapped first: to end at the first, say.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// # let query = async |keys: Vec<String>| Ok::<_, std::io::Error>(keys.into_iter().map(|key| (key, 1_u32)).collect::<Vec<_>>());
+    /// use std::future::ready;
+    /// use futures_util::stream::{self, StreamExt};
+    ///
+    /// let (rows, mut failed) = (stream::iter([Ok("price:8"), Ok("price:9"), Err("the connection is lost")]), None);
+    /// let keys = rows.scan(&mut failed, |failed, row| ready(row.map_err(|error| **failed = Some(error)).ok()));
+    /// let warmed = cache.warming().load_stream(keys, policy, query).await;
+    /// assert_eq!((warmed.counts.loaded, failed), (2, Some("the connection is lost")));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Cancel safety: as of [`Warming::load`]; the stream is dropped with it.
+    pub async fn load_stream<K, V, E, R, L, N, F, Fut>(self, keys: K, rules: R, load: F) -> Warmed<E>
+    where
+        K: Stream,
+        K::Item: Into<String>,
+        V: Value,
+        E: Send + Sync + 'static,
+        R: Rules<V>,
+        L: IntoIterator<Item = (N, V)>,
+        N: AsRef<str>,
+        F: Fn(Vec<String>) -> Fut,
+        Fut: Future<Output = Result<L, E>>,
+    {
+        self.load_from(streamed(keys), rules, load).await
     }
 
     /// Brings copies of what the shared tier has into this instance, by [`get_many`](TieredCache::get_many), and loads nothing.
@@ -284,8 +275,69 @@ impl<'a> Warming<'a> {
     ///
     /// Cancel safety: dropped, it stops; what was copied by then stays.
     pub async fn copy<V: Value>(self, keys: impl IntoIterator<Item: Into<String>>) -> Warmed<Infallible> {
+        self.copy_from::<V>(iterated(keys)).await
+    }
+
+    /// [`Warming::copy`], of the keys of a stream, as [`Warming::load_stream`] takes them.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.set("price:9", 42_u64, policy).await?;
+    /// let warmed = cache.warming().copy_stream::<u64>(futures_util::stream::iter(["price:9", "price:10"])).await;
+    /// assert_eq!((warmed.counts.found, warmed.counts.absent), (1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Cancel safety: as of [`Warming::copy`]; the stream is dropped with it.
+    pub async fn copy_stream<V: Value>(self, keys: impl Stream<Item: Into<String>>) -> Warmed<Infallible> {
+        self.copy_from::<V>(streamed(keys)).await
+    }
+
+    async fn load_from<V, E, R, L, N, F, Fut>(self, keys: impl Source, rules: R, load: F) -> Warmed<E>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        R: Rules<V>,
+        L: IntoIterator<Item = (N, V)>,
+        N: AsRef<str>,
+        F: Fn(Vec<String>) -> Fut,
+        Fut: Future<Output = Result<L, E>>,
+    {
+        let (cache, rules, load) = (self.cache, &rules, &load);
+        self.run(keys, |keys: Vec<String>| async move {
+            let (asked, brought) = (AtomicU64::new(0), AtomicU64::new(0));
+            let counted = |keys: Vec<String>| {
+                asked.fetch_add(count(keys.len()), Ordering::Relaxed);
+                let (brought, loading) = (&brought, load(keys));
+                async move {
+                    let values: Vec<(N, V)> = loading.await?.into_iter().collect();
+                    brought.fetch_add(count(values.len()), Ordering::Relaxed);
+                    Ok(values)
+                }
+            };
+            match cache.get_or_load_many(&keys, rules, counted).await {
+                Ok(values) => {
+                    let absent = count(values.iter().filter(|value| value.is_none()).count());
+                    let there = count(values.len()) - absent;
+                    // What was brought and not asked for is not there.
+                    let loaded = brought.into_inner().min(asked.into_inner()).min(there);
+                    Batch::Done(WarmCounts { keys: there + absent, found: there - loaded, loaded, absent, failed: 0 })
+                }
+                Err(error) => Batch::Failed(count(keys.len()), error),
+            }
+        })
+        .await
+    }
+
+    async fn copy_from<V: Value>(self, keys: impl Source) -> Warmed<Infallible> {
         let cache = self.cache;
-        self.run(keys.into_iter(), |keys: Vec<String>| async move {
+        self.run(keys, |keys: Vec<String>| async move {
             let values = cache.get_many::<V>(&keys).await;
             let found = count(values.iter().flatten().count());
             let keys = count(keys.len());
@@ -294,82 +346,30 @@ impl<'a> Warming<'a> {
         .await
     }
 
-    /// Some lanes, each of which takes one batch after the other.
-    async fn run<I, E, W, Fut>(self, keys: I, work: W) -> Warmed<E>
-    where
-        I: Iterator<Item: Into<String>>,
-        W: Fn(Vec<String>) -> Fut,
-        Fut: Future<Output = Batch<E>>,
-    {
-        let Self { batch, at_once, per_second, give_up_after, progress, .. } = self;
-        let state = State { counts: WarmCounts::default(), in_a_row: 0, gave_up: false, error: None, progress };
-        let course =
-            Course { keys: Mutex::new(Some(keys)), taken: AtomicU64::new(0), watch: Stopwatch::start(), state: Mutex::new(state) };
-        let lane = || async {
-            while let Some((keys, before)) = course.take(batch) {
-                if let Some(rate) = per_second {
-                    let due = Duration::from_secs(before) / rate;
-                    sleep(due.saturating_sub(course.watch.elapsed())).await;
-                }
-                let done = work(keys).await;
-                course.note(done, give_up_after);
-            }
-        };
-        all((0..at_once).map(|_| lane())).await;
-        let took = course.watch.elapsed();
-        let State { counts, gave_up, error, .. } = course.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Warmed { counts, took, gave_up, error }
+    async fn run<E, Fut: Future<Output = Batch<E>>>(self, keys: impl Source, work: impl Fn(Vec<String>) -> Fut) -> Warmed<E> {
+        Course::new(keys, self.pace, self.progress).run(work).await
     }
 }
 
-impl<I: Iterator<Item: Into<String>>, E> Course<'_, I, E> {
-    /// The next batch, if there is one, and how many keys were taken before it.
-    fn take(&self, batch: usize) -> Option<(Vec<String>, u64)> {
-        let mut keys = lock(&self.keys);
-        let next: Vec<String> = keys.as_mut()?.by_ref().take(batch).map(Into::into).collect();
-        if next.len() < batch {
-            // Not asked again: an iterator that has ended may begin anew.
-            *keys = None;
-        }
-        let before = self.taken.fetch_add(count(next.len()), Ordering::Relaxed);
-        (!next.is_empty()).then_some((next, before))
-    }
+/// Where keys come from: what a stream is polled by.
+trait Source: FnMut(&mut Context<'_>) -> Poll<Option<String>> {}
 
-    fn note(&self, batch: Batch<E>, give_up_after: usize) {
-        let mut state = lock(&self.state);
-        let state = &mut *state;
-        let counts = &mut state.counts;
-        match batch {
-            Batch::Done(done) => {
-                counts.keys += done.keys;
-                counts.found += done.found;
-                counts.loaded += done.loaded;
-                counts.absent += done.absent;
-                state.in_a_row = 0;
-            }
-            Batch::Failed(keys, error) => {
-                counts.keys += keys;
-                counts.failed += keys;
-                state.error.get_or_insert(error);
-                state.in_a_row += 1;
-                if state.in_a_row >= give_up_after && lock(&self.keys).take().is_some() {
-                    state.gave_up = true;
-                }
-            }
-        }
-        if let Some(tell) = &mut state.progress {
-            tell(state.counts);
-        }
-    }
+impl<F: FnMut(&mut Context<'_>) -> Poll<Option<String>>> Source for F {}
+
+/// An iterator is a stream that is always ready.
+fn iterated(keys: impl IntoIterator<Item: Into<String>>) -> impl Source {
+    let mut keys = keys.into_iter();
+    move |_: &mut Context<'_>| Poll::Ready(keys.next().map(Into::into))
 }
 
-fn count(keys: usize) -> u64 {
-    u64::try_from(keys).unwrap_or(u64::MAX)
+fn streamed(keys: impl Stream<Item: Into<String>>) -> impl Source {
+    let mut keys = Box::pin(keys);
+    move |context: &mut Context<'_>| keys.as_mut().poll_next(context).map(|key| key.map(Into::into))
 }
 
 impl std::fmt::Debug for Warming<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { batch, at_once, per_second, give_up_after, .. } = self;
+        let Pace { batch, at_once, per_second, give_up_after } = &self.pace;
         let shown = &mut f.debug_struct("Warming");
         let shown = shown.field("batch", batch).field("at_once", at_once).field("per_second", per_second);
         shown.field("give_up_after", give_up_after).finish_non_exhaustive()
