@@ -127,6 +127,8 @@ pub(crate) struct Config {
     pub(crate) refresh_queue: usize,
     /// How many of them are made at once.
     pub(crate) refreshes_at_once: usize,
+    /// How many keys the list of those that are read most is of.
+    pub(crate) hot_keys: usize,
     pub(crate) max_tags: usize,
     /// Cells of the tag table.
     pub(crate) cells: u32,
@@ -176,6 +178,7 @@ impl Config {
             write_behind: 0,
             refresh_queue: 1_000,
             refreshes_at_once: 16,
+            hot_keys: 0,
             max_tags: crate::wire::envelope::MAX_TAGS,
             cells: 1 << 18,
             outbox: 100_000,
@@ -217,6 +220,9 @@ impl Config {
         if self.refreshes_at_once == 0 {
             return Err(ConfigError::new("refreshes_at_once", "0", "1 or more"));
         }
+        if self.hot_keys > MOST_HOT_KEYS {
+            return Err(ConfigError::new("hot_keys", &self.hot_keys.to_string(), &format!("at most {MOST_HOT_KEYS}")));
+        }
         self.breaker.check()?;
         check_guard_time("guard_limit", self.guard_limit)?;
         if self.max_staleness < self.check_interval.saturating_mul(3) {
@@ -243,6 +249,8 @@ pub(crate) const LONGEST_GUARD: Duration = Duration::from_secs(3_600);
 
 /// The longest of any duration that is stored or waited for: what an envelope can say, in milliseconds.
 const LONGEST: Duration = Duration::from_millis(u32::MAX as u64);
+/// What is looked at all together, now and then, by one read among many.
+const MOST_HOT_KEYS: usize = 10_000;
 const MIN_CELLS: u32 = 1 << 8;
 const MAX_CELLS: u32 = 1 << 22;
 const MAX_NAMESPACE: usize = 64;
@@ -282,6 +290,7 @@ mod tests {
         check(|c| c.max_staleness = Duration::from_secs(1), "max_staleness is 1s, expected 1.5s or more, three checks");
         check(|c| c.guard_limit = Duration::ZERO, "guard_limit is 0ns, expected 1 ms to an hour");
         check(|c| c.guard_limit = Duration::from_secs(3_601), "guard_limit is 3601s, expected 1 ms to an hour");
+        check(|c| c.hot_keys = 10_001, "hot_keys is 10001, expected at most 10000");
         check(|c| c.cells = 1, "tag_cells is 1, expected 256 to 4194304");
         assert_eq!(Config::new("a-b_c.9").check(), Ok(()));
     }

@@ -139,6 +139,14 @@ fn a_hit_over_nothing_allocates_nothing() {
 }
 
 #[test]
+fn a_hit_of_a_key_that_is_known_to_be_hot_allocates_nothing() {
+    let runtime = runtime();
+    let cache = runtime.block_on(TieredCache::builder("hot").hot_keys(10).build()).expect("a cache");
+    check_hits(&cache, &runtime);
+    assert_eq!(cache.hot_keys(), [KEY]);
+}
+
+#[test]
 fn a_hit_over_a_tier_in_the_process_allocates_nothing() {
     let runtime = runtime();
     let tier = InProcess::new();

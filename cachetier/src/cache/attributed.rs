@@ -16,8 +16,7 @@ use crate::wire::message::Targets;
 impl TieredCache {
     /// The copy of this instance, if it can answer the call.
     pub(crate) fn hit_of<A: Answer>(&self, key: &[u8]) -> Option<A> {
-        let part = self.parts.of(key);
-        part.hit_unless_due(part.instance().hash(key))
+        self.parts.of(key).hit_of_unless_due(key)
     }
 
     /// The way from a miss on.

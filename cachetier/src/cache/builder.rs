@@ -519,6 +519,19 @@ impl CacheBuilder {
         self
     }
 
+    /// How many keys [`TieredCache::hot_keys`] returns at most: those that are read most in this instance. About one read in 64 is counted for it, and up to
+    /// four times as many keys of at most 512 bytes are held, so that this takes some 2 KiB at most for each that is asked for. Defaults to 0: no read is
+    /// counted; at most 10,000.
+    ///
+    /// ```
+    /// # use cachetier::*;
+    /// let builder = TieredCache::builder("shop").hot_keys(1_000);
+    /// ```
+    pub fn hot_keys(mut self, count: usize) -> Self {
+        self.config.hot_keys = count;
+        self
+    }
+
     /// The size of the tag table, in cells of eight bytes, rounded up to a power of two: more make needless misses rarer where many
     /// tags are invalidated; [`Stats::table_needless_ppm`](crate::Stats::table_needless_ppm) says about how many there are, and from 5 % on
     /// a warning does. Defaults to 262,144, which is 2 MiB.

@@ -401,7 +401,7 @@ impl TieredCache {
         Fut: Future<Output = Result<Loaded<V>, E>>,
     {
         let (part, asked) = self.at(key);
-        if let Some(Maybe(value)) = part.hit_unless_due(asked.hash) {
+        if let Some(Maybe(value)) = part.hit_unless_due(asked) {
             return Ok(value);
         }
         let loaded: Loaded<V> = Box::pin(part.fetch(asked, rules, |stale| load(LoadContext::of(key, stale)))).await?;

@@ -179,7 +179,7 @@ impl Local<'_> {
     #[must_use]
     pub fn get<V: Clone + Send + Sync + 'static>(self, key: &str) -> Option<V> {
         let (part, key) = self.cache.at(key);
-        part.hit(key.hash).map(|Kept { value: Unshared(value), .. }| value)
+        part.hit(key).map(|Kept { value: Unshared(value), .. }| value)
     }
 
     /// [`TieredCache::get_or_load`], for a value that is kept in this instance alone.
@@ -213,7 +213,7 @@ impl Local<'_> {
         Fut: Future<Output = Result<V, E>>,
     {
         let (part, key) = self.cache.at(key);
-        if let Some(Kept { value: Unshared(value), .. }) = part.hit_unless_due(key.hash) {
+        if let Some(Kept { value: Unshared(value), .. }) = part.hit_unless_due(key) {
             return Ok(value);
         }
         let bytes = self.bytes;

@@ -159,6 +159,38 @@ impl TieredCache {
         stats
     }
 
+    /// Returns the keys that were read most in this instance of late, the hottest first: at most as many as [`CacheBuilder::hot_keys`] says, which by default
+    /// is none. For an instance that ends, to leave to those that begin: these [copy](Warming::copy) them out of the shared tier before they report ready.
+    ///
+    /// About one read in 64 is counted, whatever came of it, and counts are halved now and then: what was hot yesterday gives way. Not counted are keys of
+    /// more than 512 bytes, and calls that [pass this instance by](CallOptions::reads). The keys are those of values of all types; which is of which, their
+    /// names must say.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let tier = InProcess::new();
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// let old = TieredCache::builder("shop").in_process(&tier).hot_keys(100).build().await?;
+    /// old.set("price:9", 42_u64, policy).await?;
+    /// for _ in 0..1_000 {
+    ///     old.get::<u64>("price:9").await;
+    /// }
+    /// assert_eq!(old.hot_keys(), ["price:9"]);
+    ///
+    /// let new = TieredCache::builder("shop").in_process(&tier).build().await?;
+    /// let prices = old.hot_keys().into_iter().filter(|key| key.starts_with("price:"));
+    /// assert_eq!(new.warming().copy::<u64>(prices).await.counts.found, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn hot_keys(&self) -> Vec<String> {
+        self.parts.first().shared.hot.as_ref().map(|hot| hot.hottest()).unwrap_or_default()
+    }
+
     /// Waits until every write under way has had its answer and every invalidation is confirmed, for at most `limit`.
     ///
     /// ```

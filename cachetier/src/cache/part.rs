@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::error::CacheError;
 use crate::key::KeyHash;
 use crate::l2::tier::Tier;
+use crate::observe::hot::HotKeys;
 use crate::observe::once::OnceByType;
 use crate::observe::stats::{Lag, Stats};
 use crate::rule::habit::Habit;
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub(super) behind: Behind,
     /// What is refreshed behind callers' backs: of all parts.
     pub(super) refreshes: Refreshes,
+    /// Which keys are read most, if that is asked for: of all parts.
+    pub(super) hot: Option<Arc<HotKeys>>,
     /// Of which types a value has been read back as it was written: the codec carries these.
     pub(super) read_back: OnceByType,
     pub(super) tasks: Tasks,

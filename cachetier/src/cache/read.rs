@@ -38,7 +38,7 @@ impl TieredCache {
     /// Cancel safety: a dropped call leaves no trace.
     pub async fn get<V: Value>(&self, key: &str) -> Option<V> {
         let (part, key) = self.at(key);
-        if let Some(Just(value)) = part.hit(key.hash) {
+        if let Some(Just(value)) = part.hit(key) {
             return Some(value);
         }
         Box::pin(part.look_up::<Just<V>>(key, CallOptions::new())).await.map(|found| found.answer.0)
@@ -91,7 +91,7 @@ impl TieredCache {
         Fut: Future<Output = Result<V, E>>,
     {
         let (part, key) = self.at(key);
-        if let Some(Just(value)) = part.hit_unless_due(key.hash) {
+        if let Some(Just(value)) = part.hit_unless_due(key) {
             return Ok(value);
         }
         // Boxed: a hit does not carry the state of a miss, and callers' futures stay small.
@@ -125,7 +125,7 @@ impl TieredCache {
         Fut: Future<Output = V>,
     {
         let (part, key) = self.at(key);
-        if let Some(Just(value)) = part.hit_unless_due(key.hash) {
+        if let Some(Just(value)) = part.hit_unless_due(key) {
             return Ok(value);
         }
         Box::pin(part.fetch(key, rules, async move |_| infallible(load()).await)).await.map(|Just(value)| value)
@@ -168,7 +168,7 @@ impl TieredCache {
         Fut: Future<Output = Result<Option<V>, E>>,
     {
         let (part, key) = self.at(key);
-        if let Some(Maybe(value)) = part.hit_unless_due(key.hash) {
+        if let Some(Maybe(value)) = part.hit_unless_due(key) {
             return Ok(value);
         }
         Box::pin(part.fetch(key, rules, async move |_| load().await.map(Maybe))).await.map(|Maybe(value)| value)
@@ -176,27 +176,44 @@ impl TieredCache {
 }
 
 impl Part {
-    /// The hit: nothing decoded, no lock that is waited for, and no allocation once the thread has its front.
-    pub(super) fn hit<A: Answer>(&self, key: KeyHash) -> Option<A> {
-        self.hit_unless(key, |_, _| false).map(|(answer, _)| answer)
+    /// The hit: nothing decoded, no lock that is waited for, and no allocation once the thread has its front, but for those reads that are counted for
+    /// [`TieredCache::hot_keys`].
+    pub(super) fn hit<A: Answer>(&self, key: Key<'_>) -> Option<A> {
+        self.hit_unless(key.text.as_bytes(), key.hash, |_, _| false).map(|(answer, _)| answer)
     }
 
     /// The hit of a call that may load: none where the copy is due, and the caller may be the one who looks for something newer.
-    pub(super) fn hit_unless_due<A: Answer>(&self, key: KeyHash) -> Option<A> {
-        self.hit_unless(key, Entry::is_due).map(|(answer, _)| answer)
+    pub(super) fn hit_unless_due<A: Answer>(&self, key: Key<'_>) -> Option<A> {
+        self.hit_unless(key.text.as_bytes(), key.hash, Entry::is_due).map(|(answer, _)| answer)
+    }
+
+    /// [`Part::hit_unless_due`], for who has not looked whether the key is text.
+    pub(super) fn hit_of_unless_due<A: Answer>(&self, key: &[u8]) -> Option<A> {
+        self.hit_unless(key, self.instance().hash(key), Entry::is_due).map(|(answer, _)| answer)
     }
 
     /// [`Part::hit`], for who wants to know what he is given.
     pub(super) fn hit_here<A: Answer>(&self, key: Key<'_>) -> Option<Answered<A>> {
-        self.hit_unless(key.hash, |_, _| false).map(|(answer, entry)| Answered::new(answer, Origin::L1, entry))
+        let found = self.hit_unless(key.text.as_bytes(), key.hash, |_, _| false);
+        found.map(|(answer, entry)| Answered::new(answer, Origin::L1, entry))
     }
 
     /// [`Part::hit_unless_due`], for who wants to know what he is given.
     pub(super) fn hit_here_unless_due<A: Answer>(&self, key: Key<'_>) -> Option<Answered<A>> {
-        self.hit_unless(key.hash, Entry::is_due).map(|(answer, entry)| Answered::new(answer, Origin::L1, entry))
+        let found = self.hit_unless(key.text.as_bytes(), key.hash, Entry::is_due);
+        found.map(|(answer, entry)| Answered::new(answer, Origin::L1, entry))
     }
 
-    fn hit_unless<A: Answer>(&self, key: KeyHash, passed_by: impl FnOnce(&Entry, Millis) -> bool) -> Option<(A, Arc<Entry>)> {
+    fn hit_unless<A: Answer>(
+        &self,
+        text: &[u8],
+        key: KeyHash,
+        passed_by: impl FnOnce(&Entry, Millis) -> bool,
+    ) -> Option<(A, Arc<Entry>)> {
+        if let Some(hot) = &self.shared.hot {
+            // Whatever comes of it. A read that looks a second time is noted a second time: few do, and for a sample that is near enough.
+            hot.note(text);
+        }
         let instance = self.instance();
         let now = instance.now();
         let entry = instance.l1.probe(key, now, &instance.view).filter(|entry| !passed_by(entry, now))?;

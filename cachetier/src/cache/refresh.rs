@@ -199,7 +199,7 @@ impl TieredCache {
         Fut: Future<Output = Result<V, E>> + Send + 'static,
     {
         let (part, key) = self.at(key);
-        if let Some(Just(value)) = part.hit_unless_due(key.hash) {
+        if let Some(Just(value)) = part.hit_unless_due(key) {
             return Ok(value);
         }
         let load = || {

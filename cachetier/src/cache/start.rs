@@ -34,6 +34,7 @@ use crate::l2::NotReady;
 use crate::l2::lane::LaneNames;
 use crate::l2::tier::Tier;
 use crate::observe::counters::Gauge;
+use crate::observe::hot::HotKeys;
 use crate::observe::once::OnceByType;
 use crate::observe::stats::Counters;
 use crate::proofs::Proof;
@@ -52,13 +53,15 @@ pub(super) struct Start {
     pub(super) counters: Arc<Counters>,
     pub(super) behind: Behind,
     pub(super) refreshes: Refreshes,
+    pub(super) hot: Option<Arc<HotKeys>>,
 }
 
 impl Start {
     pub(super) fn new(config: Config, clock: Clock, runtime: Handle) -> Self {
         let (hasher, counters, behind) = (KeyHasher::new(secret()), Arc::default(), Behind::default());
         let refreshes = Refreshes::new(runtime.clone(), config.refresh_queue, config.refreshes_at_once);
-        Self { config, clock, runtime, hasher, counters, behind, refreshes }
+        let hot = (config.hot_keys > 0).then(|| Arc::new(HotKeys::new(config.hot_keys)));
+        Self { config, clock, runtime, hasher, counters, behind, refreshes, hot }
     }
 
     /// Begins one part, and returns what waits until it is in step with the shared tier, for at most the connect and the command limit together.
@@ -130,6 +133,7 @@ impl Start {
             habit: Habit::default(),
             behind: self.behind.clone(),
             refreshes: self.refreshes.clone(),
+            hot: self.hot.clone(),
             read_back: OnceByType::default(),
             tasks,
             background,

@@ -49,7 +49,7 @@ impl Given {
                     let place = given.different;
                     given.different += 1;
                     if let Some(batch) = batches.get_mut(number) {
-                        match batch.part.hit(key.hash) {
+                        match batch.part.hit(key) {
                             Some(answer) => batch.answer(place, answer),
                             None => batch.open.push(Asked { place, key, turns: 0 }),
                         }
@@ -82,7 +82,7 @@ impl<V: Value> Batch<'_, V> {
     /// Answers those that L1 has.
     pub(super) fn look_at_l1(&mut self) {
         let mut open = std::mem::take(&mut self.open);
-        open.retain(|asked| match self.part.hit(asked.key.hash) {
+        open.retain(|asked| match self.part.hit(asked.key) {
             Some(answer) => {
                 self.answer(asked.place, answer);
                 false
