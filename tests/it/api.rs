@@ -12,8 +12,9 @@ use cachetier::{
     CopyHere, Delivery, Endpoint, EntryFacts, Eviction, InProcess, InSharedTier, Inspection, Invalidator, InvalidatorBuilder,
     InvalidatorStats, KeyError, KeyText, Lag, LoadContext, LoadError, Loaded, Local, ManualClock, OnRestart, OnUnreachable, Origin,
     Plan, Policy, Purge, PurgeCounts, PurgeError, PurgeProgress, Purged, Removed, Saved, Served, SharedError, Stale, StaleValue,
-    Stats, Tagged, Terms, TieredCache, Tiers, Token, TokenError, UnderWay, Verbs, WaitError, WriteGuard,
+    Stats, Tagged, Terms, TieredCache, Tiers, Token, TokenError, UnderWay, Verbs, WaitError, WarmCounts, Warmed, WriteGuard,
 };
+use futures_util::stream;
 
 /// Goes to any thread, and is used by several at once.
 fn shared<T: Send + Sync + Unpin + 'static>() {}
@@ -78,6 +79,8 @@ fn public_types_are_sent_shared_and_cloned() {
     data::<PurgeCounts>();
     data::<Purged>();
     data::<Removed>();
+    data::<WarmCounts>();
+    shared::<Warmed<Infallible>>();
     data::<Delivery>();
     data::<Token>();
     data::<Stats>();
@@ -144,6 +147,11 @@ async fn what_async_functions_return_can_be_spawned() {
     assert_eq!(many.await.unwrap(), [Some(1), Some(2)]);
     assert_eq!(sent(cache.get_many::<u32>(["a", "none"])).await, [Some(1), None]);
     assert!(sent(cache.set_many([("d", 5_u32)], policy)).await.iter().all(Result::is_ok));
+    let load = async |keys: Vec<String>| Ok::<_, Infallible>(keys.into_iter().map(|key| (key, 7_u32)).collect::<Vec<_>>());
+    assert_eq!(sent(cache.warming().progress(|_| ()).load(["f"], policy, load)).await.counts.loaded, 1);
+    assert_eq!(sent(cache.warming().load_stream(stream::iter(["g"]), policy, load)).await.counts.loaded, 1);
+    assert_eq!(sent(cache.warming().copy::<u32>(["f"])).await.counts.found, 1);
+    assert_eq!(sent(cache.warming().copy_stream::<u32>(stream::iter(["g"]))).await.counts.found, 1);
     let token = sent(cache.set("a", 3_u32, policy)).await.unwrap().confirmed().unwrap();
     sent(cache.wait_for(token, LIMIT)).await.unwrap();
     assert!(sent(cache.remove("a")).await.unwrap().held);
