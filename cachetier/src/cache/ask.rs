@@ -196,10 +196,9 @@ impl Part {
                 }
                 Slot::Ticket(ticket) if self.waits(&patience, options) => {
                     // One of this instance is on its way back: of that load all have been told who waited.
-                    let hears = hears_others && !self.shared.stamps.made(ticket);
-                    if let Some(why) = self.wait_for_another(tier, key, &mut patience).await.filter(|_| hears) {
-                        self.instance().counters.l2_misses.one();
-                        return Asked::Failed(Failure::Elsewhere(why));
+                    let hears = |_: &_| hears_others && !self.shared.stamps.made(ticket);
+                    if let Some(why) = self.wait_for_another(tier, key, &mut patience).await.filter(hears) {
+                        return self.failed_elsewhere(why);
                     }
                     // It takes a probe to plant a ticket where that one is gone.
                     plainly = !options.writes.l2();
@@ -244,6 +243,11 @@ impl Part {
                 },
             }
         }
+    }
+
+    fn failed_elsewhere<A>(&self, why: Arc<str>) -> Asked<A> {
+        self.instance().counters.l2_misses.one();
+        Asked::Failed(Failure::Elsewhere(why))
     }
 
     /// What may be kept of a value that the shared tier has no part in: nothing while a guard holds its key.
