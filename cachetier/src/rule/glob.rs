@@ -189,12 +189,16 @@ fn literal(byte: u8, written: &mut Vec<u8>) {
     written.push(byte);
 }
 
-/// A range, of which Redis takes the upper end for itself whatever it is, and the lower one not.
+/// A range, of which Redis takes the upper end for itself whatever it is, and the lower one not; here both are what they look like.
 #[cfg(any(test, feature = "redis"))]
-fn write_range((mut low, high): (u8, u8), written: &mut Vec<u8>) {
+fn write_range((mut low, mut high): (u8, u8), written: &mut Vec<u8>) {
     while low < high && matches!(low, b'\\' | b']' | b'^' | b'-') {
         written.extend_from_slice(&[b'\\', low]);
         low += 1;
+    }
+    while low < high && matches!(high, b'\\' | b']') {
+        written.extend_from_slice(&[b'\\', high]);
+        high -= 1;
     }
     if low < high {
         written.extend_from_slice(&[low, b'-', high]);
@@ -259,6 +263,20 @@ mod tests {
         assert!(Glob::parse(&"*a".repeat(32)).is_ok());
         assert!(Glob::parse(&("**".repeat(500) + &r"\*".repeat(500))).is_ok(), "one, and a key's");
         assert!(matches!(Glob::parse(&"*a".repeat(33)), Err(KeyError::Pattern { .. })));
+    }
+
+    #[test]
+    fn a_range_is_written_so_that_everybody_reads_it_alike() {
+        for (pattern, written) in
+            [(r"[\\--]", r"[\-\\.-[]"), (r"[*-\]]", r"[\]\\*-[]"), (r"[^\]-a]", r"[^\]\^_-a]"), (r"[\]-\\]", r"[\\\]]")]
+        {
+            let pattern = glob(pattern);
+            assert_eq!(String::from_utf8(pattern.written_behind("")).unwrap(), written);
+            let again = glob(written);
+            for byte in 0..=u8::MAX {
+                assert_eq!(pattern.matches(&[byte]), again.matches(&[byte]), "{written} {byte}");
+            }
+        }
     }
 
     #[test]
