@@ -142,7 +142,7 @@ fn measure(runtime: &Runtime, cache: &TieredCache, entries: usize, until: &Until
     })?;
     let hits = usize::try_from(cache.stats().l2_hits - before)?;
     // Of few entries the reader holds some.
-    let least = if entries < ENTRIES { 50 } else { 99 };
+    let least = if entries <= ENTRIES_OF_A_TEST { 50 } else { 99 };
     if times.len() < 1_000 || hits < times.len() / 100 * least {
         return Err(format!("{} reads, {hits} of them from the server: not what was to be measured", times.len()).into());
     }

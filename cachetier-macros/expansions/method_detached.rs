@@ -36,6 +36,7 @@ impl Users {
                 move || {
                     let __self = ::cachetier::attribute::kept(self);
                     async move {
+                        #[allow(unused_variables, unused_mut)]
                         let __self = __self.lent();
                         async move {
                             if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<

@@ -38,9 +38,12 @@ async fn load(
                 #[cfg(feature = "more")]
                 let more = ::cachetier::attribute::kept(more);
                 async move {
+                    #[allow(unused_variables, unused_mut)]
                     let db = db.lent();
+                    #[allow(unused_variables, unused_mut)]
                     let name = name.lent();
                     #[cfg(feature = "more")]
+                    #[allow(unused_variables, unused_mut)]
                     let more = more.lent();
                     async move {
                         if let ::std::option::Option::Some(__returned) = ::std::option::Option::None::<

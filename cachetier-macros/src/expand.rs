@@ -27,7 +27,10 @@ pub(crate) fn cached(arguments: TokenStream, item: &TokenStream) -> TokenStream 
         let key = Key::of(&function, &options)?;
         let companions = companions(&function, &options, &key);
         let block = Box::new(cached_body(&function, &options, &key));
-        let function = ItemFn { block, ..function.item };
+        let mut function = ItemFn { block, ..function.item };
+        if options.detached.is_some() {
+            detached::sign(&mut function.sig);
+        }
         Ok(quote! { #function #companions })
     })
 }

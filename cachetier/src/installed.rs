@@ -89,6 +89,14 @@ pub(crate) fn scoped() -> Option<TieredCache> {
     if SCOPES.load(Ordering::Relaxed) { SCOPED.try_with(TieredCache::clone).ok() } else { None }
 }
 
+/// Runs `future` in the scope of this cache, or in that in which it is polled.
+pub(crate) async fn within<F: Future>(cache: Option<TieredCache>, future: F) -> F::Output {
+    match cache {
+        Some(cache) => scope(cache, future).await,
+        None => future.await,
+    }
+}
+
 /// The cache of the process.
 pub(crate) fn installed_for_all() -> Option<&'static TieredCache> {
     INSTALLED.get()

@@ -173,20 +173,34 @@ async fn a_failure_is_told_to_who_waits_where_the_policies_say_so() {
 }
 
 #[tokio::test]
-async fn what_another_instance_says_of_its_failure_is_no_batchs() {
+async fn what_another_instance_says_of_its_failure_is_told_to_nobody_else() {
     over_shared(async |tier| {
         let (a, b) = pair(tier).await;
         let (gate, shares) = (Gate::new(), POLICY.share_errors());
         let loading = fails_at(&a, &gate, shares, || panic!("as it was told"));
         gate.arrived(1).await;
-        let batch = tokio::spawn({
+        let batch = || {
             let b = b.clone();
-            async move { b.get_or_load_many([KEY], shares, async |_: Vec<String>| Ok::<_, Oops>([(KEY, "its own".to_owned())])).await }
+            tokio::spawn(async move {
+                let load = async |_: Vec<String>| Ok::<_, Oops>([(KEY, "its own".to_owned())]);
+                b.get_or_load_many([KEY], shares, load).await
+            })
+        };
+        // By itself, or with one of this instance that hears of it; and so one whose policy shares nothing.
+        let heard = tokio::spawn({
+            let b = b.clone();
+            async move { b.get_or_load(KEY, shares, || async { Ok::<_, Oops>("its own".to_owned()) }).await }
         });
         waiting(&b, 1).await;
+        let (batches, other) = ([batch(), batch()], called(&b, "its own"));
+        eventually_async(LONG, "all wait", async || b.stats().l1_misses == 4).await;
         gate.open();
         assert!(loading.await.expect("no panic").expect_err("it panics").is_panic());
-        assert_eq!(batch.await.expect("no panic").expect("loaded"), [Some("its own".to_owned())]);
+        assert!(heard.await.expect("no panic").expect_err("it is told").is_elsewhere());
+        for batch in batches {
+            assert_eq!(batch.await.expect("no panic").expect("loaded"), [Some("its own".to_owned())]);
+        }
+        assert_eq!(answer(other).await.as_deref().ok(), Some("its own"));
         a.invalidate(KEY).await.expect("told");
     })
     .await;

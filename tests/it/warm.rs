@@ -104,6 +104,26 @@ async fn the_pace_is_kept() {
     assert_eq!((warmed.counts.loaded, warmed.took), (500, took));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_stream_brings_late_is_not_made_up_for() {
+    let cache = TieredCache::builder("test").build().await.expect("built");
+    let rows = stream::iter(keys(50).zip(0..)).then(async |(key, row)| {
+        if row == 10 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        key
+    });
+    let (begun, times) = (Instant::now(), std::sync::Mutex::new(Vec::new()));
+    let load = async |keys: Vec<String>| {
+        times.lock().expect("not poisoned").push(begun.elapsed().as_millis());
+        length(keys).await
+    };
+    cache.warming().batch(5).at_once(8).per_second(10).load_stream(rows, POLICY, load).await;
+    let times = times.into_inner().expect("not poisoned");
+    assert_eq!(times.len(), 10);
+    assert!(times.windows(2).all(|two| two[1] - two[0] >= 500), "{times:?}");
+}
+
 #[tokio::test]
 async fn one_that_is_dropped_stops_and_keeps_what_it_has() {
     let memory = InProcess::new();

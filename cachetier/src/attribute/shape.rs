@@ -10,6 +10,7 @@ use super::form::{Brought, Fallible, Form, Kind, One, OneOrNone, Shaped, Sure, V
 use super::handle::Handle;
 use super::sharing::{AsItsOwn, Sharing};
 use crate::cache::{Answer, Entry, Maybe, Rules, Value};
+use crate::installed::{scoped, within};
 
 /// Begins the question what an `R` is: `(&&&&probe).shape()`.
 #[derive(Debug)]
@@ -124,7 +125,8 @@ impl<F: Form> Shape<F> {
         Box::pin(async move {
             let Some(cache) = cache.cache() else { return body().await };
             let load = || {
-                let body = body();
+                // Wherever it goes on, what it calls uses the same cache.
+                let body = within(scoped(), body());
                 async move { F::result(body.await).map(Found::<F::Kind>) }
             };
             let result = cache.miss_or_refresh_of(AsItsOwn(sharing), &key, rules, load).await;

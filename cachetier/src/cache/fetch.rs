@@ -20,7 +20,7 @@ use super::telling::{AsLoadError, Heard, Telling};
 use super::{Key, Part};
 use crate::bulkhead::Lent;
 use crate::error::{CacheError, LoadError};
-use crate::flight::outcome::{Begun, Outcome};
+use crate::flight::outcome::{Begun, Failure, Outcome};
 use crate::flight::{Entered, Join, Landed, Plan, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
@@ -308,6 +308,8 @@ impl Part {
                                 return Ok(Turn::Answer(Answered::brought(answer, entry)));
                             }
                         }
+                        // Whose policy says nothing of failures of other instances looks for himself.
+                        Landed::Outcome(Outcome::Failed(Failure::Elsewhere(_)), _) if !policy.shares_errors() => {}
                         Landed::Outcome(Outcome::Failed(failure), _) => match telling.heard(&failure) {
                             Heard::Told(told) => {
                                 self.instance().counters.coalesced.one();

@@ -59,6 +59,11 @@ pub(super) fn is_running(id: LoadId) -> bool {
     RUNNING.with_borrow(|running| running.iter().any(|load| load.keys.is(id)))
 }
 
+/// Whether the caller is inside of any load.
+pub(super) fn is_within() -> bool {
+    RUNNING.with_borrow(|running| !running.is_empty())
+}
+
 /// The places of the load that the caller is inside of.
 pub(super) fn places() -> Option<Arc<Places>> {
     RUNNING.with_borrow(|running| running.iter().rev().find_map(|load| load.places.clone()))

@@ -2,11 +2,12 @@
 //! what is read most often first. No timer for any key: what is due is found by who reads it.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::ahead::Standing;
@@ -37,6 +38,8 @@ struct State {
     /// How many are worked on at once.
     at_once: usize,
     open: Mutex<Open>,
+    /// Is told of the end.
+    ends: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +112,7 @@ impl std::fmt::Debug for Refresh {
 
 impl Refreshes {
     pub(super) fn new(runtime: Handle, room: usize, at_once: usize) -> Self {
-        Self(Arc::new(State { runtime, room, at_once, open: Mutex::default() }))
+        Self(Arc::new(State { runtime, room, at_once, open: Mutex::default(), ends: Notify::new() }))
     }
 
     /// Takes a refresh in; what finds no room is handed back.
@@ -148,6 +151,18 @@ impl Refreshes {
         // What callers have left there is theirs: not dropped under the lock.
         drop(waiting);
         handles.iter().for_each(AbortHandle::abort);
+        self.0.ends.notify_waiters();
+    }
+
+    /// Returns once they have ended.
+    pub(super) async fn closed(&self) {
+        let ends = self.0.ends.notified();
+        let mut ends = pin!(ends);
+        // Registered before it is looked whether they have: no end in between is missed.
+        ends.as_mut().enable();
+        if !lock(&self.0.open).closed {
+            ends.await;
+        }
     }
 }
 

@@ -161,10 +161,11 @@ impl Policy {
     }
 
     /// Has the other instances told when a [refresh](Policy::early_refresh), or a load behind a value that [answers
-    /// meanwhile](Policy::stale_while_revalidate), has brought another value: their copies are stale then, and their next readers find the new one in
-    /// the shared tier. Defaults to no: each finds it when its own copy is due.
+    /// meanwhile](Policy::stale_while_revalidate), has brought another value: their copies are stale then, and are looked for anew in the shared tier by
+    /// their next readers, whom they answer meanwhile only by `stale_while_revalidate`. Defaults to no: each finds it when its own copy is due.
     ///
-    /// Whether it is another one is told by its encoded bytes, or by the loader ([`not_modified`](crate::StaleValue::not_modified)). It costs an
+    /// Whether it is another one is told by its encoded bytes, so a `HashMap` is another one each time, or by the loader
+    /// ([`not_modified`](crate::StaleValue::not_modified)). The load does not use [`write_behind`](crate::CacheBuilder::write_behind). It costs an
     /// invalidation each time; where it cannot be sent it is not told again ([`Stats::refreshes_announced`](crate::Stats::refreshes_announced)).
     ///
     /// ```
@@ -220,9 +221,10 @@ impl Policy {
     /// [`LoadError::Elsewhere`](crate::LoadError::Elsewhere) in the place of a load of their own. Defaults to no: where one instance's load fails,
     /// another's is tried.
     ///
-    /// What they are told is a text: that of the error, if it is a `String`, a `&'static str` or a boxed error, else that there was one. It reaches who
-    /// waits at that moment; who comes later loads. A load that was dropped or not begun is none that has failed. Batches, and `#[cached]` functions,
-    /// whose errors are their own, load all the same.
+    /// What they are told is a text: that of the error, if it is a `String`, a `&'static str` or a boxed error, else that there was one; it passes through the
+    /// shared tier, secrets in it included. It reaches who waits at that moment for the load of a key that nobody has; who comes later loads, and so does who
+    /// waits for the refresh of a value that is [kept](Policy::stale_for). A load that was dropped or not begun is none that has failed, nor is a panic of a
+    /// `#[cached]` function. Batches, and `#[cached]` functions, whose errors are their own, load all the same.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -312,9 +314,11 @@ impl Policy {
     /// Has what is [kept](Policy::stale_for) behind its life answer calls that have waited for a newer value for so long. Defaults to not at all: they
     /// wait to the end. The load goes on, and what it brings is there for the next call.
     ///
-    /// Who waits for somebody else's load is answered with the copy that this instance holds, or that it finds in the shared tier while another instance
-    /// loads; and with the copy held here so is he who loads, where his loader may be kept: [`get_or_refresh`](crate::TieredCache::get_or_refresh),
-    /// `#[cached(.., detached)]`. By any other verb his loader is his own, and he waits for it; batches wait as well. Of a load that fails before, all are told as ever ([`stale_if_error`](Policy::stale_if_error)). To be answered without any wait is
+    /// Who waits for a load of this instance is answered with the copy that it holds, and who waits for another instance's refresh with what the shared tier
+    /// keeps meanwhile. He who loads is answered with the copy held here if his loader may be kept ([`get_or_refresh`](crate::TieredCache::get_or_refresh),
+    /// `#[cached(.., detached)]`), nobody was at it when he came, and he comes from within no other load. Left so, a load goes on for no longer than the
+    /// [load limit](crate::CacheBuilder::load_limit), nor than the cache is open. Else his loader is his own, and he waits for it; so do batches, and who waits for another
+    /// instance's load of a key that the shared tier has lost. After a failure nobody pauses: that is [`stale_if_error`](Policy::stale_if_error). Of a load that fails before, all are told as ever ([`stale_if_error`](Policy::stale_if_error)). To be answered without any wait is
     /// [`stale_while_revalidate`](Policy::stale_while_revalidate).
     ///
     /// As there, what was invalidated never answers, nor what nobody can prove, but by [`on_unreachable`](Policy::on_unreachable); an answer says what it is

@@ -26,7 +26,7 @@ impl Source {
     #[cached(key = "method:{id}", policy = EARLY, detached)]
     async fn method(&self, id: u64) -> usize {
         let read = async { self.query(id).await };
-        assert_eq!(read.await, id, "{}", self.db.queries());
+        assert_eq!(read.await, id, "{self:?} {}", self.db.queries());
         self.db.queries()
     }
 
@@ -50,6 +50,30 @@ async fn function(source: &Source, name: &str, ids: &[u64], mut more: Vec<u64>) 
 async fn generic<S: AsRef<Source> + Clone + Send + Sync + 'static>(source: &S, id: u64) -> usize {
     source.as_ref().query(id).await;
     source.as_ref().db.queries()
+}
+
+/// What its arguments are is odd.
+#[cached(key = "odd:{of}:{kind}", policy = EARLY, detached)]
+async fn odd(source: &Source, mut name: &str, of: &u64, kind: &'static str) -> (String, String, usize) {
+    name = name.trim();
+    source.query(()).await;
+    (format!("{name:?}"), kind_of(kind).to_owned(), source.db.queries())
+}
+
+fn kind_of(kind: &'static str) -> &'static str {
+    kind
+}
+
+/// Calls another one.
+#[cached(key = "outer", policy = EARLY, detached)]
+async fn outer(source: &Source) -> usize {
+    source.query(()).await;
+    inner(source).await
+}
+
+#[cached(key = "inner", ttl = "1h")]
+async fn inner(source: &Source) -> usize {
+    source.db.query(source.db.queries())
 }
 
 impl AsRef<Source> for Source {
@@ -93,6 +117,60 @@ async fn what_is_due_is_refreshed_behind_whatever_the_function_borrows() {
     })
     .await;
     refreshed_behind(async |source| generic(source, 7).await).await;
+    refreshed_behind(async |source| {
+        let (name, kind, count) = odd(source, " Ada ", &7, "person").await;
+        assert_eq!((name.as_str(), kind.as_str()), ("\"Ada\"", "person"));
+        count
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_goes_on_behind_uses_the_cache_of_its_call() {
+    let (clock, hand) = Clock::manual();
+    let cache = TieredCache::builder("detached").clock(clock).build().await.expect("a cache");
+    let source = Source { db: Arc::default(), gate: Gate::new() };
+    source.gate.open();
+    cachetier::scope(cache.clone(), async {
+        assert_eq!((outer(&source).await, source.db.queries()), (1, 2));
+        hand.advance(Duration::from_secs(50));
+        assert_eq!(outer(&source).await, 1);
+        eventually_async(LONG, "it is refreshed", async || cache.stats().refreshing == 0 && cache.stats().refreshes == 1).await;
+        assert_eq!((outer(&source).await, source.db.queries()), (1, 3), "the inner one is cached");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_was_left_ends_with_the_limit_and_with_the_cache() {
+    const SLOW: Policy =
+        Policy::ttl(Duration::from_secs(60)).stale_for(Duration::from_secs(3_600)).stale_if_slow(Duration::from_millis(10));
+
+    #[cached(key = "hangs", policy = SLOW, detached, companions = none)]
+    async fn hangs(alive: &Arc<()>) -> u64 {
+        std::future::pending::<()>().await;
+        u64::try_from(Arc::strong_count(alive)).unwrap_or(0)
+    }
+
+    for closes in [false, true] {
+        let (clock, hand) = Clock::manual();
+        let limit = if closes { LONG } else { Duration::from_millis(50) };
+        let cache = TieredCache::builder("detached").clock(clock).load_limit(limit).build().await.expect("a cache");
+        cache.set("hangs", 7_u64, SLOW).await.expect("stored");
+        hand.advance(Duration::from_secs(61));
+        let alive = Arc::new(());
+        cachetier::scope(cache.clone(), async {
+            for _ in 0..3 {
+                assert_eq!(hangs(&alive).await, 7);
+            }
+        })
+        .await;
+        if closes {
+            assert_eq!(Arc::strong_count(&alive), 2, "one is made, however many ask");
+            cache.close(LONG).await.expect("closed");
+        }
+        eventually_async(LONG, "nothing of them is left", async || Arc::strong_count(&alive) == 1).await;
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use crate::all::all;
 use crate::clock::Stopwatch;
 use crate::coherence::waits::Wait;
 use crate::error::{CacheError, LoadError};
-use crate::flight::outcome::{Begun, Outcome};
+use crate::flight::outcome::{Begun, Failure, Outcome};
 use crate::flight::{Entered, Landed, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
@@ -311,6 +311,8 @@ impl Part {
                     return Ok(());
                 }
             }
+            // What another instance says of one key is no failure of a batch.
+            Landed::Outcome(Outcome::Nothing | Outcome::Failed(Failure::Elsewhere(_)), _) | Landed::Anew => {}
             Landed::Outcome(Outcome::Failed(failure), _) => match AsLoadError.heard(&failure) {
                 Heard::Told(told) => {
                     self.instance().counters.coalesced.one();
@@ -322,7 +324,6 @@ impl Part {
                     return Ok(());
                 }
             },
-            Landed::Outcome(Outcome::Nothing, _) | Landed::Anew => {}
         }
         batch.open.push(asked);
         Ok(())

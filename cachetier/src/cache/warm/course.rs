@@ -39,8 +39,8 @@ pub(super) struct Course<'a, S, E> {
     keys: Option<S>,
     /// What is to be the next batch.
     next: Vec<String>,
-    /// How many keys were taken for those before it.
-    taken: u64,
+    /// When it is due, from the begin on.
+    due: Duration,
     counts: WarmCounts,
     /// Batches that have failed one after the other.
     in_a_row: usize,
@@ -51,8 +51,8 @@ pub(super) struct Course<'a, S, E> {
 
 impl<'a, S: Source, E> Course<'a, S, E> {
     pub(super) fn new(keys: S, pace: Pace, progress: Option<Progress<'a>>) -> Self {
-        let (next, taken, counts) = (Vec::new(), 0, WarmCounts::default());
-        Self { pace, keys: Some(keys), next, taken, counts, in_a_row: 0, gave_up: false, error: None, progress }
+        let (next, due, counts) = (Vec::new(), Duration::ZERO, WarmCounts::default());
+        Self { pace, keys: Some(keys), next, due, counts, in_a_row: 0, gave_up: false, error: None, progress }
     }
 
     /// Begins a batch whenever there is room for it, until there are no more.
@@ -67,7 +67,7 @@ impl<'a, S: Source, E> Course<'a, S, E> {
             work(keys).await
         };
         let mut running = Vec::new();
-        poll_fn(|context| self.turn(&mut running, begin, context)).await;
+        poll_fn(|context| self.turn(&mut running, (begin, watch), context)).await;
         let Self { counts, gave_up, error, .. } = self;
         Warmed { counts, took: watch.elapsed(), gave_up, error }
     }
@@ -75,7 +75,7 @@ impl<'a, S: Source, E> Course<'a, S, E> {
     fn turn<F: Future<Output = Batch<E>>>(
         &mut self,
         running: &mut Vec<Pin<Box<F>>>,
-        begin: impl Fn(Vec<String>, Duration) -> F,
+        (begin, watch): (impl Fn(Vec<String>, Duration) -> F, &Stopwatch),
         context: &mut Context<'_>,
     ) -> Poll<()> {
         let mut moved = false;
@@ -88,7 +88,7 @@ impl<'a, S: Source, E> Course<'a, S, E> {
             Poll::Pending => true,
         });
         while running.len() < self.pace.at_once
-            && let Poll::Ready(Some((keys, due))) = self.batch(context)
+            && let Poll::Ready(Some((keys, due))) = self.batch(watch, context)
         {
             running.push(Box::pin(begin(keys, due)));
             moved = true;
@@ -104,7 +104,7 @@ impl<'a, S: Source, E> Course<'a, S, E> {
     }
 
     /// The next batch, if there is one, and when it is due after the first.
-    fn batch(&mut self, context: &mut Context<'_>) -> Poll<Option<(Vec<String>, Duration)>> {
+    fn batch(&mut self, watch: &Stopwatch, context: &mut Context<'_>) -> Poll<Option<(Vec<String>, Duration)>> {
         while self.next.len() < self.pace.batch
             && let Some(keys) = &mut self.keys
         {
@@ -118,8 +118,10 @@ impl<'a, S: Source, E> Course<'a, S, E> {
             return Poll::Ready(None);
         }
         let keys = std::mem::take(&mut self.next);
-        let due = self.pace.per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(self.taken) / rate);
-        self.taken += count(keys.len());
+        let Some(rate) = self.pace.per_second else { return Poll::Ready(Some((keys, Duration::ZERO))) };
+        // What came late is not made up for: that would be a burst.
+        let due = self.due.max(watch.elapsed());
+        self.due = due + Duration::from_secs(count(keys.len())) / rate;
         Poll::Ready(Some((keys, due)))
     }
 
