@@ -54,9 +54,14 @@ impl Part {
 
     /// Whether a copy whose life is over answers while a newer one is loaded.
     pub(super) fn revalidates(&self, copy: &Entry, policy: &Policy) -> bool {
-        let (now, view) = (self.now(), &self.instance().view);
         let window = policy.revalidates_for();
-        !window.is_zero() && now < copy.stale_since().after(window) && copy.is_fallback(now, view) && copy.needs_nobody(now, view)
+        !window.is_zero() && self.now() < copy.stale_since().after(window) && self.answers_stale(copy)
+    }
+
+    /// Whether what is stale may answer, where the policy lets it: nothing speaks against it but its age.
+    pub(super) fn answers_stale(&self, copy: &Entry) -> bool {
+        let (now, view) = (self.now(), &self.instance().view);
+        copy.is_fallback(now, view) && copy.needs_nobody(now, view)
     }
 
     /// Whether this very copy is what the instance holds of the key: what invalidates the key takes it out.

@@ -270,7 +270,7 @@ impl Part {
         patience: &mut Patience<'_>,
     ) -> Option<Asked<A>> {
         let is_slow = patience.policy.slow_after().is_some_and(|after| patience.waited >= after);
-        let may_answer = |stale: &Entry| self.revalidates(stale, patience.policy) || (is_slow && self.answers_if_slow(stale));
+        let may_answer = |stale: &Entry| self.revalidates(stale, patience.policy) || (is_slow && self.answers_stale(stale));
         let answers = stale.as_ref().filter(|stale| !options.fresh && may_answer(stale));
         let answers = answers.and_then(|stale| A::of(stale).map(|answer| Asked::Revalidated(Arc::clone(stale), answer)));
         // It is refreshed behind the caller's back.

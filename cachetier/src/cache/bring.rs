@@ -205,8 +205,8 @@ impl Part {
         let Some(flight) = flight else { return };
         if let Some(failure) = failure {
             // First: who comes next finds the key free.
-            match (flight.unstow(), failure.why().filter(|_| after.shared)) {
-                (Some(ticket), Some(why)) => ticket.fail(why.into_owned()),
+            match (flight.unstow(), if after.shared { failure.why() } else { None }) {
+                (Some(ticket), Some(why)) => ticket.fail(why),
                 (ticket, _) => drop(ticket),
             }
             let entry = after.memory.zip(flight.noted()).map(|(memory, begun)| self.failure(&failure, begun, memory));

@@ -45,13 +45,8 @@ impl Part {
 
     /// What is stale here and may answer while something newer is loaded.
     fn copy_if_slow<A: Answer>(&self, key: Key<'_>) -> Option<Arc<Entry>> {
-        let copy = self.fallback::<A>(key)?;
-        self.answers_if_slow(&copy).then_some(copy)
-    }
-
-    pub(super) fn answers_if_slow(&self, copy: &Entry) -> bool {
-        let (now, view) = (self.now(), &self.instance().view);
-        copy.is_fallback(now, view) && copy.needs_nobody(now, view)
+        let copy = self.instance().l1.peek(key.hash)?;
+        (self.answers_stale(&copy) && A::of(&copy).is_some()).then_some(copy)
     }
 
     /// Whether a call that may leave its load need not wait for it to the end: it would be the one who makes it, and something stale would do.

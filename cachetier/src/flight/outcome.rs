@@ -1,7 +1,6 @@
 //! What a flight of the cache ends with, and what it notes at its begin.
 
 use std::any::Any;
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,11 +47,11 @@ impl Failure {
 
     /// What other instances are told of it, if they are: that a load was not begun is no reason for them not to begin one. Of an error whose
     /// type nobody knows here, only that there was one.
-    pub(crate) fn why(&self) -> Option<Cow<'static, str>> {
+    pub(crate) fn why(&self) -> Option<String> {
         Some(match self {
-            Self::Loader(error) => text(&**error).map_or(Cow::Borrowed("the loader failed"), Cow::Owned),
-            Self::Panicked(message) => format!("the loader panicked: {message}").into(),
-            Self::TimedOut(limit) => format!("the loader took longer than {limit:?}").into(),
+            Self::Loader(error) => text(&**error).unwrap_or_else(|| "the loader failed".to_owned()),
+            Self::Panicked(message) => format!("the loader panicked: {message}"),
+            Self::TimedOut(limit) => format!("the loader took longer than {limit:?}"),
             Self::Overloaded(..) | Self::Elsewhere(_) => return None,
         })
     }

@@ -160,6 +160,8 @@ async fn a_body_that_was_left_ends_with_the_limit_and_with_the_cache() {
         hand.advance(Duration::from_secs(61));
         let alive = Arc::new(());
         cachetier::scope(cache.clone(), async {
+            // The first is dropped while he waits for it.
+            assert!(tokio::time::timeout(Duration::from_millis(1), hangs(&alive)).await.is_err());
             for _ in 0..3 {
                 assert_eq!(hangs(&alive).await, 7);
             }
