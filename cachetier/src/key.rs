@@ -73,23 +73,12 @@ impl TagHash {
     /// The hash of a tag: 64-bit FNV-1a over the namespace, a zero byte and the tag, then mixed. Fixed, because other programs
     /// and languages compute it too; simple, for the same reason.
     pub(crate) fn of(namespace: &str, tag: &str) -> Self {
-        Self::of_bytes(namespace.bytes().chain([0]).chain(tag.bytes()))
-    }
-
-    fn of_bytes(bytes: impl Iterator<Item = u8>) -> Self {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in bytes {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        // The finaliser of MurmurHash3: FNV alone leaves the upper bits of short tags poor, and the cells take from both halves.
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        Self(hash ^ (hash >> 33))
+        Fnv::BEGIN.over(namespace.as_bytes()).over(b"\0").over(tag.as_bytes()).mixed()
     }
 
     /// The hash of the implicit tag that all keys below `prefix` (its last `:` included) carry.
     pub(crate) fn of_prefix(namespace: &str, prefix: &str) -> Self {
-        Self::of_bytes(namespace.bytes().chain(*b"\0^").chain(prefix.bytes()))
+        PrefixHasher::new(namespace).0.over(prefix.as_bytes()).mixed()
     }
 
     /// The cells of a table of `cells`, a power of two, that a bump of this tag is written into: all of them in one page.
@@ -103,29 +92,59 @@ impl TagHash {
     }
 }
 
+/// A hash of what has been read so far.
+#[derive(Clone, Copy, Debug)]
+struct Fnv(u64);
+
+impl Fnv {
+    const BEGIN: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    fn over(self, bytes: &[u8]) -> Self {
+        Self(bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)))
+    }
+
+    /// By the finaliser of MurmurHash3: FNV alone leaves the upper bits of short tags poor, and the cells take from both halves.
+    fn mixed(self) -> TagHash {
+        let hash = (self.0 ^ (self.0 >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        TagHash(hash ^ (hash >> 33))
+    }
+}
+
 /// The lower half.
 fn low(bits: u64) -> u32 {
     u32::try_from(bits & 0xffff_ffff).unwrap_or_default()
 }
 
-/// The prefixes of a key that can be invalidated: up to and with each of its first [`PREFIX_DEPTH`] colons.
-fn prefixes(key: &str) -> impl Iterator<Item = &str> {
-    key.match_indices(':').take(PREFIX_DEPTH).filter_map(|(at, _)| key.get(..=at))
-}
-
-/// The implicit tags of a key: one for each prefix that it can be invalidated by. In place: a miss makes them, and copies them about.
+/// The implicit tags of a key: one for each prefix that it can be invalidated by, up to and with each of its first [`PREFIX_DEPTH`] colons.
+/// In place: a miss makes them, and copies them about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Prefixes {
     hashes: [TagHash; PREFIX_DEPTH],
     count: usize,
 }
 
-impl Prefixes {
-    pub(crate) fn of(namespace: &str, key: &str) -> Self {
-        let mut all = Self::default();
-        for (place, prefix) in all.hashes.iter_mut().zip(prefixes(key)) {
-            *place = TagHash::of_prefix(namespace, prefix);
+/// Makes the [`Prefixes`] of a namespace's keys, which all begin alike.
+#[derive(Debug)]
+pub(crate) struct PrefixHasher(Fnv);
+
+impl PrefixHasher {
+    pub(crate) fn new(namespace: &str) -> Self {
+        Self(Fnv::BEGIN.over(namespace.as_bytes()).over(b"\0^"))
+    }
+
+    pub(crate) fn hash(&self, key: &str) -> Prefixes {
+        let mut all = Prefixes::default();
+        let (mut hash, mut rest) = (self.0, key.as_bytes());
+        for place in &mut all.hashes {
+            let Some((segment, behind)) = rest.iter().position(|byte| *byte == b':').and_then(|at| rest.split_at_checked(at + 1))
+            else {
+                break;
+            };
+            hash = hash.over(segment);
+            *place = hash.mixed();
             all.count += 1;
+            rest = behind;
         }
         all
     }
@@ -139,7 +158,7 @@ impl std::ops::Deref for Prefixes {
     }
 }
 
-/// Says whether a prefix is one that [`prefixes`] yields.
+/// Says whether a prefix is one that keys are invalidated by.
 pub(crate) fn check_prefix(prefix: &str) -> Result<(), KeyError> {
     check_key(prefix)?;
     let depth = prefix.matches(':').count();
@@ -150,4 +169,26 @@ pub(crate) fn check_prefix(prefix: &str) -> Result<(), KeyError> {
         return Err(KeyError::PrefixTooDeep { depth, limit: PREFIX_DEPTH });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_carries_the_hash_of_each_prefix_that_it_can_be_invalidated_by() {
+        let hasher = PrefixHasher::new("shop");
+        let of = |prefixes: &[&str]| prefixes.iter().map(|prefix| TagHash::of_prefix("shop", prefix)).collect::<Vec<_>>();
+        for (key, prefixes) in [
+            ("", &[][..]),
+            ("user", &[]),
+            (":", &[":"]),
+            ("user:", &["user:"]),
+            ("user::7", &["user:", "user::"]),
+            ("ä:b:c:d:e:f", &["ä:", "ä:b:", "ä:b:c:", "ä:b:c:d:"]),
+        ] {
+            assert_eq!(*hasher.hash(key), *of(prefixes), "{key}");
+        }
+        assert_ne!(*PrefixHasher::new("shop2").hash("user:7"), *hasher.hash("user:7"));
+    }
 }

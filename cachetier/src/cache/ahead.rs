@@ -147,7 +147,7 @@ impl Part {
         (begun, copy): (&Begun, &Arc<Entry>),
     ) -> Option<Asked<A>> {
         let load = |keep| Some(Asked::Load(keep, Some(Arc::clone(copy))));
-        let tier = match self.unasked(flight, key, begun) {
+        let tier = match self.unasked(flight, key, begun, self.now()) {
             Ok(tier) => tier,
             Err(keep @ (Keep::Shared | Keep::Local)) => return load(keep),
             Err(Keep::Briefly | Keep::Nothing) => return None,
@@ -175,7 +175,7 @@ impl Part {
             Look::Load(Keep::Shared) => Some(Asked::Load(Keep::Shared, None)),
             Look::Load(_) | Look::Absent => None,
             Look::Held(held) => match Slot::of(&held) {
-                Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun) {
+                Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun, self.now()) {
                     Opened::Usable(entry, answer) => Some(Asked::Answer(entry, answer)),
                     Opened::Stale(stale) => match self.take_lease(tier, key, stamp, flight).await {
                         Ok(Leased::Yes) => Some(Asked::Load(Keep::Shared, stale)),

@@ -11,7 +11,7 @@ use super::open::Opened;
 use super::places::lend;
 use super::{Key, Part};
 use crate::bulkhead::Lent;
-use crate::clock::Stopwatch;
+use crate::clock::{Millis, Stopwatch};
 use crate::coherence::waits::Told;
 use crate::error::Fault;
 use crate::flight::Lead;
@@ -143,7 +143,7 @@ impl Part {
             drop(flight.unstow());
         }
         let here = if options.reads.l1() { self.fallback::<A>(key) } else { None };
-        let tier = match self.unasked(flight, key, begun) {
+        let tier = match self.unasked(flight, key, begun, self.now()) {
             Ok(tier) if options.unshared => return Asked::Load(self.keep_unshared(tier, key).await, None),
             Ok(tier) if options.asks() => tier,
             // As where it cannot be asked.
@@ -208,7 +208,7 @@ impl Part {
                     self.instance().counters.l2_misses.one();
                     return Asked::Load(Keep::Nothing, None);
                 }
-                Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun) {
+                Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun, self.now()) {
                     Opened::Usable(entry, answer) if !options.fresh => {
                         self.instance().counters.l2_hits.one();
                         self.shared.habit.note(true);
@@ -381,12 +381,12 @@ impl Part {
     }
 
     /// The shared tier, if it is to be asked; else what may be kept of a load without that.
-    pub(super) fn unasked(&self, flight: &Flight, key: Key<'_>, begun: &Begun) -> Result<&Arc<Tier>, Keep> {
+    pub(super) fn unasked(&self, flight: &Flight, key: Key<'_>, begun: &Begun, now: Millis) -> Result<&Arc<Tier>, Keep> {
         // After the flight is registered: a guard that comes later detaches it.
-        if self.instance().holds.covers(key.hash, self.now()) {
+        if self.instance().holds.covers(key.hash, now) {
             return Err(Keep::Nothing);
         }
-        let Some(tier) = self.readable_tier(key, begun) else {
+        let Some(tier) = self.readable_tier(key, begun, now) else {
             // Who does not look may overlook a guard, of which nobody tells any more if it is lost.
             return Err(if self.shared.tier.is_some() { Keep::Briefly } else { Keep::Local });
         };
@@ -504,16 +504,16 @@ impl Part {
 
     /// The shared tier, if what it says of the key can be believed now: the table that judges its values is proven to be whole, and no
     /// invalidation of the key waits to be told.
-    pub(super) fn readable_tier(&self, key: Key<'_>, begun: &Begun) -> Option<&Arc<Tier>> {
+    pub(super) fn readable_tier(&self, key: Key<'_>, begun: &Begun, now: Millis) -> Option<&Arc<Tier>> {
         let instance = self.instance();
         let tier = self.shared.tier.as_ref()?;
-        (self.proven_of(tier) && !instance.outbox.covers(key.text, &begun.prefixes)).then_some(tier)
+        (self.proven_of(tier, now) && !instance.outbox.covers(key.text, &begun.prefixes)).then_some(tier)
     }
 
     /// Whether it is proven of the very process that answers now that nothing it was told is missing here: one that came back with what it
     /// had saved answers before it is checked.
-    pub(super) fn proven_of(&self, tier: &Tier) -> bool {
-        self.instance().view.proven_of(tier.line(), self.now())
+    pub(super) fn proven_of(&self, tier: &Tier, now: Millis) -> bool {
+        self.instance().view.proven_of(tier.line(), now)
     }
 
     pub(super) fn ticket(&self, tier: &Arc<Tier>, key: Key<'_>) -> Ticket {

@@ -19,7 +19,7 @@ impl Part {
     /// Where there is no proof, looks for one. Says whether it did: then L1 is worth another look.
     pub(crate) async fn seek_proof(&self) -> bool {
         let Some(tier) = self.shared.tier.as_ref() else { return false };
-        if self.proven_of(tier) || self.closed() {
+        if self.proven_of(tier, self.now()) || self.closed() {
             return false;
         }
         self.shared.renewal.seek(self.instance(), tier).await;
@@ -42,7 +42,7 @@ impl Part {
     /// Nothing is loaded or transferred for it. It is for the flight to clear it, if nothing has detached that by then.
     pub(super) async fn still_held<A: Answer>(&self, key: Key<'_>, begun: &Begun) -> Option<(Arc<Entry>, A)> {
         let instance = self.instance();
-        let tier = self.readable_tier(key, begun)?;
+        let tier = self.readable_tier(key, begun, self.now())?;
         let entry = instance.l1.peek(key.hash)?;
         let stamp = entry.facts.stamp?;
         let answer = A::of(&entry)?;
@@ -51,7 +51,7 @@ impl Part {
         }
         // After this reply everything is looked at again: what was invalidated while it was under way may have come too late for it.
         let same = tier.stamp(&tier.name(key.text)).await.ok()? == Some(stamp);
-        if !self.proven_of(tier) || instance.view.epoch() != begun.noted.epoch {
+        if !self.proven_of(tier, self.now()) || instance.view.epoch() != begun.noted.epoch {
             return None;
         }
         let held = same && entry.is_suspect(self.now(), &instance.view);

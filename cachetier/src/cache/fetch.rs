@@ -19,6 +19,7 @@ use super::served::{Answered, Origin};
 use super::telling::{AsLoadError, Heard, Telling};
 use super::{Key, Part};
 use crate::bulkhead::Lent;
+use crate::clock::Millis;
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Failure, Outcome};
 use crate::flight::{Entered, Join, Landed, Plan, Purpose};
@@ -198,7 +199,7 @@ impl Part {
             let Some(begun) = flight.noted().copied() else { return Ok(Found::Alone) };
             if options.looks_here() {
                 // Another flight may have landed between our look at L1 and our registration.
-                if let Some(entry) = self.landed(key) {
+                if let Some(entry) = self.landed(key, self.now()) {
                     if let Some(answer) = self.coalesced(&entry) {
                         flight.finish(Outcome::Entry(Arc::clone(&entry)), || {});
                         return Ok(Found::Answer(Answered::brought(answer, entry)));
@@ -322,7 +323,7 @@ impl Part {
                     }
                 }
             }
-            if let Some(entry) = self.landed(key).filter(|_| options.looks_here())
+            if let Some(entry) = self.landed(key, self.now()).filter(|_| options.looks_here())
                 && let Some(answer) = self.coalesced(&entry)
             {
                 return Ok(Turn::Answer(Answered::brought(answer, entry)));
@@ -364,9 +365,9 @@ impl Part {
     }
 
     /// An entry that entered L1 just now, of whatever type.
-    pub(super) fn landed(&self, key: Key<'_>) -> Option<Arc<Entry>> {
+    pub(super) fn landed(&self, key: Key<'_>, now: Millis) -> Option<Arc<Entry>> {
         let instance = self.instance();
-        instance.l1.probe_again(key.hash, instance.now(), &instance.view)
+        instance.l1.probe_again(key.hash, now, &instance.view)
     }
 
     /// What is known here before a caller begins to wait.

@@ -10,6 +10,7 @@ use super::fetch::{MAX_WAITS, plan};
 use super::open::Opened;
 use super::served::{Answered, Origin};
 use super::{Key, Part};
+use crate::clock::Millis;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::flight::{Entered, Landed, Purpose};
 use crate::key::check_key;
@@ -80,20 +81,26 @@ impl Part {
 
     /// Reads the shared tier and plants nothing.
     async fn read<A: Answer>(&self, key: Key<'_>, begun: &Begun) -> Option<(Arc<Entry>, A)> {
-        let tier = self.readable_tier(key, begun)?;
+        let tier = self.readable_tier(key, begun, self.now())?;
         let held = tier.read(&tier.name(key.text)).await.ok()?;
-        self.found(key, held, begun)
+        self.found(key, held, begun, self.now())
     }
 
     /// What a key holds, if it is a value that can be used.
-    pub(super) fn found<A: Answer>(&self, key: Key<'_>, held: Option<Vec<u8>>, begun: &Begun) -> Option<(Arc<Entry>, A)> {
+    pub(super) fn found<A: Answer>(
+        &self,
+        key: Key<'_>,
+        held: Option<Vec<u8>>,
+        begun: &Begun,
+        now: Millis,
+    ) -> Option<(Arc<Entry>, A)> {
         let counters = &self.instance().counters;
         let Some(held) = held else {
             counters.l2_misses.one();
             return None;
         };
         match Slot::of(&held) {
-            Slot::Value { bytes, .. } => match self.open(key, bytes, self.shared.config.policy.as_ref(), begun) {
+            Slot::Value { bytes, .. } => match self.open(key, bytes, self.shared.config.policy.as_ref(), begun, now) {
                 Opened::Usable(entry, answer) => {
                     counters.l2_hits.one();
                     Some((entry, answer))

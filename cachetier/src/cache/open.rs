@@ -43,8 +43,15 @@ struct Left {
 }
 
 impl Part {
-    /// Judges a value of the shared tier and decodes it.
-    pub(super) fn open<A: Answer>(&self, key: Key<'_>, bytes: &[u8], policy: Option<&Policy>, begun: &Begun) -> Opened<A> {
+    /// Judges a value of the shared tier, that has been read before `now`, and decodes it.
+    pub(super) fn open<A: Answer>(
+        &self,
+        key: Key<'_>,
+        bytes: &[u8],
+        policy: Option<&Policy>,
+        begun: &Begun,
+        now: Millis,
+    ) -> Opened<A> {
         let instance = self.instance();
         let counters = &instance.counters;
         let opened = match envelope::open(bytes) {
@@ -83,7 +90,6 @@ impl Part {
             self.tell_foreign(key);
             return Opened::LeftAlone;
         }
-        let now = self.now();
         let tags: Box<[TagHash]> = opened.tags.clone().collect();
         if instance.outbox.covers_tags(&tags) {
             return Opened::LeftAlone;
@@ -100,7 +106,7 @@ impl Part {
         };
         let unmoved = head.born.era == view.era() && facts.unmoved(view);
         // Last: had an epoch ended while the table was read, the table may have been another era's.
-        let current = self.shared.tier.as_ref().is_some_and(|tier| self.proven_of(tier)) && view.epoch() == begun.noted.epoch;
+        let current = self.shared.tier.as_ref().is_some_and(|tier| self.proven_of(tier, now)) && view.epoch() == begun.noted.epoch;
         if !current {
             return Opened::LeftAlone;
         }

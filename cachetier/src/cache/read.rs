@@ -179,28 +179,33 @@ impl Part {
     /// The hit: nothing decoded, no lock that is waited for, and no allocation once the thread has its front, but for those reads that are counted for
     /// [`TieredCache::hot_keys`].
     pub(super) fn hit<A: Answer>(&self, key: Key<'_>) -> Option<A> {
-        self.hit_unless(key.text.as_bytes(), key.hash, |_, _| false).map(|(answer, _)| answer)
+        self.hit_at(key, self.now())
+    }
+
+    /// [`Part::hit`], for who reads many at a time and the clock once.
+    pub(super) fn hit_at<A: Answer>(&self, key: Key<'_>, now: Millis) -> Option<A> {
+        self.hit_unless(key.text.as_bytes(), key.hash, now, |_, _| false).map(|(answer, _)| answer)
     }
 
     /// The hit of a call that may load: none where the copy is due, and the caller may be the one who looks for something newer.
     pub(super) fn hit_unless_due<A: Answer>(&self, key: Key<'_>) -> Option<A> {
-        self.hit_unless(key.text.as_bytes(), key.hash, Entry::is_due).map(|(answer, _)| answer)
+        self.hit_unless(key.text.as_bytes(), key.hash, self.now(), Entry::is_due).map(|(answer, _)| answer)
     }
 
     /// [`Part::hit_unless_due`], for who has not looked whether the key is text.
     pub(super) fn hit_of_unless_due<A: Answer>(&self, key: &[u8]) -> Option<A> {
-        self.hit_unless(key, self.instance().hash(key), Entry::is_due).map(|(answer, _)| answer)
+        self.hit_unless(key, self.instance().hash(key), self.now(), Entry::is_due).map(|(answer, _)| answer)
     }
 
     /// [`Part::hit`], for who wants to know what he is given.
     pub(super) fn hit_here<A: Answer>(&self, key: Key<'_>) -> Option<Answered<A>> {
-        let found = self.hit_unless(key.text.as_bytes(), key.hash, |_, _| false);
+        let found = self.hit_unless(key.text.as_bytes(), key.hash, self.now(), |_, _| false);
         found.map(|(answer, entry)| Answered::new(answer, Origin::L1, entry))
     }
 
     /// [`Part::hit_unless_due`], for who wants to know what he is given.
     pub(super) fn hit_here_unless_due<A: Answer>(&self, key: Key<'_>) -> Option<Answered<A>> {
-        let found = self.hit_unless(key.text.as_bytes(), key.hash, Entry::is_due);
+        let found = self.hit_unless(key.text.as_bytes(), key.hash, self.now(), Entry::is_due);
         found.map(|(answer, entry)| Answered::new(answer, Origin::L1, entry))
     }
 
@@ -208,6 +213,7 @@ impl Part {
         &self,
         text: &[u8],
         key: KeyHash,
+        now: Millis,
         passed_by: impl FnOnce(&Entry, Millis) -> bool,
     ) -> Option<(A, Arc<Entry>)> {
         if let Some(hot) = &self.shared.hot {
@@ -215,7 +221,6 @@ impl Part {
             hot.note(text);
         }
         let instance = self.instance();
-        let now = instance.now();
         let entry = instance.l1.probe(key, now, &instance.view).filter(|entry| !passed_by(entry, now))?;
         let answer = A::of(&entry)?;
         instance.counters.l1_hits.one();

@@ -28,7 +28,7 @@ use crate::coherence::waits::Waits;
 use crate::config::Config;
 use crate::error::Fault;
 use crate::flight::Flights;
-use crate::key::KeyHasher;
+use crate::key::{KeyHasher, PrefixHasher};
 use crate::l1::L1;
 use crate::l2::NotReady;
 use crate::l2::lane::LaneNames;
@@ -75,6 +75,7 @@ impl Start {
         let instance = Arc::new(Instance {
             namespace: config.namespace.clone(),
             hasher: self.hasher.clone(),
+            prefix_hasher: PrefixHasher::new(&config.namespace),
             clock: self.clock.clone(),
             l1: L1::new(config.capacity, config.eviction, Arc::clone(&self.counters)),
             flights: Flights::new(config.shards),

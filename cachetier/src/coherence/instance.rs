@@ -11,7 +11,7 @@ use crate::coherence::together::Together;
 use crate::coherence::waits::{Told, Waits};
 use crate::flight::Flights;
 use crate::flight::outcome::{Begun, Outcome};
-use crate::key::{KeyHash, KeyHasher, Prefixes};
+use crate::key::{KeyHash, KeyHasher, PrefixHasher, Prefixes};
 use crate::l1::{Facts, L1};
 use crate::l2::lane::LaneState;
 use crate::lease::Ticket;
@@ -29,6 +29,7 @@ use crate::wire::wake::Wake;
 pub(crate) struct Instance {
     pub(crate) namespace: String,
     pub(crate) hasher: KeyHasher,
+    pub(crate) prefix_hasher: PrefixHasher,
     pub(crate) clock: Clock,
     pub(crate) l1: L1,
     pub(crate) flights: Flights<Outcome, Ticket, Begun>,
@@ -56,7 +57,7 @@ impl Instance {
 
     /// The implicit tags of a key.
     pub(crate) fn prefixes(&self, key: &str) -> Prefixes {
-        Prefixes::of(&self.namespace, key)
+        self.prefix_hasher.hash(key)
     }
 
     // --- what others did
@@ -201,8 +202,9 @@ pub(super) mod tests {
     pub(in crate::coherence) fn instance() -> Instance {
         let (config, counters) = (Config::new("shop"), Arc::new(Counters::default()));
         Instance {
-            namespace: config.namespace,
             hasher: KeyHasher::new([0; 16]),
+            prefix_hasher: PrefixHasher::new(&config.namespace),
+            namespace: config.namespace,
             clock: Clock::system(),
             l1: L1::new(config.capacity, config.eviction, Arc::clone(&counters)),
             flights: Flights::new(config.shards),

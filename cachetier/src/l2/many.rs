@@ -11,6 +11,34 @@ pub(crate) const MOST: usize = 1_000;
 /// How many bytes of names and values go in one step; one key goes whatever it has.
 pub(crate) const MOST_BYTES: usize = 4 << 20;
 
+/// The names of many keys, in one piece of memory.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    text: String,
+    /// Where each ends, and the next one begins.
+    ends: Vec<usize>,
+}
+
+impl Names {
+    /// The names that keys have behind this head.
+    pub(crate) fn of<'a>(head: &str, keys: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let (count, bytes) = keys.clone().fold((0, 0), |(count, bytes), key| (count + 1, bytes + head.len() + key.len()));
+        let mut names = Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(count) };
+        for key in keys {
+            names.text.push_str(head);
+            names.text.push_str(key);
+            names.ends.push(names.text.len());
+        }
+        names
+    }
+
+    /// Each of them, in their order.
+    pub(crate) fn all(&self) -> Vec<&str> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| self.text.get(begin..*end).unwrap_or_default()).collect()
+    }
+}
+
 /// A ticket of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing<'a> {
@@ -59,7 +87,7 @@ pub(crate) trait Weighs {
     fn bytes(&self) -> usize;
 }
 
-impl Weighs for String {
+impl Weighs for &str {
     fn bytes(&self) -> usize {
         self.len()
     }
@@ -124,10 +152,18 @@ mod tests {
 
     #[test]
     fn a_batch_is_cut_by_keys_and_by_bytes_and_nothing_is_left_out() {
-        let small = vec!["k".to_owned(); 2 * MOST + 1];
+        let small = vec!["k"; 2 * MOST + 1];
         assert_eq!(steps(&small).map(<[_]>::len).collect::<Vec<_>>(), [MOST, MOST, 1]);
-        let large = ["x".repeat(MOST_BYTES + 1), "k".to_owned(), "x".repeat(MOST_BYTES - 1), "k".to_owned()];
+        let (too_large, nearly) = ("x".repeat(MOST_BYTES + 1), "x".repeat(MOST_BYTES - 1));
+        let large = [&*too_large, "k", &*nearly, "k"];
         assert_eq!(steps(&large).map(<[_]>::len).collect::<Vec<_>>(), [1, 2, 1]);
-        assert_eq!(steps::<String>(&[]).count(), 0);
+        assert_eq!(steps::<&str>(&[]).count(), 0);
+    }
+
+    #[test]
+    fn each_key_has_its_name_behind_the_head() {
+        let keys = ["user:7", "", "ä"];
+        assert_eq!(Names::of("ct:shop:v:", keys.into_iter()).all(), ["ct:shop:v:user:7", "ct:shop:v:", "ct:shop:v:ä"]);
+        assert_eq!(Names::of("ct:shop:v:", std::iter::empty()).all(), [""; 0]);
     }
 }

@@ -159,7 +159,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn renew(&self, key: &str, seen: Stamp, stamp: Stamp, header: &[u8], life: Duration) -> Result<Filled, Fault>;
 
     /// [`Store::read`] of many keys. One that holds another type than a string may be said to hold nothing: a probe finds out.
-    async fn read_many(&self, names: &[String]) -> Answers<Option<Vec<u8>>> {
+    async fn read_many(&self, names: &[&str]) -> Answers<Option<Vec<u8>>> {
         all(names.iter().map(|name| self.read(name))).await
     }
 
@@ -190,7 +190,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     }
 
     /// [`Store::wait`] of many keys.
-    async fn wait_many(&self, names: &[String]) -> Answers<Prospect> {
+    async fn wait_many(&self, names: &[&str]) -> Answers<Prospect> {
         all(names.iter().map(|name| self.wait(name))).await
     }
 

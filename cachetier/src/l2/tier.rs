@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Bumped, Lane, LaneNames, LaneState, Planted, Released, Seized};
-use super::many::{Answers, Claim, Fill, Lease, Standing, Weighs, fill_up, is_silent, steps};
+use super::many::{Answers, Claim, Fill, Lease, Names, Standing, Weighs, fill_up, is_silent, steps};
 use super::walk::{Selection, Walk};
 use super::{Claimed, Filled, LeaseCall, Leased, NotReady, Prospect, Store};
 use crate::error::Fault;
@@ -43,6 +43,11 @@ impl Tier {
     /// The name under which the tier knows a key.
     pub(crate) fn name(&self, key: &str) -> String {
         [self.head.as_str(), key].concat()
+    }
+
+    /// The names under which it knows many keys.
+    pub(crate) fn names<'a>(&self, keys: impl Iterator<Item = &'a str> + Clone) -> Names {
+        Names::of(&self.head, keys)
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {
@@ -122,7 +127,7 @@ impl Tier {
         answers
     }
 
-    pub(crate) async fn read_many(&self, names: &[String]) -> Answers<Option<Vec<u8>>> {
+    pub(crate) async fn read_many(&self, names: &[&str]) -> Answers<Option<Vec<u8>>> {
         self.in_steps(names, |step| self.store.read_many(step)).await
     }
 
@@ -193,7 +198,7 @@ impl Tier {
         self.counted(self.store.wait(name).await)
     }
 
-    pub(crate) async fn wait_many(&self, names: &[String]) -> Answers<Prospect> {
+    pub(crate) async fn wait_many(&self, names: &[&str]) -> Answers<Prospect> {
         self.in_steps(names, |step| self.store.wait_many(step)).await
     }
 

@@ -417,14 +417,14 @@ impl Store for RedisStore {
         shared.map(|_| ())
     }
 
-    async fn read_many(&self, names: &[String]) -> Answers<Option<Vec<u8>>> {
-        let bytes_of_names: usize = names.iter().map(String::len).sum();
+    async fn read_many(&self, names: &[&str]) -> Answers<Option<Vec<u8>>> {
+        let bytes_of_names: usize = names.iter().map(|name| name.len()).sum();
         let mut command = Cmd::with_capacity(names.len() + 1, bytes_of_names + 4);
         command.write_arg(b"MGET");
         for name in names {
             command.write_arg(name.as_bytes());
         }
-        let reply = match self.way_to(names.iter().map(String::as_str)) {
+        let reply = match self.way_to(names.iter().copied()) {
             Ok((over, line)) => over.send_large(line, &command, self.limits.read).await,
             Err(fault) => Err(fault),
         };
@@ -433,7 +433,7 @@ impl Store for RedisStore {
             Ok(_) => Err(misread("a list")),
             Err(fault) => Err(fault),
         };
-        self.found_many(names.iter().map(String::as_str), replies)
+        self.found_many(names.iter().copied(), replies)
     }
 
     async fn probe_many(&self, tickets: &[Standing<'_>], lease: Duration) -> Answers<Option<Vec<u8>>> {
@@ -495,10 +495,10 @@ impl Store for RedisStore {
         self.swap_many(self.way(Urge::Spare, false), claims.iter(), run, (self.limits.read, claimed)).await
     }
 
-    async fn wait_many(&self, names: &[String]) -> Answers<Prospect> {
-        let replies = match self.way_to(names.iter().map(String::as_str)) {
+    async fn wait_many(&self, names: &[&str]) -> Answers<Prospect> {
+        let replies = match self.way_to(names.iter().copied()) {
             Ok((over, line)) => {
-                let run = |name: &String| Run::new(&self.wait, line.form(), &[name.as_bytes()], &[&self.mailbox.0]);
+                let run = |name: &&str| Run::new(&self.wait, line.form(), &[name.as_bytes()], &[&self.mailbox.0]);
                 let runs = names.iter().map(run).collect();
                 over.run_many(line, runs, self.limits.read).await
             }

@@ -9,6 +9,7 @@ use super::super::open::Opened;
 use super::super::{Key, Part, Value};
 use super::fetch::{Led, Open, ToLoad};
 use super::keys::Batch;
+use crate::clock::Millis;
 use crate::error::Fault;
 use crate::flight::outcome::Outcome;
 use crate::l1::Entry;
@@ -51,19 +52,19 @@ impl Part {
         policy: &Policy,
     ) -> Vec<ToLoad<'a>> {
         let mut looked = Looked::default();
-        let (mut asked, mut names) = (Vec::with_capacity(open.led.len()), Vec::with_capacity(open.led.len()));
+        let mut asked = Vec::with_capacity(open.led.len());
+        let now = self.now();
         for mut led in std::mem::take(&mut open.led) {
             // Another flight may have landed between our look at L1 and our registration.
-            if let Some((entry, answer)) = self.landed_meanwhile(&led) {
+            if let Some((entry, answer)) = self.landed_meanwhile(&led, now) {
                 batch.answer(led.asked.place, answer);
                 led.flight.finish(Outcome::Entry(entry), || {});
                 continue;
             }
-            match (self.unasked(&led.flight, led.asked.key, &led.begun), led.refreshed.take()) {
+            match (self.unasked(&led.flight, led.asked.key, &led.begun, now), led.refreshed.take()) {
                 (Ok(_), Some(seen)) => looked.stale.push((led, seen)),
-                (Ok(tier), None) => {
+                (Ok(_), None) => {
                     led.stale = None;
-                    names.push(tier.name(led.asked.key.text));
                     asked.push(led);
                 }
                 (Err(keep), _) => {
@@ -75,12 +76,14 @@ impl Part {
         }
         let asks = !asked.is_empty() || !looked.stale.is_empty();
         let Some(tier) = self.shared.tier.as_ref().filter(|_| asks) else { return looked.to_load };
-        let answers = tier.read_many(&names).await;
+        let names = tier.names(asked.iter().map(|led| led.asked.key.text));
+        let answers = tier.read_many(&names.all()).await;
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::AfterReply).await;
+        let now = self.now();
         for (led, answer) in asked.into_iter().zip(answers) {
             let look = self.looked(led.asked.key, answer);
-            self.judge(batch, led, look, policy, &mut looked);
+            self.judge(batch, led, (look, now), policy, &mut looked);
         }
         self.plant_many(tier, batch, policy, &mut looked).await;
         self.lease_many(tier, policy, &mut looked).await;
@@ -94,7 +97,7 @@ impl Part {
         &self,
         batch: &mut Batch<'a, V>,
         mut led: Led<'a>,
-        look: Look,
+        (look, now): (Look, Millis),
         policy: &Policy,
         looked: &mut Looked<'a>,
     ) {
@@ -119,7 +122,7 @@ impl Part {
                 counters.l2_misses.one();
                 looked.load(led, Keep::Nothing);
             }
-            Slot::Value { stamp, bytes } => match self.open::<Maybe<V>>(key, bytes, Some(policy), &led.begun) {
+            Slot::Value { stamp, bytes } => match self.open::<Maybe<V>>(key, bytes, Some(policy), &led.begun, now) {
                 Opened::Usable(entry, answer) => {
                     counters.l2_hits.one();
                     self.shared.habit.note(true);
@@ -217,7 +220,7 @@ impl Part {
         // New ones each time: a token is sent once. Whatever the way out of here, each is given back unless it is spent.
         let tickets: Vec<Ticket> = absent.iter().map(|led| self.ticket(tier, led.asked.key)).collect();
         let answers = tier.probe_many(&planted(&tickets)).await;
-        let mut silent = Vec::new();
+        let (mut silent, now) = (Vec::new(), self.now());
         for ((led, ticket), answer) in absent.into_iter().zip(tickets).zip(answers) {
             match answer {
                 Ok(None) => {
@@ -234,7 +237,7 @@ impl Part {
                 answer => {
                     ticket.spend();
                     let look = self.looked(led.asked.key, answer);
-                    self.judge(batch, led, look, policy, looked);
+                    self.judge(batch, led, (look, now), policy, looked);
                 }
             }
         }

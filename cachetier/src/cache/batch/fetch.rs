@@ -21,7 +21,7 @@ use super::super::telling::{AsLoadError, Heard, Telling as _};
 use super::super::{Part, Rules, TieredCache, Value};
 use super::keys::{Asked, Batch};
 use crate::all::all;
-use crate::clock::Stopwatch;
+use crate::clock::{Millis, Stopwatch};
 use crate::coherence::waits::Wait;
 use crate::error::{CacheError, LoadError};
 use crate::flight::outcome::{Begun, Failure, Outcome};
@@ -237,10 +237,9 @@ impl Part {
         let tier = self.shared.tier.as_ref()?;
         // Of a value that is refreshed nobody is told.
         let mut longest = if led.iter().any(|led| led.refreshed.is_some()) { None } else { Some(Duration::MAX) };
-        let names: Vec<String> =
-            led.iter().filter(|led| led.refreshed.is_none()).map(|led| tier.name(led.asked.key.text)).collect();
+        let names = tier.names(led.iter().filter(|led| led.refreshed.is_none()).map(|led| led.asked.key.text));
         let listening = self.instance().waits.is_listening();
-        for awaited in tier.wait_many(&names).await {
+        for awaited in tier.wait_many(&names.all()).await {
             longest = match awaited {
                 Ok(Prospect::Not(_)) => return Some(Duration::ZERO),
                 Ok(Prospect::Told(left)) if listening => longest.map(|longest| longest.min(past(left))),
@@ -265,6 +264,8 @@ impl Part {
             return Err(LoadError::Recursive(asked.key.text.into()));
         }
         let noted = instance.view.note(instance.now());
+        // Nearly always this call leads all of them.
+        open.led.reserve(batch.open.len());
         for mut asked in std::mem::take(&mut batch.open) {
             asked.turns += 1;
             if let Err(error) = check_key(asked.key.text) {
@@ -330,8 +331,8 @@ impl Part {
     }
 
     /// What L1 has by now of a key that this call leads.
-    pub(super) fn landed_meanwhile<V: Value>(&self, led: &Led<'_>) -> Option<(Arc<Entry>, Maybe<V>)> {
-        let entry = self.landed(led.asked.key)?;
+    pub(super) fn landed_meanwhile<V: Value>(&self, led: &Led<'_>, now: Millis) -> Option<(Arc<Entry>, Maybe<V>)> {
+        let entry = self.landed(led.asked.key, now)?;
         if let Some(answer) = self.coalesced::<Maybe<V>>(&entry) {
             return Some((entry, answer));
         }

@@ -41,6 +41,7 @@ impl Given {
         let mut batches: Vec<Batch<'a, V>> = parts.iter().map(batch).collect();
         let mut seen = HashMap::with_capacity_and_hasher(keys.len(), BuildUnhashed::default());
         let mut given = Self { places: Vec::with_capacity(keys.len()), different: 0 };
+        let now = cache.parts.first().now();
         for key in keys {
             let (number, key) = (cache.parts.number_of(key.as_ref().as_bytes()), cache.parts.first().key(key.as_ref()));
             let place = match seen.entry(key.hash) {
@@ -49,7 +50,7 @@ impl Given {
                     let place = given.different;
                     given.different += 1;
                     if let Some(batch) = batches.get_mut(number) {
-                        match batch.part.hit(key) {
+                        match batch.part.hit_at(key, now) {
                             Some(answer) => batch.answer(place, answer),
                             None => batch.open.push(Asked { place, key, turns: 0 }),
                         }
@@ -81,8 +82,8 @@ impl Given {
 impl<V: Value> Batch<'_, V> {
     /// Answers those that L1 has.
     pub(super) fn look_at_l1(&mut self) {
-        let mut open = std::mem::take(&mut self.open);
-        open.retain(|asked| match self.part.hit(asked.key) {
+        let (mut open, now) = (std::mem::take(&mut self.open), self.part.now());
+        open.retain(|asked| match self.part.hit_at(asked.key, now) {
             Some(answer) => {
                 self.answer(asked.place, answer);
                 false

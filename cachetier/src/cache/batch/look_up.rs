@@ -77,20 +77,20 @@ impl Part {
 
     /// Reads the shared tier, in one go, and plants nothing.
     async fn read_many<V: Value>(&self, batch: &mut Batch<'_, V>, readings: Vec<Reading<'_>>) {
-        let (mut asked, mut names) = (Vec::with_capacity(readings.len()), Vec::with_capacity(readings.len()));
+        let (mut asked, now) = (Vec::with_capacity(readings.len()), self.now());
         for reading in readings {
-            match self.readable_tier(reading.asked.key, &reading.begun) {
-                Some(tier) => {
-                    names.push(tier.name(reading.asked.key.text));
-                    asked.push(reading);
-                }
+            match self.readable_tier(reading.asked.key, &reading.begun, now) {
+                Some(_) => asked.push(reading),
                 None => reading.end(),
             }
         }
         let Some(tier) = self.shared.tier.as_ref().filter(|_| !asked.is_empty()) else { return };
-        let answers = tier.read_many(&names).await;
+        let names = tier.names(asked.iter().map(|reading| reading.asked.key.text));
+        let answers = tier.read_many(&names.all()).await;
+        let now = self.now();
         for (reading, answer) in asked.into_iter().zip(answers) {
-            let Some((entry, answer)) = answer.ok().and_then(|held| self.found(reading.asked.key, held, &reading.begun)) else {
+            let Some((entry, answer)) = answer.ok().and_then(|held| self.found(reading.asked.key, held, &reading.begun, now))
+            else {
                 reading.end();
                 continue;
             };

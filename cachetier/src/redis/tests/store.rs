@@ -239,12 +239,11 @@ async fn a_refusal_repeats_neither_keys_nor_more_than_a_line() {
 async fn calls_for_many_keys_answer_each_for_itself() {
     let server = Server::start().await;
     let ((store, _lane), mut plain) = (server.open().await, server.plain().await);
-    let names: Vec<String> = ["a", "b", "c", "d"].map(|end| format!("ct:shop:v:{end}")).into();
-    let [a, b, c, d] = [0, 1, 2, 3].map(|at| names[at].as_str());
+    let [a, b, c, d] = ["ct:shop:v:a", "ct:shop:v:b", "ct:shop:v:c", "ct:shop:v:d"];
     plain.set(a, &value(1, "one")).await;
     plain.ask::<()>(&[b"LPUSH", d.as_bytes(), b"x"]).await;
     // `MGET` does not tell a list from nothing; a probe does.
-    assert_eq!(store.read_many(&names).await, [Ok(Some(value(1, "one"))), Ok(None), Ok(None), Ok(None)]);
+    assert_eq!(store.read_many(&[a, b, c, d]).await, [Ok(Some(value(1, "one"))), Ok(None), Ok(None), Ok(None)]);
     let planted = |name, at| Standing { name, ticket: stamp(at) };
     let probed = store.probe_many(&[planted(b, 2), planted(a, 3), planted(d, 4), planted(c, 5)], LEASE).await;
     assert_eq!(probed, [Ok(None), Ok(Some(value(1, "one"))), Err(Fault::Foreign), Ok(None)]);
