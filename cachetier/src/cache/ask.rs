@@ -106,9 +106,7 @@ impl<'a> Patience<'a> {
 
 /// The shared tier holds the very value that this is a copy of, as a command has found that was sent after the flight had begun.
 fn found_there(flight: &Flight, copy: &Entry) {
-    if let Some(begun) = flight.noted() {
-        copy.clear(begun.noted.epoch);
-    }
+    copy.clear(flight.noted().noted.epoch);
 }
 
 /// The key has moved on: it is looked at again, if it has not been too often.

@@ -209,7 +209,7 @@ impl Part {
                 (Some(ticket), Some(why)) => ticket.fail(why),
                 (ticket, _) => drop(ticket),
             }
-            let entry = after.memory.zip(flight.noted()).map(|(memory, begun)| self.failure(&failure, begun, memory));
+            let entry = after.memory.map(|memory| self.failure(&failure, flight.noted(), memory));
             flight.finish(Outcome::Failed(failure), || self.remember(key, entry));
         } else {
             if flight.is_awaited() {

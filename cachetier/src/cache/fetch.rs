@@ -196,7 +196,7 @@ impl Part {
                 Turn::Lead(flight) => flight,
                 Turn::Alone => return Ok(Found::Alone),
             };
-            let Some(begun) = flight.noted().copied() else { return Ok(Found::Alone) };
+            let begun = *flight.noted();
             if options.looks_here() {
                 // Another flight may have landed between our look at L1 and our registration.
                 if let Some(entry) = self.landed(key, self.now()) {
@@ -301,7 +301,7 @@ impl Part {
                         }
                     };
                     match landed {
-                        Landed::Lead(flight) if flight.purpose() == Some(Purpose::Load) => return Ok(Turn::Lead(flight)),
+                        Landed::Lead(flight) if flight.purpose() == Purpose::Load => return Ok(Turn::Lead(flight)),
                         // It only read, and found nothing, or was left: the next one is for loading.
                         Landed::Lead(flight) => flight.finish(Outcome::Nothing, || {}),
                         Landed::Outcome(Outcome::Entry(entry), flight) => {

@@ -60,7 +60,7 @@ impl Part {
                     }
                 }
             };
-            let begun = flight.noted().copied()?;
+            let begun = *flight.noted();
             if options.looks_here()
                 && let Some((entry, answer)) = self.still_held(key, &begun).await
             {

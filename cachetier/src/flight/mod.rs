@@ -210,47 +210,45 @@ impl<O: Clone, B, N> Flight<O, B, N> {
 #[must_use = "a flight that is not finished is loaded again by somebody who waits"]
 pub(crate) struct Lead<O: Clone, B, N> {
     shards: Arc<[Shard<O, B, N>]>,
-    flight: Option<Shared<O, B, N>>,
+    flight: Shared<O, B, N>,
+    finished: bool,
 }
 
 impl<O: Clone, B, N> Lead<O, B, N> {
     fn new(shards: Arc<[Shard<O, B, N>]>, flight: Shared<O, B, N>) -> Self {
-        Self { shards, flight: Some(flight) }
+        Self { shards, flight, finished: false }
     }
 
     /// What was noted at the flight's begin, by its first leader.
-    pub(crate) fn noted(&self) -> Option<&N> {
-        self.flight.as_ref().map(|flight| &flight.plan.noted)
+    pub(crate) fn noted(&self) -> &N {
+        &self.flight.plan.noted
     }
 
     /// Its leader lives, and is at work on it.
     pub(crate) fn live(&self) {
-        if let Some(flight) = &self.flight {
-            let mut state = lock(&flight.state);
-            state.signs = state.signs.saturating_add(1);
-        }
+        let mut state = lock(&self.flight.state);
+        state.signs = state.signs.saturating_add(1);
     }
 
     /// What the flight is for, as its first leader said.
-    pub(crate) fn purpose(&self) -> Option<Purpose> {
-        self.flight.as_ref().map(|flight| flight.plan.purpose)
+    pub(crate) fn purpose(&self) -> Purpose {
+        self.flight.plan.purpose
     }
 
     /// Whether nothing has detached it by now.
     pub(crate) fn is_attached(&self) -> bool {
-        self.flight.as_ref().is_some_and(|flight| !lock(&flight.state).detached)
+        !lock(&self.flight.state).detached
     }
 
     /// Whether somebody waits for the flight just now.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.flight.as_ref().is_some_and(|flight| lock(&flight.state).joined > 0)
+        lock(&self.flight.state).joined > 0
     }
 
     /// Keeps `baggage` for whoever leads next. It is dropped as soon as nobody can take it any more: with the flight, and when the
     /// flight is detached, for then whoever comes next begins anew.
     pub(crate) fn stow(&self, baggage: B) {
-        let Some(flight) = &self.flight else { return };
-        let mut state = lock(&flight.state);
+        let mut state = lock(&self.flight.state);
         let dropped = if state.detached { Some(baggage) } else { state.stowed.replace(baggage) };
         drop(state);
         drop(dropped);
@@ -258,25 +256,22 @@ impl<O: Clone, B, N> Lead<O, B, N> {
 
     /// Looks at what is stowed, under the flight's lock: what follows from it is for the caller to do.
     pub(crate) fn with_stowed<R>(&self, look: impl FnOnce(&B) -> R) -> Option<R> {
-        let flight = self.flight.as_ref()?;
-        lock(&flight.state).stowed.as_ref().map(look)
+        lock(&self.flight.state).stowed.as_ref().map(look)
     }
 
     /// Takes what was stowed, by this leader or the one before.
     pub(crate) fn unstow(&self) -> Option<B> {
-        self.flight.as_ref().and_then(|flight| lock(&flight.state).stowed.take())
+        lock(&self.flight.state).stowed.take()
     }
 
     /// Ends the flight: `enter` runs if it is still attached, in one step with its leaving the registry; then all are woken.
     pub(crate) fn finish(mut self, outcome: O, enter: impl FnOnce()) {
-        // Taken only afterwards: should `enter` panic, the lead passes on as if it had been dropped.
-        if let Some(flight) = &self.flight
-            && let Some(shard) = shard(&self.shards, flight.key)
-        {
-            flight.leave(&mut lock(shard), enter);
+        if let Some(shard) = shard(&self.shards, self.flight.key) {
+            self.flight.leave(&mut lock(shard), enter);
         }
-        let Some(flight) = self.flight.take() else { return };
-        let mut state = lock(&flight.state);
+        // Only now: had `enter` panicked, the lead would have passed on as if it had been dropped.
+        self.finished = true;
+        let mut state = lock(&self.flight.state);
         let woken = std::mem::take(&mut state.waiting);
         let stowed = state.stowed.take();
         // Without anybody to take it, the outcome is not kept: so a lone caller's error stays unshared.
@@ -289,10 +284,9 @@ impl<O: Clone, B, N> Lead<O, B, N> {
 
 impl<O: Clone, B, N> Drop for Lead<O, B, N> {
     fn drop(&mut self) {
-        let Some(flight) = self.flight.take() else { return };
-        let Some(shard) = shard(&self.shards, flight.key) else { return };
+        let Some(shard) = shard(&self.shards, self.flight.key).filter(|_| !self.finished) else { return };
         let mut flights = lock(shard);
-        let mut state = lock(&flight.state);
+        let mut state = lock(&self.flight.state);
         state.phase = Phase::Vacant;
         let nobody = state.joined == 0;
         // A detached flight is not handed on: those who wait begin anew, with what is true now.
@@ -304,7 +298,7 @@ impl<O: Clone, B, N> Drop for Lead<O, B, N> {
         let stowed = if nobody || state.detached { state.stowed.take() } else { None };
         drop(state);
         if nobody {
-            flight.leave(&mut flights, || {});
+            self.flight.leave(&mut flights, || {});
         }
         drop(flights);
         drop(stowed);

@@ -13,13 +13,23 @@ use crate::clock::Millis;
 use crate::error::Fault;
 use crate::flight::outcome::Outcome;
 use crate::l1::Entry;
-use crate::l2::many::{Claim, Standing};
+use crate::l2::many::{Answers, Claim, Standing};
 use crate::l2::tier::Tier;
 use crate::l2::{Claimed, Leased};
 use crate::lease::Ticket;
 use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamp;
 use crate::wire::slot::Slot;
+
+/// What is known of a key without a look at the shared tier.
+enum Known<V> {
+    /// An entry has entered L1 just now.
+    Landed(Arc<Entry>, Maybe<V>),
+    /// A value stands there that another instance refreshed when it was last looked at.
+    Refreshed(Stamp),
+    /// It is not to be asked.
+    Load(Keep),
+}
 
 /// What one look at the keys of a batch came to, beside the answers.
 #[derive(Default)]
@@ -52,44 +62,86 @@ impl Part {
         policy: &Policy,
     ) -> Vec<ToLoad<'a>> {
         let mut looked = Looked::default();
-        let mut asked = Vec::with_capacity(open.led.len());
-        let now = self.now();
-        for mut led in std::mem::take(&mut open.led) {
-            // Another flight may have landed between our look at L1 and our registration.
-            if let Some((entry, answer)) = self.landed_meanwhile(&led, now) {
-                batch.answer(led.asked.place, answer);
-                led.flight.finish(Outcome::Entry(entry), || {});
-                continue;
-            }
-            match (self.unasked(&led.flight, led.asked.key, &led.begun, now), led.refreshed.take()) {
-                (Ok(_), Some(seen)) => looked.stale.push((led, seen)),
-                (Ok(_), None) => {
-                    led.stale = None;
-                    asked.push(led);
-                }
-                (Err(keep), _) => {
-                    // By a leader before us the shared tier was asked, and what it held is not known here.
-                    led.stale = if keep == Keep::Shared { None } else { self.unasked_spare::<V>(led.asked.key, policy) };
-                    looked.load(led, keep);
-                }
-            }
-        }
+        let asked = self.to_ask(batch, open, policy, &mut looked);
         let asks = !asked.is_empty() || !looked.stale.is_empty();
         let Some(tier) = self.shared.tier.as_ref().filter(|_| asks) else { return looked.to_load };
         let names = tier.names(asked.iter().map(|led| led.asked.key.text));
         let answers = tier.read_many(&names.all()).await;
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::AfterReply).await;
-        let now = self.now();
-        for (led, answer) in asked.into_iter().zip(answers) {
-            let look = self.looked(led.asked.key, answer);
-            self.judge(batch, led, (look, now), policy, &mut looked);
-        }
+        self.judge_all(batch, asked, answers, policy, &mut looked);
         self.plant_many(tier, batch, policy, &mut looked).await;
         self.lease_many(tier, policy, &mut looked).await;
         self.claim_many(tier, &mut looked).await;
         open.led = looked.later;
         looked.to_load
+    }
+
+    /// Those for which the shared tier is to be asked. What is to be done with the others is known.
+    fn to_ask<'a, V: Value>(
+        &self,
+        batch: &mut Batch<'a, V>,
+        open: &mut Open<'a>,
+        policy: &Policy,
+        looked: &mut Looked<'a>,
+    ) -> Vec<Led<'a>> {
+        let now = self.now();
+        let (mut asked, mut unasked) = (std::mem::take(&mut open.led), Vec::new());
+        // Nearly always all of them are asked for, and stay where they are.
+        let others = asked.extract_if(.., |led| {
+            let known = self.known_unasked(led, now);
+            let is_known = known.is_some();
+            unasked.extend(known);
+            is_known
+        });
+        let others: Vec<Led<'a>> = others.collect();
+        for (mut led, known) in others.into_iter().zip(unasked) {
+            match known {
+                Known::Landed(entry, answer) => {
+                    batch.answer(led.asked.place, answer);
+                    led.flight.finish(Outcome::Entry(entry), || {});
+                }
+                Known::Refreshed(seen) => looked.stale.push((led, seen)),
+                Known::Load(keep) => {
+                    // By a leader before us the shared tier was asked, and what it held is not known here.
+                    led.stale = if keep == Keep::Shared { None } else { self.unasked_spare::<V>(led.asked.key, policy) };
+                    looked.load(led, keep);
+                }
+            }
+        }
+        asked
+    }
+
+    /// What is known of a key without a look at the shared tier.
+    fn known_unasked<V: Value>(&self, led: &mut Led<'_>, now: Millis) -> Option<Known<V>> {
+        // Another flight may have landed between our look at L1 and our registration.
+        if let Some((entry, answer)) = self.landed_meanwhile(led, now) {
+            return Some(Known::Landed(entry, answer));
+        }
+        match (self.unasked(&led.flight, led.asked.key, led.begun(), now), led.refreshed.take()) {
+            (Ok(_), Some(seen)) => Some(Known::Refreshed(seen)),
+            (Ok(_), None) => {
+                led.stale = None;
+                None
+            }
+            (Err(keep), _) => Some(Known::Load(keep)),
+        }
+    }
+
+    /// What the keys that were asked for were found to hold.
+    fn judge_all<'a, V: Value>(
+        &self,
+        batch: &mut Batch<'a, V>,
+        asked: Vec<Led<'a>>,
+        answers: Answers<Option<Vec<u8>>>,
+        policy: &Policy,
+        looked: &mut Looked<'a>,
+    ) {
+        let now = self.now();
+        for (led, answer) in asked.into_iter().zip(answers) {
+            let look = self.looked(led.asked.key, answer);
+            self.judge(batch, led, (look, now), policy, looked);
+        }
     }
 
     /// What one key was found to hold.
@@ -122,7 +174,7 @@ impl Part {
                 counters.l2_misses.one();
                 looked.load(led, Keep::Nothing);
             }
-            Slot::Value { stamp, bytes } => match self.open::<Maybe<V>>(key, bytes, Some(policy), &led.begun, now) {
+            Slot::Value { stamp, bytes } => match self.open::<Maybe<V>>(key, bytes, Some(policy), led.begun(), now) {
                 Opened::Usable(entry, answer) => {
                     counters.l2_hits.one();
                     self.shared.habit.note(true);

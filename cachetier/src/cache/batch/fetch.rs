@@ -40,7 +40,6 @@ const TOGETHER: Duration = Duration::from_millis(1);
 pub(super) struct Led<'a> {
     pub(super) asked: Asked<'a>,
     pub(super) flight: Flight,
-    pub(super) begun: Begun,
     /// How long another instance's ticket has been waited for.
     pub(super) waited: Duration,
     /// The value that another instance refreshes.
@@ -49,6 +48,17 @@ pub(super) struct Led<'a> {
     pub(super) stale: Option<Arc<Entry>>,
     /// How often a claim came too late.
     pub(super) looks: u32,
+}
+
+impl<'a> Led<'a> {
+    fn new(asked: Asked<'a>, flight: Flight) -> Self {
+        Self { asked, flight, waited: Duration::ZERO, refreshed: None, stale: None, looks: 0 }
+    }
+
+    /// What was noted when the flight began.
+    pub(super) fn begun(&self) -> &Begun {
+        self.flight.noted()
+    }
 }
 
 /// A key to be loaded, and what may be kept of it.
@@ -221,7 +231,7 @@ impl<'b, 'a, V: Value> Side<'b, 'a, V> {
     /// By an epoch that has ended nothing can be judged, and nothing that is loaded is kept: those keys begin anew. Says whether there are any.
     fn begin_anew(&mut self) -> bool {
         let epoch = self.batch.part.instance().view.epoch();
-        for over in self.to_load.extract_if(.., |one| one.led.begun.noted.epoch != epoch) {
+        for over in self.to_load.extract_if(.., |one| one.led.begun().noted.epoch != epoch) {
             drop(over.led.flight.unstow());
             over.led.flight.finish(Outcome::Nothing, || {});
             self.batch.open.push(over.led.asked);
@@ -279,9 +289,7 @@ impl Part {
             }
             let begun = Begun { noted, prefixes: instance.prefixes(asked.key.text), writes: None };
             match instance.flights.enter(asked.key.hash, plan::<Maybe<V>>(Purpose::Load, begun)) {
-                Entered::Lead(flight) => {
-                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, stale: None, looks: 0 });
-                }
+                Entered::Lead(flight) => open.led.push(Led::new(asked, flight)),
                 Entered::Join(flight) => open.awaited.push_back(Awaited { asked, flight, called: self.called(&begun), signs: 0 }),
                 Entered::Apart => open.alone.push(asked),
             }
@@ -298,14 +306,12 @@ impl Part {
         landed: Landed<Outcome, Ticket, Begun>,
     ) -> Result<(), LoadError<E>> {
         match landed {
-            Landed::Lead(flight) => match flight.noted().copied() {
-                Some(begun) if flight.purpose() == Some(Purpose::Load) => {
-                    open.led.push(Led { asked, flight, begun, waited: Duration::ZERO, refreshed: None, stale: None, looks: 0 });
-                    return Ok(());
-                }
-                // It only read, and found nothing, or was left: the next one is for loading.
-                _ => flight.finish(Outcome::Nothing, || {}),
-            },
+            Landed::Lead(flight) if flight.purpose() == Purpose::Load => {
+                open.led.push(Led::new(asked, flight));
+                return Ok(());
+            }
+            // It only read, and found nothing, or was left: the next one is for loading.
+            Landed::Lead(flight) => flight.finish(Outcome::Nothing, || {}),
             Landed::Outcome(Outcome::Entry(entry), flight) => {
                 if let Some(answer) = self.take(&entry, flight.noted(), called) {
                     batch.answer(asked.place, answer);

@@ -196,7 +196,7 @@ impl Part {
         let mut loaded = loaded.into_iter().peekable();
         while let Some((one, (answer, terms))) = loaded.next() {
             let key = one.led.asked.key;
-            match self.ready(&one.led.flight, key, &terms, &one.led.begun, one.keep, (&answer, cost)) {
+            match self.ready(&one.led.flight, key, &terms, one.led.begun(), one.keep, (&answer, cost)) {
                 Ok(ready) => {
                     bytes = bytes.saturating_add(ready.parcel.bytes.len());
                     step.push(Stored { one, answer, terms, ready });
@@ -212,7 +212,7 @@ impl Part {
             // First: who comes next finds the keys free.
             Ticket::give_back(std::mem::take(&mut given_back));
             for (one, answer, terms) in unkept.drain(..) {
-                let filling = self.unkept(&one.led.begun, &terms, &answer);
+                let filling = self.unkept(one.led.begun(), &terms, &answer);
                 self.answer_with(batch, one, answer, filling);
             }
             bytes = 0;
@@ -235,7 +235,7 @@ impl Part {
         let mut answers = answers.into_iter();
         for Stored { one, answer, terms, ready } in step {
             let filled = if ready.fill().is_some() { answers.next() } else { None };
-            let filling = self.filled(ready, filled, &terms, &one.led.begun, &answer);
+            let filling = self.filled(ready, filled, &terms, one.led.begun(), &answer);
             self.answer_with(batch, one, answer, filling);
         }
         silent

@@ -82,7 +82,7 @@ fn a_newcomer_takes_a_lead_that_nobody_has_taken_up_yet() {
     woken.must_wait();
     drop(newcomer);
     assert_eq!(woken.rings(), 2);
-    assert_eq!(woken.must_lead().noted(), Some(&1), "what was noted at the very begin");
+    assert_eq!(woken.must_lead().noted(), &1, "what was noted at the very begin");
 }
 
 #[test]

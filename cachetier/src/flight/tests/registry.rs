@@ -7,7 +7,7 @@ fn the_first_to_come_leads_and_the_next_one_gets_the_outcome() {
     let flights = registry();
     let lead = lead(&flights);
     let waiter = wait(&flights);
-    assert_eq!((lead.noted(), lead.purpose(), flights.len()), (Some(&1), Some(Purpose::Load), 1));
+    assert_eq!((lead.noted(), lead.purpose(), flights.len()), (&1, Purpose::Load, 1));
     assert!(finish(lead, "value"), "an attached flight's value enters");
     assert_eq!((waiter.rings(), flights.len()), (1, 0));
     waiter.must_get("value");
@@ -188,7 +188,7 @@ fn a_flight_that_supersedes_another_is_the_one_that_is_joined() {
     let waits_for_old = wait(&flights);
     let mut steps = 0;
     let new = flights.supersede(KEY, Plan { purpose: Purpose::Write, ..plan(9) }, || steps += 1);
-    assert_eq!((steps, flights.len(), new.noted()), (1, 1, Some(&9)));
+    assert_eq!((steps, flights.len(), new.noted()), (1, 1, &9));
     let waits_for_new = wait(&flights);
     assert!(!finish(old, "old"));
     assert!(finish(new, "new"));
