@@ -157,16 +157,27 @@ async fn what_was_made_stale_meanwhile_is_not_brought_back_by_a_fill_without_an_
 /// What it brings would else be lost, and the older value served everywhere: found on a server with large values, whose fills a probe overtakes.
 #[tokio::test]
 async fn a_fresh_call_is_not_undone_by_a_fill_that_was_on_its_way() {
+    let fresh = async |cache: &TieredCache| {
+        let fresh = cache.with(CallOptions::new().fresh());
+        fresh.get_or_load("k", POLICY, || async { Ok::<_, Oops>(2_u64) }).await.expect("loaded").value
+    };
+    is_not_undone(fresh).await;
+    let batch = async |cache: &TieredCache| {
+        let fresh = cache.with(CallOptions::new().fresh());
+        fresh.get_or_load_many(["k"], POLICY, async |_| Ok::<_, Oops>([("k", 2_u64)])).await.expect("loaded")[0].unwrap_or(0)
+    };
+    is_not_undone(batch).await;
+}
+
+async fn is_not_undone(fresh: impl AsyncFn(&TieredCache) -> u64) {
     let (tier, gate, a, b) = gated(1 << 20).await;
     assert_eq!(load(&a, "k", 1).await, 1);
     gate.arrived(1).await;
-    let fresh = a.with(CallOptions::new().fresh());
-    let fresh = fresh.get_or_load("k", POLICY, || async { Ok::<_, Oops>(2_u64) });
     let opened = async {
         tokio::task::yield_now().await;
         gate.open();
     };
-    assert_eq!(tokio::join!(fresh, opened).0.expect("loaded").value, 2);
+    assert_eq!(tokio::join!(fresh(&a), opened).0, 2);
     a.flush(LONG).await.expect("flushed");
     assert_eq!((a.get("k").await, b.get("k").await, tier.cache().await.get("k").await), (Some(2_u64), Some(2_u64), Some(2_u64)));
 }

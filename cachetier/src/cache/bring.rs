@@ -144,7 +144,7 @@ impl Part {
     }
 
     /// Whether a copy that the call has not looked at serves on, for longer than what may be kept only briefly.
-    fn has_better(&self, key: Key<'_>, options: CallOptions) -> bool {
+    pub(super) fn has_better(&self, key: Key<'_>, options: CallOptions) -> bool {
         let instance = self.instance();
         let serves = || instance.l1.peek(key.hash).is_some_and(|entry| entry.would_serve(self.now(), &instance.view));
         !options.looks_here() && !options.fresh && serves()
@@ -152,7 +152,7 @@ impl Part {
 
     /// What was there has been found to be outdated, and nothing takes its place here: it is not served again. Where that is because the new
     /// value cannot be stored, or is not to be, it goes everywhere.
-    async fn outdate(&self, key: Key<'_>, storable: bool, options: CallOptions) {
+    pub(super) async fn outdate(&self, key: Key<'_>, storable: bool, options: CallOptions) {
         if options.writes == Tiers::Neither {
             return;
         }

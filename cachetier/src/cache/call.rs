@@ -176,8 +176,8 @@ impl CallOptions {
 /// ```
 #[derive(Clone, Copy)]
 pub struct Verbs<'a> {
-    cache: &'a TieredCache,
-    options: CallOptions,
+    pub(super) cache: &'a TieredCache,
+    pub(super) options: CallOptions,
 }
 
 impl TieredCache {
@@ -445,7 +445,7 @@ impl Verbs<'_> {
     }
 
     /// Up to the deadline, if there is one; an error names it.
-    async fn in_time<T>(self, call: impl Future<Output = T>) -> Result<T, Duration> {
+    pub(super) async fn in_time<T>(self, call: impl Future<Output = T>) -> Result<T, Duration> {
         match self.options.deadline {
             Some(limit) => timeout(limit, call).await.map_err(|_| limit),
             None => Ok(call.await),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::answer::Maybe;
 use super::super::ask::{Keep, Look, MAX_LOOKS};
+use super::super::call::CallOptions;
 use super::super::open::Opened;
 use super::super::{Key, Part, Value};
 use super::fetch::{Led, Open, ToLoad};
@@ -61,6 +62,11 @@ impl Part {
         open: &mut Open<'a>,
         policy: &Policy,
     ) -> Vec<ToLoad<'a>> {
+        if batch.options.fresh {
+            for led in &open.led {
+                self.shared.behind.arrived(led.asked.key.hash).await;
+            }
+        }
         let mut looked = Looked::default();
         let asked = self.to_ask(batch, open, policy, &mut looked);
         let asks = !asked.is_empty() || !looked.stale.is_empty();
@@ -71,7 +77,7 @@ impl Part {
         crate::pause::at(crate::pause::Point::AfterReply).await;
         self.judge_all(batch, asked, answers, policy, &mut looked);
         self.plant_many(tier, batch, policy, &mut looked).await;
-        self.lease_many(tier, policy, &mut looked).await;
+        self.lease_many(tier, batch.options, policy, &mut looked).await;
         self.claim_many(tier, &mut looked).await;
         open.led = looked.later;
         looked.to_load
@@ -85,11 +91,11 @@ impl Part {
         policy: &Policy,
         looked: &mut Looked<'a>,
     ) -> Vec<Led<'a>> {
-        let now = self.now();
+        let (now, options) = (self.now(), batch.options);
         let (mut asked, mut unasked) = (std::mem::take(&mut open.led), Vec::new());
         // Nearly always all of them are asked for, and stay where they are.
         let others = asked.extract_if(.., |led| {
-            let known = self.known_unasked(led, now);
+            let known = self.known_unasked(led, options, now);
             let is_known = known.is_some();
             unasked.extend(known);
             is_known
@@ -104,7 +110,7 @@ impl Part {
                 Known::Refreshed(seen) => looked.stale.push((led, seen)),
                 Known::Load(keep) => {
                     // By a leader before us the shared tier was asked, and what it held is not known here.
-                    led.stale = if keep == Keep::Shared { None } else { self.unasked_spare::<V>(led.asked.key, policy) };
+                    led.stale = if keep == Keep::Shared { None } else { self.unasked_spare::<V>(led.asked.key, options, policy) };
                     looked.load(led, keep);
                 }
             }
@@ -113,12 +119,20 @@ impl Part {
     }
 
     /// What is known of a key without a look at the shared tier.
-    fn known_unasked<V: Value>(&self, led: &mut Led<'_>, now: Millis) -> Option<Known<V>> {
+    fn known_unasked<V: Value>(&self, led: &mut Led<'_>, options: CallOptions, now: Millis) -> Option<Known<V>> {
         // Another flight may have landed between our look at L1 and our registration.
-        if let Some((entry, answer)) = self.landed_meanwhile(led, now) {
+        if options.looks_here()
+            && let Some((entry, answer)) = self.landed_meanwhile(led, now)
+        {
             return Some(Known::Landed(entry, answer));
         }
+        if !options.writes.l2() {
+            // A leader before us may have planted it.
+            drop(led.flight.unstow());
+        }
         match (self.unasked(&led.flight, led.asked.key, led.begun(), now), led.refreshed.take()) {
+            // As where it cannot be asked.
+            (Ok(_), _) if !options.asks() => Some(Known::Load(Keep::Briefly)),
             (Ok(_), Some(seen)) => Some(Known::Refreshed(seen)),
             (Ok(_), None) => {
                 led.stale = None;
@@ -153,13 +167,17 @@ impl Part {
         policy: &Policy,
         looked: &mut Looked<'a>,
     ) {
-        let (key, counters) = (led.asked.key, &self.instance().counters);
+        let (key, counters, options) = (led.asked.key, &self.instance().counters, batch.options);
         let held = match look {
             Look::Held(held) => held,
-            Look::Absent => return looked.absent.push(led),
+            Look::Absent if options.writes.l2() => return looked.absent.push(led),
+            Look::Absent => {
+                counters.l2_misses.one();
+                return looked.load(led, Keep::Local);
+            }
             Look::Load(keep) => {
                 // As for one key.
-                led.stale = if keep == Keep::Briefly { self.unasked_spare::<V>(led.asked.key, policy) } else { None };
+                led.stale = if keep == Keep::Briefly { self.unasked_spare::<V>(led.asked.key, options, policy) } else { None };
                 return looked.load(led, keep);
             }
         };
@@ -168,22 +186,28 @@ impl Part {
                 self.tell_foreign(key);
                 looked.load(led, Keep::Local);
             }
-            Slot::Ticket(_) if self.waits_on(&led, policy) => self.leave_to_another(led, looked),
+            Slot::Ticket(_) if self.waits_on(&led, options, policy) => self.leave_to_another(led, looked),
             // Counted at the end of the wait: what comes of it may still be a hit.
             Slot::Ticket(_) | Slot::Hold => {
                 counters.l2_misses.one();
                 looked.load(led, Keep::Nothing);
             }
             Slot::Value { stamp, bytes } => match self.open::<Maybe<V>>(key, bytes, Some(policy), led.begun(), now) {
-                Opened::Usable(entry, answer) => {
+                Opened::Usable(entry, answer) if !options.fresh => {
                     counters.l2_hits.one();
                     self.shared.habit.note(true);
                     batch.answer(led.asked.place, answer);
-                    self.land(led.flight, key, entry, true);
+                    self.land(led.flight, key, entry, options.writes.l1());
                 }
+                Opened::OtherShape if options.fresh && options.writes.l2() => looked.stale.push((led, stamp)),
                 Opened::LeftAlone | Opened::OtherShape => looked.load(led, Keep::Local),
                 Opened::Stale(stale) => {
                     led.stale = stale;
+                    if options.writes.l2() { looked.stale.push((led, stamp)) } else { looked.load(led, Keep::Local) }
+                }
+                Opened::Usable(..) | Opened::Unusable if !options.writes.l2() => looked.load(led, Keep::Local),
+                Opened::Usable(entry, _) => {
+                    led.stale = Some(entry);
                     looked.stale.push((led, stamp));
                 }
                 Opened::Unusable => looked.unusable.push((led, stamp)),
@@ -192,14 +216,14 @@ impl Part {
     }
 
     /// What is stale here and may answer, should a load fail, though the shared tier was not asked or has not answered.
-    fn unasked_spare<V: Value>(&self, key: Key<'_>, policy: &Policy) -> Option<Arc<Entry>> {
-        policy.retry_after()?;
+    fn unasked_spare<V: Value>(&self, key: Key<'_>, options: CallOptions, policy: &Policy) -> Option<Arc<Entry>> {
+        policy.retry_after().filter(|_| options.reads.l1())?;
         self.shown_unasked(self.fallback::<Maybe<V>>(key))
     }
 
     /// Whether another instance that has the right to load this one is waited for still.
-    fn waits_on(&self, led: &Led<'_>, policy: &Policy) -> bool {
-        policy.waits_for_others() && led.waited < self.shared.config.wait_budget
+    fn waits_on(&self, led: &Led<'_>, options: CallOptions, policy: &Policy) -> bool {
+        policy.waits_for_others() && !options.fresh && led.waited < self.shared.config.wait_budget
     }
 
     /// Another instance has the right to load this one: it is looked at again.
@@ -209,7 +233,7 @@ impl Part {
     }
 
     /// Takes the leases of values that are stale, in one go.
-    async fn lease_many(&self, tier: &Arc<Tier>, policy: &Policy, looked: &mut Looked<'_>) {
+    async fn lease_many(&self, tier: &Arc<Tier>, options: CallOptions, policy: &Policy, looked: &mut Looked<'_>) {
         let stale = std::mem::take(&mut looked.stale);
         if stale.is_empty() {
             return;
@@ -226,7 +250,7 @@ impl Part {
                     looked.load(led, Keep::Shared);
                     continue;
                 }
-                Ok(Leased::Not) if self.waits_on(&led, policy) => {
+                Ok(Leased::Not) if self.waits_on(&led, options, policy) => {
                     // It is not sent again at each look.
                     led.refreshed = Some(seen);
                     self.leave_to_another(led, looked);

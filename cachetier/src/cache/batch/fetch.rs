@@ -110,7 +110,7 @@ impl TieredCache {
     {
         let mut sides: Vec<Side<'_, '_, V>> = batches.iter_mut().filter(|batch| !batch.open.is_empty()).map(Side::of).collect();
         all(sides.iter_mut().map(Side::prove)).await;
-        let missed: usize = sides.iter().map(|side| side.batch.open.len()).sum();
+        let missed: usize = sides.iter().map(|side| side.batch.missed_here()).sum();
         self.counters().l1_misses.add(u64::try_from(missed).unwrap_or_default());
         let (mut anew, mut pause, mut given_away) = (0, POLL.0, None);
         loop {
@@ -290,6 +290,14 @@ impl Part {
             let begun = Begun { noted, prefixes: instance.prefixes(asked.key.text), writes: None };
             match instance.flights.enter(asked.key.hash, plan::<Maybe<V>>(Purpose::Load, begun)) {
                 Entered::Lead(flight) => open.led.push(Led::new(asked, flight)),
+                // As for one key.
+                Entered::Join(_) if batch.options.fresh => match instance.flights.seen(asked.key.hash) {
+                    Some((Purpose::Read, _)) => {
+                        let plan = plan::<Maybe<V>>(Purpose::Load, begun);
+                        open.led.push(Led::new(asked, instance.flights.supersede(asked.key.hash, plan, || {})));
+                    }
+                    _ => open.alone.push(asked),
+                },
                 Entered::Join(flight) => open.awaited.push_back(Awaited { asked, flight, called: self.called(&begun), signs: 0 }),
                 Entered::Apart => open.alone.push(asked),
             }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::super::answer::Maybe;
+use super::super::call::CallOptions;
 use super::super::{Key, Part, TieredCache, Value};
+use crate::clock::Millis;
 use crate::unhashed::BuildUnhashed;
 
 /// What a call for many keys was given.
@@ -18,6 +20,7 @@ pub(super) struct Given {
 /// The different keys that were given and belong to one part.
 pub(super) struct Batch<'a, V> {
     pub(super) part: &'a Part,
+    pub(super) options: CallOptions,
     answers: Vec<(usize, Maybe<V>)>,
     /// Those that L1 has not answered, until they are taken up.
     pub(super) open: Vec<Asked<'a>>,
@@ -34,10 +37,14 @@ pub(super) struct Asked<'a> {
 }
 
 impl Given {
-    /// Each key once, by the part that it belongs to, in the order of first appearance; with what L1 has of them.
-    pub(super) fn to<'a, K: AsRef<str>, V: Value>(cache: &'a TieredCache, keys: &'a [K]) -> (Self, Vec<Batch<'a, V>>) {
+    /// Each key once, by the part that it belongs to, in the order of first appearance; with what L1 has of them, if it may answer.
+    pub(super) fn to<'a, K: AsRef<str>, V: Value>(
+        cache: &'a TieredCache,
+        keys: &'a [K],
+        options: CallOptions,
+    ) -> (Self, Vec<Batch<'a, V>>) {
         let parts = cache.parts.all();
-        let batch = |part| Batch { part, answers: Vec::with_capacity(keys.len() / parts.len()), open: Vec::new() };
+        let batch = |part| Batch { part, options, answers: Vec::with_capacity(keys.len() / parts.len()), open: Vec::new() };
         let mut batches: Vec<Batch<'a, V>> = parts.iter().map(batch).collect();
         let mut seen = HashMap::with_capacity_and_hasher(keys.len(), BuildUnhashed::default());
         let mut given = Self { places: Vec::with_capacity(keys.len()), different: 0 };
@@ -50,7 +57,7 @@ impl Given {
                     let place = given.different;
                     given.different += 1;
                     if let Some(batch) = batches.get_mut(number) {
-                        match batch.part.hit_at(key, now) {
+                        match batch.hit(key, now) {
                             Some(answer) => batch.answer(place, answer),
                             None => batch.open.push(Asked { place, key, turns: 0 }),
                         }
@@ -80,10 +87,18 @@ impl Given {
 }
 
 impl<V: Value> Batch<'_, V> {
+    /// How many keys L1 was asked for and does not have.
+    pub(super) fn missed_here(&self) -> usize {
+        if self.options.looks_here() { self.open.len() } else { 0 }
+    }
+
     /// Answers those that L1 has.
     pub(super) fn look_at_l1(&mut self) {
+        if !self.options.looks_here() {
+            return;
+        }
         let (mut open, now) = (std::mem::take(&mut self.open), self.part.now());
-        open.retain(|asked| match self.part.hit_at(asked.key, now) {
+        open.retain(|asked| match self.hit(asked.key, now) {
             Some(answer) => {
                 self.answer(asked.place, answer);
                 false
@@ -91,6 +106,10 @@ impl<V: Value> Batch<'_, V> {
             None => true,
         });
         self.open = open;
+    }
+
+    fn hit(&self, key: Key<'_>, now: Millis) -> Option<Maybe<V>> {
+        if self.options.looks_here() { self.part.hit_at(key, now) } else { None }
     }
 
     pub(super) fn answer(&mut self, place: usize, answer: Maybe<V>) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::answer::{Answer as _, Maybe};
-use super::super::call::CallOptions;
+use super::super::ask::Keep;
 use super::super::fill::{Filling, Ready};
 use super::super::load::{Beside, For, Limits, Lost, Running, run};
 use super::super::places::Refused;
@@ -158,7 +158,7 @@ impl Part {
         let mut left = Vec::new();
         for mut one in to_load {
             let key = one.led.asked.key;
-            let Some(spare) = self.spare::<Maybe<V>>(key, policy, CallOptions::new(), one.led.stale.as_ref()) else {
+            let Some(spare) = self.spare::<Maybe<V>>(key, policy, batch.options, one.led.stale.as_ref()) else {
                 left.push(one);
                 continue;
             };
@@ -213,7 +213,7 @@ impl Part {
             Ticket::give_back(std::mem::take(&mut given_back));
             for (one, answer, terms) in unkept.drain(..) {
                 let filling = self.unkept(one.led.begun(), &terms, &answer);
-                self.answer_with(batch, one, answer, filling);
+                self.answer_with(batch, one, answer, filling).await;
             }
             bytes = 0;
             silent = self.store_step(batch, std::mem::take(&mut step), silent).await;
@@ -236,14 +236,20 @@ impl Part {
         for Stored { one, answer, terms, ready } in step {
             let filled = if ready.fill().is_some() { answers.next() } else { None };
             let filling = self.filled(ready, filled, &terms, one.led.begun(), &answer);
-            self.answer_with(batch, one, answer, filling);
+            self.answer_with(batch, one, answer, filling).await;
         }
         silent
     }
 
-    fn answer_with<'a, V: Value>(&self, batch: &mut Batch<'a, V>, one: ToLoad<'a>, answer: Maybe<V>, filling: Filling) {
+    async fn answer_with<'a, V: Value>(&self, batch: &mut Batch<'a, V>, one: ToLoad<'a>, answer: Maybe<V>, filling: Filling) {
+        let (key, options, writes) = (one.led.asked.key, batch.options, batch.options.writes.l1());
+        // As for one key.
+        if options.fresh && !(filling.keep && writes) {
+            self.outdate(key, filling.storable, options).await;
+        }
+        let keeps = filling.keep && writes && !(one.keep == Keep::Briefly && self.has_better(key, options));
         batch.answer(one.led.asked.place, answer);
-        self.land(one.led.flight, one.led.asked.key, filling.entry, filling.keep);
+        self.land(one.led.flight, key, filling.entry, keeps);
     }
 
     fn tell_not_asked_for(&self, name: &str) {

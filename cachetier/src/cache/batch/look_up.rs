@@ -6,7 +6,6 @@ use tokio::time::{Sleep, sleep};
 
 use super::super::answer::Maybe;
 use super::super::ask::Flight;
-use super::super::call::CallOptions;
 use super::super::fetch::{Called, Waiting, plan};
 use super::super::{Part, Value};
 use super::keys::{Asked, Batch};
@@ -29,9 +28,10 @@ impl Part {
             batch.look_at_l1();
         }
         let instance = self.instance();
-        instance.counters.l1_misses.add(u64::try_from(batch.open.len()).unwrap_or_default());
+        instance.counters.l1_misses.add(u64::try_from(batch.missed_here()).unwrap_or_default());
         batch.open.retain(|asked| check_key(asked.key.text).is_ok());
-        if batch.open.is_empty() || self.closed() || self.shared.tier.is_none() {
+        let unasked = !batch.options.reads.l2() || batch.options.fresh;
+        if batch.open.is_empty() || unasked || self.closed() || self.shared.tier.is_none() {
             return;
         }
         let noted = instance.view.note(instance.now());
@@ -52,7 +52,7 @@ impl Part {
             let answer = match self.overheard(flight, &called, over.as_mut()).await {
                 Some(answer) => answer,
                 // What became of it is of no use to this call, which does what a single one would.
-                None => Box::pin(self.look_up_missed(asked.key, CallOptions::new())).await.map(|found| found.answer),
+                None => Box::pin(self.look_up_missed(asked.key, batch.options)).await.map(|found| found.answer),
             };
             if let Some(answer) = answer {
                 batch.answer(asked.place, answer);
@@ -96,7 +96,7 @@ impl Part {
             };
             batch.answer(reading.asked.place, answer);
             if let Some(flight) = reading.flight {
-                self.land(flight, reading.asked.key, entry, true);
+                self.land(flight, reading.asked.key, entry, batch.options.writes.l1());
             }
         }
     }

@@ -10,9 +10,10 @@ use std::collections::HashSet;
 use std::future::Future;
 
 use self::keys::Given;
+use super::call::CallOptions;
 use super::places::turn_back;
 use super::write::Delivery;
-use super::{Rules, TieredCache, Value};
+use super::{Rules, TieredCache, Value, Verbs};
 use crate::all::all;
 use crate::error::{CacheError, LoadError};
 use crate::key::KeyHash;
@@ -41,11 +42,7 @@ impl TieredCache {
     ///
     /// Cancel safety: a dropped call leaves no trace.
     pub async fn get_many<V: Value>(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Option<V>> {
-        let keys: Vec<_> = keys.into_iter().collect();
-        let (given, mut batches) = Given::to(self, &keys);
-        let open = batches.iter_mut().filter(|batch| !batch.open.is_empty());
-        all(open.map(|batch| batch.part.look_up_many(batch))).await;
-        given.answers(batches)
+        self.with(CallOptions::new()).get_many(keys).await
     }
 
     /// [`TieredCache::get_or_load`] for many keys: one answer for each, in their order. What this instance lacks is asked of the shared tier
@@ -104,14 +101,7 @@ impl TieredCache {
         F: FnMut(Vec<String>) -> Fut,
         Fut: Future<Output = Result<L, E>>,
     {
-        let keys: Vec<_> = keys.into_iter().collect();
-        let (given, mut batches) = Given::to(self, &keys);
-        if batches.iter().any(|batch| !batch.open.is_empty()) {
-            let fetched = Box::pin(self.fetch_many(&mut batches, &rules, load)).await;
-            turn_back().await;
-            fetched?;
-        }
-        Ok(given.answers(batches))
+        self.with(CallOptions::new()).get_or_load_many(keys, rules, load).await
     }
 
     /// [`TieredCache::set`] for many entries, up to 64 at a time: what each came to, in their order. Each stands for itself: what cannot be
@@ -160,5 +150,85 @@ impl TieredCache {
             deliveries.extend(Box::pin(all(step.into_iter().map(set))).await);
         }
         deliveries
+    }
+}
+
+impl Verbs<'_> {
+    /// [`TieredCache::get_many`]: the values alone, without where they came from.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// cache.set("price:9", 42_u64, policy).await?;
+    /// // What this instance has, and nothing of it is waited for.
+    /// let here = cache.with(CallOptions::new().reads(Tiers::L1));
+    /// assert_eq!(here.get_many::<u64>(["price:8", "price:9"]).await, [None, Some(42)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// At the deadline, what was not found by then is `None`.
+    ///
+    /// Cancel safety as for [`TieredCache::get_many`].
+    pub async fn get_many<V: Value>(self, keys: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Option<V>> {
+        let keys: Vec<_> = keys.into_iter().collect();
+        let (given, mut batches) = Given::to(self.cache, &keys, self.options);
+        let open = batches.iter_mut().filter(|batch| !batch.open.is_empty());
+        // What was found by the deadline stands in the batches.
+        let _ = self.in_time(all(open.map(|batch| batch.part.look_up_many(batch)))).await;
+        given.answers(batches)
+    }
+
+    /// [`TieredCache::get_or_load_many`]: the values alone, without where they came from.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cachetier::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = TieredCache::builder("shop").build().await?;
+    /// # let policy = Policy::ttl(Duration::from_secs(60));
+    /// # async fn fetch(keys: Vec<String>) -> Result<Vec<(String, usize)>, std::io::Error> {
+    /// #     Ok(keys.into_iter().map(|key| (key.clone(), key.len())).collect())
+    /// # }
+    /// // An export: what it reads drives nothing out of this instance.
+    /// let export = cache.with(CallOptions::new().writes(Tiers::Neither));
+    /// assert_eq!(export.get_or_load_many(["word:one", "word:three"], policy, fetch).await?, [Some(8), Some(10)]);
+    /// assert_eq!(cache.get::<usize>("word:one").await, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Cancel safety as for [`TieredCache::get_or_load_many`].
+    ///
+    /// # Errors
+    ///
+    /// As [`TieredCache::get_or_load_many`]; [`LoadError::Deadline`] at the deadline.
+    pub async fn get_or_load_many<V, E, L, N, F, Fut>(
+        self,
+        keys: impl IntoIterator<Item = impl AsRef<str>>,
+        rules: impl Rules<V>,
+        load: F,
+    ) -> Result<Vec<Option<V>>, LoadError<E>>
+    where
+        V: Value,
+        E: Send + Sync + 'static,
+        L: IntoIterator<Item = (N, V)>,
+        N: AsRef<str>,
+        F: FnMut(Vec<String>) -> Fut,
+        Fut: Future<Output = Result<L, E>>,
+    {
+        let keys: Vec<_> = keys.into_iter().collect();
+        let (given, mut batches) = Given::to(self.cache, &keys, self.options);
+        if batches.iter().any(|batch| !batch.open.is_empty()) {
+            let fetched = self.in_time(Box::pin(self.cache.fetch_many(&mut batches, &rules, load))).await;
+            turn_back().await;
+            fetched.map_err(LoadError::Deadline)??;
+        }
+        Ok(given.answers(batches))
     }
 }
