@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
-use cachetier::{CacheBuilder, InProcess, Policy, TieredCache};
+use cachetier::{CacheBuilder, CallOptions, InProcess, Policy, TieredCache, Tiers};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,5 +81,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("set: {:?}", delivery?);
     }
     println!("{:?}", there.get_many::<Product>([key(4), key(5), key(6)]).await);
+
+    // An export of all there is reads what the shared tier has, and drives nothing out of this instance.
+    let export = CallOptions::new().reads(Tiers::L2).writes(Tiers::Neither);
+    let before = there.stats().l1_entries;
+    let all = there.with(export).get_many::<Product>((0..10).map(key)).await;
+    println!("an export: {} of them are cached", all.iter().flatten().count());
+    if all.iter().flatten().count() != 5 || there.stats().l1_entries != before {
+        return Err("an export is to read what is shared, and to keep nothing".into());
+    }
     Ok(())
 }

@@ -103,7 +103,7 @@ impl Fnv {
         Self(bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)))
     }
 
-    /// By the finaliser of MurmurHash3: FNV alone leaves the upper bits of short tags poor, and the cells take from both halves.
+    /// By the finaliser of `MurmurHash3`: FNV alone leaves the upper bits of short tags poor, and the cells take from both halves.
     fn mixed(self) -> TagHash {
         let hash = (self.0 ^ (self.0 >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

@@ -32,6 +32,13 @@ pub(crate) struct Noted {
     pub(crate) at: Millis,
 }
 
+/// What is known when a reply has come, by which that is judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) now: Millis,
+    pub(crate) era: Era,
+}
+
 /// The present state of the lane as known here.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -149,6 +156,10 @@ impl View {
         let epoch = self.epoch();
         let (born, tick) = self.known();
         Noted { epoch, born, tick, at: now }
+    }
+
+    pub(crate) fn moment(&self, now: Millis) -> Moment {
+        Moment { now, era: self.era() }
     }
 
     /// The highest point and tick known here: what a caller may ask of a load it waits for.

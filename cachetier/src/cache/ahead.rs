@@ -175,7 +175,7 @@ impl Part {
             Look::Load(Keep::Shared) => Some(Asked::Load(Keep::Shared, None)),
             Look::Load(_) | Look::Absent => None,
             Look::Held(held) => match Slot::of(&held) {
-                Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun, self.now()) {
+                Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun, self.moment()) {
                     Opened::Usable(entry, answer) => Some(Asked::Answer(entry, answer)),
                     Opened::Stale(stale) => match self.take_lease(tier, key, stamp, flight).await {
                         Ok(Leased::Yes) => Some(Asked::Load(Keep::Shared, stale)),

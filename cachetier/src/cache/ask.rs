@@ -206,7 +206,7 @@ impl Part {
                     self.instance().counters.l2_misses.one();
                     return Asked::Load(Keep::Nothing, None);
                 }
-                Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun, self.now()) {
+                Slot::Value { stamp, bytes } => match self.open::<A>(key, bytes, Some(policy), begun, self.moment()) {
                     Opened::Usable(entry, answer) if !options.fresh => {
                         self.instance().counters.l2_hits.one();
                         self.shared.habit.note(true);

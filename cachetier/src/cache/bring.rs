@@ -222,10 +222,12 @@ impl Part {
 
     /// Ends a flight with an entry, which enters L1 if the flight is still attached.
     pub(super) fn land(&self, flight: Flight, key: Key<'_>, entry: Arc<Entry>, keep: bool) {
-        let kept = Arc::clone(&entry);
+        let kept = keep.then(|| Arc::clone(&entry));
         flight.finish(Outcome::Entry(entry), || {
             // Closed is looked at here, with the registry locked: a flight begun too late for the end of the cache to detach it sees it.
-            if keep && !self.closed() && !self.instance().l1.insert(key.hash, kept) {
+            if let Some(kept) = kept.filter(|_| !self.closed())
+                && !self.instance().l1.insert(key.hash, kept)
+            {
                 self.instance().counters.not_stored.one();
             }
         });

@@ -159,7 +159,7 @@ impl CallOptions {
     }
 }
 
-/// The verbs of reading, with options, and told where answers came from: see [`TieredCache::with`].
+/// The verbs of reading, with options, and those of a single key told where answers came from: see [`TieredCache::with`].
 ///
 /// ```
 /// # use std::time::Duration;
@@ -181,7 +181,8 @@ pub struct Verbs<'a> {
 }
 
 impl TieredCache {
-    /// The verbs of reading, with options: skip a tier, load in any case, end at a deadline. What they return says where it came from.
+    /// The verbs of reading, with options: skip a tier, load in any case, end at a deadline. What those of a single key return says where it
+    /// came from.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -10,11 +10,11 @@ use super::fetch::{MAX_WAITS, plan};
 use super::open::Opened;
 use super::served::{Answered, Origin};
 use super::{Key, Part};
-use crate::clock::Millis;
 use crate::flight::outcome::{Begun, Outcome};
 use crate::flight::{Entered, Landed, Purpose};
 use crate::key::check_key;
 use crate::l1::Entry;
+use crate::view::Moment;
 use crate::wire::slot::Slot;
 
 impl Part {
@@ -83,7 +83,7 @@ impl Part {
     async fn read<A: Answer>(&self, key: Key<'_>, begun: &Begun) -> Option<(Arc<Entry>, A)> {
         let tier = self.readable_tier(key, begun, self.now())?;
         let held = tier.read(&tier.name(key.text)).await.ok()?;
-        self.found(key, held, begun, self.now())
+        self.found(key, held, begun, self.moment())
     }
 
     /// What a key holds, if it is a value that can be used.
@@ -92,7 +92,7 @@ impl Part {
         key: Key<'_>,
         held: Option<Vec<u8>>,
         begun: &Begun,
-        now: Millis,
+        at: Moment,
     ) -> Option<(Arc<Entry>, A)> {
         let counters = &self.instance().counters;
         let Some(held) = held else {
@@ -100,7 +100,7 @@ impl Part {
             return None;
         };
         match Slot::of(&held) {
-            Slot::Value { bytes, .. } => match self.open(key, bytes, self.shared.config.policy.as_ref(), begun, now) {
+            Slot::Value { bytes, .. } => match self.open(key, bytes, self.shared.config.policy.as_ref(), begun, at) {
                 Opened::Usable(entry, answer) => {
                     counters.l2_hits.one();
                     Some((entry, answer))

@@ -13,6 +13,7 @@ use crate::key::TagHash;
 use crate::l1::{Entry, Facts};
 use crate::rule::early::Early;
 use crate::rule::policy::{Content, OnUnreachable, Policy, left};
+use crate::view::Moment;
 use crate::wire::codec::Codec;
 use crate::wire::compress::{self, Payload};
 use crate::wire::envelope::{self, Envelope, Fingerprint, Unreadable};
@@ -43,14 +44,14 @@ struct Left {
 }
 
 impl Part {
-    /// Judges a value of the shared tier, that has been read before `now`, and decodes it.
+    /// Judges a value of the shared tier, by a moment after its reply, and decodes it.
     pub(super) fn open<A: Answer>(
         &self,
         key: Key<'_>,
         bytes: &[u8],
         policy: Option<&Policy>,
         begun: &Begun,
-        now: Millis,
+        Moment { now, era }: Moment,
     ) -> Opened<A> {
         let instance = self.instance();
         let counters = &instance.counters;
@@ -104,7 +105,7 @@ impl Part {
             type_name: std::any::type_name::<A::Value>(),
             ..self.facts_of(&opened, Left { now, server_now, life, kept }, policy, begun)
         };
-        let unmoved = head.born.era == view.era() && facts.unmoved(view);
+        let unmoved = head.born.era == era && facts.unmoved(view);
         // Last: had an epoch ended while the table was read, the table may have been another era's.
         let current = self.shared.tier.as_ref().is_some_and(|tier| self.proven_of(tier, now)) && view.epoch() == begun.noted.epoch;
         if !current {

@@ -25,6 +25,7 @@ use crate::rule::seq::Point;
 use crate::rule::stamp::Stamps;
 use crate::rule::token::Token;
 use crate::tasks::{Background, Tasks};
+use crate::view::Moment;
 
 /// A part, as one handle uses it.
 #[derive(Clone)]
@@ -74,6 +75,10 @@ impl Part {
 
     pub(super) fn now(&self) -> Millis {
         self.instance().now()
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        self.instance().view.moment(self.now())
     }
 
     pub(super) fn key<'a>(&self, text: &'a str) -> Key<'a> {

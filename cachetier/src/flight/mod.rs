@@ -72,7 +72,8 @@ struct State<O, B> {
     /// How often somebody who leads it was seen to live: at its begin, and at each beat.
     signs: u64,
     detached: bool,
-    stowed: Option<B>,
+    /// Boxed: most flights end without, and every one of them would have the room for it.
+    stowed: Option<Box<B>>,
 }
 
 enum Phase<O> {
@@ -249,6 +250,7 @@ impl<O: Clone, B, N> Lead<O, B, N> {
     /// flight is detached, for then whoever comes next begins anew.
     pub(crate) fn stow(&self, baggage: B) {
         let mut state = lock(&self.flight.state);
+        let baggage = Box::new(baggage);
         let dropped = if state.detached { Some(baggage) } else { state.stowed.replace(baggage) };
         drop(state);
         drop(dropped);
@@ -256,12 +258,12 @@ impl<O: Clone, B, N> Lead<O, B, N> {
 
     /// Looks at what is stowed, under the flight's lock: what follows from it is for the caller to do.
     pub(crate) fn with_stowed<R>(&self, look: impl FnOnce(&B) -> R) -> Option<R> {
-        lock(&self.flight.state).stowed.as_ref().map(look)
+        lock(&self.flight.state).stowed.as_deref().map(look)
     }
 
     /// Takes what was stowed, by this leader or the one before.
     pub(crate) fn unstow(&self) -> Option<B> {
-        lock(&self.flight.state).stowed.take()
+        lock(&self.flight.state).stowed.take().map(|baggage| *baggage)
     }
 
     /// Ends the flight: `enter` runs if it is still attached, in one step with its leaving the registry; then all are woken.

@@ -75,7 +75,7 @@ struct Leading {
 
 impl Leading {
     fn new(world: &Arc<World>, lead: Lead<Outcome, Ticket, Arc<Watch>>) -> Self {
-        let watch = Arc::clone(lead.noted().expect("a lead that is not finished"));
+        let watch = Arc::clone(lead.noted());
         assert_eq!(watch.leaders.fetch_add(1, Ordering::Relaxed), 0, "two lead one flight");
         Self { world: Arc::clone(world), watch, lead: Some(lead) }
     }
@@ -143,7 +143,7 @@ impl World {
             match self.flights.enter(KEY, plan(Purpose::Load)) {
                 Entered::Lead(lead) => return self.load(Leading::new(self, lead), loader).await,
                 Entered::Join(join) => match join.await {
-                    Landed::Lead(lead) if lead.purpose() == Some(Purpose::Load) => {
+                    Landed::Lead(lead) if lead.purpose() == Purpose::Load => {
                         return self.load(Leading::new(self, lead), loader).await;
                     }
                     Landed::Lead(lead) => Leading::new(self, lead).finish(None, false),

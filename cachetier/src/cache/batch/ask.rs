@@ -20,6 +20,7 @@ use crate::l2::{Claimed, Leased};
 use crate::lease::Ticket;
 use crate::rule::policy::Policy;
 use crate::rule::stamp::Stamp;
+use crate::view::Moment;
 use crate::wire::slot::Slot;
 
 /// What is known of a key without a look at the shared tier.
@@ -151,10 +152,10 @@ impl Part {
         policy: &Policy,
         looked: &mut Looked<'a>,
     ) {
-        let now = self.now();
+        let at = self.moment();
         for (led, answer) in asked.into_iter().zip(answers) {
             let look = self.looked(led.asked.key, answer);
-            self.judge(batch, led, (look, now), policy, looked);
+            self.judge(batch, led, (look, at), policy, looked);
         }
     }
 
@@ -163,7 +164,7 @@ impl Part {
         &self,
         batch: &mut Batch<'a, V>,
         mut led: Led<'a>,
-        (look, now): (Look, Millis),
+        (look, at): (Look, Moment),
         policy: &Policy,
         looked: &mut Looked<'a>,
     ) {
@@ -192,7 +193,7 @@ impl Part {
                 counters.l2_misses.one();
                 looked.load(led, Keep::Nothing);
             }
-            Slot::Value { stamp, bytes } => match self.open::<Maybe<V>>(key, bytes, Some(policy), led.begun(), now) {
+            Slot::Value { stamp, bytes } => match self.open::<Maybe<V>>(key, bytes, Some(policy), led.begun(), at) {
                 Opened::Usable(entry, answer) if !options.fresh => {
                     counters.l2_hits.one();
                     self.shared.habit.note(true);
@@ -296,7 +297,7 @@ impl Part {
         // New ones each time: a token is sent once. Whatever the way out of here, each is given back unless it is spent.
         let tickets: Vec<Ticket> = absent.iter().map(|led| self.ticket(tier, led.asked.key)).collect();
         let answers = tier.probe_many(&planted(&tickets)).await;
-        let (mut silent, now) = (Vec::new(), self.now());
+        let (mut silent, at) = (Vec::new(), self.moment());
         for ((led, ticket), answer) in absent.into_iter().zip(tickets).zip(answers) {
             match answer {
                 Ok(None) => {
@@ -313,7 +314,7 @@ impl Part {
                 answer => {
                     ticket.spend();
                     let look = self.looked(led.asked.key, answer);
-                    self.judge(batch, led, (look, now), policy, looked);
+                    self.judge(batch, led, (look, at), policy, looked);
                 }
             }
         }

@@ -87,10 +87,9 @@ impl Part {
         let Some(tier) = self.shared.tier.as_ref().filter(|_| !asked.is_empty()) else { return };
         let names = tier.names(asked.iter().map(|reading| reading.asked.key.text));
         let answers = tier.read_many(&names.all()).await;
-        let now = self.now();
+        let at = self.moment();
         for (reading, answer) in asked.into_iter().zip(answers) {
-            let Some((entry, answer)) = answer.ok().and_then(|held| self.found(reading.asked.key, held, &reading.begun, now))
-            else {
+            let Some((entry, answer)) = answer.ok().and_then(|held| self.found(reading.asked.key, held, &reading.begun, at)) else {
                 reading.end();
                 continue;
             };
