@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cachetier::{InProcess, Plan, Policy, TieredCache};
+use cachetier::{CallOptions, InProcess, Plan, Policy, TieredCache, Tiers};
 use cachetier_tests::{Oops, Tier};
 use fastrand::Rng;
 
@@ -84,6 +84,24 @@ impl World {
         if self.kind != Kind::Reads && self.draw(10) == 0 { Err(Oops("unlucky")) } else { Ok(read) }
     }
 
+    /// Where two loaders of a key may run at a time, some calls differ from the others: who does not write plants no ticket, and who wants it fresh
+    /// waits for none.
+    fn options(&self) -> CallOptions {
+        if self.kind != Kind::Invalidated {
+            return CallOptions::new();
+        }
+        match self.draw(12) {
+            0 => CallOptions::new().reads(Tiers::L2).writes(Tiers::Neither),
+            1 => CallOptions::new().writes(Tiers::L1),
+            2 => CallOptions::new().writes(Tiers::L2),
+            3 => CallOptions::new().reads(Tiers::L1),
+            4 => CallOptions::new().fresh(),
+            5 => CallOptions::new().fresh().writes(Tiers::L1),
+            6 => CallOptions::new().deadline(Duration::from_millis(2)),
+            _ => CallOptions::new(),
+        }
+    }
+
     async fn step(&self) {
         let instance = self.draw(2);
         let cache = &self.caches[instance];
@@ -95,7 +113,7 @@ impl World {
                 let load = async || self.load(vec![keys[0]]).await.map(|read| read[0].1);
                 vec![cache.get_or_load(&name(keys[0]), POLICY, load).await.ok()]
             }
-            2 => cache.get_many(keys.iter().map(|key| name(*key))).await,
+            2 => cache.with(self.options()).get_many(keys.iter().map(|key| name(*key))).await,
             3 if self.kind == Kind::Invalidated => {
                 let committed: Vec<(usize, u64)> = keys
                     .iter()
@@ -113,9 +131,8 @@ impl World {
                 return;
             }
             _ => {
-                let batch =
-                    cache.get_or_load_many(keys.iter().map(|key| name(*key)), POLICY, |missing| self.load(numbers(missing)));
-                match batch.await {
+                let load = |missing| self.load(numbers(missing));
+                match cache.with(self.options()).get_or_load_many(keys.iter().map(|key| name(*key)), POLICY, load).await {
                     Ok(read) => {
                         assert!(read.iter().all(Option::is_some) && read.len() == keys.len(), "{keys:?} are {read:?}");
                         read

@@ -1,6 +1,7 @@
 //! A process of instances: it connects, works until it is told to be quiet, reads everything once more, and ends. What its work is stands
 //! in `work` and `write`.
 
+mod many;
 mod work;
 mod write;
 

@@ -1,5 +1,5 @@
 //! What an instance does all day: readers with loaders that are slow, fail, panic and hang, and one who waits for what others have told. Who
-//! writes is in `write`.
+//! reads many keys at once is in `many`, who writes in `write`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,6 +94,7 @@ impl Work {
                 match dice.u32(0..100) {
                     0..2 => self.read_and_drop(key, &mut dice).await,
                     2..8 => self.look(key, false).await,
+                    8..12 => self.read_many(key, &mut dice).await,
                     _ => self.read(key, &mut dice).await,
                 }
             }
@@ -139,12 +140,12 @@ impl Work {
         }
     }
 
-    fn begun(&self, key: Key) -> Begun {
+    pub(super) fn begun(&self, key: Key) -> Begun {
         let unproven = (key.class() == Class::Serve).then(|| self.cache.stats().served_unproven);
         Begun { start: Nanos::now(), unproven }
     }
 
-    fn tell(&self, key: Key, begun: Begun, got: Got, last: bool) {
+    pub(super) fn tell(&self, key: Key, begun: Begun, got: Got, last: bool) {
         let unproven = begun.unproven.is_some_and(|before| self.cache.stats().served_unproven != before);
         let span = Span { start: begun.start, end: Nanos::now() };
         self.record.add(&Event::Read(Read { instance: self.instance, key, span, got, unproven, last }));
@@ -196,7 +197,7 @@ impl Work {
         }
     }
 
-    async fn run(&self, key: Key, loader: Loader) -> Result<Row, Failed> {
+    pub(super) async fn run(&self, key: Key, loader: Loader) -> Result<Row, Failed> {
         let running = Running { work: self, key, start: Nanos::now() };
         let version = self.connection.read(key).await.map_err(|_| Failed)?;
         match loader {
@@ -211,19 +212,24 @@ impl Work {
 }
 
 pub(super) fn rules(key: Key) -> Tagged<[String; 2]> {
-    let policy = match key.class() {
-        Class::Strict => Policy::ttl(TTL).strict(),
-        Class::Serve => Policy::ttl(TTL).on_unreachable(OnUnreachable::Serve),
-        Class::Fail => Policy::ttl(TTL).on_unreachable(OnUnreachable::Fail),
-    };
-    // Half of the keys are claimed when their life is over, and half refreshed in their place.
-    let policy = if key.0.is_multiple_of(2) { policy.stale_for(KEPT) } else { policy };
+    let policy = policy(key);
     let policy = if answers_stale(key) { policy.stale_if_slow(SLOW) } else { policy };
     // And a third of them are loaded anew before they have to be.
     let early = policy.early_refresh(EarlyRefresh::after_percent(20)).announce_changes();
     let policy = if key.0.is_multiple_of(3) { early } else { policy };
     let policy = if key.0.is_multiple_of(5) { policy.share_errors() } else { policy };
     policy.tags(key.tags().map(Tag::text))
+}
+
+/// What all calls for a key say of it.
+pub(super) fn policy(key: Key) -> Policy {
+    let policy = match key.class() {
+        Class::Strict => Policy::ttl(TTL).strict(),
+        Class::Serve => Policy::ttl(TTL).on_unreachable(OnUnreachable::Serve),
+        Class::Fail => Policy::ttl(TTL).on_unreachable(OnUnreachable::Fail),
+    };
+    // Half of the keys are claimed when their life is over, and half refreshed in their place.
+    if key.0.is_multiple_of(2) { policy.stale_for(KEPT) } else { policy }
 }
 
 /// Whether what is stale answers who waits for a load: then what was expired may do so as well, and is no invalidation.
@@ -233,7 +239,7 @@ pub(super) fn answers_stale(key: Key) -> bool {
 
 /// What is noted before a read.
 #[derive(Clone, Copy, Debug)]
-struct Begun {
+pub(super) struct Begun {
     start: Nanos,
     /// How often something was served without proof until then, where that may be.
     unproven: Option<u64>,
@@ -241,7 +247,7 @@ struct Begun {
 
 /// How a load goes.
 #[derive(Clone, Copy, Debug)]
-enum Loader {
+pub(super) enum Loader {
     Quick,
     Slow(Duration),
     Fails,
@@ -250,7 +256,7 @@ enum Loader {
 }
 
 impl Loader {
-    fn drawn(dice: &mut fastrand::Rng) -> Self {
+    pub(super) fn drawn(dice: &mut fastrand::Rng) -> Self {
         match dice.u32(0..10_000) {
             0..7_000 => Self::Quick,
             7_000..9_500 => Self::Slow(Duration::from_micros(dice.u64(200..6_000))),
