@@ -2,10 +2,14 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cachetier::testing::Group;
-use cachetier::{Call, CallKind, CallOptions, InProcess, InSharedTier, LoadError, Plan, Policy, Stats, TieredCache, Tiers};
+use cachetier::{
+    Call, CallKind, CallOptions, InProcess, InSharedTier, LearnedTtl, LoadError, Plan, Policy, Stats, TieredCache, Tiers,
+};
 use cachetier_tests::{Gate, Oops, RedisServer, Tier, eventually_async, over_each, over_shared, parts, under_way};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -258,4 +262,147 @@ async fn who_takes_over_loads_and_does_not_write_gives_the_tickets_back() {
         assert!(!tier.holds_value("a") && !tier.holds_value("b"));
     })
     .await;
+}
+
+async fn twos(keys: Vec<String>) -> Result<Vec<(String, u64)>, Oops> {
+    Ok(keys.into_iter().map(|key| (key, 2)).collect())
+}
+
+/// What cannot be stored is told to the others at once, and what can is not lost meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_a_fresh_batch_finds_gone_is_told_in_one_go_behind_what_it_stores() {
+    for answers in [true, false] {
+        let group = Group::builder().instances(2).configure(|builder| builder.lease(SECOND)).build().await;
+        let (a, b) = (group.instance(0), group.instance(1));
+        let keys: Vec<String> = (0..400).map(|at| format!("k:{at}")).collect();
+        assert!(b.set_many(keys.iter().map(|key| (key, 1_u64)), POLICY).await.iter().all(Result::is_ok));
+        assert_eq!(a.get_many::<u64>(&keys).await, vec![Some(1); 400]);
+        let bumps = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&bumps);
+        group.tier().script_calls(move |call: &Call<'_>| {
+            if call.kind != CallKind::Bump {
+                return Plan::go();
+            }
+            counted.fetch_add(1, Ordering::Relaxed);
+            if answers { Plan::delay(SECOND / 100) } else { Plan::hang() }
+        });
+        let begun = tokio::time::Instant::now();
+        let load = async |keys: Vec<String>| twos(keys.into_iter().filter(|key| key.ends_with('7')).collect()).await;
+        let loaded = a.with(USUAL.fresh()).get_or_load_many(&keys, POLICY, load).await.expect("loaded");
+        assert_eq!(loaded.iter().flatten().count(), 40);
+        let stats = a.stats();
+        assert_eq!((stats.fills, stats.fills_refused, bumps.load(Ordering::Relaxed)), (40, 0, 1));
+        assert!(begun.elapsed() <= SECOND / 2, "{:?}", begun.elapsed());
+        assert_eq!(a.get_many::<u64>(["k:7", "k:8"]).await, [Some(2), None]);
+        group.tier().script_calls(|_: &Call<'_>| Plan::go());
+        group.pass(10 * SECOND).await;
+        group.settle().await;
+        assert_eq!(b.get_many::<u64>(["k:17", "k:18"]).await.last(), Some(&None), "the others have heard of it");
+    }
+}
+
+/// Another instance takes the place of the value between the look and the lease, or has the right to load from the begin on.
+#[tokio::test(start_paused = true)]
+async fn a_fresh_batch_waits_for_no_other_instance() {
+    for moves in [true, false] {
+        let group = Group::new(2).await;
+        let (a, b) = (group.instance(0), group.instance(1));
+        b.set("k", 1_u64, POLICY).await.expect("put");
+        let seize = async move |b: TieredCache| {
+            b.invalidate("k").await.expect("told");
+            let slow = b.clone();
+            tokio::spawn(async move {
+                let slowly = async || {
+                    tokio::time::sleep(8 * SECOND).await;
+                    Ok::<_, Oops>(5_u64)
+                };
+                drop(slow.get_or_load("k", POLICY, slowly).await);
+            });
+            tokio::time::sleep(SECOND / 100).await;
+        };
+        if moves {
+            let once = AtomicUsize::new(0);
+            group.tier().script_calls(move |call: &Call<'_>| {
+                let first = call.kind == CallKind::Lease && call.instance == 0 && once.fetch_add(1, Ordering::Relaxed) == 0;
+                if first { Plan::go().after(seize(b.clone())) } else { Plan::go() }
+            });
+        } else {
+            seize(b).await;
+        }
+        let begun = tokio::time::Instant::now();
+        let loaded = a.with(USUAL.fresh()).get_or_load_many(["k"], POLICY, twos).await.expect("loaded");
+        assert_eq!((loaded, a.stats().ticket_waits), (vec![Some(2)], 0));
+        assert!(begun.elapsed() < SECOND / 10, "moves: {moves}, it took {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_fresh_batch_brings_is_announced_and_learned_from_as_that_of_a_single_call() {
+    let group = Group::new(2).await;
+    let (a, b) = (group.instance(0), group.instance(1));
+    let announced = POLICY.stale_while_revalidate(600 * SECOND).announce_changes();
+    let keys = ["k:1", "k:2"];
+    for cache in [&b, &a] {
+        let ones = async |keys: Vec<String>| Ok::<_, Oops>(keys.into_iter().map(|key| (key, 1_u64)).collect::<Vec<_>>());
+        cache.get_or_load_many(keys, announced, ones).await.expect("loaded");
+    }
+    a.with(USUAL.fresh()).get_or_load_many(keys, announced, twos).await.expect("loaded");
+    group.settle().await;
+    assert_eq!((a.stats().refreshes_announced, b.get_many::<u64>(keys).await), (2, vec![Some(2), Some(2)]));
+
+    let learned = LearnedTtl::between(10 * SECOND, 6_000 * SECOND).changed_percent(50);
+    let policy = Policy::ttl(60 * SECOND).jitter(0).stale_for(600 * SECOND).learned_ttl(learned);
+    b.get_or_load_many(["l:1"], policy, twos).await.expect("loaded");
+    a.with(USUAL.fresh()).get_or_load_many(["l:1"], policy, twos).await.expect("loaded");
+    let copy = a.inspect("l:1").await.expect("a key").here.expect("a copy");
+    assert_eq!(copy.entry.life, 120 * SECOND, "it has not changed");
+}
+
+/// A tier, two instances over it, and what opens the reads of the first.
+async fn reads_shut() -> (Tier, [TieredCache; 2], Gate) {
+    let (inside, gate) = (InProcess::new(), Gate::new());
+    let tier = Tier::in_process(&inside);
+    let (a, b) = tier.pair().await;
+    let shut = gate.clone();
+    inside.script_calls(move |call: &Call<'_>| {
+        let gate = shut.clone();
+        let is_shut = call.kind == CallKind::Read && call.instance == 0;
+        if is_shut { Plan::go().reply_after(async move { gate.wait().await }) } else { Plan::go() }
+    });
+    (tier, [a, b], gate)
+}
+
+#[tokio::test]
+async fn a_fresh_batch_is_stored_also_beside_a_call_that_only_reads() {
+    let (tier, [a, b], gate) = reads_shut().await;
+    b.get_or_load("k", POLICY, async || Ok::<_, Oops>(1_u64)).await.expect("loaded");
+    let reader = a.get::<u64>("k");
+    let reload = async {
+        gate.arrived(1).await;
+        // Its own look comes behind the reader's.
+        let reload = a.with(USUAL.fresh()).get_or_load_many(["k"], POLICY, twos);
+        let opened = async {
+            gate.arrived(2).await;
+            gate.open();
+        };
+        tokio::join!(reload, opened).0.expect("loaded")
+    };
+    let both = async { tokio::join!(reader, reload) };
+    let (found, loaded) = tokio::time::timeout(LONG, both).await.expect("it looks for itself");
+    assert_eq!((found, loaded, a.stats().loads_alone), (Some(1), vec![Some(2)], 0));
+    assert_eq!((a.get("k").await, tier.cache().await.get("k").await), (Some(2_u64), Some(2_u64)));
+}
+
+#[tokio::test]
+async fn who_takes_over_a_read_and_does_not_keep_what_it_brings_keeps_nothing() {
+    let (_tier, [a, b], gate) = reads_shut().await;
+    b.set("k", 1_u64, POLICY).await.expect("put");
+    let mut first = Box::pin(a.get::<u64>("k"));
+    under_way(LONG, "it reads", first.as_mut(), async || a.stats().flights == 1).await;
+    gate.arrived(1).await;
+    let mut second = Box::pin(a.with(USUAL.writes(Tiers::Neither)).get_many::<u64>(["k"]));
+    under_way(LONG, "it waits", second.as_mut(), async || a.stats().l1_misses == 2).await;
+    drop(first);
+    gate.open();
+    assert_eq!((second.await, a.stats().l1_entries), (vec![Some(1)], 0));
 }

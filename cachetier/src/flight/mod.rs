@@ -249,8 +249,8 @@ impl<O: Clone, B, N> Lead<O, B, N> {
     /// Keeps `baggage` for whoever leads next. It is dropped as soon as nobody can take it any more: with the flight, and when the
     /// flight is detached, for then whoever comes next begins anew.
     pub(crate) fn stow(&self, baggage: B) {
-        let mut state = lock(&self.flight.state);
         let baggage = Box::new(baggage);
+        let mut state = lock(&self.flight.state);
         let dropped = if state.detached { Some(baggage) } else { state.stowed.replace(baggage) };
         drop(state);
         drop(dropped);

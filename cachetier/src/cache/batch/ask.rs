@@ -51,6 +51,12 @@ impl<'a> Looked<'a> {
     fn load(&mut self, led: Led<'a>, keep: Keep) {
         self.to_load.push(ToLoad { led, keep });
     }
+
+    /// At once, if it has not been too often.
+    fn look_again(&mut self, mut led: Led<'a>) {
+        led.awaits = false;
+        if led.looks >= MAX_LOOKS { self.load(led, Keep::Nothing) } else { self.later.push(led) }
+    }
 }
 
 impl Part {
@@ -94,6 +100,10 @@ impl Part {
     ) -> Vec<Led<'a>> {
         let (now, options) = (self.now(), batch.options);
         let (mut asked, mut unasked) = (std::mem::take(&mut open.led), Vec::new());
+        if !options.writes.l2() {
+            // Leaders before us may have planted them.
+            Ticket::give_back(asked.iter().filter_map(|led| led.flight.unstow()).collect());
+        }
         // Nearly always all of them are asked for, and stay where they are.
         let others = asked.extract_if(.., |led| {
             let known = self.known_unasked(led, options, now);
@@ -126,10 +136,6 @@ impl Part {
             && let Some((entry, answer)) = self.landed_meanwhile(led, now)
         {
             return Some(Known::Landed(entry, answer));
-        }
-        if !options.writes.l2() {
-            // A leader before us may have planted it.
-            drop(led.flight.unstow());
         }
         match (self.unasked(&led.flight, led.asked.key, led.begun(), now), led.refreshed.take()) {
             // As where it cannot be asked.
@@ -228,8 +234,9 @@ impl Part {
     }
 
     /// Another instance has the right to load this one: it is looked at again.
-    fn leave_to_another<'a>(&self, led: Led<'a>, looked: &mut Looked<'a>) {
+    fn leave_to_another<'a>(&self, mut led: Led<'a>, looked: &mut Looked<'a>) {
         self.count_wait(led.waited);
+        led.awaits = true;
         looked.later.push(led);
     }
 
@@ -269,7 +276,7 @@ impl Part {
                     led.looks += 1;
                     // It is not there any more.
                     led.stale = None;
-                    if led.looks >= MAX_LOOKS { looked.load(led, Keep::Nothing) } else { looked.later.push(led) }
+                    looked.look_again(led);
                 }
                 Err(Fault::Unanswered(_)) => {
                     self.instance().counters.l2_misses.one();
@@ -344,7 +351,7 @@ impl Part {
                     led.looks += 1;
                     // It is not there any more.
                     led.stale = None;
-                    if led.looks >= MAX_LOOKS { looked.load(led, Keep::Nothing) } else { looked.later.push(led) }
+                    looked.look_again(led);
                 }
                 Err(Fault::Unanswered(_)) => {
                     silent.push(ticket);

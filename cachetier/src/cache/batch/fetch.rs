@@ -48,11 +48,13 @@ pub(super) struct Led<'a> {
     pub(super) stale: Option<Arc<Entry>>,
     /// How often a claim came too late.
     pub(super) looks: u32,
+    /// Whether another instance is at it, which is waited for before the next look.
+    pub(super) awaits: bool,
 }
 
 impl<'a> Led<'a> {
     fn new(asked: Asked<'a>, flight: Flight) -> Self {
-        Self { asked, flight, waited: Duration::ZERO, refreshed: None, stale: None, looks: 0 }
+        Self { asked, flight, waited: Duration::ZERO, refreshed: None, stale: None, looks: 0, awaits: false }
     }
 
     /// What was noted when the flight began.
@@ -130,6 +132,8 @@ impl TieredCache {
             }
             if sides.iter().any(|side| !side.batch.open.is_empty()) {
                 all(sides.iter_mut().filter(|side| !side.batch.open.is_empty()).map(Side::prove)).await;
+            } else if sides.iter().flat_map(|side| &side.open.led).any(|led| !led.awaits) {
+                // It has moved on meanwhile: for that nobody is waited for.
             } else if sides.iter().any(|side| !side.open.led.is_empty()) {
                 lend(&mut given_away);
                 wait_for_others(&mut sides, self.config().wait_budget, &mut pause).await;

@@ -13,12 +13,13 @@ use super::super::places::Refused;
 use super::super::telling::{AsLoadError, Failed, Telling};
 use super::super::terms::Terms;
 use super::super::{Part, Rules, TieredCache, Value};
-use super::fetch::{Side, ToLoad};
+use super::fetch::{Led, Side, ToLoad};
 use super::keys::{Asked, Batch};
 use crate::all::all;
 use crate::error::LoadError;
 use crate::flight::outcome::{Failure, Outcome};
 use crate::key::KeyHash;
+use crate::l1::Entry;
 use crate::l2::Loading;
 use crate::l2::many::{Fill, MOST, MOST_BYTES, fill_up, is_silent};
 use crate::lease::{Ticket, extend_all};
@@ -30,6 +31,12 @@ type Brought<V> = HashMap<KeyHash, Option<V>, BuildUnhashed>;
 
 /// The same as answers, with what the rules say of each.
 type Ruled<'c, V> = HashMap<KeyHash, (Maybe<V>, Terms<'c>), BuildUnhashed>;
+
+/// One that was loaded in any case and is not kept here: what was there is not served again.
+struct Outdated<'a> {
+    led: Led<'a>,
+    filling: Filling,
+}
 
 /// One that is to be stored, and its answer.
 struct Stored<'a, 'c, V> {
@@ -70,6 +77,9 @@ impl TieredCache {
         running.extend(wanted.iter().map(|(_, asked)| asked.key.hash));
 
         let (first, counters, config) = (self.parts.first(), self.counters(), self.config());
+        let to_load = sides.iter().flat_map(|side| &side.to_load);
+        let before = to_load.filter_map(|one| Some((one.led.asked.key.hash, Arc::clone(one.led.stale.as_ref()?))));
+        let before: HashMap<KeyHash, Arc<Entry>, BuildUnhashed> = before.collect();
         let limits = Limits { limit: config.load_limit, pace: config.lease / 3 };
         let keys = For::Many(first.load_cache(), Arc::new(running));
         let asked = first.now();
@@ -78,7 +88,7 @@ impl TieredCache {
         // What it returns is taken apart within the guarded load: to iterate over it may run the caller's code, too, and so do the rules.
         let with_terms = |(key, value)| {
             let answer = Maybe(value);
-            let terms = first.terms(rules, &answer);
+            let terms = first.terms(rules, &answer).following(&answer, before.get(&key).map(|entry| &**entry), config.codec);
             (key, (answer, terms))
         };
         let load = async || {
@@ -192,7 +202,7 @@ impl Part {
         cost: Duration,
     ) {
         let (mut step, mut bytes, mut silent) = (Vec::new(), 0_usize, false);
-        let (mut given_back, mut unkept) = (Vec::new(), Vec::new());
+        let (mut given_back, mut unkept, mut outdated) = (Vec::new(), Vec::new(), Vec::new());
         let mut loaded = loaded.into_iter().peekable();
         while let Some((one, (answer, terms))) = loaded.next() {
             let key = one.led.asked.key;
@@ -213,15 +223,30 @@ impl Part {
             Ticket::give_back(std::mem::take(&mut given_back));
             for (one, answer, terms) in unkept.drain(..) {
                 let filling = self.unkept(one.led.begun(), &terms, &answer);
-                self.answer_with(batch, one, answer, filling).await;
+                outdated.extend(self.answer_with(batch, one, (answer, &terms), filling));
             }
             bytes = 0;
-            silent = self.store_step(batch, std::mem::take(&mut step), silent).await;
+            let (step, refused) = (std::mem::take(&mut step), &mut outdated);
+            silent = self.store_step(batch, step, silent, refused).await;
+        }
+        // Behind all that is stored, which does not wait for it.
+        let keys: Vec<_> = outdated.iter().map(|one| (one.led.asked.key, one.filling.storable)).collect();
+        if !keys.is_empty() {
+            self.outdate(&keys, batch.options).await;
+        }
+        for Outdated { led, filling } in outdated {
+            self.land(led.flight, led.asked.key, filling.entry, false);
         }
     }
 
     /// Stores one step of what was loaded. Says whether the shared tier is silent: then nothing more is sent.
-    async fn store_step<'a, V: Value>(&self, batch: &mut Batch<'a, V>, step: Vec<Stored<'a, '_, V>>, silent: bool) -> bool {
+    async fn store_step<'a, V: Value>(
+        &self,
+        batch: &mut Batch<'a, V>,
+        step: Vec<Stored<'a, '_, V>>,
+        silent: bool,
+        outdated: &mut Vec<Outdated<'a>>,
+    ) -> bool {
         let fills: Vec<Fill<'_>> = step.iter().filter_map(|stored| stored.ready.fill()).collect();
         let count = fills.len();
         let mut answers = match self.shared.tier.as_ref() {
@@ -236,20 +261,34 @@ impl Part {
         for Stored { one, answer, terms, ready } in step {
             let filled = if ready.fill().is_some() { answers.next() } else { None };
             let filling = self.filled(ready, filled, &terms, one.led.begun(), &answer);
-            self.answer_with(batch, one, answer, filling).await;
+            outdated.extend(self.answer_with(batch, one, (answer, &terms), filling));
         }
         silent
     }
 
-    async fn answer_with<'a, V: Value>(&self, batch: &mut Batch<'a, V>, one: ToLoad<'a>, answer: Maybe<V>, filling: Filling) {
-        let (key, options, writes) = (one.led.asked.key, batch.options, batch.options.writes.l1());
-        // As for one key.
-        if options.fresh && !(filling.keep && writes) {
-            self.outdate(key, filling.storable, options).await;
+    /// Answers with what was loaded, and keeps it here if it is to be kept; what has still to be outdated is returned.
+    fn answer_with<'a, V: Value>(
+        &self,
+        batch: &mut Batch<'a, V>,
+        one: ToLoad<'a>,
+        (answer, terms): (Maybe<V>, &Terms<'_>),
+        filling: Filling,
+    ) -> Option<Outdated<'a>> {
+        let ToLoad { led, keep } = one;
+        let (key, options) = (led.asked.key, batch.options);
+        // As for one key, from here on: elsewhere what it takes the place of may answer.
+        let answers = led.stale.is_some() && !terms.policy.revalidates_for().is_zero();
+        let announces = answers && terms.changed && terms.policy.announces() && filling.keep;
+        if let Some(stamp) = filling.entry.facts.stamp.filter(|_| announces) {
+            self.announce(key, stamp);
         }
-        let keeps = filling.keep && writes && !(one.keep == Keep::Briefly && self.has_better(key, options));
-        batch.answer(one.led.asked.place, answer);
-        self.land(one.led.flight, key, filling.entry, keeps);
+        batch.answer(led.asked.place, answer);
+        let keeps = filling.keep && options.writes.l1();
+        if options.fresh && !keeps {
+            return Some(Outdated { led, filling });
+        }
+        self.land(led.flight, key, filling.entry, keeps && !(keep == Keep::Briefly && self.has_better(key, options)));
+        None
     }
 
     fn tell_not_asked_for(&self, name: &str) {

@@ -9,7 +9,7 @@ mod look_up;
 use std::collections::HashSet;
 use std::future::Future;
 
-use self::keys::Given;
+use self::keys::{Batch, Given};
 use super::call::CallOptions;
 use super::places::turn_back;
 use super::write::Delivery;
@@ -42,7 +42,10 @@ impl TieredCache {
     ///
     /// Cancel safety: a dropped call leaves no trace.
     pub async fn get_many<V: Value>(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Option<V>> {
-        self.with(CallOptions::new()).get_many(keys).await
+        let keys: Vec<_> = keys.into_iter().collect();
+        let (given, mut batches) = Given::to(self, &keys, CallOptions::new());
+        look_up_all(&mut batches).await;
+        given.answers(batches)
     }
 
     /// [`TieredCache::get_or_load`] for many keys: one answer for each, in their order. What this instance lacks is asked of the shared tier
@@ -101,7 +104,14 @@ impl TieredCache {
         F: FnMut(Vec<String>) -> Fut,
         Fut: Future<Output = Result<L, E>>,
     {
-        self.with(CallOptions::new()).get_or_load_many(keys, rules, load).await
+        let keys: Vec<_> = keys.into_iter().collect();
+        let (given, mut batches) = Given::to(self, &keys, CallOptions::new());
+        if batches.iter().any(|batch| !batch.open.is_empty()) {
+            let fetched = Box::pin(self.fetch_many(&mut batches, &rules, load)).await;
+            turn_back().await;
+            fetched?;
+        }
+        Ok(given.answers(batches))
     }
 
     /// [`TieredCache::set`] for many entries, up to 64 at a time: what each came to, in their order. Each stands for itself: what cannot be
@@ -153,6 +163,12 @@ impl TieredCache {
     }
 }
 
+/// Looks for what is open, in all parts beside each other.
+async fn look_up_all<V: Value>(batches: &mut [Batch<'_, V>]) {
+    let open = batches.iter_mut().filter(|batch| !batch.open.is_empty());
+    all(open.map(|batch| batch.part.look_up_many(batch))).await;
+}
+
 impl Verbs<'_> {
     /// [`TieredCache::get_many`]: the values alone, without where they came from.
     ///
@@ -164,22 +180,21 @@ impl Verbs<'_> {
     /// # let cache = TieredCache::builder("shop").build().await?;
     /// # let policy = Policy::ttl(Duration::from_secs(60));
     /// cache.set("price:9", 42_u64, policy).await?;
-    /// // What this instance has, and nothing of it is waited for.
+    /// // What this instance has copies of.
     /// let here = cache.with(CallOptions::new().reads(Tiers::L1));
     /// assert_eq!(here.get_many::<u64>(["price:8", "price:9"]).await, [None, Some(42)]);
     /// # Ok(())
     /// # }
     /// ```
     ///
-    /// At the deadline, what was not found by then is `None`.
+    /// At the deadline, what this instance has no copy of is `None`, also where only a part of it has not been found by then.
     ///
     /// Cancel safety as for [`TieredCache::get_many`].
     pub async fn get_many<V: Value>(self, keys: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Option<V>> {
         let keys: Vec<_> = keys.into_iter().collect();
         let (given, mut batches) = Given::to(self.cache, &keys, self.options);
-        let open = batches.iter_mut().filter(|batch| !batch.open.is_empty());
         // What was found by the deadline stands in the batches.
-        let _ = self.in_time(all(open.map(|batch| batch.part.look_up_many(batch)))).await;
+        let _ = self.in_time(look_up_all(&mut batches)).await;
         given.answers(batches)
     }
 
@@ -207,7 +222,8 @@ impl Verbs<'_> {
     ///
     /// # Errors
     ///
-    /// As [`TieredCache::get_or_load_many`]; [`LoadError::Deadline`] at the deadline.
+    /// As [`TieredCache::get_or_load_many`]; [`LoadError::Deadline`] at the deadline, also where all that is missing is stale and a call for that
+    /// key alone would be answered with it.
     pub async fn get_or_load_many<V, E, L, N, F, Fut>(
         self,
         keys: impl IntoIterator<Item = impl AsRef<str>>,
