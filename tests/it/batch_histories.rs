@@ -90,7 +90,7 @@ impl World {
         if self.kind != Kind::Invalidated {
             return CallOptions::new();
         }
-        match self.draw(12) {
+        match self.draw(14) {
             0 => CallOptions::new().reads(Tiers::L2).writes(Tiers::Neither),
             1 => CallOptions::new().writes(Tiers::L1),
             2 => CallOptions::new().writes(Tiers::L2),
@@ -98,6 +98,7 @@ impl World {
             4 => CallOptions::new().fresh(),
             5 => CallOptions::new().fresh().writes(Tiers::L1),
             6 => CallOptions::new().deadline(Duration::from_millis(2)),
+            7 => CallOptions::new().fresh().deadline(Duration::from_millis(u64::try_from(self.draw(6)).unwrap_or_default())),
             _ => CallOptions::new(),
         }
     }

@@ -301,6 +301,23 @@ async fn what_a_fresh_batch_finds_gone_is_told_in_one_go_behind_what_it_stores()
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_fresh_batch_that_is_dropped_while_it_tells_keeps_what_it_has_stored_and_leaves_its_keys_free() {
+    let group = Group::new(2).await;
+    let (a, b) = (group.instance(0), group.instance(1));
+    let keys = ["k:7", "k:8"];
+    group.tier().script_calls(|call: &Call<'_>| if call.kind == CallKind::Bump { Plan::hang() } else { Plan::go() });
+    let load = async |keys: Vec<String>| twos(keys.into_iter().filter(|key| key.ends_with('7')).collect()).await;
+    let hurried = a.with(USUAL.fresh().deadline(SECOND / 10));
+    let dropped = hurried.get_or_load_many(keys, POLICY, load).await;
+    assert!(matches!(dropped, Err(LoadError::Deadline(_))), "{dropped:?}");
+    assert_eq!((a.stats().fills, a.stats().flights), (1, 0));
+    group.tier().script_calls(|_: &Call<'_>| Plan::go());
+    assert_eq!(b.get_many::<u64>(keys).await, [Some(2), None]);
+    assert_eq!(b.get_or_load_many(["k:8"], POLICY, twos).await.expect("it is free"), [Some(2)]);
+    assert_eq!(b.stats().ticket_waits, 0);
+}
+
 /// Another instance takes the place of the value between the look and the lease, or has the right to load from the begin on.
 #[tokio::test(start_paused = true)]
 async fn a_fresh_batch_waits_for_no_other_instance() {

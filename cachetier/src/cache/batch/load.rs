@@ -279,16 +279,20 @@ impl Part {
         // As for one key, from here on: elsewhere what it takes the place of may answer.
         let answers = led.stale.is_some() && !terms.policy.revalidates_for().is_zero();
         let announces = answers && terms.changed && terms.policy.announces() && filling.keep;
-        if let Some(stamp) = filling.entry.facts.stamp.filter(|_| announces) {
-            self.announce(key, stamp);
-        }
+        let announced = filling.entry.facts.stamp.filter(|_| announces);
         batch.answer(led.asked.place, answer);
         let keeps = filling.keep && options.writes.l1();
-        if options.fresh && !keeps {
-            return Some(Outdated { led, filling });
+        let outdated = if options.fresh && !keeps {
+            Some(Outdated { led, filling })
+        } else {
+            self.land(led.flight, key, filling.entry, keeps && !(keep == Keep::Briefly && self.has_better(key, options)));
+            None
+        };
+        // Behind its entering L1: a flight that is under way is detached by what is told of its key.
+        if let Some(stamp) = announced {
+            self.announce(key, stamp);
         }
-        self.land(led.flight, key, filling.entry, keeps && !(keep == Keep::Briefly && self.has_better(key, options)));
-        None
+        outdated
     }
 
     fn tell_not_asked_for(&self, name: &str) {
