@@ -278,8 +278,8 @@ impl Part {
         let (key, options) = (led.asked.key, batch.options);
         // As for one key, from here on: elsewhere what it takes the place of may answer.
         let answers = led.stale.is_some() && !terms.policy.revalidates_for().is_zero();
-        let announces = answers && terms.changed && terms.policy.announces() && filling.keep;
-        let announced = filling.entry.facts.stamp.filter(|_| announces);
+        let announces = answers && terms.changed && terms.policy.announces();
+        let stored = filling.entry.facts.stamp.filter(|_| announces && filling.keep);
         batch.answer(led.asked.place, answer);
         let keeps = filling.keep && options.writes.l1();
         let outdated = if options.fresh && !keeps {
@@ -289,7 +289,7 @@ impl Part {
             None
         };
         // Behind its entering L1: a flight that is under way is detached by what is told of its key.
-        if let Some(stamp) = announced {
+        if let Some(stamp) = stored {
             self.announce(key, stamp);
         }
         outdated
