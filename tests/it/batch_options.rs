@@ -11,6 +11,7 @@ use cachetier::{
     Call, CallKind, CallOptions, InProcess, InSharedTier, LearnedTtl, LoadError, Plan, Policy, Stats, TieredCache, Tiers,
 };
 use cachetier_tests::{Gate, Oops, RedisServer, Tier, eventually_async, over_each, over_shared, parts, under_way};
+use serde::{Deserialize, Serialize};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(20);
@@ -18,7 +19,28 @@ const POLICY: Policy = Policy::ttl(Duration::from_secs(3_600)).jitter(0);
 const USUAL: CallOptions = CallOptions::new();
 const TIERS: [Tiers; 4] = [Tiers::Both, Tiers::L1, Tiers::L2, Tiers::Neither];
 
-type Loaded = Result<Option<u64>, Oops>;
+/// A number of which one is of another release: it is written, and not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+struct Number(u64);
+
+const OF_ANOTHER_RELEASE: Number = Number(9);
+
+impl From<Number> for u64 {
+    fn from(number: Number) -> Self {
+        number.0
+    }
+}
+
+impl TryFrom<u64> for Number {
+    type Error = &'static str;
+
+    fn try_from(number: u64) -> Result<Self, &'static str> {
+        if number == OF_ANOTHER_RELEASE.0 { Err("of another release") } else { Ok(Self(number)) }
+    }
+}
+
+type Loaded = Result<Option<Number>, Oops>;
 
 /// What stands in a key before a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +56,16 @@ enum Before {
     /// The same, and this instance has no copy.
     ExpiredThere,
     OtherType,
+    OtherShape,
     Broken,
     Held,
 }
 
 /// What a call came to: what it was told, whether copies are to be had here and there, what kind of thing the tier holds, and what was counted.
-type After = (Result<Option<u64>, String>, [Option<u64>; 2], std::mem::Discriminant<InSharedTier>, Vec<u64>);
+type After = (Result<Option<Number>, String>, [Option<Number>; 2], std::mem::Discriminant<InSharedTier>, Vec<u64>);
 
 impl Before {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Nothing,
         Self::Shared,
         Self::Both,
@@ -50,6 +73,7 @@ impl Before {
         Self::Expired,
         Self::ExpiredThere,
         Self::OtherType,
+        Self::OtherShape,
         Self::Broken,
         Self::Held,
     ];
@@ -66,8 +90,8 @@ impl Before {
     async fn make(self, group: &Group, key: &str) {
         let (a, b, policy) = (&group.instance(0), &group.instance(1), self.policy());
         let set = async |cache: &TieredCache, options: CallOptions| {
-            let loaded = cache.with(options).get_or_load(key, policy, || async { Ok::<u64, Oops>(1) }).await;
-            assert_eq!(loaded.expect("loaded").value, 1);
+            let loaded = cache.with(options).get_or_load(key, policy, || async { Ok::<_, Oops>(Number(1)) }).await;
+            assert_eq!(loaded.expect("loaded").value, Number(1));
         };
         match self {
             Self::Nothing | Self::Held => {}
@@ -78,6 +102,7 @@ impl Before {
             }
             Self::Here => set(a, USUAL.writes(Tiers::L1)).await,
             Self::OtherType => drop(b.set(key, "text".to_owned(), policy).await.expect("put")),
+            Self::OtherShape => drop(b.set(key, OF_ANOTHER_RELEASE, policy).await.expect("put")),
             Self::Broken => group.tier().put(&format!("ct:test:v:{key}"), b"\xf6sixteen bytes ..\x01"),
         }
         if matches!(self, Self::Expired | Self::ExpiredThere) {
@@ -96,7 +121,7 @@ async fn came_to(
     group: &Group,
     before: Before,
     key: &str,
-    call: impl AsyncFn(&TieredCache) -> Result<Option<u64>, String>,
+    call: impl AsyncFn(&TieredCache) -> Result<Option<Number>, String>,
 ) -> After {
     let (a, b) = (&group.instance(0), &group.instance(1));
     before.make(group, key).await;
@@ -106,8 +131,8 @@ async fn came_to(
     let counts = counted(&a.stats());
     group.settle().await;
     let holds = std::mem::discriminant(&a.inspect(key).await.expect("a key").shared);
-    let here = a.with(USUAL.reads(Tiers::L1)).get::<u64>(key).await.map(|served| served.value);
-    let there = b.with(USUAL.reads(Tiers::L2).writes(Tiers::Neither)).get::<u64>(key).await.map(|served| served.value);
+    let here = a.with(USUAL.reads(Tiers::L1)).get::<Number>(key).await.map(|served| served.value);
+    let there = b.with(USUAL.reads(Tiers::L2).writes(Tiers::Neither)).get::<Number>(key).await.map(|served| served.value);
     if let Some(guard) = guard {
         let _ = guard.release().await.expect("told");
     }
@@ -123,7 +148,7 @@ fn all_options() -> impl Iterator<Item = CallOptions> {
 #[tokio::test(start_paused = true)]
 async fn each_key_of_a_batch_is_loaded_as_a_call_of_its_own_would_load_it() {
     let group = Group::new(2).await;
-    let outcomes: [fn() -> Loaded; 3] = [|| Ok(Some(7)), || Ok(None), || Err(Oops("no"))];
+    let outcomes: [fn() -> Loaded; 3] = [|| Ok(Some(Number(7))), || Ok(None), || Err(Oops("no"))];
     let mut number = 0;
     for (before, options) in Before::ALL.into_iter().flat_map(|before| all_options().map(move |options| (before, options))) {
         for outcome in outcomes {
@@ -154,10 +179,11 @@ async fn each_key_of_a_batch_is_read_as_a_call_of_its_own_would_read_it() {
         Before::ALL.into_iter().flat_map(|before| all_options().map(move |options| (before, options))).enumerate()
     {
         let (one, many) = (format!("one:{number}"), format!("many:{number}"));
-        let single =
-            came_to(&group, before, &one, async |cache| Ok(cache.with(options).get::<u64>(&one).await.map(|served| served.value)));
+        let single = came_to(&group, before, &one, async |cache| {
+            Ok(cache.with(options).get::<Number>(&one).await.map(|served| served.value))
+        });
         let single = single.await;
-        let batch = came_to(&group, before, &many, async |cache| Ok(cache.with(options).get_many::<u64>([&many]).await[0]));
+        let batch = came_to(&group, before, &many, async |cache| Ok(cache.with(options).get_many::<Number>([&many]).await[0]));
         assert_eq!(batch.await, single, "{before:?} {options:?}");
     }
 }
