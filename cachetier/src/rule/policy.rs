@@ -167,6 +167,7 @@ impl Policy {
     /// Whether it is another one is told by its encoded bytes, so a `HashMap` is another one each time, or by the loader
     /// ([`not_modified`](crate::StaleValue::not_modified)). The load does not use [`write_behind`](crate::CacheBuilder::write_behind). It costs an
     /// invalidation each time; where it cannot be sent it is not told again ([`Stats::refreshes_announced`](crate::Stats::refreshes_announced)).
+    /// A policy that asks for neither of the two has nothing to tell of, and is [refused](Policy::check).
     ///
     /// ```
     /// use std::time::Duration;
@@ -498,6 +499,10 @@ impl Policy {
                 return Err(ConfigError::new("learned_ttl", "given", expected));
             }
         }
+        if self.announces && self.stale_while_revalidate.is_zero() && self.early_refresh.is_none() {
+            let expected = "a stale_while_revalidate or an early_refresh, without which nothing answers while it changes";
+            return Err(ConfigError::new("announce_changes", "given", expected));
+        }
         if self.stale_if_error.is_some() && self.stale_window().is_zero() {
             return Err(ConfigError::new("stale_if_error", "given", "a stale_for, without which nothing stale is kept"));
         }
@@ -713,6 +718,11 @@ mod tests {
         check(nothing, "stale_if_error is given, expected a stale_for, without which nothing stale is kept");
         let nothing = Policy::ttl(second).stale_if_slow(second);
         check(nothing, "stale_if_slow is given, expected a stale_for, without which nothing stale is kept");
+        let nothing = Policy::ttl(second).stale_for(second).announce_changes();
+        let expected = "a stale_while_revalidate or an early_refresh, without which nothing answers while it changes";
+        check(nothing, &format!("announce_changes is given, expected {expected}"));
+        assert_eq!(nothing.stale_while_revalidate(second).check(), Ok(()));
+        assert_eq!(nothing.early_refresh(EarlyRefresh::after_percent(80)).check(), Ok(()));
         check(Policy::ttl(second).jitter(51), "jitter is 51 %, expected at most 50 %");
         assert_eq!(Policy::ttl(Duration::MAX).l1_ttl(Duration::MAX).check(), Ok(()));
     }
