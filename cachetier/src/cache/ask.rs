@@ -116,7 +116,7 @@ fn come_too_late<A>(patience: &mut Patience<'_>) -> Option<Asked<A>> {
 }
 
 /// Whether the right that a flight has is to put something in the place of what this is a copy of.
-fn is_stowed_for(flight: &Flight, copy: &Entry) -> bool {
+pub(super) fn is_stowed_for(flight: &Flight, copy: &Entry) -> bool {
     let seen = flight.with_stowed(Ticket::seen).flatten();
     seen.is_some() && seen == copy.facts.stamp
 }

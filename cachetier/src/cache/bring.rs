@@ -15,12 +15,10 @@ use super::served::Answered;
 use super::spare::Spare;
 use super::telling::{Failed, Telling};
 use super::{Key, Part};
-use crate::all::all;
 use crate::coherence::own;
 use crate::flight::outcome::{Begun, Failure, Outcome};
 use crate::l1::Entry;
 use crate::l2::Loading;
-use crate::l2::many::MOST;
 use crate::lease::Ticket;
 use crate::rule::stamp::Stamp;
 use crate::wire::message::Targets;
@@ -121,7 +119,7 @@ impl Part {
         };
         // What answered meanwhile is not current either.
         if (options.fresh || ahead != Ahead::No) && !(filling.keep && options.writes.l1()) {
-            self.outdate(&[(key, filling.storable)], options).await;
+            self.outdate(key, filling.storable, options).await;
         }
         #[cfg(feature = "chaos")]
         crate::pause::at(crate::pause::Point::BeforeInsertion).await;
@@ -153,21 +151,21 @@ impl Part {
     }
 
     /// What was there has been found to be outdated, and nothing takes its place here: it is not served again. Where that is because the new
-    /// value cannot be stored, or is not to be, which stands beside each key, it goes everywhere.
-    pub(super) async fn outdate(&self, outdated: &[(Key<'_>, bool)], options: CallOptions) {
-        if options.writes == Tiers::Neither {
-            return;
+    /// value cannot be stored, or is not to be, it goes everywhere.
+    async fn outdate(&self, key: Key<'_>, storable: bool, options: CallOptions) {
+        if storable || !options.writes.l2() {
+            return self.outdate_here(key, options);
         }
-        let (mut told, instance) = (Vec::new(), self.instance());
-        for (key, storable) in outdated {
-            if !storable && options.writes.l2() {
-                told.push(key.text.to_owned());
-            } else {
-                instance.flights.invalidate(key.hash, |_| true, || instance.l1.drop_entry(key.hash, |_| false));
-            }
+        // What nobody confirms is told again.
+        let _ = self.bump(Targets { keys: vec![key.text.to_owned()], ..Targets::default() }).await;
+    }
+
+    /// A copy that was found to be outdated is not served again by this instance.
+    pub(super) fn outdate_here(&self, key: Key<'_>, options: CallOptions) {
+        if options.writes != Tiers::Neither {
+            let instance = self.instance();
+            instance.flights.invalidate(key.hash, |_| true, || instance.l1.drop_entry(key.hash, |_| false));
         }
-        // Side by side: a tier that is silent is waited for once. What nobody confirms is told again.
-        all(told.chunks(MOST).map(|keys| self.bump(Targets { keys: keys.to_vec(), ..Targets::default() }))).await;
     }
 
     /// Runs the loader, and returns what it brought with the flight that leads it, unless the load limit has ended that one. Where it

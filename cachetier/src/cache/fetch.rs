@@ -302,8 +302,11 @@ impl Part {
                     };
                     match landed {
                         Landed::Lead(flight) if flight.purpose() == Purpose::Load => return Ok(Turn::Lead(flight)),
-                        // It only read, and found nothing, or was left: the next one is for loading.
-                        Landed::Lead(flight) => flight.finish(Outcome::Nothing, || {}),
+                        Landed::Lead(flight) => {
+                            if let Some(flight) = self.load_in_place_of::<A>(flight, key) {
+                                return Ok(Turn::Lead(flight));
+                            }
+                        }
                         Landed::Outcome(Outcome::Entry(entry), flight) => {
                             if let Some(answer) = self.take(&entry, flight.noted(), &called) {
                                 return Ok(Turn::Answer(Answered::brought(answer, entry)));
@@ -337,6 +340,16 @@ impl Part {
         }
         // A value of another type is under way, or any and the caller wants one of its own, one invalidation chases the other, or nobody polls who leads.
         Ok(Turn::Alone)
+    }
+
+    /// A flight for loading in the place of one that only read and was left: what is there is not known, so who waits for that one begins anew.
+    pub(super) fn load_in_place_of<A: Answer>(&self, left: Flight, key: Key<'_>) -> Option<Flight> {
+        // In the place of one that was detached another may be under way.
+        let plan = left.is_attached().then(|| plan::<A>(Purpose::Load, self.begin(key)))?;
+        let flight = self.instance().flights.supersede(key.hash, plan, || {});
+        // Only now: it would pass to the next of them.
+        drop(left);
+        Some(flight)
     }
 
     /// Waits for somebody else's load, whoever leads it; `None` once the patience there is for one leader is used up. Each

@@ -247,7 +247,7 @@ impl Policy {
     /// or of everything ends it, and so does a bump of any tag, for nobody knows which ones the value would have had. What is
     /// [stale and answers](Policy::stale_if_error) is better than an error: where there is such a value nothing is remembered. Neither is a load that was not begun
     /// ([`LoadError::Overloaded`](crate::LoadError::Overloaded)), nor one of a batch, nor an error of a `#[cached]` function that cannot be shared. A call that is
-    /// [fresh](crate::CallOptions::fresh) loads in any case.
+    /// [fresh](crate::CallOptions::fresh) loads in any case, and so does a batch.
     ///
     /// ```
     /// # use std::time::Duration;

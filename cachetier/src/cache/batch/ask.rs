@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::super::answer::Maybe;
-use super::super::ask::{Keep, Look, MAX_LOOKS};
+use super::super::ask::{Keep, Look, MAX_LOOKS, is_stowed_for};
 use super::super::call::CallOptions;
 use super::super::open::Opened;
 use super::super::{Key, Part, Value};
@@ -33,6 +33,14 @@ enum Known<V> {
     Load(Keep),
 }
 
+/// One whose place may be claimed.
+struct Unusable<'a> {
+    led: Led<'a>,
+    seen: Stamp,
+    /// It was of use until now, so it counts as a miss if it is gone, and not as unusable.
+    was_usable: bool,
+}
+
 /// What one look at the keys of a batch came to, beside the answers.
 #[derive(Default)]
 struct Looked<'a> {
@@ -40,7 +48,7 @@ struct Looked<'a> {
     /// Not there.
     absent: Vec<Led<'a>>,
     /// There, and of no use to anybody.
-    unusable: Vec<(Led<'a>, Stamp)>,
+    unusable: Vec<Unusable<'a>>,
     /// There, and to be refreshed.
     stale: Vec<(Led<'a>, Stamp)>,
     /// To be looked at again.
@@ -120,8 +128,12 @@ impl Part {
                 }
                 Known::Refreshed(seen) => looked.stale.push((led, seen)),
                 Known::Load(keep) => {
-                    // By a leader before us the shared tier was asked, and what it held is not known here.
-                    led.stale = if keep == Keep::Shared { None } else { self.unasked_spare::<V>(led.asked.key, options, policy) };
+                    let here = self.spare_here::<V>(led.asked.key, options, policy);
+                    // A leader before us has asked: only where it has the lease of this very value is nothing newer there.
+                    led.stale = match keep {
+                        Keep::Shared => here.filter(|here| is_stowed_for(&led.flight, here)),
+                        _ => self.shown_unasked(here),
+                    };
                     looked.load(led, keep);
                 }
             }
@@ -184,7 +196,8 @@ impl Part {
             }
             Look::Load(keep) => {
                 // As for one key.
-                led.stale = if keep == Keep::Briefly { self.unasked_spare::<V>(led.asked.key, options, policy) } else { None };
+                let here = if keep == Keep::Briefly { self.spare_here::<V>(led.asked.key, options, policy) } else { None };
+                led.stale = self.shown_unasked(here);
                 return looked.load(led, keep);
             }
         };
@@ -217,15 +230,14 @@ impl Part {
                     led.stale = Some(entry);
                     looked.stale.push((led, stamp));
                 }
-                Opened::Unusable => looked.unusable.push((led, stamp)),
+                Opened::Unusable => looked.unusable.push(Unusable { led, seen: stamp, was_usable: false }),
             },
         }
     }
 
-    /// What is stale here and may answer, should a load fail, though the shared tier was not asked or has not answered.
-    fn unasked_spare<V: Value>(&self, key: Key<'_>, options: CallOptions, policy: &Policy) -> Option<Arc<Entry>> {
-        policy.retry_after().filter(|_| options.reads.l1())?;
-        self.shown_unasked(self.fallback::<Maybe<V>>(key))
+    /// What is stale here and of use beside a load: to answer should that fail, or to be compared with what it brings.
+    fn spare_here<V: Value>(&self, key: Key<'_>, options: CallOptions, policy: &Policy) -> Option<Arc<Entry>> {
+        if options.reads.l1() && policy.uses_stale() { self.fallback::<Maybe<V>>(key) } else { None }
     }
 
     /// Whether another instance that has the right to load this one is waited for still.
@@ -235,8 +247,10 @@ impl Part {
 
     /// Another instance has the right to load this one: it is looked at again.
     fn leave_to_another<'a>(&self, mut led: Led<'a>, looked: &mut Looked<'a>) {
-        self.count_wait(led.waited);
-        led.awaits = true;
+        // Once for each wait, however often it is looked at before that begins.
+        if !std::mem::replace(&mut led.awaits, true) {
+            self.count_wait(led.waited);
+        }
         looked.later.push(led);
     }
 
@@ -268,10 +282,7 @@ impl Part {
                     looked.load(led, Keep::Nothing);
                 }
                 // Too late for that: its place is taken.
-                Ok(Leased::Ending) => {
-                    self.instance().counters.l2_misses.one();
-                    looked.unusable.push((led, seen));
-                }
+                Ok(Leased::Ending) => looked.unusable.push(Unusable { led, seen, was_usable: true }),
                 Ok(Leased::Moved) => {
                     led.looks += 1;
                     // It is not there any more.
@@ -334,13 +345,16 @@ impl Part {
         if unusable.is_empty() {
             return;
         }
-        let tickets: Vec<Ticket> = unusable.iter().map(|(led, _)| self.ticket(tier, led.asked.key)).collect();
+        let tickets: Vec<Ticket> = unusable.iter().map(|one| self.ticket(tier, one.led.asked.key)).collect();
         let each = tickets.iter().zip(&unusable);
         let claims: Vec<Claim<'_>> =
-            each.map(|(ticket, (_, seen))| Claim { name: ticket.name(), seen: *seen, ticket: ticket.stamp() }).collect();
+            each.map(|(ticket, one)| Claim { name: ticket.name(), seen: one.seen, ticket: ticket.stamp() }).collect();
         let answers = tier.claim_many(&claims).await;
         let mut silent = Vec::new();
-        for (((mut led, _), ticket), answer) in unusable.into_iter().zip(tickets).zip(answers) {
+        for ((Unusable { mut led, was_usable, .. }, ticket), answer) in unusable.into_iter().zip(tickets).zip(answers) {
+            if was_usable && !matches!(answer, Ok(Claimed::No)) {
+                self.instance().counters.l2_misses.one();
+            }
             match answer {
                 Ok(Claimed::Yes) => {
                     led.flight.stow(ticket);

@@ -175,7 +175,10 @@ async fn wait_for_others<V: Value>(sides: &mut [Side<'_, '_, V>], budget: Durati
     }
     drop(waits);
     let led = sides.iter_mut().flat_map(|side| &mut side.open.led);
-    led.for_each(|led| led.waited = led.waited.saturating_add(watch.elapsed()));
+    for led in led {
+        led.waited = led.waited.saturating_add(watch.elapsed());
+        led.awaits = false;
+    }
 }
 
 /// Waits for one of those that others lead, and takes with it what the rest have come to by then. Who has led one of them for as long as
@@ -322,8 +325,12 @@ impl Part {
                 open.led.push(Led::new(asked, flight));
                 return Ok(());
             }
-            // It only read, and found nothing, or was left: the next one is for loading.
-            Landed::Lead(flight) => flight.finish(Outcome::Nothing, || {}),
+            Landed::Lead(flight) => {
+                if let Some(flight) = self.load_in_place_of::<Maybe<V>>(flight, asked.key) {
+                    open.led.push(Led::new(asked, flight));
+                    return Ok(());
+                }
+            }
             Landed::Outcome(Outcome::Entry(entry), flight) => {
                 if let Some(answer) = self.take(&entry, flight.noted(), called) {
                     batch.answer(asked.place, answer);

@@ -5,6 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::super::answer::{Answer as _, Maybe};
 use super::super::ask::Keep;
 use super::super::fill::{Filling, Ready};
@@ -16,6 +18,7 @@ use super::super::{Part, Rules, TieredCache, Value};
 use super::fetch::{Led, Side, ToLoad};
 use super::keys::{Asked, Batch};
 use crate::all::all;
+use crate::coherence::own;
 use crate::error::LoadError;
 use crate::flight::outcome::{Failure, Outcome};
 use crate::key::KeyHash;
@@ -25,6 +28,7 @@ use crate::l2::many::{Fill, MOST, MOST_BYTES, fill_up, is_silent};
 use crate::lease::{Ticket, extend_all};
 use crate::rule::policy::Policy;
 use crate::unhashed::BuildUnhashed;
+use crate::wire::message::Targets;
 
 /// What a loader has brought, by key: nothing where it has named none.
 type Brought<V> = HashMap<KeyHash, Option<V>, BuildUnhashed>;
@@ -32,10 +36,10 @@ type Brought<V> = HashMap<KeyHash, Option<V>, BuildUnhashed>;
 /// The same as answers, with what the rules say of each.
 type Ruled<'c, V> = HashMap<KeyHash, (Maybe<V>, Terms<'c>), BuildUnhashed>;
 
-/// One that was loaded in any case and is not kept here: what was there is not served again.
+/// One that was loaded in any case and is not stored: what was there is not served again, by anybody.
 struct Outdated<'a> {
     led: Led<'a>,
-    filling: Filling,
+    entry: Arc<Entry>,
 }
 
 /// One that is to be stored, and its answer.
@@ -202,7 +206,8 @@ impl Part {
         cost: Duration,
     ) {
         let (mut step, mut bytes, mut silent) = (Vec::new(), 0_usize, false);
-        let (mut given_back, mut unkept, mut outdated) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut given_back, mut unkept, mut outdated, mut begun) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let goes_everywhere = batch.options.fresh && batch.options.writes.l2();
         let mut loaded = loaded.into_iter().peekable();
         while let Some((one, (answer, terms))) = loaded.next() {
             let key = one.led.asked.key;
@@ -221,32 +226,51 @@ impl Part {
             }
             // First: who comes next finds the keys free.
             Ticket::give_back(std::mem::take(&mut given_back));
+            let mut gone = Vec::new();
             for (one, answer, terms) in unkept.drain(..) {
                 let filling = self.unkept(one.led.begun(), &terms, &answer);
-                outdated.extend(self.answer_with(batch, one, (answer, &terms), filling));
+                if goes_everywhere {
+                    gone.push(one.led.asked.key.text.to_owned());
+                    batch.answer(one.led.asked.place, answer);
+                    outdated.push(Outdated { led: one.led, entry: filling.entry });
+                } else {
+                    self.answer_with(batch, one, (answer, &terms), filling);
+                }
             }
+            begun.extend(self.outdate_everywhere(gone));
             bytes = 0;
-            let (step, refused) = (std::mem::take(&mut step), &mut outdated);
-            silent = self.store_step(batch, step, silent, refused).await;
+            silent = self.store_step(batch, std::mem::take(&mut step), silent).await;
         }
-        // Behind all that is stored, which does not wait for it.
-        let keys: Vec<_> = outdated.iter().map(|one| (one.led.asked.key, one.filling.storable)).collect();
-        if !keys.is_empty() {
-            self.outdate(&keys, batch.options).await;
-        }
-        for Outdated { led, filling } in outdated {
-            self.land(led.flight, led.asked.key, filling.entry, false);
+        // What is stored does not wait for it.
+        all(begun).await;
+        for Outdated { led, entry } in outdated {
+            self.land(led.flight, led.asked.key, entry, false);
         }
     }
 
+    /// Has everybody told, beside whatever the call does next and also if it is dropped, that these keys are outdated: here they are at once.
+    /// Returns what ends with that; what nobody confirms is told again.
+    fn outdate_everywhere(&self, mut keys: Vec<String>) -> Vec<oneshot::Receiver<()>> {
+        let mut begun = Vec::new();
+        while !keys.is_empty() && !self.closed() {
+            let later = keys.split_off(keys.len().min(MOST));
+            let targets = Targets { keys: std::mem::replace(&mut keys, later), ..Targets::default() };
+            let Some(tier) = self.shared.tier.clone() else {
+                self.bump_alone(&targets);
+                continue;
+            };
+            let (instance, (ended, told)) = (Arc::clone(self.instance()), oneshot::channel());
+            tier.clone().tasks().begin(async move {
+                let _ = own::bump(&instance, &tier, targets).await;
+                let _ = ended.send(());
+            });
+            begun.push(told);
+        }
+        begun
+    }
+
     /// Stores one step of what was loaded. Says whether the shared tier is silent: then nothing more is sent.
-    async fn store_step<'a, V: Value>(
-        &self,
-        batch: &mut Batch<'a, V>,
-        step: Vec<Stored<'a, '_, V>>,
-        silent: bool,
-        outdated: &mut Vec<Outdated<'a>>,
-    ) -> bool {
+    async fn store_step<'a, V: Value>(&self, batch: &mut Batch<'a, V>, step: Vec<Stored<'a, '_, V>>, silent: bool) -> bool {
         let fills: Vec<Fill<'_>> = step.iter().filter_map(|stored| stored.ready.fill()).collect();
         let count = fills.len();
         let mut answers = match self.shared.tier.as_ref() {
@@ -261,20 +285,19 @@ impl Part {
         for Stored { one, answer, terms, ready } in step {
             let filled = if ready.fill().is_some() { answers.next() } else { None };
             let filling = self.filled(ready, filled, &terms, one.led.begun(), &answer);
-            outdated.extend(self.answer_with(batch, one, (answer, &terms), filling));
+            self.answer_with(batch, one, (answer, &terms), filling);
         }
         silent
     }
 
-    /// Answers with what was loaded, and keeps it here if it is to be kept; what has still to be outdated is returned.
+    /// Answers with what was loaded, and keeps it here if it is to be kept. If not, what was there is not served again.
     fn answer_with<'a, V: Value>(
         &self,
         batch: &mut Batch<'a, V>,
-        one: ToLoad<'a>,
+        ToLoad { led, keep }: ToLoad<'a>,
         (answer, terms): (Maybe<V>, &Terms<'_>),
         filling: Filling,
-    ) -> Option<Outdated<'a>> {
-        let ToLoad { led, keep } = one;
+    ) {
         let (key, options) = (led.asked.key, batch.options);
         // As for one key, from here on: elsewhere what it takes the place of may answer.
         let answers = led.stale.is_some() && !terms.policy.revalidates_for().is_zero();
@@ -282,17 +305,14 @@ impl Part {
         let stored = filling.entry.facts.stamp.filter(|_| announces && filling.keep);
         batch.answer(led.asked.place, answer);
         let keeps = filling.keep && options.writes.l1();
-        let outdated = if options.fresh && !keeps {
-            Some(Outdated { led, filling })
-        } else {
-            self.land(led.flight, key, filling.entry, keeps && !(keep == Keep::Briefly && self.has_better(key, options)));
-            None
-        };
+        if options.fresh && !keeps {
+            self.outdate_here(key, options);
+        }
+        self.land(led.flight, key, filling.entry, keeps && !(keep == Keep::Briefly && self.has_better(key, options)));
         // Behind its entering L1: a flight that is under way is detached by what is told of its key.
         if let Some(stamp) = stored {
             self.announce(key, stamp);
         }
-        outdated
     }
 
     fn tell_not_asked_for(&self, name: &str) {
