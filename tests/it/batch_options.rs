@@ -386,6 +386,28 @@ async fn a_fresh_batch_that_is_dropped_while_it_stores_has_what_it_has_found_gon
     assert_eq!(b.get::<u64>("k:8").await, None, "and there as soon as it can be told");
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_what_a_fresh_batch_has_stored_does_not_wait_for_what_it_tells() {
+    let group = Group::new(1).await;
+    let (a, gate) = (group.instance(0), Gate::new());
+    group.tier().script_calls(|call: &Call<'_>| if call.kind == CallKind::Bump { Plan::delay(SECOND / 5) } else { Plan::go() });
+    let shut = gate.clone();
+    let load = async |keys: Vec<String>| {
+        shut.wait().await;
+        twos(keys.into_iter().filter(|key| key.ends_with('7')).collect()).await
+    };
+    let mut batch = Box::pin(a.with(USUAL.fresh().writes(Tiers::L2)).get_or_load_many(["k:7", "k:8"], POLICY, load));
+    under_way(LONG, "it loads", batch.as_mut(), async || a.stats().loads == 1).await;
+    let mut waits = Box::pin(a.get_or_load("k:7", POLICY, async || Ok::<_, Oops>(3_u64)));
+    under_way(LONG, "it waits", waits.as_mut(), async || a.stats().l1_misses == 1).await;
+    gate.open();
+    let begun = tokio::time::Instant::now();
+    let waited = async { (waits.await.expect("loaded"), begun.elapsed()) };
+    let ((value, waited), loaded) = tokio::join!(waited, batch);
+    assert_eq!((value, loaded.expect("loaded")), (2, vec![Some(2), None]));
+    assert!(waited < SECOND / 10 && begun.elapsed() >= SECOND / 5, "{waited:?}");
+}
+
 /// Another instance takes the place of the value between the look and the lease, or has the right to load from the begin on.
 #[tokio::test(start_paused = true)]
 async fn a_fresh_batch_waits_for_no_other_instance() {
