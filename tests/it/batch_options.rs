@@ -294,6 +294,11 @@ async fn twos(keys: Vec<String>) -> Result<Vec<(String, u64)>, Oops> {
     Ok(keys.into_iter().map(|key| (key, 2)).collect())
 }
 
+/// The same of a source that has no others.
+async fn sevens(keys: Vec<String>) -> Result<Vec<(String, u64)>, Oops> {
+    twos(keys.into_iter().filter(|key| key.ends_with('7')).collect()).await
+}
+
 /// What cannot be stored is told to the others at once, and what can is not lost meanwhile.
 #[tokio::test(start_paused = true)]
 async fn what_a_fresh_batch_finds_gone_is_told_in_one_go_beside_what_it_stores() {
@@ -313,8 +318,7 @@ async fn what_a_fresh_batch_finds_gone_is_told_in_one_go_beside_what_it_stores()
             if answers { Plan::delay(SECOND / 100) } else { Plan::hang() }
         });
         let begun = tokio::time::Instant::now();
-        let load = async |keys: Vec<String>| twos(keys.into_iter().filter(|key| key.ends_with('7')).collect()).await;
-        let loaded = a.with(USUAL.fresh()).get_or_load_many(&keys, POLICY, load).await.expect("loaded");
+        let loaded = a.with(USUAL.fresh()).get_or_load_many(&keys, POLICY, sevens).await.expect("loaded");
         assert_eq!(loaded.iter().flatten().count(), 40);
         let stats = a.stats();
         assert_eq!((stats.fills, stats.fills_refused), (40, 0));
@@ -336,9 +340,8 @@ async fn a_fresh_batch_that_is_dropped_while_it_tells_keeps_what_it_has_stored_a
     let (a, b) = (group.instance(0), group.instance(1));
     let keys = ["k:7", "k:8"];
     group.tier().script_calls(|call: &Call<'_>| if call.kind == CallKind::Bump { Plan::hang() } else { Plan::go() });
-    let load = async |keys: Vec<String>| twos(keys.into_iter().filter(|key| key.ends_with('7')).collect()).await;
     let hurried = a.with(USUAL.fresh().deadline(SECOND / 10));
-    let dropped = hurried.get_or_load_many(keys, POLICY, load).await;
+    let dropped = hurried.get_or_load_many(keys, POLICY, sevens).await;
     assert!(matches!(dropped, Err(LoadError::Deadline(_))), "{dropped:?}");
     assert_eq!((a.stats().fills, a.stats().flights), (1, 0));
     group.tier().script_calls(|_: &Call<'_>| Plan::go());
@@ -373,11 +376,10 @@ async fn a_fresh_batch_that_is_dropped_while_it_stores_has_what_it_has_found_gon
     let group = Group::new(2).await;
     let (a, b) = (group.instance(0), group.instance(1));
     let keys = ["k:7", "k:8"];
-    b.get_or_load_many(keys, POLICY, async |keys: Vec<String>| twos(keys).await).await.expect("loaded");
+    b.get_or_load_many(keys, POLICY, twos).await.expect("loaded");
     assert_eq!(a.get_many::<u64>(keys).await, [Some(2); 2]);
     group.tier().script_calls(|call: &Call<'_>| if call.kind == CallKind::Refill { Plan::hang() } else { Plan::go() });
-    let load = async |keys: Vec<String>| twos(keys.into_iter().filter(|key| key.ends_with('7')).collect()).await;
-    let dropped = a.with(USUAL.fresh().deadline(SECOND / 10)).get_or_load_many(keys, POLICY, load).await;
+    let dropped = a.with(USUAL.fresh().deadline(SECOND / 10)).get_or_load_many(keys, POLICY, sevens).await;
     assert!(matches!(dropped, Err(LoadError::Deadline(_))), "{dropped:?}");
     assert_eq!(a.get::<u64>("k:8").await, None, "here at once");
     group.tier().script_calls(|_: &Call<'_>| Plan::go());
@@ -394,7 +396,7 @@ async fn who_waits_for_what_a_fresh_batch_has_stored_does_not_wait_for_what_it_t
     let shut = gate.clone();
     let load = async |keys: Vec<String>| {
         shut.wait().await;
-        twos(keys.into_iter().filter(|key| key.ends_with('7')).collect()).await
+        sevens(keys).await
     };
     let mut batch = Box::pin(a.with(USUAL.fresh().writes(Tiers::L2)).get_or_load_many(["k:7", "k:8"], POLICY, load));
     under_way(LONG, "it loads", batch.as_mut(), async || a.stats().loads == 1).await;
@@ -417,15 +419,17 @@ async fn a_fresh_batch_waits_for_no_other_instance() {
         b.set("k", 1_u64, POLICY).await.expect("put");
         let seize = async move |b: TieredCache| {
             b.invalidate("k").await.expect("told");
-            let slow = b.clone();
+            // It is never opened.
+            let gate = Gate::new();
+            let shut = gate.clone();
             tokio::spawn(async move {
-                let slowly = async || {
-                    tokio::time::sleep(8 * SECOND).await;
+                let stuck = async || {
+                    shut.wait().await;
                     Ok::<_, Oops>(5_u64)
                 };
-                drop(slow.get_or_load("k", POLICY, slowly).await);
+                b.get_or_load("k", POLICY, stuck).await
             });
-            tokio::time::sleep(SECOND / 100).await;
+            gate.arrived(1).await;
         };
         if moves {
             let once = AtomicUsize::new(0);
@@ -537,4 +541,26 @@ async fn who_waits_for_a_read_that_is_left_and_becomes_a_load_looks_for_himself(
         let both = tokio::time::timeout(LONG, async { tokio::join!(second, third) }).await.expect("neither waits for ever");
         assert_eq!(both, (Some(1), Some(1)), "{many_load} {many_read}");
     }
+}
+
+#[tokio::test]
+async fn who_puts_a_load_in_the_place_of_a_read_that_was_left_and_is_dropped_leaves_the_key_free() {
+    let (_tier, [a, b], gate) = reads_shut().await;
+    b.set("k", 1_u64, POLICY).await.expect("put");
+    let mut first = Box::pin(a.get::<u64>("k"));
+    under_way(LONG, "it reads", first.as_mut(), async || a.stats().flights == 1).await;
+    gate.arrived(1).await;
+    let mut second = Box::pin(a.get_or_load_many(["k"], POLICY, twos));
+    under_way(LONG, "it waits", second.as_mut(), async || a.stats().l1_misses == 2).await;
+    let mut third = Box::pin(a.get::<u64>("k"));
+    under_way(LONG, "it waits, too", third.as_mut(), async || a.stats().l1_misses == 3).await;
+    drop(first);
+    tokio::select! {
+        found = second.as_mut() => panic!("its read is shut, and it has ended: {found:?}"),
+        () = gate.arrived(1) => {}
+    }
+    drop(second);
+    gate.open();
+    let found = tokio::time::timeout(LONG, third).await.expect("it does not wait for ever");
+    assert_eq!((found, a.stats().flights), (Some(1), 0));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cachetier::testing::Group;
 use cachetier::{Call, CallKind, Clock, LearnedTtl, LoadError, Plan, Policy, Rules, TieredCache};
-use cachetier_tests::{Oops, under_way};
+use cachetier_tests::{Gate, Oops, under_way};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(20);
@@ -99,8 +99,9 @@ async fn a_wait_counts_once_however_often_its_batch_looks_before_it() {
     for moves in [false, true] {
         let group = Group::new(2).await;
         let (a, b) = (group.instance(0), group.instance(1));
+        let gate = Gate::new();
         let mut elsewhere = Box::pin(b.get_or_load("held", POLICY, async || {
-            tokio::time::sleep(2 * SECOND).await;
+            gate.wait().await;
             Ok::<_, Oops>(5_u64)
         }));
         under_way(LONG, "it loads", elsewhere.as_mut(), async || b.stats().loads == 1).await;
@@ -110,7 +111,11 @@ async fn a_wait_counts_once_however_often_its_batch_looks_before_it() {
             moves_at_a_claim(&group, "k");
         }
         let twos = async |keys: Vec<String>| Ok::<_, Oops>(keys.into_iter().map(|key| (key, 2_u64)).collect::<Vec<_>>());
-        let (loaded, found) = tokio::join!(elsewhere, a.get_or_load_many(["held", "k"], POLICY, twos));
+        let mut batch = Box::pin(a.get_or_load_many(["held", "k"], POLICY, twos));
+        // The other key has been loaded, or found at the second look: it waits next.
+        under_way(LONG, "it waits", batch.as_mut(), async || a.stats().loads + a.stats().l2_hits == 1).await;
+        gate.open();
+        let (loaded, found) = tokio::join!(elsewhere, batch);
         loaded.expect("loaded");
         assert_eq!(found.expect("loaded"), [Some(5), Some(if moves { 7 } else { 2 })]);
         assert_eq!((a.stats().ticket_waits, a.stats().ticket_polls), (1, 1), "{moves}");

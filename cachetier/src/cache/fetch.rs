@@ -301,9 +301,8 @@ impl Part {
                         }
                     };
                     match landed {
-                        Landed::Lead(flight) if flight.purpose() == Purpose::Load => return Ok(Turn::Lead(flight)),
                         Landed::Lead(flight) => {
-                            if let Some(flight) = self.load_in_place_of::<A>(flight, key) {
+                            if let Some(flight) = self.to_load::<A>(flight, key) {
                                 return Ok(Turn::Lead(flight));
                             }
                         }
@@ -342,8 +341,12 @@ impl Part {
         Ok(Turn::Alone)
     }
 
-    /// A flight for loading in the place of one that only read and was left: what is there is not known, so who waits for that one begins anew.
-    pub(super) fn load_in_place_of<A: Answer>(&self, left: Flight, key: Key<'_>) -> Option<Flight> {
+    /// A flight that was left, for who loads: where it was only to read, another takes its place, and who waits for it begins anew, for what is
+    /// there is not known. `None`: it was detached, and the key is to be entered again.
+    pub(super) fn to_load<A: Answer>(&self, left: Flight, key: Key<'_>) -> Option<Flight> {
+        if left.purpose() == Purpose::Load {
+            return Some(left);
+        }
         // In the place of one that was detached another may be under way.
         let plan = left.is_attached().then(|| plan::<A>(Purpose::Load, self.begin(key)))?;
         let flight = self.instance().flights.supersede(key.hash, plan, || {});

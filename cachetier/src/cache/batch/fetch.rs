@@ -321,12 +321,8 @@ impl Part {
         landed: Landed<Outcome, Ticket, Begun>,
     ) -> Result<(), LoadError<E>> {
         match landed {
-            Landed::Lead(flight) if flight.purpose() == Purpose::Load => {
-                open.led.push(Led::new(asked, flight));
-                return Ok(());
-            }
             Landed::Lead(flight) => {
-                if let Some(flight) = self.load_in_place_of::<Maybe<V>>(flight, asked.key) {
+                if let Some(flight) = self.to_load::<Maybe<V>>(flight, asked.key) {
                     open.led.push(Led::new(asked, flight));
                     return Ok(());
                 }
